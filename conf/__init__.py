@@ -1,0 +1,1 @@
+"""The shipped Hydra configuration: a package, so that wheels and editable installs carry it."""

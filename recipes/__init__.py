@@ -1,0 +1,1 @@
+"""The shipped recipes: `recipe=NAME` selects NAME.yaml."""

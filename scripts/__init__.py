@@ -1,0 +1,1 @@
+"""Programs beside the command: Horovod's build, and the benches. Run them as `python -m tfscale.scripts.NAME`."""

@@ -1,0 +1,36 @@
+"""Keeps TensorFlow's start-up messages off the screen.
+
+TensorFlow 2.21 logs to standard error before any of its settings are read, from C++, so only the file descriptor helps.
+What was held back is shown if the start fails, and nothing is held back under TFSCALE_DEBUG.
+"""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def start_quietly() -> Iterator[None]:
+    """Holds back standard error while TensorFlow is imported and looks for its devices."""
+    if "TFSCALE_DEBUG" in os.environ:
+        yield
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+            import tensorflow as tf
+
+            tf.config.list_physical_devices("GPU")  # the CUDA libraries speak at the first look
+        except BaseException:
+            held.seek(0)
+            os.write(kept, held.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)

@@ -1,0 +1,89 @@
+"""Exchange among processes by Horovod: the only module that imports it.
+
+Only Horovod's functional ops are used: its optimizer and tape wrappers do not work with Keras 3 (horovod#4290), some of
+them silently. Every process sends one flat tensor a call: separate tensors are fused in an order that differs from run
+to run from three ranks up, and one tensor a step is also the fastest.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import final
+
+import tensorflow as tf
+
+from tfscale.collectives.base import ranks_of
+from tfscale.errors import RunError, UserError
+
+MISSING = (
+    "Horovod is not installed for this TensorFlow, and this strategy exchanges tensors between processes; build it "
+    "with `python -m tfscale.scripts.build_horovod` (needs a C++ compiler, cmake and make), or stay in one process "
+    "with strategy=local or strategy/collective=in_process"
+)
+
+
+def _import_horovod():  # noqa: ANN202 - a module without types
+    try:
+        import horovod.tensorflow as hvd
+    except (ImportError, tf.errors.NotFoundError) as error:
+        raise UserError(MISSING) from error
+    return hvd
+
+
+@final
+class Horovod:
+    """W replicas over P processes; this one holds `ranks`.
+
+    Args:
+        replicas: W; None for one a process.
+
+    Raises:
+        UserError: Horovod is not built, or there are fewer replicas than processes.
+        RunError: The collective does not compute what it should (checked once, here).
+    """
+
+    def __init__(self, *, replicas: int | None = None) -> None:
+        self._hvd = _import_horovod()
+        self._hvd.init()
+        self._names = itertools.count()
+        processes = self._hvd.size()
+        self.size = replicas or processes
+        if self.size < processes:
+            raise UserError(
+                f"strategy.replicas must be >= the number of processes ({processes}), got {replicas}; "
+                "leave strategy.replicas=auto for one a process"
+            )
+        self.ranks = ranks_of(self._hvd.rank(), processes, self.size)
+        self._verify()
+
+    def _name(self, what: str) -> str:
+        """A name that all processes give to the same call, since all make the same calls in the same order."""
+        return f"tfscale.{what}.{next(self._names)}"
+
+    def _verify(self) -> None:
+        """A collective that does not exchange trains W models and says nothing: look once, with known numbers."""
+        got = float(self.mean([tf.constant([float(rank)]) for rank in self.ranks])[0])
+        if abs(got - (self.size - 1) / 2) > 1e-3:
+            raise RunError(
+                f"Horovod's allreduce gave {got} instead of {(self.size - 1) / 2}: it does not average over the "
+                "processes; run `tfscale doctor`"
+            )
+
+    def mean(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
+        """R x [D] -> [D]: the local sum, one allreduce, one division."""
+        total = tf.add_n(list(vectors)) if len(vectors) > 1 else vectors[0]
+        return self._hvd.allreduce(total, op=self._hvd.Sum, name=self._name("mean")) / self.size
+
+    def gather(self, messages: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """R x [M_r] -> W x [M_w]; each travels behind a word with its length."""
+        framed = [part for message in messages for part in (tf.size(message)[tf.newaxis], message)]
+        everything = self._hvd.allgather(tf.concat(framed, axis=0), name=self._name("gather"))
+        gathered, start = [], tf.constant(0)
+        for _ in range(self.size):
+            end = start + 1 + everything[start]
+            gathered.append(everything[start + 1 : end])
+            start = end
+        return gathered
+
+    def broadcast(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
+        """R x [D] -> rank 0's [D]; rank 0 lives in process 0."""
+        return self._hvd.broadcast(vectors[0], root_rank=0, name=self._name("broadcast"))

@@ -1,0 +1,179 @@
+"""One process of a job, from its checked configuration to its exit code: what every launcher ends up running."""
+
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from rich.console import Console
+
+from tfscale import job as building
+from tfscale.config import preflight
+from tfscale.config.schema import Config
+from tfscale.errors import RunError, UserError
+from tfscale.job import Job
+from tfscale.launch import run_directory
+from tfscale.launch.run_directory import Failure, RunDirectory
+from tfscale.reporting import summary
+from tfscale.reporting.base import Sink
+from tfscale.reporting.console import ConsoleSink, closing_table
+from tfscale.reporting.jsonl import JsonLines
+from tfscale.reporting.tensorboard import TensorBoard
+from tfscale.training.checkpoint import Checkpoints
+from tfscale.training.run import Run
+from tfscale.world import World
+
+CONSEQUENCE_WAIT = 1.0
+"""Seconds in which another process may write down that it died first."""
+
+
+def run_rank(config: Config, world: World, directory: RunDirectory | None) -> int:
+    """Trains.
+
+    Args:
+        config: Checked.
+        world: Which process this is.
+        directory: Of the run; None in a process that has yet to hear of it from the chief.
+    """
+    holder = [directory]
+    try:
+        return _run(config, world, holder)
+    except KeyboardInterrupt:
+        if world.is_chief:
+            print("tfscale: stopped by SIGINT", file=sys.stderr)
+        return 130
+    except Exception as error:  # noqa: BLE001 - a process must say what it died of before the others do
+        return _fail(error, world, holder[0])
+
+
+def _run(config: Config, world: World, holder: list[RunDirectory | None]) -> int:
+    job = building.build(config, world)
+    path = job.broadcast_text(str(holder[0].path) if holder[0] is not None else "")
+    directory = holder[0] = holder[0] or RunDirectory(Path(path))
+    checkpoints = Checkpoints(directory.checkpoints, keep=config.train.keep_checkpoints)
+    with directory.log(world.rank).open("a", encoding="utf-8") as stream:
+        log = Console(file=stream, width=160, force_terminal=False)
+        console = Console() if world.is_chief else log
+        if config.resume:
+            place = checkpoints.newest(warn=lambda words: console.print(f"warning: {words}", highlight=False))
+            checkpoints.restore(job.state, place)
+        if world.is_chief:
+            preflight.write(config, directory.path)
+            summary.write_environment(directory.environment)
+        for each in dict.fromkeys((console, log)):
+            _introduce(each, config, job, world, directory)
+        results = _train(job, checkpoints, _sinks(config, job, directory, world, console, log))
+        log.print(f"rank {world.rank} ended well; parameters {results['parameters_sha256']}", highlight=False)
+    if world.is_chief:
+        _close(config, job, world, directory, console, results)
+    return 0
+
+
+def _train(job: Job, checkpoints: Checkpoints, sinks: list[Sink]) -> dict[str, Any]:
+    try:
+        return Run(
+            job.state, job.plan, data=job.data, evaluator=job.evaluator, checkpoints=checkpoints, sinks=sinks
+        )()
+    finally:
+        for sink in sinks:
+            sink.close()
+
+
+def _sinks(
+    config: Config, job: Job, directory: RunDirectory, world: World, console: Console, log: Console
+) -> list[Sink]:
+    steps, start = job.plan.steps, job.state.step
+    sinks: list[Sink] = [ConsoleSink(log, steps=steps, start=start)]
+    if world.is_chief:
+        sinks += [ConsoleSink(console, steps=steps, start=start), JsonLines(directory.metrics)]
+        if config.run.tensorboard:
+            sinks.append(TensorBoard(directory.tensorboard))
+    return sinks
+
+
+def _introduce(console: Console, config: Config, job: Job, world: World, directory: RunDirectory) -> None:
+    replicas, batch = job.collective.size, config.train.batch
+    model = config.model["_target_"].rsplit(".", 1)[-1]
+    lines = [
+        f"{model}: {job.trainable:,} trainable parameters; {job.data.examples:,} training and "
+        f"{job.data.test_examples:,} test examples",
+        f"{type(job.state.strategy).__name__}: {replicas} replicas in {world.size} process(es), batch {batch} each, "
+        f"global batch {batch * replicas}; {job.plan.steps:,} steps",
+    ]
+    if config.strategy.get("momentum"):
+        lines.append(f"momentum {config.strategy['momentum']} is applied before compression, not by the optimizer")
+    if job.state.step:
+        lines.append(f"going on after step {job.state.step:,}")
+    for line in [*lines, f"run: {directory.path}"]:
+        console.print(line, highlight=False)
+
+
+def _close(
+    config: Config, job: Job, world: World, directory: RunDirectory, console: Console, results: dict[str, Any]
+) -> None:
+    measurements = job.state.strategy.measurements()
+    document = {
+        "name": directory.path.name,
+        "metrics": list(config.metrics),
+        **results,
+        **({"skipped_steps": int(measurements["skipped_steps"])} if "skipped_steps" in measurements else {}),
+        "replicas": job.collective.size,
+        "processes": world.size,
+        "batch": config.train.batch,
+        "global_batch": config.train.batch * job.collective.size,
+        "trainable_parameters": job.trainable,
+        "directory": str(directory.path),
+    }
+    summary.write(document, directory.summary)
+    name, folder = directory.path.name, directory.path.parent
+    place = "" if str(folder) == "runs" or folder == Path("runs").absolute() else f" run.dir={folder}"
+    closing_table(console, document, [f"tfscale evaluate run={name}{place}"])
+
+
+def _fail(error: Exception, world: World, directory: RunDirectory | None) -> int:
+    """Writes down what this process died of, and shows it if it is the cause.
+
+    When a process dies, the others' collectives fail a moment later. The cause is what was written down first; the
+    parent that started the processes shows it, or, under another launcher, the process that had it.
+    """
+    code = 2 if isinstance(error, UserError) else 1
+    message = _message(error)
+    started_by_us = run_directory.VARIABLE in os.environ
+    consequence = isinstance(error, tf.errors.OpError) and world.size > 1
+    if directory is not None:
+        if consequence:
+            time.sleep(CONSEQUENCE_WAIT)
+        directory.record_failure(
+            Failure(rank=world.rank, when=run_directory.now(), message=message, code=code)
+        )
+        if code == 1:
+            with directory.log(world.rank).open("a", encoding="utf-8") as stream:
+                traceback.print_exception(error, file=stream)
+    if not started_by_us:
+        first = directory.first_failure() if directory is not None else None
+        caused_here = first is None or first.rank == world.rank
+        # What every rank finds alike is shown by one; what only one finds is shown by that one.
+        if caused_here and (world.is_chief or not (consequence or isinstance(error, UserError))):
+            print(f"tfscale: {f'rank {world.rank}: ' if world.size > 1 else ''}{message}", file=sys.stderr, flush=True)
+            if "TFSCALE_DEBUG" in os.environ:
+                traceback.print_exception(error)
+            elif code == 1 and directory is not None:
+                print(f"tfscale: its traceback: {directory.log(world.rank)}", file=sys.stderr, flush=True)
+    if world.size > 1:
+        # Horovod's exit handler would wait for processes that are gone.
+        sys.stdout.flush()
+        os._exit(code)
+    return code
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, UserError | RunError):
+        return str(error)
+    text = str(error).strip().splitlines()
+    first = text[0][:300] if text else "no message"
+    if isinstance(error, tf.errors.OpError) and "orovod" in str(error):
+        return "a collective failed, because another process of the job has ended or cannot be reached"
+    return f"{type(error).__name__}: {first}"

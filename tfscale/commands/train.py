@@ -1,0 +1,161 @@
+"""tfscale train: checks the settings, then trains here, starts processes that do, or sweeps.
+
+usage: tfscale train [KEY=VALUE ...] [-m] [--config-dir DIR] [--cfg job] [--info [WHAT]]
+
+  KEY=VALUE         a group's option (strategy=sharing) or a value (train.batch=64); `tfscale ls` lists groups
+  -m, --multirun    values separated by commas make a sweep: strategy=local,sharing optimizer.learning_rate=0.01,0.05
+  --config-dir DIR  a folder of your own with options and recipes; its files come before the shipped ones
+  --cfg job         print the configuration instead of training
+  --info WHAT       print how Hydra composed it: defaults, defaults-tree, config, searchpath
+
+  tfscale train resume=true run.name=NAME   go on with a run that ended early
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tfscale.chatter import start_quietly
+from tfscale.config import inspect, preflight, rules
+from tfscale.config.schema import Config
+from tfscale.errors import UserError
+from tfscale.launch import gpus, hosts, run_directory, sweep
+from tfscale.launch.processes import Processes, die_with_parent
+from tfscale.launch.run_directory import RunDirectory
+from tfscale.world import World, from_environment
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise UserError(f"{message}; type: tfscale train --help")
+
+
+def _parse(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    parser = _Parser(prog="tfscale train", add_help=False, allow_abbrev=False)
+    parser.add_argument("-h", "--help", action="store_true")
+    parser.add_argument("-m", "--multirun", action="store_true")
+    parser.add_argument("--config-dir", "-cd", default=None)
+    parser.add_argument("--cfg", "-c", choices=["job"], default=None)
+    parser.add_argument("--info", "-i", nargs="?", const="all", default=None, choices=inspect.INFO)
+    parser.add_argument("overrides", nargs="*")
+    flags, rest = parser.parse_known_intermixed_args(list(words))
+    return flags, [*flags.overrides, *rest]
+
+
+def main(words: Sequence[str]) -> int:
+    """Runs `tfscale train`; see the module's docstring."""
+    die_with_parent()
+    flags, overrides = _parse(words)
+    if flags.help:
+        print(__doc__)
+        return 0
+    if flags.cfg is not None or flags.info is not None:
+        return inspect.show(overrides, config_dir=flags.config_dir, info=flags.info)
+    if flags.multirun:
+        return _sweep(overrides, flags.config_dir)
+    world = from_environment()
+    config = _config(overrides, flags.config_dir)
+    processes = world.size if world is not None else _processes(config)
+    config = preflight.check_job(config, processes=processes)
+    if world is None and rules.uses_horovod(config, processes):
+        return _launch(config, words, processes)
+    world = world or World()
+    directory = _directory(config) if world.is_chief or run_directory.VARIABLE in os.environ else None
+    with start_quietly():
+        from tfscale.commands.rank import run_rank
+    return run_rank(config, world, directory)
+
+
+def _config(overrides: Sequence[str], config_dir: str | None) -> Config:
+    """The configuration of a new run, or the saved one of the run to go on with."""
+    if "resume=true" not in [each.lower() for each in overrides]:
+        return preflight.preflight(overrides, config_dir=config_dir)
+    wanted = dict(each.split("=", 1) for each in overrides if "=" in each)
+    if "run.name" not in wanted:
+        return preflight.preflight(overrides, config_dir=config_dir)
+    return preflight.saved(Path(wanted.get("run.dir", "runs")).expanduser() / wanted["run.name"], overrides)
+
+
+def _processes(config: Config) -> int:
+    """How many processes the job will have when none has been started yet."""
+    if config.launch.np != "auto":
+        return config.launch.np
+    return (gpus.count() or 2) if rules.uses_horovod(config, 1) else 1
+
+
+def _directory(config: Config) -> RunDirectory:
+    """The run's folder: the parent's, the one to resume, or a new one."""
+    given = os.environ.get(run_directory.VARIABLE)
+    if given is not None:
+        return RunDirectory(Path(given))
+    if config.resume:
+        return RunDirectory(rules.run_folder(config))
+    model = config.model["_target_"].rsplit(".", 1)[-1]
+    data = str(config.data.get("name") or config.data["_target_"].rsplit(".", 1)[-1])
+    strategy = config.strategy["_target_"].split(".")[-2]
+    return run_directory.create(
+        Path(config.run.dir).expanduser(), config.run.name, f"{model}-{data}-{strategy}".lower()
+    )
+
+
+def _launch(config: Config, words: Sequence[str], processes: int) -> int:
+    directory = _directory(config)
+    directory.forget_failures()
+    command = [sys.executable, "-m", "tfscale", "train", *words]
+    launch = config.launch
+    if launch.hosts is not None:
+        return hosts.run(
+            command,
+            processes=processes,
+            hosts=launch.hosts,
+            interface=launch.network_interface,
+            start_timeout=launch.start_timeout,
+            directory=directory,
+        )
+    return Processes(
+        command,
+        processes=processes,
+        directory=directory,
+        start_timeout=launch.start_timeout,
+        interface=launch.network_interface,
+    ).run()
+
+
+def _sweep(overrides: Sequence[str], config_dir: str | None) -> int:
+    """Checks every job of the sweep, then runs them one after the other."""
+    from rich.console import Console
+
+    from tfscale.config.overrides import parse
+    from tfscale.reporting.console import results_table
+
+    jobs = sweep.expand(parse(overrides))
+    problems = []
+    configs = []
+    for job in jobs:
+        try:
+            config = _config(job.overrides, config_dir)
+            configs.append(preflight.check_job(config, processes=_processes(config)))
+        except UserError as error:
+            what = " ".join(f"{key}={value}" for key, value in job.varied.items())
+            problems += [f"job {job.number} ({what}): {problem}" for problem in error.problems]
+    if problems:
+        raise UserError(*dict.fromkeys(problems))
+    run = configs[0].run
+    folder = run_directory.create(Path(run.dir).expanduser(), run.name, "sweep").path
+    console = Console()
+    console.print(f"{len(jobs)} jobs in {folder}", highlight=False)
+
+    def tell(job: sweep.Job, row: dict) -> None:
+        what = " ".join(f"{key}={value}" for key, value in job.varied.items())
+        more = "" if row["status"] == "done" else f"; its output: {folder / job.name}.log"
+        console.print(
+            f"{job.number + 1}/{len(jobs)}  {what}  {row['status']} in {row['seconds']:.1f} s{more}", highlight=False
+        )
+
+    flags = [] if config_dir is None else ["--config-dir", config_dir]
+    rows = sweep.run_all(jobs, folder, flags, tell)
+    results_table(console, f"sweep {folder.name}", rows)
+    console.print(f"  {folder / 'summary.csv'}", highlight=False)
+    return 0 if all(row["status"] == "done" for row in rows) else 1

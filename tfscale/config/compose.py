@@ -1,0 +1,94 @@
+"""Composes a configuration from conf/, recipes/ and the user's own folder, with Hydra's compose API.
+
+`@hydra.main` is used only to inspect (`--cfg`, `--info`, completion): it changes logging, makes output folders and runs
+callbacks from YAML before a program's first line. Composing has no side effects.
+
+A user's `--config-dir` comes first in the search path, so that an edited copy of a shipped file really wins; Hydra
+itself puts it last, and ignores the copy silently.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_module
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf
+
+CONFIG_NAME = "config"
+CONFIG_MODULE = "tfscale.conf"
+
+
+class _UserFolder(SearchPathPlugin):
+    """Puts the user's folder before the shipped one."""
+
+    folder: str | None = None
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        if self.folder is not None:
+            search_path.prepend("user", f"file://{self.folder}")
+
+
+def register(config_dir: str | None) -> None:
+    """Makes recipes and the user's folder known to Hydra; `@hydra.main` needs it as well."""
+    _UserFolder.folder = None if config_dir is None else str(Path(config_dir).expanduser().absolute())
+    Plugins.instance().register(_UserFolder)
+    store = ConfigStore.instance()
+    for name, text in recipe_texts().items():
+        store.store(group="recipe", name=name, node=OmegaConf.create(text), package="_global_", provider="recipes")
+
+
+def recipe_texts() -> Mapping[str, str]:
+    """Name -> YAML text of every shipped recipe."""
+    folder = files("tfscale.recipes")
+    entries = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".yaml")), key=lambda e: e.name)
+    return {entry.name.removesuffix(".yaml"): entry.read_text(encoding="utf-8") for entry in entries}
+
+
+@contextmanager
+def composer(config_dir: str | None) -> Iterator["Composer"]:
+    """Hydra, ready to compose; cleaned up after."""
+    register(config_dir)
+    GlobalHydra.instance().clear()
+    with initialize_config_module(CONFIG_MODULE, version_base="1.3", job_name="tfscale"):
+        yield Composer()
+
+
+class Composer:
+    """What can be asked of Hydra's configuration."""
+
+    def __init__(self) -> None:
+        loader = GlobalHydra.instance().config_loader()
+        self._list = loader.get_group_options
+
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
+        """The configuration under these overrides."""
+        return compose(CONFIG_NAME, overrides=list(overrides))
+
+    def options(self, group: str) -> list[str]:
+        """Names of a group's options, "strategy" or "strategy/codec"; none if there is no such group."""
+        return self._list(group)
+
+    def groups(self, parent: str = "") -> list[str]:
+        """All groups, nested ones with slashes."""
+        loader = GlobalHydra.instance().config_loader()
+        found = []
+        for name in loader.list_groups(parent):
+            path = f"{parent}/{name}" if parent else name
+            # Hydra's own groups are not the user's business; a folder without options is not a group.
+            if name not in ("hydra", "__pycache__") and self.options(path):
+                found += [path, *self.groups(path)]
+        return found
+
+
+def plain(node: DictConfig) -> dict[str, Any]:
+    """A configuration as plain dicts and lists, interpolations resolved."""
+    container = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}

@@ -1,0 +1,36 @@
+"""Prints a configuration instead of running it: the one use of `@hydra.main`."""
+
+import sys
+from collections.abc import Sequence
+
+import hydra
+from omegaconf import DictConfig
+
+from tfscale.config import preflight
+from tfscale.config.compose import CONFIG_MODULE, CONFIG_NAME, register
+
+INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+
+
+def show(overrides: Sequence[str], *, config_dir: str | None, info: str | None) -> int:
+    """Prints the composed configuration, or how it was composed.
+
+    Args:
+        overrides: KEY=VALUE words; checked first, since Hydra runs what a configuration names before it prints.
+        config_dir: The user's own folder.
+        info: One of INFO, or None for the configuration itself.
+
+    Raises:
+        UserError: An override is wrong.
+    """
+    preflight.preflight(overrides, config_dir=config_dir)
+    register(config_dir)
+    flags = ["--cfg", "job"] if info is None else ["--info", info]
+    sys.argv = ["tfscale train", *flags, *overrides]
+
+    @hydra.main(version_base="1.3", config_path=f"pkg://{CONFIG_MODULE}", config_name=CONFIG_NAME)
+    def nothing(config: DictConfig) -> None:
+        """Never called: --cfg and --info end before it."""
+
+    nothing()
+    return 0

@@ -1,0 +1,167 @@
+"""Reads the overrides of a command line, and refuses keys, groups and options that do not exist.
+
+Hydra accepts `+train.epoch=3` and ignores it, and its own message for `train.epoch=3` recommends the `+`. So a key is
+looked up before Hydra sees it: in the configuration that the chosen groups give, or, behind a `+`, in the table of the
+node that it would go to.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from tfscale.config.compose import Composer
+from tfscale.config.schema import NODES
+from tfscale.config.suggest import closest, closest_key
+from tfscale.errors import UserError
+
+
+def parse(words: Sequence[str]) -> list[Override]:
+    """Parses KEY=VALUE words.
+
+    Raises:
+        UserError: One is not an override.
+    """
+    for word in words:
+        if word.startswith("-"):
+            raise UserError(f"{word} is not an option of this command; type: tfscale --help")
+        if "=" not in word and not word.startswith("~"):
+            raise UserError(f"{word} must be KEY=VALUE; type: tfscale --help")
+    try:
+        return OverridesParser.create().parse_overrides(list(words))
+    except HydraException as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"an override cannot be read: {reason}; quote values with special characters") from None
+
+
+def key_of(override: Override) -> str:
+    """The key or group, without package and sign."""
+    return str(override.key_or_group)
+
+
+def check_groups(overrides: Sequence[Override], composer: Composer) -> list[str]:
+    """Problems with group choices: no such option, Hydra's own groups, sweeps without -m."""
+    groups = composer.groups()
+    problems = []
+    for override in overrides:
+        key = key_of(override)
+        if key == "hydra" or key.startswith(("hydra.", "hydra/")):
+            problems.append(
+                f"{key} cannot be set: tfscale runs Hydra itself; use run.dir and run.name for places, -m for sweeps"
+            )
+        elif override.is_sweep_override():
+            problems.append(f"{override.input_line} has several values; add -m to run a job for each")
+        elif key in groups and not override.is_delete():
+            problems += _option_problem(key, override, composer)
+        elif "/" in key and key not in groups:
+            near = closest(key, groups)
+            problems.append(f"{key} is not a group; " + (f"did you mean {near}?" if near else "type: tfscale ls"))
+    return problems
+
+
+def _option_problem(group: str, override: Override, composer: Composer) -> list[str]:
+    options = composer.options(group)
+    value = override.value()
+    if value is None or value in options:
+        return []
+    if group in ("train", "run", "launch") and not isinstance(value, str):
+        return [f"{group} must be one of {', '.join(options)}, got {value}; set {group}.KEY=VALUE instead"]
+    near = closest(str(value), options)
+    hint = f"did you mean {group}={near}?" if near else "type: tfscale ls"
+    return [f"{group} must be one of {', '.join(options)}, got {value}; {hint}"]
+
+
+def compose_groups(overrides: Sequence[Override], composer: Composer) -> DictConfig:
+    """The configuration that the group choices alone give: what keys there are.
+
+    Raises:
+        UserError: Two choices do not go together.
+    """
+    chosen = [each for each in overrides if key_of(each) in composer.groups()]
+    try:
+        return composer.compose([str(each.input_line) for each in chosen])
+    except HydraException as error:
+        nested = [key_of(each) for each in chosen if "/" in key_of(each)]
+        for key in nested:
+            parent = key.split("/", maxsplit=1)[0]
+            picked = next((each.value() for each in chosen if key_of(each) == parent), None)
+            if f"'{key}'" in str(error):
+                raise UserError(_no_such_part(key, parent, picked, composer)) from None
+        raise UserError(f"the chosen options do not go together: {str(error).splitlines()[0]}") from None
+
+
+def _no_such_part(key: str, parent: str, picked: object, composer: Composer) -> str:
+    part = key.split("/", maxsplit=1)[1]
+    having = [option for option in composer.options(parent) if part in composer.compose([f"{parent}={option}"])[parent]]
+    chosen = f"{parent}={picked}" if picked else f"the default {parent}"
+    return f"{key} cannot be chosen: {chosen} has no {part}; it goes with {', '.join(f'{parent}={o}' for o in having)}"
+
+
+def check_keys(overrides: Sequence[Override], base: DictConfig, composer: Composer) -> list[str]:
+    """Problems with keys that are not in the configuration."""
+    groups, known = composer.groups(), [*keys_of(base)]
+    problems = []
+    for override in overrides:
+        key = key_of(override)
+        if key in groups:
+            continue
+        if key in known:
+            if override.is_add() and not override.is_force_add():
+                problems.append(f"+{key} adds a key that is there already; drop the +")
+        elif not (override.is_add() and _addable(key, base)):
+            problems.append(_unknown(key, base, composer, [*groups, *known]))
+    return problems
+
+
+def keys_of(node: DictConfig | Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """All dotted keys of a configuration, nodes before their parts."""
+    plain = OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig) else node
+    assert isinstance(plain, dict)
+    for name, value in plain.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, dict):
+            yield from keys_of(value, f"{prefix}{name}.")
+
+
+def _addable(key: str, base: DictConfig) -> bool:
+    """Whether `+key` may add to a node: metrics, a `_target_` of the user's own, or a field that a table knows."""
+    parent, _, last = key.rpartition(".")
+    if parent == "metrics":
+        return True
+    while parent:
+        try:
+            node = OmegaConf.select(base, parent)
+        except OmegaConfBaseException:
+            return False
+        if isinstance(node, DictConfig):
+            target = node.get("_target_")
+            if target is None:
+                return False
+            return target not in NODES or last in NODES[target].model_fields
+        parent = parent.rpartition(".")[0]
+    return False
+
+
+def _unknown(key: str, base: DictConfig, composer: Composer, known: Sequence[str]) -> str:
+    group, _, part = key.partition(".")
+    if part and group in composer.groups():
+        having = [
+            option
+            for option in composer.options(group)
+            if OmegaConf.select(composer.compose([f"{group}={option}"]), key) is not None
+            or key in keys_of(composer.compose([f"{group}={option}"]))
+        ]
+        if having:
+            return f"{key} is not a key of the chosen {group}; {' and '.join(f'{group}={o}' for o in having)} " + (
+                f"have it: type {group}={having[0]} {key}=..."
+                if len(having) > 1
+                else f"has it: type {group}={having[0]} {key}=..."
+            )
+    inside = [each for each in known if each.startswith(f"{group}.")]
+    near = closest(key, inside) or closest_key(key, known)
+    hint = f"did you mean {near}?" if near else "type: tfscale train --cfg job to see all keys"
+    return f"{key} is not a key; {hint}"

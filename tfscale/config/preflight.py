@@ -1,0 +1,134 @@
+"""From the words of a command line to a checked configuration, before anything starts.
+
+All problems are reported together, in seconds, with TensorFlow not yet imported: a job that cannot work must not take
+a queue slot, N processes and half a minute to say so.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from tfscale.config import overrides as reading
+from tfscale.config import rules, validate
+from tfscale.config.compose import Composer, composer, plain
+from tfscale.config.schema import Config
+from tfscale.config.suggest import closest_key
+from tfscale.errors import UserError
+
+SAVED = "config.yaml"
+"""The resolved configuration in a run directory."""
+
+
+def preflight(words: Sequence[str], *, config_dir: str | None) -> Config:
+    """Composes and checks a configuration key by key; `check_job` looks at the rest.
+
+    Args:
+        words: Overrides, KEY=VALUE.
+        config_dir: The user's own conf/ folder, which comes first.
+
+    Raises:
+        UserError: Everything that is wrong.
+    """
+    if config_dir is not None and not Path(config_dir).expanduser().is_dir():
+        raise UserError(f"--config-dir must be a folder, got {config_dir}; check the path")
+    parsed = reading.parse(words)
+    with composer(config_dir) as hydra:
+        try:
+            return _typed(_compose(words, parsed, hydra))
+        except (YAMLError, HydraException, OmegaConfBaseException) as error:
+            raise UserError(f"the configuration cannot be composed: {_first_line(error)}") from None
+
+
+def _compose(words: Sequence[str], parsed: Sequence[reading.Override], hydra: Composer) -> DictConfig:
+    problems = reading.check_groups(parsed, hydra)
+    if problems:
+        # Keys depend on the choices, so they are looked at against the defaults of what could not be chosen.
+        sound = [each for each in parsed if not reading.check_groups([each], hydra)]
+        base = reading.compose_groups(sound, hydra)
+        raise UserError(*problems, *reading.check_keys(sound, base, hydra))
+    base = reading.compose_groups(parsed, hydra)
+    problems = reading.check_keys(parsed, base, hydra)
+    if problems:
+        raise UserError(*problems)
+    return hydra.compose(words)
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split("\n")[:2])
+
+
+def _typed(composed: DictConfig) -> Config:
+    values = plain(composed)
+    values.pop("recipe", None)
+    values.pop("local", None)
+    problems = validate.problems_of(values)
+    if problems:
+        raise UserError(*problems)
+    return Config.model_validate(values)
+
+
+def saved(folder: Path, words: Sequence[str]) -> Config:
+    """The configuration of an earlier run, with values (not groups) changed.
+
+    Raises:
+        UserError: There is no such run, or a key is unknown or out of range.
+    """
+    path = folder / SAVED
+    if not path.is_file():
+        known = sorted(each.parent.name for each in folder.parent.glob(f"*/{SAVED}"))
+        hint = f"runs there: {', '.join(known[-8:])}" if known else f"there are no runs in {folder.parent}"
+        raise UserError(f"run {folder.name} does not exist in {folder.parent}; {hint}")
+    try:
+        composed = OmegaConf.load(path)
+        assert isinstance(composed, DictConfig)
+        known_keys = list(reading.keys_of(composed))
+        for override in reading.parse(words):
+            key = reading.key_of(override)
+            if key not in known_keys or isinstance(OmegaConf.select(composed, key), DictConfig):
+                near = closest_key(key, known_keys)
+                hint = f"did you mean {near}?" if near else f"see {path}"
+                raise UserError(f"{key} is not a key that can change in an earlier run; {hint}")
+            OmegaConf.update(composed, key, override.value())
+        return _typed(composed)
+    except (YAMLError, OmegaConfBaseException) as error:
+        raise UserError(f"{path} cannot be read: {_first_line(error)}") from None
+
+
+def check_job(config: Config, *, processes: int) -> Config:
+    """Checks what must hold between keys and returns the configuration with momentum in its place.
+
+    Args:
+        config: Valid key by key.
+        processes: How many processes the job has or will have.
+
+    Raises:
+        UserError: Everything that is wrong.
+    """
+    problems = rules.problems_of(config, processes)
+    if problems:
+        raise UserError(*problems)
+    return _place_momentum(config)
+
+
+def _place_momentum(config: Config) -> Config:
+    """Moves the optimizer's momentum before the compression where the strategy says `auto`."""
+    if config.strategy.get("momentum") != "auto" and config.strategy.get("nesterov") != "auto":
+        return config
+    strategy, optimizer = dict(config.strategy), dict(config.optimizer)
+    takes_over = strategy["shares"] == "gradients" and strategy["momentum"] == "auto"
+    if strategy["nesterov"] == "auto":
+        strategy["nesterov"] = bool(optimizer.get("nesterov", False)) and takes_over
+    if strategy["momentum"] == "auto":
+        strategy["momentum"] = float(optimizer.get("momentum", 0.0)) if takes_over else 0.0
+    if takes_over and "momentum" in optimizer:
+        optimizer |= {"momentum": 0.0, "nesterov": False}
+    return config.model_copy(update={"strategy": strategy, "optimizer": optimizer})
+
+
+def write(config: Config, folder: Path) -> None:
+    """Writes the resolved configuration into a run directory."""
+    OmegaConf.save(OmegaConf.create(config.model_dump(mode="json")), folder / SAVED)

@@ -1,0 +1,130 @@
+"""What must hold between keys: checked on a configuration whose single keys are right."""
+
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from tfscale.config.schema import Config
+from tfscale.data import idx, npz
+from tfscale.errors import UserError
+
+HOROVOD_MISSING = (
+    "{why}, and Horovod is not installed; build it for your TensorFlow with "
+    "`python -m tfscale.scripts.build_horovod` (needs a C++ compiler, cmake and make), or train in one process with "
+    "strategy=local"
+)
+
+DATA_CHECKS: MappingProxyType[str, Callable[..., None]] = MappingProxyType(
+    {"tfscale.data.idx.idx": idx.check, "tfscale.data.npz.npz": npz.check}
+)
+"""Data that can be looked at before it is read."""
+
+
+def uses_horovod(config: Config, processes: int) -> bool:
+    """Whether the strategy's collective goes between processes."""
+    target = collective_of(config)
+    return target == "tfscale.collectives.horovod.Horovod" or (target == "auto" and processes > 1)
+
+
+def collective_of(config: Config) -> str:
+    """The `_target_` of the strategy's collective; auto where a strategy of the user's own has none."""
+    return config.strategy.get("collective", {}).get("_target_", "auto")
+
+
+def problems_of(config: Config, processes: int) -> list[str]:
+    """Every breach, a message each.
+
+    Args:
+        config: Valid key by key.
+        processes: How many processes the job has or will have.
+    """
+    return [*_train(config), *_strategy(config), *_processes(config, processes), *_schedule(config), *_data(config)]
+
+
+def _train(config: Config) -> list[str]:
+    problems = []
+    if config.train.steps is None and config.train.epochs is None:
+        problems.append("train.epochs and train.steps are both null; set one of them")
+    if config.resume and config.run.name is None:
+        problems.append("resume=true must have the run's name; type run.name=NAME (`ls` in the folder run.dir)")
+    if config.run.tensorboard and find_spec("tensorboard") is None:
+        problems.append("run.tensorboard=true needs the package tensorboard; type: pip install 'tfscale[tensorboard]'")
+    return problems
+
+
+def _strategy(config: Config) -> list[str]:
+    strategy, problems = config.strategy, []
+    momentum = strategy.get("momentum", "auto")
+    if isinstance(momentum, int | float) and momentum > 0:
+        if config.optimizer.get("momentum"):
+            problems.append(
+                f"strategy.momentum={momentum} and optimizer.momentum={config.optimizer['momentum']} would both apply; "
+                "set optimizer.momentum=0, or leave strategy.momentum=auto"
+            )
+        if strategy.get("shares") == "updates":
+            problems.append(
+                f"strategy.momentum must be 0 with strategy.shares=updates, got {momentum}; each replica's optimizer has "
+                "its own momentum: set optimizer.momentum"
+            )
+    threshold = strategy.get("threshold", {})
+    if "initial" in threshold and threshold["initial"] is None and strategy.get("warmup") == 0:
+        problems.append(
+            "strategy.threshold.initial=null takes the first threshold from a warm-up step, but strategy.warmup=0; "
+            "set strategy.warmup=1 or strategy.threshold.initial=0.001"
+        )
+    if threshold.get("minimum", 0) >= threshold.get("maximum", 1) and "maximum" in threshold:
+        problems.append(
+            f"strategy.threshold.minimum must be below strategy.threshold.maximum, got {threshold['minimum']} and "
+            f"{threshold['maximum']}; swap them"
+        )
+    return problems
+
+
+def _processes(config: Config, processes: int) -> list[str]:
+    replicas = config.strategy.get("replicas", "auto")
+    target = collective_of(config)
+    problems = []
+    if target == "tfscale.collectives.in_process.InProcess" and processes > 1:
+        problems.append(
+            f"strategy/collective=in_process holds all replicas in one process, but the job has {processes}; "
+            "set strategy/collective=horovod, or launch.np=1"
+        )
+    elif replicas != "auto" and replicas < processes:
+        problems.append(
+            f"strategy.replicas must be >= the number of processes ({processes}), got {replicas}; "
+            "leave strategy.replicas=auto for one a process"
+        )
+    if uses_horovod(config, processes) and find_spec("horovod") is None:
+        problems.append(HOROVOD_MISSING.format(why="this strategy exchanges tensors between processes"))
+    if config.launch.hosts is not None and config.launch.np == "auto":
+        problems.append("launch.hosts must come with the number of processes; type launch.np=N")
+    return problems
+
+
+def _schedule(config: Config) -> list[str]:
+    schedule: Mapping[str, Any] = config.schedule
+    if "boundaries" in schedule and len(schedule["factors"]) != len(schedule["boundaries"]) + 1:
+        return [
+            f"schedule.factors must be one more than schedule.boundaries, got {len(schedule['values'])} and "
+            f"{len(schedule['boundaries'])}"
+        ]
+    return []
+
+
+def _data(config: Config) -> list[str]:
+    check = DATA_CHECKS.get(config.data["_target_"])
+    if check is None:
+        return []
+    try:
+        check(**{key: value for key, value in config.data.items() if not key.startswith("_")})
+    except UserError as error:
+        return list(error.problems)
+    return []
+
+
+def run_folder(config: Config) -> Path:
+    """The folder of the run that the configuration names, which must have a name."""
+    assert config.run.name is not None
+    return Path(config.run.dir).expanduser() / config.run.name

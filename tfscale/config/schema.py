@@ -1,0 +1,292 @@
+"""The typed configuration: which keys there are, and what each may be.
+
+This is the one place that says so. It must speak before TensorFlow is imported, so it cannot live in the constructors
+that get the values; a test holds each `_target_`'s parameters against its table here. Defaults are not repeated: they
+live in conf/. A field's description is the rule that a message quotes: "KEY must be DESCRIPTION, got VALUE".
+"""
+
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Auto = Literal["auto"]
+
+
+def _rule(text: str, **limits: Any) -> Any:
+    return Field(description=text, **limits)
+
+
+Steps = Annotated[int, _rule("a whole number of steps >= 1", ge=1)]
+OptionalSteps = Annotated[Annotated[int, Field(ge=1)] | None, _rule("a whole number of steps >= 1, or null")]
+AutoSteps = Annotated[Annotated[int, Field(ge=1)] | Auto, _rule("a whole number of steps >= 1, or auto")]
+Whole = Annotated[int, _rule("a whole number >= 1", ge=1)]
+AutoWhole = Annotated[Annotated[int, Field(ge=1)] | Auto, _rule("a whole number >= 1, or auto")]
+NotNegative = Annotated[int, _rule("a whole number >= 0", ge=0)]
+Positive = Annotated[float, _rule("a number > 0", gt=0)]
+OptionalPositive = Annotated[Annotated[float, Field(gt=0)] | None, _rule("a number > 0, or null")]
+OptionalNotNegative = Annotated[Annotated[float, Field(ge=0)] | None, _rule("a number >= 0, or null")]
+Fraction = Annotated[float, _rule("a number between 0 and 1, both excluded", gt=0, lt=1)]
+Beta = Annotated[float, _rule("a number >= 0 and < 1", ge=0, lt=1)]
+Density = Annotated[float, _rule("a fraction > 0 and <= 1", gt=0, le=1)]
+Bool = Annotated[bool, _rule("true or false")]
+Text = Annotated[str, _rule("text")]
+OptionalText = Annotated[str | None, _rule("text, or null")]
+Name = Annotated[
+    str | None,
+    _rule("a folder name of letters, digits, - _ . (or null)", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"),
+]
+AutoShape = Annotated[
+    list[Annotated[int, Field(ge=1)]] | Auto, _rule("a list of whole numbers >= 1, or auto")
+]
+Widths = Annotated[list[Annotated[int, Field(ge=1)]], _rule("a list of whole numbers >= 1")]
+
+
+class Table(BaseModel):
+    """A node whose keys are all known."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Train(Table):
+    """conf/train."""
+
+    epochs: Annotated[Annotated[float, Field(gt=0)] | None, _rule("a number of epochs > 0, or null")]
+    steps: OptionalSteps
+    batch: Whole
+    prefetch: Whole
+    log_every: Steps
+    evaluate_every: OptionalSteps
+    checkpoint_every: OptionalSteps
+    keep_checkpoints: Whole
+
+
+class Run(Table):
+    """conf/run."""
+
+    dir: Annotated[str, _rule("a folder", min_length=1)]
+    name: Name
+    tensorboard: Bool
+
+
+class Launch(Table):
+    """conf/launch."""
+
+    np: AutoWhole
+    hosts: Annotated[
+        Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+(:[1-9][0-9]*)?(,[A-Za-z0-9._-]+(:[1-9][0-9]*)?)*$")] | None,
+        _rule('hosts with their numbers of processes, "host1:2,host2:2", or null'),
+    ]
+    network_interface: Annotated[
+        Annotated[str, Field(pattern=r"^[A-Za-z0-9._:@-]+$")] | None,
+        _rule("the name of a network interface, or null"),
+    ]
+    start_timeout: Annotated[int, _rule("a whole number of seconds >= 1", ge=1)]
+
+
+class Config(Table):
+    """The whole configuration. Nodes with a `_target_` stay plain; `NODES` has their tables."""
+
+    seed: Annotated[int, _rule("a whole number >= 0 and < 2^31", ge=0, lt=2**31)]
+    resume: Bool
+    trust: Annotated[list[str], _rule("a list of module names")]
+    model: dict[str, Any]
+    data: dict[str, Any]
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
+    strategy: dict[str, Any]
+    loss: dict[str, Any]
+    metrics: Annotated[dict[str, dict[str, Any]], _rule("names with a _target_ each, at least one", min_length=1)]
+    train: Train
+    run: Run
+    launch: Launch
+
+
+class _Mlp(Table):
+    input_shape: AutoShape
+    classes: AutoWhole
+    hidden: Widths
+    dropout: Beta
+
+
+class _Lenet(Table):
+    input_shape: AutoShape
+    classes: AutoWhole
+
+
+class _Cnn(Table):
+    input_shape: AutoShape
+    classes: AutoWhole
+    filters: Widths
+
+
+class _Digits(Table):
+    test_fraction: Fraction
+
+
+class _Idx(Table):
+    name: Annotated[Literal["mnist", "fashion_mnist"], _rule("mnist or fashion_mnist")]
+    folder: OptionalText
+
+
+class _Npz(Table):
+    file: OptionalText
+
+
+class _Synthetic(Table):
+    examples: Whole
+    test_examples: Whole
+    shape: Widths
+    classes: Annotated[int, _rule("a whole number >= 2", ge=2)]
+    noise: Annotated[float, _rule("a number >= 0", ge=0)]
+    seed: NotNegative
+
+
+class _Optimizer(Table):
+    partial: Annotated[Literal[True], Field(alias="_partial_"), _rule("true")]
+    learning_rate: Positive
+    weight_decay: OptionalNotNegative
+    clipnorm: OptionalPositive
+    global_clipnorm: OptionalPositive
+    # What else Keras's optimizers take; conf/ does not list these, `+optimizer.KEY=` adds them.
+    clipvalue: OptionalPositive = None
+    use_ema: Bool = False
+    ema_momentum: Beta = 0.99
+    ema_overwrite_frequency: OptionalSteps = None
+    gradient_accumulation_steps: Annotated[
+        Annotated[int, Field(ge=2)] | None, _rule("a whole number of steps >= 2, or null")
+    ] = None
+
+
+class _Sgd(_Optimizer):
+    momentum: Beta
+    nesterov: Bool
+
+
+class _Adam(_Optimizer):
+    beta_1: Beta
+    beta_2: Beta
+    epsilon: Positive
+    amsgrad: Bool = False
+
+
+class _Cosine(Table):
+    decay_steps: AutoSteps
+    alpha: Annotated[float, _rule("a fraction >= 0 and <= 1", ge=0, le=1)]
+    warmup_steps: NotNegative
+
+
+class _Exponential(Table):
+    decay_steps: AutoSteps
+    decay_rate: Positive
+    staircase: Bool
+
+
+class _Piecewise(Table):
+    boundaries: Widths
+    factors: Annotated[list[Annotated[float, Field(gt=0)]], _rule("a list of numbers > 0")]
+
+
+class _Node(Table):
+    target: Annotated[str, Field(alias="_target_")]
+
+
+class _GradientAveraging(Table):
+    replicas: AutoWhole
+    collective: _Node
+
+
+class _ParameterAveraging(Table):
+    replicas: AutoWhole
+    collective: _Node
+    every: Steps
+    average_optimizer: Bool
+    report_after_averaging: Bool
+
+
+class _GradientSharing(Table):
+    replicas: AutoWhole
+    collective: _Node
+    codec: dict[str, Any]
+    threshold: dict[str, Any]
+    shares: Annotated[Literal["gradients", "updates"], _rule("gradients or updates")]
+    combine: Annotated[Literal["mean", "sum"], _rule("mean or sum")]
+    clip_norm: OptionalPositive
+    warmup: NotNegative
+    momentum: Annotated[Annotated[float, Field(ge=0, lt=1)] | Auto, _rule("a number >= 0 and < 1, or auto")]
+    nesterov: Annotated[bool | Auto, _rule("true, false or auto")]
+    masking: Bool
+
+
+class _Fixed(Table):
+    initial: Positive
+
+
+class _Adaptive(Table):
+    initial: OptionalPositive
+    minimum: Density
+    maximum: Density
+    rate: Fraction
+
+
+class _TargetDensity(Table):
+    initial: OptionalPositive
+    density: Annotated[float, _rule("a fraction > 0 and < 1/16", gt=0, lt=1 / 16)]
+    ramp: NotNegative
+    gain: Annotated[float, _rule("a number > 0 and <= 1", gt=0, le=1)]
+
+
+class _Empty(Table):
+    pass
+
+
+NODES: MappingProxyType[str, type[Table]] = MappingProxyType(
+    {
+        "tfscale.models.mlp.mlp": _Mlp,
+        "tfscale.models.lenet.lenet": _Lenet,
+        "tfscale.models.cnn.cnn": _Cnn,
+        "tfscale.data.digits.digits": _Digits,
+        "tfscale.data.idx.idx": _Idx,
+        "tfscale.data.npz.npz": _Npz,
+        "tfscale.data.synthetic.synthetic": _Synthetic,
+        "keras.optimizers.SGD": _Sgd,
+        "keras.optimizers.Adam": _Adam,
+        "keras.optimizers.AdamW": _Adam,
+        "tfscale.schedules.constant": _Empty,
+        "tfscale.schedules.cosine": _Cosine,
+        "tfscale.schedules.exponential": _Exponential,
+        "tfscale.schedules.piecewise": _Piecewise,
+        "tfscale.strategies.gradient_averaging.GradientAveraging": _GradientAveraging,
+        "tfscale.strategies.parameter_averaging.ParameterAveraging": _ParameterAveraging,
+        "tfscale.strategies.gradient_sharing.GradientSharing": _GradientSharing,
+        "tfscale.collectives.in_process.InProcess": _Empty,
+        "tfscale.collectives.horovod.Horovod": _Empty,
+        "auto": _Empty,
+        "tfscale.codecs.word32.Word32": _Empty,
+        "tfscale.codecs.bitmap.Bitmap": _Empty,
+        "tfscale.codecs.smallest.Smallest": _Empty,
+        "tfscale.thresholds.Fixed": _Fixed,
+        "tfscale.thresholds.Adaptive": _Adaptive,
+        "tfscale.thresholds.TargetDensity": _TargetDensity,
+    }
+)
+"""The table of each `_target_` that conf/ ships; `_target_` itself is not in it."""
+
+ALLOWED: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "model": ("tfscale.models.", "keras.applications."),
+        "data": ("tfscale.data.",),
+        "optimizer": ("keras.optimizers.",),
+        "schedule": ("tfscale.schedules.",),
+        "loss": ("keras.losses.",),
+        "metrics": ("keras.metrics.",),
+        "strategy": ("tfscale.strategies.",),
+        "strategy.collective": ("auto", "tfscale.collectives."),
+        "strategy.codec": ("tfscale.codecs.",),
+        "strategy.threshold": ("tfscale.thresholds.",),
+    }
+)
+"""What a `_target_` of each node may begin with, besides the modules in `trust`."""
+
+ALLOWED_INSIDE = ("keras.initializers.", "keras.regularizers.", "keras.constraints.")
+"""What a `_target_` further down may begin with, besides the modules in `trust`."""

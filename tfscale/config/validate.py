@@ -1,0 +1,102 @@
+"""Holds a composed configuration against the schema and reports everything that is wrong at once."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from tfscale.config.schema import ALLOWED, ALLOWED_INSIDE, NODES, Config, Table
+from tfscale.config.suggest import closest
+
+
+def problems_of(values: Mapping[str, Any]) -> list[str]:
+    """Every breach of the schema, a message each: unknown and missing keys, types, ranges, `_target_`s."""
+    found = _table_problems(Config, values, "")
+    trust = values.get("trust")
+    trusted = tuple(trust) if isinstance(trust, list) else ()
+    for path in ALLOWED:
+        node = _at(values, path)
+        if path == "metrics" and isinstance(node, dict):
+            for name, metric in node.items():
+                found += _node_problems(f"metrics.{name}", metric, ALLOWED["metrics"], trusted)
+        elif isinstance(node, dict):
+            found += _node_problems(path, node, ALLOWED[path], trusted)
+    return list(dict.fromkeys(found))
+
+
+def _at(values: Mapping[str, Any], path: str) -> object:
+    node: object = values
+    for part in path.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    return node
+
+
+def _node_problems(path: str, node: object, allowed: Sequence[str], trusted: Sequence[str]) -> list[str]:
+    if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
+        return [f"{path}._target_ must name a class or function; type: tfscale ls"]
+    target = node["_target_"]
+    if not _permitted(target, allowed, trusted):
+        return [_refusal(f"{path}._target_", target, allowed)]
+    inside = [
+        _refusal(f"{path}.{where}", each, ALLOWED_INSIDE)
+        for where, each in _targets_inside(node, path)
+        if not _permitted(each, ALLOWED_INSIDE, trusted)
+    ]
+    table = NODES.get(target)
+    own = {key: value for key, value in node.items() if key != "_target_"}
+    return inside + (_table_problems(table, own, f"{path}.") if table is not None else [])
+
+
+def _targets_inside(node: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
+    """`_target_`s further down than the node's own, but for parts with an allow-list of their own."""
+    for key, value in node.items():
+        children = value if isinstance(value, list) else [value]
+        for child in children:
+            if isinstance(child, dict) and f"{path}.{key}" not in ALLOWED:
+                if "_target_" in child:
+                    yield f"{key}._target_", str(child["_target_"])
+                yield from ((f"{key}.{where}", target) for where, target in _targets_inside(child, f"{path}.{key}"))
+
+
+def _permitted(target: str, allowed: Sequence[str], trusted: Sequence[str]) -> bool:
+    if any(target == module or target.startswith(f"{module}.") for module in trusted):
+        return True
+    # Of Keras only classes: its functions load and deserialise.
+    if target.startswith("keras.") and not target.rsplit(".", 1)[-1][:1].isupper():
+        return False
+    return target in NODES or any(target.startswith(prefix) for prefix in allowed if prefix.endswith("."))
+
+
+def _refusal(key: str, target: str, allowed: Sequence[str]) -> str:
+    module = target.rsplit(".", 1)[0]
+    return (
+        f"{key} must begin with {' or '.join(prefix for prefix in allowed if prefix.endswith('.'))}, got {target}; "
+        f"if that code is yours, type trust=[{module}]"
+    )
+
+
+def _table_problems(table: type[Table], values: Mapping[str, Any], prefix: str) -> list[str]:
+    try:
+        table.model_validate(dict(values))
+    except ValidationError as error:
+        return list(dict.fromkeys(_message(table, each, prefix) for each in error.errors()))
+    return []
+
+
+def _message(table: type[Table], error: Mapping[str, Any], prefix: str) -> str:
+    """One pydantic error in our words; errors inside a field are that field's."""
+    location = [str(part) for part in error["loc"]]
+    key, value = prefix + location[0], error["input"]
+    field = table.model_fields.get(location[0].strip("_")) or table.model_fields.get(location[0])
+    nested = field.annotation if field is not None else None
+    if isinstance(nested, type) and issubclass(nested, Table) and len(location) > 1:
+        return _message(nested, {**error, "loc": location[1:]}, f"{key}.")
+    if error["type"] == "extra_forbidden":
+        near = closest(location[0], table.model_fields)
+        return f"{key} is not a key; " + (f"did you mean {prefix}{near}?" if near else "leave it out")
+    rule = field.description if field is not None and field.description else "a node of keys"
+    if error["type"] == "missing":
+        return f"{key} is missing; it must be {rule}"
+    if len(location) > 1 and not isinstance(value, str | int | float | bool | None):
+        value = "what does not fit"
+    return f"{key} must be {rule}, got {'null' if value is None else value}"

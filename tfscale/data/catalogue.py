@@ -1,0 +1,35 @@
+"""The data sets that `tfscale data fetch` knows: their files, and the sums that say a copy is the real thing.
+
+The sums are of the plain IDX files, so that one set of them serves every source, compressed or not.
+"""
+
+import os
+from pathlib import Path
+from types import MappingProxyType
+
+PARTS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+"""x_train, y_train, x_test, y_test, as the original archives name them."""
+
+SUMS = MappingProxyType(
+    {
+        "mnist": (
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        ),
+        "fashion_mnist": (
+            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        ),
+    }
+)
+"""sha256 of each of PARTS, by data set."""
+
+
+def home(name: str) -> Path:
+    """Where a fetched data set lives: $TFSCALE_DATA, else the user's cache folder."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("TFSCALE_DATA") or cache / "tfscale" / "data") / name

@@ -1,0 +1,65 @@
+"""From arrays in memory to batches: stateless, so that one integer is the whole position.
+
+The order of an epoch is a pseudo-random permutation computed index by index from (seed, epoch): nothing to store,
+nothing to restore, and step n can be produced without the n - 1 before it. tf.data's own iterator checkpoints carry the
+shuffle buffer instead.
+"""
+
+from typing import final
+
+import tensorflow as tf
+
+from tfscale.data.base import Arrays, Shard
+
+
+@final
+class ArrayData:
+    """`Data` over arrays.
+
+    Args:
+        arrays: The examples.
+    """
+
+    def __init__(self, arrays: Arrays) -> None:
+        self._arrays = arrays
+        self.examples = len(arrays.x_train)
+        self.test_examples = len(arrays.x_test)
+        self.input_shape = tuple(arrays.x_train.shape[1:])
+        self.classes = arrays.classes
+
+    def train(self, shard: Shard, *, batch: int, seed: int, start: int, prefetch: int) -> tf.data.Dataset:
+        """Endless (x, y, weight); see `base.Data`."""
+        with tf.device("/CPU:0"):
+            x, y = tf.constant(self._arrays.x_train), tf.constant(self._arrays.y_train, tf.int32)
+        examples, whole = self.examples, batch * shard.size
+        steps = -(-examples // whole)
+
+        def step(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            epoch, first = number // steps, number % steps * whole
+            present = tf.minimum(tf.constant(whole, tf.int64), examples - first)
+            low = first + shard.rank * present // shard.size
+            high = first + (shard.rank + 1) * present // shard.size
+            # A replica that is left without an example computes one that weighs nothing.
+            positions = tf.range(low, tf.maximum(high, low + 1)) % examples
+            weight = tf.where(high > low, whole / present, tf.constant(0.0, tf.float64))
+            indices = tf.random.experimental.index_shuffle(
+                positions, seed=tf.stack([tf.constant(seed, tf.int64), epoch]), max_index=examples - 1
+            )
+            weights = tf.fill(tf.shape(indices), tf.cast(weight, tf.float32))
+            return self._scaled(tf.gather(x, indices)), tf.gather(y, indices), weights
+
+        numbers = tf.data.Dataset.range(start, tf.int64.max)
+        return numbers.map(step, num_parallel_calls=1, deterministic=True).prefetch(prefetch)
+
+    def evaluate(self, shard: Shard, *, batch: int) -> tf.data.Dataset:
+        """One pass over the shard's test examples; see `base.Data`."""
+        low = self.test_examples * shard.rank // shard.size
+        high = self.test_examples * (shard.rank + 1) // shard.size
+        with tf.device("/CPU:0"):
+            slices = tf.data.Dataset.from_tensor_slices(
+                (self._arrays.x_test[low:high], self._arrays.y_test[low:high].astype("int32"))
+            )
+        return slices.batch(batch).map(lambda x, y: (self._scaled(x), y)).prefetch(2)
+
+    def _scaled(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.cast(x, tf.float32) * self._arrays.scale

@@ -1,0 +1,46 @@
+"""Which devices this process's replicas run on.
+
+TensorFlow fixes its devices at first use, so `claim` must come before any other TensorFlow call of the process: that is
+why job.py starts with it.
+"""
+
+import os
+
+import tensorflow as tf
+
+
+def visible_gpus() -> int:
+    """Number of GPUs that TensorFlow can use."""
+    return len(tf.config.list_physical_devices("GPU"))
+
+
+def claim(replicas: int, *, local_rank: int = 0, local_size: int = 1) -> tuple[str, ...]:
+    """Sets up and names one device for each replica of this process.
+
+    With GPUs, the processes of a host divide them (rank `local_rank` takes every `local_size`-th), memory grows on
+    demand, and replicas beyond the number of GPUs share them in turn. Without, each replica gets a logical CPU device,
+    and the processes of a host divide the cores.
+
+    Args:
+        replicas: How many replicas this process holds.
+        local_rank: This process's number among those on this host.
+        local_size: How many processes of the job run on this host.
+
+    Raises:
+        RuntimeError: TensorFlow has been used in this process already.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        own = gpus[local_rank % len(gpus) :: local_size] or [gpus[local_rank % len(gpus)]]
+        tf.config.set_visible_devices(own, "GPU")
+        for gpu in own:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        return tuple(f"/GPU:{replica % len(own)}" for replica in range(replicas))
+    if local_size > 1:
+        threads = max(1, len(os.sched_getaffinity(0)) // local_size)
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(
+        cpu, [tf.config.LogicalDeviceConfiguration() for _ in range(replicas)]
+    )
+    return tuple(f"/CPU:{replica}" for replica in range(replicas))

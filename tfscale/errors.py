@@ -1,0 +1,23 @@
+"""The two ways a command ends badly.
+
+A user's mistake and a failed run look different to a shell script (exit codes 2 and 1) and to a person (what to type
+next, against what broke). Everything else is a bug and keeps its traceback.
+"""
+
+from collections.abc import Sequence
+
+
+class UserError(Exception):
+    """What the user gave is wrong: exit code 2, no traceback.
+
+    Args:
+        problems: One message each: key, rule, value, what to type next.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems: Sequence[str] = problems
+
+
+class RunError(Exception):
+    """A run failed for a reason that the message says in full: exit code 1, no traceback."""

@@ -1,0 +1,123 @@
+"""`-m`: one job for each combination of values, each in processes of its own.
+
+TensorFlow cannot change its devices in a running process and never gives its memory back, so jobs do not share one. A
+job that fails is reported and the next one goes on.
+"""
+
+import csv
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+
+RESULTS = ("seconds", "samples_per_second", "bytes_sent", "bytes_dense", "bytes_ratio")
+"""Columns of a sweep's table after overrides, status and metrics: keys of summary.json."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One job of a sweep.
+
+    Attributes:
+        number: From 0.
+        overrides: Its overrides, every one with a single value.
+        varied: The values that tell it from the others, by key.
+    """
+
+    number: int
+    overrides: Sequence[str]
+    varied: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """The folder of its run in the sweep's folder."""
+        return f"job-{self.number:03d}"
+
+
+def expand(parsed: Sequence[Override]) -> list[Job]:
+    """All combinations, the last override varying fastest."""
+    choices = [
+        [f"{each.get_key_element()}={value}" for value in each.sweep_string_iterator()]
+        if each.is_sweep_override()
+        else [str(each.input_line)]
+        for each in parsed
+    ]
+    sweeping = [index for index, each in enumerate(parsed) if each.is_sweep_override()]
+    return [
+        Job(
+            number=number,
+            overrides=combination,
+            varied=dict(combination[index].lstrip("+").split("=", 1) for index in sweeping),
+        )
+        for number, combination in enumerate(itertools.product(*choices))
+    ]
+
+
+def run_job(job: Job, folder: Path, flags: Sequence[str]) -> dict[str, Any]:
+    """Runs one job as a command of its own; its output goes to FOLDER/JOB.log.
+
+    Returns:
+        A row of the sweep's table; results are None where the job failed.
+    """
+    command = [
+        *(sys.executable, "-m", "tfscale", "train", *flags, *job.overrides),
+        *(f"run.dir={folder}", f"run.name={job.name}"),
+    ]
+    began = time.monotonic()
+    with (folder / f"{job.name}.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            code = process.wait()
+        except BaseException:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+            raise
+    summary = _summary(folder / job.name / "summary.json") if code == 0 else {}
+    metrics = {name: summary.get(name) for name in summary.get("metrics", ())}
+    status = "done" if code == 0 else f"failed ({code})"
+    results = {name: summary.get(name) for name in RESULTS}
+    results["seconds"] = summary.get("seconds", round(time.monotonic() - began, 1))
+    return {"job": job.name, **job.varied, "status": status, **metrics, **results}
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())
+
+
+def run_all(
+    jobs: Sequence[Job], folder: Path, flags: Sequence[str], tell: Callable[[Job, Mapping[str, Any]], None]
+) -> list[dict[str, Any]]:
+    """Runs the jobs one after the other; after each, `tell` gets its row and summary.csv is written anew."""
+    rows: list[dict[str, Any]] = []
+    for job in jobs:
+        rows.append(run_job(job, folder, flags))
+        tell(job, rows[-1])
+        rows = _aligned(rows)
+        _write_csv(folder / "summary.csv", rows)
+    return rows
+
+
+def _aligned(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The same columns in every row: a failed job has no metrics."""
+    fullest = max(rows, key=len)
+    return [{name: row.get(name) for name in fullest} for row in rows]
+
+
+def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(temporary, path)

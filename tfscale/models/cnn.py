@@ -1,0 +1,35 @@
+"""A small convolutional network with batch normalisation, for images of 4x4 and up."""
+
+from collections.abc import Sequence
+
+import keras
+
+from tfscale.errors import UserError
+
+
+def cnn(*, input_shape: Sequence[int], classes: int, filters: Sequence[int]) -> keras.Model:
+    """For each width: conv 3x3, batch norm, relu, pool; then global average and softmax.
+
+    Args:
+        input_shape: (height, width, channels).
+        classes: Number of classes.
+        filters: Widths of the blocks; each halves the image.
+
+    Raises:
+        UserError: The input is not an image, or too small to be halved so often.
+    """
+    if len(input_shape) != 3 or min(input_shape[:2]) < 2 ** len(filters):
+        raise UserError(
+            f"model=cnn with {len(filters)} blocks must have images of at least {2 ** len(filters)} pixels a side, got "
+            f"input shape {tuple(input_shape)}; give fewer model.filters, or use model=mlp"
+        )
+    layers: list[keras.Layer] = [keras.Input(tuple(input_shape))]
+    for width in filters:
+        layers += [
+            keras.layers.Conv2D(width, 3, padding="same", use_bias=False),
+            keras.layers.BatchNormalization(),
+            keras.layers.ReLU(),
+            keras.layers.MaxPooling2D(),
+        ]
+    layers += [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(classes, activation="softmax")]
+    return keras.Sequential(layers)

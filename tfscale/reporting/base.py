@@ -1,0 +1,26 @@
+"""The sink seam: what a run tells while it goes on."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+Record = Mapping[str, float]
+
+
+class Sink(Protocol):
+    """Gets the records of a run, in order."""
+
+    def progress(self, step: int) -> None:
+        """`step` optimizer steps are completed; called at every one, so it must be cheap."""
+        ...
+
+    def step(self, record: Record) -> None:
+        """A log record: step, epoch, loss, samples_per_second, and the strategy's measurements."""
+        ...
+
+    def evaluation(self, record: Record) -> None:
+        """Step, loss and metrics on the test data."""
+        ...
+
+    def close(self) -> None:
+        """No more records come, whether the run ended well or not."""
+        ...

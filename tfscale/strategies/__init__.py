@@ -1,0 +1,1 @@
+"""How replicas learn together: one file a rule, all behind `base.Strategy`."""

@@ -1,0 +1,79 @@
+"""The strategy seam: a strategy touches a step in exactly two places.
+
+Gradients pass through it before the optimizer, parameters after. It owns every tensor that exists because replicas
+learn together (residuals, thresholds), so those are saved and restored with it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import tensorflow as tf
+
+from tfscale.collectives.base import Collective
+
+
+class Strategy(Protocol):
+    """How the gradients and parameters of W replicas are combined.
+
+    Attributes:
+        collective: How replicas exchange tensors.
+        exchanges_gradients: Whether `reduce_gradients` does anything; if not, the loop does not flatten them.
+        averages_optimizer: Whether optimizer slots belong to the synchronised vector [S].
+        reports_after_averaging: Whether the loop measures the loss again once parameters were replaced.
+        bytes_sent: [] int64 variable: bytes on the wire since the start, over all replicas (see `collectives.base`).
+    """
+
+    collective: Collective
+    exchanges_gradients: bool
+    averages_optimizer: bool
+    reports_after_averaging: bool
+    bytes_sent: tf.Variable
+
+    def build(self, parameters: Sequence[tf.Tensor], trainable: int) -> None:
+        """Creates the variables that need D.
+
+        Args:
+            parameters: R x [S], the replicas' agreed start; its first D elements are the trainable ones.
+            trainable: D.
+        """
+        ...
+
+    def reduce_gradients(self, gradients: Sequence[tf.Tensor], step: tf.Tensor) -> list[tf.Tensor]:
+        """R x [D] -> R x [D], at the step with number `step` ([] int64, optimizer steps completed before it)."""
+        ...
+
+    def parameters_due(self, step: int) -> bool:
+        """Whether `reduce_parameters` replaces the parameters once `step` optimizer steps are completed."""
+        ...
+
+    def reduce_parameters(self, parameters: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
+        """R x [S] -> [S]: what every replica goes on with, after `step` ([] int64) completed steps."""
+        ...
+
+    def consensus(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:
+        """R x [S] -> [S]: the one model that the replicas stand for now. Changes nothing."""
+        ...
+
+    def measurements(self) -> dict[str, tf.Tensor]:
+        """Name -> scalar, for the log of a step."""
+        ...
+
+    def replica_state(self, index: int) -> Mapping[str, tf.Variable]:
+        """What belongs to this process's replica number `index` and must survive with it."""
+        ...
+
+    def shared_state(self) -> Mapping[str, tf.Variable]:
+        """What all replicas share and must survive."""
+        ...
+
+
+def agreed_parameters(collective: Collective, parameters: Sequence[tf.Tensor], trainable: int) -> tf.Tensor:
+    """R x [S] -> [S] for strategies whose replicas hold equal trainables: those as they are, the statistics averaged.
+
+    Batch-norm's moving statistics are not gradients: each replica has seen its own data. A mean of equal numbers need
+    not be that number in float32, so the trainables are not averaged.
+    """
+    statistics = [vector[trainable:] for vector in parameters]
+    if statistics[0].shape[0] == 0:
+        return parameters[0]
+    return tf.concat([parameters[0][:trainable], collective.mean(statistics)], axis=0)

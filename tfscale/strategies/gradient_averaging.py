@@ -1,0 +1,65 @@
+"""Every step applies the mean gradient of all replicas: synchronous data parallelism by allreduce.
+
+References:
+    Goyal et al. 2017; Sergeev and Del Balso 2018 (Horovod). One flat tensor a step instead of one a variable.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import final
+
+import tensorflow as tf
+
+from tfscale.collectives.base import Collective, mean_bytes
+from tfscale.strategies.base import agreed_parameters
+
+
+@final
+class GradientAveraging(tf.Module):
+    """W replicas with batch B compute what one replica with batch B * W computes.
+
+    Args:
+        collective: How replicas exchange tensors.
+    """
+
+    exchanges_gradients = True
+    averages_optimizer = False
+    reports_after_averaging = False
+
+    def __init__(self, *, collective: Collective) -> None:
+        super().__init__()
+        self.collective = collective
+        self.bytes_sent = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._trainable = 0
+
+    def build(self, parameters: Sequence[tf.Tensor], trainable: int) -> None:
+        """See `base.Strategy`."""
+        self._trainable = trainable
+
+    def reduce_gradients(self, gradients: Sequence[tf.Tensor], step: tf.Tensor) -> list[tf.Tensor]:
+        """R x [D] -> R times the mean over all W."""
+        self.bytes_sent.assign_add(mean_bytes(self._trainable, self.collective.size))
+        return [self.collective.mean(gradients)] * len(gradients)
+
+    def parameters_due(self, step: int) -> bool:
+        """Never: equal gradients keep equal parameters equal."""
+        return False
+
+    def reduce_parameters(self, parameters: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
+        """R x [S] -> [S]; see `consensus`."""
+        return self.consensus(parameters)
+
+    def consensus(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:
+        """R x [S] -> [S]: the trainables as they are, the statistics averaged."""
+        return agreed_parameters(self.collective, parameters, self._trainable)
+
+    def measurements(self) -> dict[str, tf.Tensor]:
+        """Bytes so far."""
+        return {"bytes_sent": self.bytes_sent}
+
+    def replica_state(self, index: int) -> Mapping[str, tf.Variable]:
+        """Nothing."""
+        return {}
+
+    def shared_state(self) -> Mapping[str, tf.Variable]:
+        """Bytes so far."""
+        return {"bytes_sent": self.bytes_sent}

@@ -1,0 +1,72 @@
+"""Every replica trains alone; every K steps all take the mean of their parameters.
+
+K times fewer exchanges than gradient averaging, at the price of replicas that drift apart between them.
+
+References:
+    McDonald et al. 2010; DeepLearning4j's ParallelWrapper and ParameterAveragingTrainingMaster. A ragged last batch is
+    weighted by its examples (data/pipeline.py), which DeepLearning4j does not do.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import final
+
+import tensorflow as tf
+
+from tfscale.collectives.base import Collective, mean_bytes
+
+
+@final
+class ParameterAveraging(tf.Module):
+    """The mean of parameters and statistics (and of optimizer slots, if asked) every K steps.
+
+    Args:
+        collective: How replicas exchange tensors.
+        every: K, in optimizer steps.
+        average_optimizer: Whether momentum and other optimizer slots are averaged too; if not, each replica keeps its
+            own.
+        report_after_averaging: Whether the averaged model's loss on the round's last batches is measured and logged.
+    """
+
+    exchanges_gradients = False
+
+    def __init__(
+        self, *, collective: Collective, every: int, average_optimizer: bool, report_after_averaging: bool
+    ) -> None:
+        super().__init__()
+        self.collective = collective
+        self.averages_optimizer = average_optimizer
+        self.reports_after_averaging = report_after_averaging
+        self.bytes_sent = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._every = every
+
+    def build(self, parameters: Sequence[tf.Tensor], trainable: int) -> None:
+        """Nothing to create."""
+
+    def reduce_gradients(self, gradients: Sequence[tf.Tensor], step: tf.Tensor) -> list[tf.Tensor]:
+        """Each replica keeps its own."""
+        return list(gradients)
+
+    def parameters_due(self, step: int) -> bool:
+        """Every K steps, unless there is nothing to average with."""
+        return self.collective.size > 1 and step % self._every == 0
+
+    def reduce_parameters(self, parameters: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
+        """R x [S] -> the mean [S] over all W."""
+        self.bytes_sent.assign_add(mean_bytes(parameters[0].shape[0], self.collective.size))
+        return self.collective.mean(parameters)
+
+    def consensus(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:
+        """R x [S] -> the mean [S] over all W."""
+        return self.collective.mean(parameters)
+
+    def measurements(self) -> dict[str, tf.Tensor]:
+        """Bytes so far."""
+        return {"bytes_sent": self.bytes_sent}
+
+    def replica_state(self, index: int) -> Mapping[str, tf.Variable]:
+        """Nothing."""
+        return {}
+
+    def shared_state(self) -> Mapping[str, tf.Variable]:
+        """Bytes so far."""
+        return {"bytes_sent": self.bytes_sent}

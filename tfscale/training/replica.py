@@ -1,0 +1,115 @@
+"""One logical replica: a model, its optimizer and loss on one device.
+
+Between replica and strategy there are only flat vectors. What a run computes depends on the replicas, never on which
+process holds them, so everything random here belongs to the replica.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import final
+
+import keras
+import tensorflow as tf
+
+from tfscale import vectors
+
+Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
+"""x [b, ...], y [b], weight [b]; see `data.base.Data`."""
+
+
+@final
+class Replica:
+    """A model that learns on one device.
+
+    Args:
+        rank: Global index.
+        device: TensorFlow device name.
+        model: Builds the model; called once, on the device.
+        optimizer: Builds the optimizer; called once, on the device.
+        loss: Per-example loss: reduction "none".
+        batch: B, which every batch's weighted loss is divided by.
+        with_slots: Whether optimizer slots are part of `parameters`.
+    """
+
+    def __init__(
+        self,
+        *,
+        rank: int,
+        device: str,
+        model: Callable[[], keras.Model],
+        optimizer: Callable[[], keras.Optimizer],
+        loss: keras.losses.Loss,
+        batch: int,
+        with_slots: bool,
+    ) -> None:
+        self.rank, self.device = rank, device
+        self._loss, self._batch = loss, batch
+        keras.utils.clear_session()  # equal layer names in every replica: state is saved by name
+        with tf.device(device):
+            self.model = model()
+            self.optimizer = optimizer()
+            self.optimizer.build(self.model.trainable_variables)
+        self._trainable = [variable.value for variable in self.model.trainable_variables]
+        statistics = [variable.value for variable in self.model.non_trainable_variables]
+        averaged = [variable for variable in statistics if variable.dtype.is_floating]
+        self._synchronised = self._trainable + averaged + (self._slots() if with_slots else [])
+        self._separate_random_streams()
+
+    def _slots(self) -> list[tf.Variable]:
+        """Momentum and the like: not the step counter, not the learning rate."""
+        ours = (self.optimizer.iterations, self.optimizer.learning_rate)
+        return [
+            variable.value for variable in self.optimizer.variables if not any(variable is each for each in ours)
+        ]
+
+    def _separate_random_streams(self) -> None:
+        """Same start, different dropout: each replica's seed generators are moved apart by its rank."""
+        for variable in self.model.variables:
+            if variable.path.endswith("seed_generator_state"):
+                state = variable.value.read_value()
+                variable.assign(tf.stack([state[0] + tf.cast(self.rank * 1_000_003, state.dtype), state[1]]))
+
+    @property
+    def trainable(self) -> int:
+        """D."""
+        return vectors.size(self._trainable)
+
+    def loss(self, batch: Batch, *, training: bool) -> tf.Tensor:
+        """(1 / B) sum(weight * loss) plus the model's own regularisation, []."""
+        x, y, weight = batch
+        per_example = self._loss(y, self.model(x, training=training))
+        return tf.reduce_sum(weight * per_example) / self._batch + sum(self.model.losses)
+
+    def gradients(self, batch: Batch) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Returns the loss [] and its gradient for each trainable variable; zeros where a variable has no part."""
+        with tf.GradientTape() as tape:
+            loss = self.loss(batch, training=True)
+        gradients = tape.gradient(loss, self._trainable, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return loss, [tf.convert_to_tensor(gradient) for gradient in gradients]
+
+    def apply(self, gradients: Sequence[tf.Tensor]) -> None:
+        """One optimizer step with a gradient for each trainable variable."""
+        self.optimizer.apply(list(gradients), self.model.trainable_variables)
+
+    def unflatten(self, vector: tf.Tensor) -> list[tf.Tensor]:
+        """A gradient vector [D] as one gradient a trainable variable."""
+        return vectors.unflatten(vector, self._trainable)
+
+    def parameters(self) -> tf.Tensor:
+        """[S]: trainables first, then float statistics, then optimizer slots if asked for."""
+        with tf.device(self.device):
+            return vectors.flatten([variable.read_value() for variable in self._synchronised])
+
+    def assign(self, parameters: tf.Tensor) -> None:
+        """Replaces what `parameters` returns, [S]."""
+        with tf.device(self.device):
+            for variable, value in zip(
+                self._synchronised, vectors.unflatten(parameters, self._synchronised), strict=True
+            ):
+                variable.assign(value)
+
+    def variables(self) -> dict[str, keras.Variable]:
+        """Everything of this replica that must survive, by name: weights, statistics, random streams, optimizer."""
+        return {
+            **{f"model/{variable.path}": variable for variable in self.model.variables},
+            **{f"optimizer/{variable.path}": variable for variable in self.optimizer.variables},
+        }

@@ -1,0 +1,190 @@
+"""Drives the loop through a whole run: logs, evaluates, saves, stops.
+
+What happens every how many steps is decided here from the step number alone, so all processes of a job do the same
+things at the same steps.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from tfscale.collectives.base import Collective, mean_bytes
+from tfscale.data.base import Data
+from tfscale.errors import RunError
+from tfscale.reporting.base import Sink
+from tfscale.training.checkpoint import Checkpoints
+from tfscale.training.evaluate import Evaluator
+from tfscale.training.loop import StepInfo, training_steps
+from tfscale.training.state import RunState, digest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to do when.
+
+    Attributes:
+        steps: Optimizer steps of the whole run.
+        batch: B.
+        seed: Of the order of examples.
+        prefetch: Batches prepared ahead, a replica.
+        log_every: Steps between two log records.
+        evaluate_every: Steps between two evaluations.
+        checkpoint_every: Steps between two checkpoints.
+    """
+
+    steps: int
+    batch: int
+    seed: int
+    prefetch: int
+    log_every: int
+    evaluate_every: int
+    checkpoint_every: int
+
+
+def examples_seen(step: int, examples: int, whole: int) -> int:
+    """Examples that all replicas together have used after `step` steps with global batch `whole`."""
+    epochs, within = divmod(step, -(-examples // whole))
+    return epochs * examples + min(within * whole, examples)
+
+
+class Run:
+    """One run from where its state stands to the plan's last step.
+
+    Args:
+        state: What is trained.
+        plan: What to do when.
+        data: Training data.
+        evaluator: Measures the consensus.
+        checkpoints: Where state is saved.
+        sinks: Get the records; empty in all processes but the chief's.
+    """
+
+    def __init__(
+        self,
+        state: RunState,
+        plan: Plan,
+        *,
+        data: Data,
+        evaluator: Evaluator,
+        checkpoints: Checkpoints,
+        sinks: Sequence[Sink],
+    ) -> None:
+        self._state, self._plan, self._data = state, plan, data
+        self._evaluator, self._checkpoints, self._sinks = evaluator, checkpoints, sinks
+        self._whole = plan.batch * self._collective.size
+        self._losses: list[tf.Tensor] = []
+        self._seconds, self._timed_examples, self._first_step = 0.0, 0, 0.0
+        self._evaluation: dict[str, float] = {}
+
+    @property
+    def _collective(self) -> Collective:
+        return self._state.strategy.collective
+
+    def __call__(self) -> dict[str, Any]:
+        """Trains to the end; returns results for summary.json. All processes of the job must call it."""
+        began, start = time.perf_counter(), self._state.step
+        steps = training_steps(
+            self._state,
+            self._data,
+            shards=self._collective.size,
+            batch=self._plan.batch,
+            seed=self._plan.seed,
+            prefetch=self._plan.prefetch,
+        )
+        while self._state.step < self._plan.steps:
+            self._after(next(steps), first=self._state.step == start + 1 or not self._first_step)
+        steps.close()
+        if not self._evaluation:
+            self._evaluate()
+        sha256 = self._synchronise()
+        return {**self._results(sha256), "seconds": round(time.perf_counter() - began, 3)}
+
+    def _after(self, info: StepInfo, *, first: bool) -> None:
+        if first:
+            self._first_step = info.seconds
+        else:
+            self._seconds += info.seconds
+            self._timed_examples += self._examples(info.step) - self._examples(info.step - 1)
+        self._losses.append(info.losses)
+        last = info.step == self._plan.steps
+        if last or info.step % self._plan.log_every == 0:
+            self._log(info)
+        for sink in self._sinks:
+            sink.progress(info.step)
+        if last or info.step % self._plan.evaluate_every == 0:
+            self._evaluate()
+        if last or info.step % self._plan.checkpoint_every == 0:
+            self._checkpoints.save(self._state)
+
+    def _examples(self, step: int) -> int:
+        return examples_seen(step, self._data.examples, self._whole)
+
+    def _mean(self, losses: tf.Tensor) -> float:
+        """R losses -> the mean over all W."""
+        messages = [tf.bitcast(losses[index], tf.int32)[tf.newaxis] for index in range(len(self._state.replicas))]
+        gathered = tf.concat(self._collective.gather(messages), axis=0)
+        return float(tf.reduce_mean(tf.bitcast(gathered, tf.float32)))
+
+    def _log(self, info: StepInfo) -> None:
+        loss = self._mean(tf.add_n(self._losses) / len(self._losses))
+        self._losses.clear()
+        record: dict[str, float] = {
+            "step": info.step,
+            "epoch": round(self._examples(info.step) / self._data.examples, 4),
+            "loss": loss,
+            "learning_rate": float(self._state.replicas[0].optimizer.learning_rate),
+            "samples_per_second": self._samples_per_second(),
+        }
+        if info.averaged_losses is not None:
+            record["loss_after_averaging"] = self._mean(info.averaged_losses)
+        if self._sinks:
+            record |= {name: float(value) for name, value in self._state.strategy.measurements().items()}
+        for sink in self._sinks:
+            sink.step(record)
+
+    def _evaluate(self) -> None:
+        self._evaluation = self._evaluator(self._state.consensus())
+        for sink in self._sinks:
+            sink.evaluation({"step": self._state.step, **self._evaluation})
+
+    def _synchronise(self) -> str:
+        """The last step always synchronises: every replica ends with the consensus, which is checked.
+
+        Returns:
+            The sha256 of the parameters, the same for every replica of the job.
+
+        Raises:
+            RunError: It is not.
+        """
+        consensus = self._state.consensus()
+        for replica in self._state.replicas:
+            replica.assign(consensus)
+        own = [digest(replica) for replica in self._state.replicas]
+        words = [tf.io.decode_raw(tf.constant(bytes.fromhex(each)), tf.int32) for each in own]
+        different = {message.numpy().tobytes().hex() for message in self._collective.gather(words)}
+        if len(different) > 1:
+            raise RunError(f"the replicas ended with {len(different)} different sets of parameters; this is a bug")
+        return own[0]
+
+    def _samples_per_second(self) -> float:
+        return round(self._timed_examples / self._seconds, 1) if self._seconds else 0.0
+
+    def _results(self, sha256: str) -> dict[str, Any]:
+        sent = int(self._state.strategy.bytes_sent)
+        dense = self._state.step * mean_bytes(self._state.replicas[0].trainable, self._collective.size)
+        return {
+            **{name: round(value, 6) for name, value in self._evaluation.items()},
+            "steps": self._state.step,
+            "epochs": round(self._examples(self._state.step) / self._data.examples, 4),
+            "examples": self._examples(self._state.step),
+            "samples_per_second": self._samples_per_second(),
+            "training_seconds": round(self._first_step + self._seconds, 3),
+            "first_step_seconds": round(self._first_step, 3),
+            "bytes_sent": sent,
+            "bytes_dense": dense,
+            "bytes_ratio": round(dense / sent, 2) if sent else None,
+            "parameters_sha256": sha256,
+        }

@@ -1,0 +1,84 @@
+"""RunState: the one object with everything of a run that must survive.
+
+A run is its replicas, what its strategy keeps, and how many steps are done. The position in the data is that number of
+steps, since batches are computed from (seed, step); random streams are variables of the replicas.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfscale.errors import UserError
+from tfscale.strategies.base import Strategy
+from tfscale.training.replica import Replica
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(kw_only=True)
+class RunState:
+    """What training changes.
+
+    Attributes:
+        step: Optimizer steps completed.
+        replicas: This process's replicas, by rank.
+        strategy: Owns residuals, thresholds and counters.
+    """
+
+    step: int
+    replicas: Sequence[Replica]
+    strategy: Strategy
+
+    def replica_arrays(self, index: int) -> Arrays:
+        """The state of this process's replica number `index`, by name."""
+        return {name: np.asarray(variable) for name, variable in self._replica_variables(index).items()}
+
+    def shared_arrays(self) -> Arrays:
+        """The state that all replicas share, by name."""
+        return {name: np.asarray(variable) for name, variable in self.strategy.shared_state().items()}
+
+    def load_replica(self, index: int, arrays: Arrays) -> None:
+        """Puts back what `replica_arrays` returned.
+
+        Raises:
+            UserError: The names or shapes are those of another model, optimizer or strategy.
+        """
+        _load(self._replica_variables(index), arrays)
+
+    def load_shared(self, arrays: Arrays) -> None:
+        """Puts back what `shared_arrays` returned; raises as `load_replica` does."""
+        _load(self.strategy.shared_state(), arrays)
+
+    def consensus(self) -> tf.Tensor:
+        """[S]: the one model that the replicas stand for. All processes must call it."""
+        return self.strategy.consensus([replica.parameters() for replica in self.replicas])
+
+    def _replica_variables(self, index: int) -> Mapping[str, tf.Variable | keras.Variable]:
+        own = {f"strategy/{name}": each for name, each in self.strategy.replica_state(index).items()}
+        return {**self.replicas[index].variables(), **own}
+
+
+def _load(variables: Mapping[str, tf.Variable | keras.Variable], arrays: Arrays) -> None:
+    for name in sorted(variables.keys() | arrays.keys()):
+        if name not in variables or name not in arrays:
+            where = "checkpoint" if name in arrays else "run"
+            raise UserError(f"only the {where} has {name}: model, optimizer and strategy must be those of the checkpoint")
+        if tuple(variables[name].shape) != arrays[name].shape:
+            raise UserError(
+                f"{name} has shape {tuple(variables[name].shape)} in the run and {arrays[name].shape} in the checkpoint: "
+                "the model must be that of the checkpoint"
+            )
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
+
+
+def digest(replica: Replica) -> str:
+    """sha256 over the model's weights and statistics, in order; random streams are each replica's own."""
+    total = hashlib.sha256()
+    for variable in replica.model.weights:
+        total.update(np.ascontiguousarray(np.asarray(variable.value)).tobytes())
+    return total.hexdigest()
