@@ -1,0 +1,50 @@
+# Everything starts from a plain Python: `make train` and `make test` set up what they need.
+# Needs Python >= 3.11 with venv, a C++ compiler, cmake and make.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test test-fast lint types wheel clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(READY) ## a virtual environment with everything, Horovod built for its TensorFlow
+
+$(READY): requirements.txt pyproject.toml scripts/build_horovod.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| { echo "make: $(PYTHON) is not Python 3.11 or newer; install it, or name one: make PYTHON=python3.12"; exit 1; }
+	@for tool in cmake c++; do command -v $$tool >/dev/null \
+		|| { echo "make: $$tool not found; type: apt-get install g++ cmake make python3-venv"; exit 1; }; done
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
+		|| { echo "make: $(PYTHON) cannot make a virtual environment; type: apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	$(BIN)/python scripts/build_horovod.py
+	@touch $@
+
+train: $(READY) ## LeNet learns MNIST on two processes that share compressed gradients
+	@$(BIN)/tfscale data fetch mnist
+	$(BIN)/tfscale train recipe=sharing_mnist
+
+test: $(READY) ## all tests: unit, real Horovod processes, packages
+	$(BIN)/python -m pytest -q -m "not horovod and not slow"
+	$(BIN)/python -m pytest -q -m "horovod or slow"
+
+test-fast: $(READY) ## unit tests only
+	$(BIN)/python -m pytest -q -m "not horovod and not slow"
+
+lint: $(READY) ## ruff
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(READY) ## pyright
+	$(BIN)/pyright
+
+wheel: $(READY) ## dist/*.whl and dist/*.tar.gz
+	$(BIN)/python -m build
+
+clean: ## removes the virtual environment and what was built
+	rm -rf $(VENV) build dist *.egg-info

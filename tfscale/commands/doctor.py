@@ -1,0 +1,182 @@
+"""tfscale doctor: checks that this machine can train, and says how to mend what cannot.
+
+usage: tfscale doctor
+
+Exit code 0 if everything needed works; optional parts (Horovod, GPUs, TensorBoard, npm) are named but do not fail it.
+"""
+
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfscale.chatter import start_quietly
+from tfscale.launch import gpus
+from tfscale.launch.processes import Processes
+from tfscale.launch.run_directory import RunDirectory
+
+BUILD = "python -m tfscale.scripts.build_horovod"
+ENOUGH_DISK = 1 << 30
+"""Bytes that should be free for checkpoints and logs."""
+
+TWO_PROCESSES = """
+import tensorflow as tf
+from tfscale.collectives.horovod import Horovod
+collective = Horovod()
+total = collective.mean([tf.fill([1000], float(rank + 1)) for rank in collective.ranks])
+assert collective.size == 2 and float(total[0]) == 1.5, total
+lengths = [int(tf.size(each)) for each in collective.gather([tf.zeros([collective.ranks[0]], tf.int32)])]
+assert lengths == [0, 1], lengths
+"""
+"""What doctor's two processes run: a mean and a gather of unequal lengths."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What one check found.
+
+    Attributes:
+        works: Whether the thing checked works.
+        said: What was found.
+        mend: The command or step that mends it; empty if there is nothing to mend.
+        needed: Whether tfscale cannot train without it.
+    """
+
+    works: bool
+    said: str
+    mend: str = ""
+    needed: bool = True
+
+
+def main(words: Sequence[str]) -> int:
+    """Runs `tfscale doctor`; see the module's docstring."""
+    if words:
+        print(__doc__)
+        return 0 if words[0] in ("-h", "--help") else 2
+    findings = []
+    for name, check in CHECKS.items():
+        finding = check()
+        findings.append(finding)
+        mark = "ok  " if finding.works else ("FAIL" if finding.needed else "-   ")
+        print(f"{mark}  {name:14}{finding.said}")
+        if finding.mend and not finding.works:
+            print(f"      {'':14}mend it: {finding.mend}")
+    return 0 if all(finding.works or not finding.needed for finding in findings) else 1
+
+
+def _python() -> Finding:
+    return Finding(works=sys.version_info >= (3, 11), said=sys.version.split()[0], mend="install Python 3.11 or newer")
+
+
+def _tensorflow() -> Finding:
+    try:
+        with start_quietly():
+            import tensorflow as tf
+    except ImportError as error:
+        return Finding(works=False, said=str(error), mend="pip install 'tensorflow>=2.21,<2.22'")
+    return Finding(
+        works=tf.__version__.startswith("2.21."), said=tf.__version__, mend="pip install 'tensorflow>=2.21,<2.22'"
+    )
+
+
+def _keras() -> Finding:
+    import keras
+
+    backend = keras.config.backend()
+    return Finding(
+        works=backend == "tensorflow" and keras.__version__.startswith("3."),
+        said=f"{keras.__version__}, backend {backend}",
+        mend="unset KERAS_BACKEND (and backend in ~/.keras/keras.json), or set it to tensorflow",
+    )
+
+
+def _horovod() -> Finding:
+    if importlib.util.find_spec("horovod") is None:
+        return Finding(
+            works=False,
+            said="not installed: strategies between processes cannot run; strategy=local can",
+            mend=BUILD,
+            needed=False,
+        )
+    try:
+        from horovod.tensorflow import mpi_ops
+    except Exception as error:  # noqa: BLE001 - a wheel for another TensorFlow fails in many ways
+        return Finding(works=False, said=f"not built for this TensorFlow: {str(error).splitlines()[0]}", mend=BUILD)
+    kinds = ", ".join(
+        name
+        for name, built in (("gloo", mpi_ops.gloo_built()), ("mpi", mpi_ops.mpi_built()), ("nccl", mpi_ops.nccl_built()))
+        if built
+    )
+    return Finding(works=bool(mpi_ops.gloo_built()), said=f"built with {kinds}", mend=BUILD)
+
+
+def _collectives() -> Finding:
+    """Runs a real mean and a real gather in two processes."""
+    if importlib.util.find_spec("horovod") is None:
+        return Finding(works=False, said="not tried: Horovod is not installed", needed=False)
+    with tempfile.TemporaryDirectory() as temporary:
+        directory = RunDirectory(Path(temporary))
+        processes = Processes(
+            [sys.executable, "-c", TWO_PROCESSES],
+            processes=2,
+            directory=directory,
+            start_timeout=60,
+            interface=None,
+        )
+        if processes.run() == 0:
+            return Finding(works=True, said="two processes exchanged a mean and messages of unequal length")
+        said = directory.log(0).read_text(errors="replace").strip().splitlines()[-1:] or ["no output"]
+    return Finding(works=False, said=said[0][:200], mend=f"{BUILD} --rebuild")
+
+
+def _tensorboard() -> Finding:
+    there = importlib.util.find_spec("tensorboard") is not None
+    said = "installed" if there else "not installed: run.tensorboard=true cannot be used"
+    return Finding(works=there, said=said, mend="pip install 'tfscale[tensorboard]'", needed=False)
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(Path.cwd()).free
+    writable = os.access(Path.cwd(), os.W_OK)
+    return Finding(
+        works=writable and free > ENOUGH_DISK,
+        said=f"{free / 2**30:.1f} GB free here" + ("" if writable else ", not writable"),
+        mend="run in another folder, or set run.dir to one with more room",
+    )
+
+
+def _gpus() -> Finding:
+    driver = gpus.count()
+    import tensorflow as tf
+
+    seen = len(tf.config.list_physical_devices("GPU"))
+    if driver and not seen:
+        return Finding(
+            works=False,
+            said=f"the driver shows {driver}, TensorFlow none",
+            mend="pip install 'tensorflow[and-cuda]>=2.21,<2.22'",
+        )
+    return Finding(works=seen > 0, said=f"{seen} visible to TensorFlow" if seen else "none: training on CPU", needed=False)
+
+
+def _fetching() -> Finding:
+    found = [tool for tool in ("npm", "apt-get") if shutil.which(tool)]
+    said = f"keras.datasets{''.join(f', {tool}' for tool in found)} to fetch data with"
+    return Finding(works=True, said=said)
+
+
+CHECKS: dict[str, Callable[[], Finding]] = {
+    "python": _python,
+    "tensorflow": _tensorflow,
+    "keras": _keras,
+    "horovod": _horovod,
+    "collectives": _collectives,
+    "gpus": _gpus,
+    "tensorboard": _tensorboard,
+    "disk": _disk,
+    "data sources": _fetching,
+}

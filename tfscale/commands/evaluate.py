@@ -1,0 +1,35 @@
+"""tfscale evaluate: measures a trained run on its test data.
+
+usage: tfscale evaluate run=NAME [run.dir=DIR] [KEY=VALUE ...]
+
+  run=NAME       the folder of the run in run.dir (default: runs)
+  KEY=VALUE      a value of the run's configuration to change, data.folder=DIR for instance
+
+The newest whole checkpoint is used. Under horovodrun -np N the test data is divided over N processes, with the same
+result. It is printed, and written to evaluation.json in the run's folder.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tfscale.chatter import start_quietly
+from tfscale.config import preflight
+from tfscale.errors import UserError
+from tfscale.world import World, from_environment
+
+
+def main(words: Sequence[str]) -> int:
+    """Runs `tfscale evaluate`; see the module's docstring."""
+    if not words or words[0] in ("-h", "--help"):
+        print(__doc__)
+        return 0
+    given = dict(word.split("=", 1) for word in words if "=" in word)
+    if "run" not in given:
+        raise UserError("evaluate must have the name of a run; type: tfscale evaluate run=NAME")
+    folder = Path(given.get("run.dir", "runs")).expanduser() / given["run"]
+    rest = [word for word in words if word.split("=", 1)[0] not in ("run", "run.dir")]
+    config = preflight.saved(folder, rest)
+    world = from_environment() or World()
+    with start_quietly():
+        from tfscale.commands.evaluation import evaluate_run
+    return evaluate_run(config, world, folder)

@@ -1,0 +1,29 @@
+"""The part of `tfscale evaluate` that needs TensorFlow."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from tfscale import job as building
+from tfscale.config.schema import Config
+from tfscale.launch.run_directory import RunDirectory
+from tfscale.reporting import summary
+from tfscale.reporting.console import results_table
+from tfscale.training.checkpoint import Checkpoints, restore_model
+from tfscale.world import World
+
+
+def evaluate_run(config: Config, world: World, folder: Path) -> int:
+    """Evaluates the newest checkpoint of the run in `folder`, one replica a process."""
+    directory = RunDirectory(folder)
+    console = Console(quiet=not world.is_chief)
+    checkpoints = Checkpoints(directory.checkpoints, keep=config.train.keep_checkpoints)
+    place = checkpoints.newest(warn=lambda words: console.print(f"warning: {words}", highlight=False))
+    job = building.build(building.for_evaluation(config), world)
+    restore_model(job.state, place)
+    result = {"step": job.state.step, **job.evaluator(job.state.consensus())}
+    if world.is_chief:
+        summary.write({"run": folder.name, "examples": job.data.test_examples, **result}, folder / "evaluation.json")
+        rows = [{"run": folder.name, "examples": job.data.test_examples, **result}]
+        results_table(console, f"test data of {config.data.get('name') or config.data['_target_']}", rows)
+    return 0
