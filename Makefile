@@ -21,7 +21,7 @@ $(READY): requirements.txt pyproject.toml scripts/build_horovod.py
 		|| { echo "make: $$tool not found; type: apt-get install g++ cmake make python3-venv"; exit 1; }; done
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
 		|| { echo "make: $(PYTHON) cannot make a virtual environment; type: apt-get install python3-venv"; exit 1; }
-	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --use-pep517 -r requirements.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
 	$(BIN)/python scripts/build_horovod.py
 	@touch $@

@@ -119,7 +119,7 @@ def fetch_source(folder: Path, log: Path, tools: str) -> Path:
     if found != SHA256:
         sys.exit(f"build_horovod: {archive.name} has sha256 {found}, not {SHA256}; it is not the release, and not used")
     with tarfile.open(archive) as source:
-        source.extractall(folder, filter="data")
+        source.extractall(folder)  # known bytes: the sum was right
     root = folder / f"horovod-{VERSION}"
     for name, before, after in CHANGES:
         text = (root / name).read_text()
