@@ -20,7 +20,7 @@ from tfscale.world import World, from_environment
 
 def main(words: Sequence[str]) -> int:
     """Runs `tfscale evaluate`; see the module's docstring."""
-    if not words or words[0] in ("-h", "--help"):
+    if words and words[0] in ("-h", "--help"):
         print(__doc__)
         return 0
     given = dict(word.split("=", 1) for word in words if "=" in word)

@@ -161,7 +161,6 @@ def _unknown(key: str, base: DictConfig, composer: Composer, known: Sequence[str
                 if len(having) > 1
                 else f"has it: type {group}={having[0]} {key}=..."
             )
-    inside = [each for each in known if each.startswith(f"{group}.")]
-    near = closest(key, inside) or closest_key(key, known)
+    near = closest_key(key, known)
     hint = f"did you mean {near}?" if near else "type: tfscale train --cfg job to see all keys"
     return f"{key} is not a key; {hint}"

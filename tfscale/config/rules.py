@@ -107,7 +107,7 @@ def _schedule(config: Config) -> list[str]:
     schedule: Mapping[str, Any] = config.schedule
     if "boundaries" in schedule and len(schedule["factors"]) != len(schedule["boundaries"]) + 1:
         return [
-            f"schedule.factors must be one more than schedule.boundaries, got {len(schedule['values'])} and "
+            f"schedule.factors must be one more than schedule.boundaries, got {len(schedule['factors'])} and "
             f"{len(schedule['boundaries'])}"
         ]
     return []

@@ -11,14 +11,18 @@ def closest(word: str, known: Iterable[str]) -> str | None:
 
 
 def closest_key(key: str, known: Iterable[str]) -> str | None:
-    """The known dotted key most like `key`: the same last part elsewhere, then alike as a whole, then in the last part."""
+    """The known dotted key most like `key`.
+
+    First one with the same last part, then one like it in the same group, then anywhere, then one whose last part is
+    like its last part.
+    """
     keys = list(known)
     by_last = {each.rsplit(".", 1)[-1]: each for each in reversed(keys)}
-    last = key.rsplit(".", 1)[-1]
+    last, group = key.rsplit(".", 1)[-1], key.split(".", 1)[0]
     if last in by_last:
         return by_last[last]
-    whole = closest(key, keys)
-    if whole is not None:
-        return whole
-    near = closest(last, by_last)
-    return by_last[near] if near is not None else None
+    near = closest(key, (each for each in keys if each.startswith(f"{group}."))) or closest(key, keys)
+    if near is None:
+        near_last = closest(last, by_last)
+        return by_last[near_last] if near_last is not None else None
+    return near

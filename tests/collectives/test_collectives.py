@@ -1,0 +1,102 @@
+"""The collective contract: in one process, and the same answers from real Horovod processes."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfscale.collectives.base import gather_bytes, mean_bytes, ranks_of
+from tfscale.collectives.in_process import InProcess
+from tfscale.launch.processes import Processes
+from tfscale.launch.run_directory import RunDirectory
+
+# The same inputs for every transport: a vector and a message for each rank.
+SIZE = 1001
+
+
+def vector(rank: int) -> np.ndarray:
+    return np.random.default_rng(rank).standard_normal(SIZE).astype(np.float32)
+
+
+def message(rank: int) -> np.ndarray:
+    """Lengths 0, 3, 6, ...: empty ones are legal."""
+    return np.arange(3 * rank, dtype=np.int32) - rank
+
+
+def test_in_process_mean_gather_broadcast() -> None:
+    collective = InProcess(replicas=4)
+    vectors = [tf.constant(vector(rank)) for rank in range(4)]
+    np.testing.assert_allclose(collective.mean(vectors), np.mean([v.numpy() for v in vectors], axis=0), atol=1e-6)
+    gathered = collective.gather([tf.constant(message(rank)) for rank in range(4)])
+    assert [each.numpy().tolist() for each in gathered] == [message(rank).tolist() for rank in range(4)]
+    np.testing.assert_array_equal(collective.broadcast(vectors), vectors[0])
+
+
+@pytest.mark.parametrize(("processes", "replicas"), [(1, 1), (2, 2), (3, 12), (4, 7), (5, 5)])
+def test_replicas_are_divided_without_gaps(processes: int, replicas: int) -> None:
+    held = [ranks_of(process, processes, replicas) for process in range(processes)]
+    assert [rank for ranks in held for rank in ranks] == list(range(replicas))
+    assert max(map(len, held)) - min(map(len, held)) <= 1
+
+
+def test_too_few_replicas_are_refused() -> None:
+    with pytest.raises(ValueError, match="cannot occupy"):
+        ranks_of(0, 4, 3)
+
+
+def test_bytes_on_the_wire() -> None:
+    assert mean_bytes(100, 1) == 0
+    assert mean_bytes(100, 2) == 2 * 400, "two replicas: each sends and the other receives the whole vector once"
+    assert int(gather_bytes(tf.constant(10), 4)) == 3 * 40, "each word goes to three others"
+
+
+CHILD = """
+import json, sys
+import numpy as np, tensorflow as tf
+sys.path.insert(0, {tests!r})
+from test_collectives import vector, message
+from tfscale.collectives.horovod import Horovod
+collective = Horovod(replicas={replicas})
+vectors = [tf.constant(vector(rank)) for rank in collective.ranks]
+messages = [tf.constant(message(rank)) for rank in collective.ranks]
+
+@tf.function
+def exchange():
+    gathered = collective.gather(messages)
+    return collective.mean(vectors), [tf.pad(each, [[0, 64 - tf.size(each)]]) for each in gathered], collective.broadcast(vectors)
+
+mean, gathered, first = exchange()
+out = dict(ranks=list(collective.ranks), mean=mean.numpy().tobytes().hex(), first=first.numpy().tobytes().hex(),
+           gathered=[each.numpy().tolist() for each in gathered], lengths=[len(message(r)) for r in range(collective.size)])
+open({folder!r} + f"/out-{{collective.ranks[0]}}.json", "w").write(json.dumps(out))
+"""
+
+
+@pytest.mark.horovod
+@pytest.mark.parametrize(("processes", "replicas"), [(2, 2), (3, 3), (3, 7)])
+def test_horovod_gives_what_in_process_gives(processes: int, replicas: int, tmp_path: Path) -> None:
+    code = CHILD.format(tests=str(Path(__file__).parent), folder=str(tmp_path), replicas=replicas)
+    job = Processes(
+        [sys.executable, "-c", code],
+        processes=processes,
+        directory=RunDirectory(tmp_path),
+        start_timeout=60,
+        interface=None,
+    )
+    assert job.run() == 0, (tmp_path / "logs" / "rank-1.log").read_text()
+    results = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("out-*.json"))]
+    assert len(results) == processes
+    assert sorted(rank for each in results for rank in each["ranks"]) == list(range(replicas))
+    assert len({each["mean"] for each in results}) == 1, "all processes must get the same bits"
+    local = InProcess(replicas=replicas)
+    expected = local.mean([tf.constant(vector(rank)) for rank in range(replicas)]).numpy()
+    got = np.frombuffer(bytes.fromhex(results[0]["mean"]), np.float32)
+    # The sum runs in another order between processes; that is all.
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+    for each in results:
+        assert bytes.fromhex(each["first"]) == vector(0).tobytes()
+        unpadded = [row[:length] for row, length in zip(each["gathered"], each["lengths"], strict=True)]
+        assert unpadded == [message(rank).tolist() for rank in range(replicas)]

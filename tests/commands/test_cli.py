@@ -1,0 +1,176 @@
+"""The command as a person types it: fast help, one message, exit codes."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import write_idx
+from tfscale import __version__
+
+
+def tfscale(*words: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tfscale", *words],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["ls"], ["--version"], ["train", "--help"], ["evaluate", "--help"], ["doctor", "--help"], ["data"]],
+)
+def test_what_must_answer_at_once_does_not_import_tensorflow(words: list[str]) -> None:
+    code = (
+        "import sys; from tfscale.cli import main\n"
+        f"code = main({words!r})\n"
+        "assert not {'tensorflow', 'keras', 'horovod'} & set(sys.modules)\n"
+        "sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_version() -> None:
+    assert tfscale("--version").stdout.strip() == f"tfscale {__version__}"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trian"], "trian is not a command; did you mean tfscale train?"),
+        (["strategy=local"], "did you mean tfscale train strategy=local?"),
+        (["train", "stratgy=sharing"], "stratgy is not a key; did you mean strategy?"),
+        (["train", "--multi"], "--multi is not an option of this command; type: tfscale --help"),
+        (["ls", "modle"], "modle is not a group; did you mean model?"),
+        (["data", "fetch", "minst"], "minst is not a data set that can be fetched; did you mean mnist?"),
+        (["evaluate"], "evaluate must have the name of a run; type: tfscale evaluate run=NAME"),
+        (["evaluate", "run=none"], "run none does not exist in runs; there are no runs in runs"),
+    ],
+)
+def test_a_mistake_is_one_message_and_exit_code_2(words: list[str], message: str, tmp_path: Path) -> None:
+    done = tfscale(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not list(tmp_path.iterdir()), "nothing may be left behind"
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_mistake_is_printed_once_at_any_number_of_ranks(rank: str, tmp_path: Path) -> None:
+    done = tfscale("train", "stratgy=sharing", cwd=tmp_path, HOROVOD_RANK=rank, HOROVOD_SIZE="2")
+    assert done.returncode == 2
+    assert bool(done.stderr) == (rank == "0")
+
+
+def test_a_first_run_learns_digits_in_an_empty_folder(tmp_path: Path) -> None:
+    done = tfscale("train", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "", "TensorFlow's chatter is off"
+    (run,) = (tmp_path / "runs").iterdir()
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["accuracy"] >= 0.95
+    assert {"steps", "seconds", "samples_per_second", "bytes_sent", "bytes_dense", "bytes_ratio"} <= summary.keys()
+    assert summary["bytes_dense"] == 5 * summary["bytes_sent"] / 2, "slots travel too: twice the vector, a fifth as often"
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert {record["kind"] for record in records} == {"train", "evaluation"}
+    assert records[-1]["accuracy"] == pytest.approx(summary["accuracy"], abs=1e-6)
+    assert (run / "config.yaml").is_file()
+    assert json.loads((run / "environment.json").read_text())["packages"]["tensorflow"].startswith("2.21.")
+    assert summary["parameters_sha256"] in (run / "logs" / "rank-0.log").read_text()
+    assert re.search(r"test accuracy +│ 0\.9", done.stdout)
+    again = tfscale("evaluate", f"run={run.name}", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    assert evaluation["accuracy"] == pytest.approx(summary["accuracy"], abs=1e-6)
+
+
+def test_an_earlier_run_is_not_overwritten_and_can_go_on(tmp_path: Path) -> None:
+    words = ("train", "run.name=one", "train.batch=16")
+    assert tfscale(*words, "train.steps=10", cwd=tmp_path).returncode == 0
+    refused = tfscale(*words, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "type resume=true run.name=one to go on with it, or give another run.name" in refused.stderr
+    more = tfscale("train", "resume=true", "run.name=one", "train.steps=20", cwd=tmp_path)
+    assert more.returncode == 0, more.stderr
+    assert "going on after step 10" in more.stdout
+    assert tfscale("train", "run.name=two", "train.batch=16", "train.steps=20", cwd=tmp_path).returncode == 0
+    one, two = (json.loads((tmp_path / "runs" / name / "summary.json").read_text()) for name in ("one", "two"))
+    assert one["steps"] == two["steps"] == 20
+    assert one["parameters_sha256"] == two["parameters_sha256"]
+
+
+def test_a_damaged_file_is_exit_code_2(tmp_path: Path) -> None:
+    folder = write_idx(tmp_path / "d", train=30, test=20, zipped=True)
+    path = folder / "train-images-idx3-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-30])
+    done = tfscale("train", "data=mnist", "data.folder=d", "model=lenet", cwd=tmp_path)
+    assert done.returncode == 2
+    assert re.fullmatch(r"tfscale: d/train-images-idx3-ubyte.gz cannot be read \(.*\); get it again\n", done.stderr)
+
+
+def test_a_model_that_does_not_take_the_data_is_exit_code_2(tmp_path: Path) -> None:
+    done = tfscale("train", "model=lenet", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "model=lenet must have images of at least 16x16, got input shape (8, 8, 1)" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_tensorboard_files_are_written(tmp_path: Path) -> None:
+    done = tfscale("train", "run.tensorboard=true", "train.steps=3", "run.name=one", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "runs" / "one" / "tensorboard").glob("events.out.*"))
+
+
+def test_cfg_prints_the_configuration_and_starts_nothing(tmp_path: Path) -> None:
+    done = tfscale("train", "strategy=sharing", "--cfg", "job", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "GradientSharing" in done.stdout
+    assert tfscale("train", "--info", "defaults", cwd=tmp_path).returncode == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_strategy_model_and_data_of_the_users_own(tmp_path: Path) -> None:
+    """By `_target_`, from files in the current folder, named in `trust`."""
+    (tmp_path / "mine.py").write_text(
+        "import keras, numpy as np\n"
+        "from tfscale.data.base import Arrays\n"
+        "from tfscale.strategies.gradient_averaging import GradientAveraging\n"
+        "def points(*, count):\n"
+        "    x = np.random.default_rng(0).standard_normal((count, 2)).astype('float32')\n"
+        "    y = (x[:, 0] > 0).astype('int32')\n"
+        "    return Arrays(x, y, x, y, 1.0, 2)\n"
+        "def net(*, units):\n"
+        "    return keras.Sequential([keras.Input((2,)), keras.layers.Dense(units), keras.layers.Dense(2, 'softmax')])\n"
+        "class Mine(GradientAveraging):\n"
+        "    def __init__(self, *, collective, factor):\n"
+        "        super().__init__(collective=collective)\n"
+        "        self.factor = factor\n"
+        "    def reduce_gradients(self, gradients, step):\n"
+        "        return [self.factor * each for each in super().reduce_gradients(gradients, step)]\n"
+    )
+    for name, text in {
+        "model/own.yaml": "_target_: mine.net\nunits: 4\n",
+        "data/own.yaml": "_target_: mine.points\ncount: 400\n",
+        "strategy/own.yaml": "_target_: mine.Mine\nfactor: 2.0\n",
+        "optimizer/own.yaml": "_target_: keras.optimizers.Lion\n_partial_: true\nlearning_rate: 0.01\n",
+    }.items():
+        (tmp_path / "conf" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "conf" / name).write_text(text)
+    words = ["--config-dir", "conf", "model=own", "data=own", "strategy=own", "optimizer=own", "run.name=one"]
+    refused = tfscale("train", *words, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "trust=[mine]" in refused.stderr
+    done = tfscale("train", *words, "trust=[mine]", "train.epochs=10", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "runs" / "one" / "summary.json").read_text())["accuracy"] > 0.9

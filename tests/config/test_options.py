@@ -1,0 +1,100 @@
+"""Every option of every group composes and builds; the schema says of each class what its constructor says."""
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.strategies.test_contracts import run
+from tfscale.config.compose import composer, recipe_texts
+from tfscale.config.preflight import preflight
+from tfscale.config.schema import NODES
+from tfscale.job import Job
+
+# What an option needs beside itself to be built on this machine.
+NEEDS = {
+    "data=npz": ("data.file={npz}",),
+    "data=synthetic": ("data.examples=64", "data.test_examples=16"),
+    "model=lenet": ("data=mnist",),
+    "strategy=horovod": ("strategy/collective=in_process",),
+    "strategy=horovod_averaging": ("strategy/collective=in_process",),
+    "strategy=sharing": ("strategy/collective=in_process",),
+    "strategy/codec": ("strategy=sharing", "strategy/collective=in_process"),
+    "strategy/threshold": ("strategy=sharing", "strategy/collective=in_process"),
+    "strategy/threshold=fixed": ("strategy.warmup=0",),
+}
+# Filled in by job.py, not by the configuration.
+GIVEN = {"collective", "learning_rate", "total_steps", "replicas"}
+
+
+def options() -> Iterator[str]:
+    with composer(None) as hydra:
+        for group in hydra.groups():
+            yield from (f"{group}={option}" for option in hydra.options(group))
+
+
+OPTIONS = sorted(options())
+
+
+def test_there_are_as_many_options_as_files() -> None:
+    root = Path(__file__).parent.parent.parent
+    files = {path for path in (root / "conf").rglob("*.yaml") if path.name != "config.yaml"}
+    assert len(OPTIONS) - len(recipe_texts()) == len(files) > 25
+
+
+@pytest.mark.parametrize("option", [each for each in OPTIONS if not each.startswith("recipe=")])
+def test_every_option_composes_and_builds(
+    option: str, build_job: Callable[..., Job], small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.data.test_sources import save
+
+    monkeypatch.setenv("TFSCALE_DATA", str(small_data))
+    if option == "strategy/collective=horovod":
+        assert preflight([option], config_dir=None).strategy["collective"]["_target_"].endswith("Horovod")
+        return  # it is built, with real processes, in the horovod tier
+    needs = [*NEEDS.get(option.split("=")[0], ()), *NEEDS.get(option, ())]
+    words = [word.format(npz=save(tmp_path / "d.npz")) for word in needs]
+    job = run(build_job(*words, option, "train.batch=8"), 2)
+    assert job.state.step == 2
+
+
+@pytest.mark.parametrize("target", NODES)
+def test_the_schema_says_what_the_constructor_says(target: str) -> None:
+    if target == "auto":
+        return  # chosen by job.py
+    module, name = target.rsplit(".", 1)
+    taken = inspect.signature(getattr(importlib.import_module(module), name)).parameters
+    fields = {key for key in NODES[target].model_fields if key not in ("partial",)}
+    if target.startswith("keras."):
+        assert fields <= taken.keys()
+        return
+    assert fields - GIVEN == taken.keys() - GIVEN
+
+
+@pytest.mark.parametrize("name", sorted(recipe_texts()))
+def test_every_recipe_composes_and_trains_two_steps(
+    name: str, build_job: Callable[..., Job], small_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TFSCALE_DATA", str(small_data))
+    words = [f"recipe={name}", "strategy/collective=in_process", "strategy.replicas=2", "train.batch=8"]
+    job = run(build_job(*words), 2)
+    assert job.state.step == 2
+
+
+def test_there_are_recipes() -> None:
+    assert len(recipe_texts()) >= 4
+
+
+def test_learning_rates_follow_their_schedule(build_job: Callable[..., Job]) -> None:
+    rates = {}
+    for schedule in ("constant", "cosine", "exponential"):
+        job = build_job(f"schedule={schedule}", "optimizer.learning_rate=0.1", "train.steps=20")
+        optimizer = job.state.replicas[0].optimizer
+        first = float(optimizer.learning_rate)
+        run(job, 20)
+        rates[schedule] = (first, float(optimizer.learning_rate))
+    assert rates["constant"] == pytest.approx((0.1, 0.1))
+    assert rates["cosine"] == pytest.approx((0.1, 0.0), abs=1e-6)
+    assert rates["exponential"] == pytest.approx((0.1, 0.01))

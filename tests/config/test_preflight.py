@@ -1,0 +1,236 @@
+"""Bad input: one clear message each, all problems together, word for word."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import write_idx
+from tfscale.config.preflight import check_job, preflight, saved, write
+from tfscale.config.schema import Config
+from tfscale.errors import UserError
+
+
+def problems(*words: str, processes: int = 1) -> list[str]:
+    with pytest.raises(UserError) as caught:
+        check_job(preflight(words, config_dir=None), processes=processes)
+    return list(caught.value.problems)
+
+
+def config(*words: str, processes: int = 1, config_dir: Path | None = None) -> Config:
+    return check_job(preflight(words, config_dir=config_dir and str(config_dir)), processes=processes)
+
+
+GOLDEN = {
+    "stratgy=sharing": "stratgy is not a key; did you mean strategy?",
+    "strategy=sharin": (
+        "strategy must be one of horovod, horovod_averaging, local, sharing, got sharin; did you mean strategy=sharing?"
+    ),
+    "+train.epoch=3": "train.epoch is not a key; did you mean train.epochs?",
+    "train.epoch=3": "train.epoch is not a key; did you mean train.epochs?",
+    "++train.epoch=3": "train.epoch is not a key; did you mean train.epochs?",
+    "+train.epochs=3": "+train.epochs adds a key that is there already; drop the +",
+    "train.batch=-1": "train.batch must be a whole number >= 1, got -1",
+    "train.batch=2.5": "train.batch must be a whole number >= 1, got 2.5",
+    "train.batch=true": "train.batch must be a whole number >= 1, got True",
+    "train.epochs=abc": "train.epochs must be a number of epochs > 0, or null, got abc",
+    "data.folder=/nowhere": (
+        "data.folder is not a key of the chosen data; data=fashion_mnist and data=mnist have it: type "
+        "data=fashion_mnist data.folder=..."
+    ),
+    "data=mnist data.folder=/nowhere": (
+        "data.folder must be a folder with the four IDX files of mnist, got /nowhere; leave it out and type: "
+        "tfscale data fetch mnist"
+    ),
+    "data=npz": "data.file must be a .npz file for data=npz; type data.file=PATH",
+    "strategy/codec=bitmap": (
+        "strategy/codec cannot be chosen: the default strategy has no codec; it goes with strategy=sharing"
+    ),
+    "strategy=local strategy/codec=bitmap": (
+        "strategy/codec cannot be chosen: strategy=local has no codec; it goes with strategy=sharing"
+    ),
+    "strategy=sharing strategy/codec=rice": (
+        "strategy/codec must be one of bitmap, smallest, word32, got rice; type: tfscale ls"
+    ),
+    "strategy/coded=word32": "strategy/coded is not a group; did you mean strategy/codec?",
+    "hydra.run.dir=/tmp/x": (
+        "hydra.run.dir cannot be set: tfscale runs Hydra itself; use run.dir and run.name for places, -m for sweeps"
+    ),
+    "strategy=local,sharing": "strategy=local,sharing has several values; add -m to run a job for each",
+    "strategy.prefetch=24": "strategy.prefetch is not a key; did you mean train.prefetch?",
+    "optimizer=adam optimizer.momentum=0.9": (
+        "optimizer.momentum is not a key of the chosen optimizer; optimizer=nesterov and optimizer=sgd have it: type "
+        "optimizer=nesterov optimizer.momentum=..."
+    ),
+    "model._target_=os.system": (
+        "model._target_ must begin with tfscale.models. or keras.applications., got os.system; if that code is yours, "
+        "type trust=[os]"
+    ),
+    "train": "train must be KEY=VALUE; type: tfscale --help",
+    "run.name=../x": "run.name must be a folder name of letters, digits, - _ . (or null), got ../x",
+    "resume=true": "resume=true must have the run's name; type run.name=NAME (`ls` in the folder run.dir)",
+    "train.epochs=null": "train.epochs and train.steps are both null; set one of them",
+    "~train.epochs": "train.epochs is missing; it must be a number of epochs > 0, or null",
+    "strategy=sharing strategy.threshold.density=0.5": (
+        "strategy.threshold.density must be a fraction > 0 and < 1/16, got 0.5"
+    ),
+    "strategy=sharing strategy.momentum=0.5": (
+        "strategy.momentum=0.5 and optimizer.momentum=0.9 would both apply; set optimizer.momentum=0, or leave "
+        "strategy.momentum=auto"
+    ),
+    "strategy=sharing strategy.warmup=0": (
+        "strategy.threshold.initial=null takes the first threshold from a warm-up step, but strategy.warmup=0; set "
+        "strategy.warmup=1 or strategy.threshold.initial=0.001"
+    ),
+    "strategy=sharing strategy.shares=updates strategy.momentum=0.5 optimizer.momentum=0": (
+        "strategy.momentum must be 0 with strategy.shares=updates, got 0.5; each replica's optimizer has its own "
+        "momentum: set optimizer.momentum"
+    ),
+    "strategy=sharing strategy/threshold=adaptive strategy.threshold.minimum=0.1": (
+        "strategy.threshold.minimum must be below strategy.threshold.maximum, got 0.1 and 0.01; swap them"
+    ),
+    "schedule=piecewise schedule.factors=[1.0]": (
+        "schedule.factors must be one more than schedule.boundaries, got 1 and 2"
+    ),
+    "launch.hosts=a:2": "launch.hosts must come with the number of processes; type launch.np=N",
+    "launch.np=0": "launch.np must be a whole number >= 1, or auto, got 0",
+}
+
+
+@pytest.mark.parametrize("words", GOLDEN)
+def test_one_message(words: str) -> None:
+    assert problems(*words.split()) == [GOLDEN[words]]
+
+
+def test_all_problems_are_reported_together() -> None:
+    assert problems("train.batch=0", "seed=-1", "strategy.every=0", "model.hidden=[0]") == [
+        "seed must be a whole number >= 0 and < 2^31, got -1",
+        "train.batch must be a whole number >= 1, got 0",
+        "model.hidden must be a list of whole numbers >= 1, got 0",
+        "strategy.every must be a whole number of steps >= 1, got 0",
+    ]
+    assert len(problems("stratgy=x", "model=lent", "train.bach=3")) == 3
+
+
+def test_a_job_of_several_processes_has_rules_of_its_own() -> None:
+    assert problems("strategy=sharing", "strategy/collective=in_process", processes=2) == [
+        "strategy/collective=in_process holds all replicas in one process, but the job has 2; set "
+        "strategy/collective=horovod, or launch.np=1"
+    ]
+    assert problems("strategy=horovod", "strategy.replicas=2", processes=3) == [
+        "strategy.replicas must be >= the number of processes (3), got 2; leave strategy.replicas=auto for one a process"
+    ]
+
+
+def test_a_missing_horovod_says_how_to_build_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "horovod", None)
+    (message,) = problems("strategy=sharing", processes=2)
+    assert "Horovod is not installed" in message
+    assert "python -m tfscale.scripts.build_horovod" in message
+    assert config("strategy=local").strategy["every"] == 5
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "+optimizer.use_ema=true",
+        "+metrics.top5={_target_: keras.metrics.SparseTopKCategoricalAccuracy, k: 5}",
+        "train.epochs=0.5",
+        "train.steps=7",
+        "strategy.replicas=4",
+        "run.name=my-run_1.2",
+    ],
+)
+def test_what_is_right_passes(word: str) -> None:
+    config(word)
+
+
+def test_sharing_takes_the_optimizers_momentum_over() -> None:
+    both = config("strategy=sharing", "strategy/collective=in_process")
+    assert (both.strategy["momentum"], both.strategy["nesterov"]) == (0.9, True)
+    assert (both.optimizer["momentum"], both.optimizer["nesterov"]) == (0.0, False)
+    off = config("strategy=sharing", "strategy/collective=in_process", "strategy.momentum=0", "strategy.nesterov=false")
+    assert (off.strategy["momentum"], off.optimizer["momentum"]) == (0, 0.9)
+    updates = config("strategy=sharing", "strategy/collective=in_process", "strategy.shares=updates")
+    assert (updates.strategy["momentum"], updates.optimizer["momentum"]) == (0.0, 0.9)
+    adam = config("strategy=sharing", "strategy/collective=in_process", "optimizer=adam")
+    assert (adam.strategy["momentum"], adam.optimizer["beta_1"]) == (0.0, 0.9)
+
+
+def user_folder(tmp_path: Path, name: str, text: str) -> Path:
+    path = tmp_path / "conf" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return tmp_path / "conf"
+
+
+def test_a_users_copy_of_a_shipped_file_wins(tmp_path: Path) -> None:
+    shipped = "_target_: tfscale.models.mlp.mlp\ninput_shape: auto\nclasses: auto\nhidden: [7]\ndropout: 0.5\n"
+    folder = user_folder(tmp_path, "model/mlp.yaml", shipped)
+    assert config(config_dir=folder).model["hidden"] == [7]
+
+
+def test_a_users_option_recipe_and_local_file_are_found(tmp_path: Path) -> None:
+    folder = user_folder(tmp_path, "model/own.yaml", "_target_: mine.net\nwidth: 3\n")
+    user_folder(tmp_path, "recipe/mine.yaml", "# @package _global_\ntrain:\n  batch: 9\n")
+    user_folder(tmp_path, "local/default.yaml", "# @package _global_\nseed: 77\n")
+    found = config("model=own", "trust=[mine]", "recipe=mine", "+model.depth=2", config_dir=folder)
+    assert found.model == {"_target_": "mine.net", "width": 3, "depth": 2}
+    assert (found.train.batch, found.seed) == (9, 77)
+
+
+def test_a_target_inside_a_users_option_is_checked_too(tmp_path: Path) -> None:
+    inner = "_target_: mine.net\nlayers:\n  - _target_: subprocess.run\n"
+    folder = user_folder(tmp_path, "model/own.yaml", inner)
+    with pytest.raises(UserError, match=r"model\.layers\._target_ must begin with .* got subprocess\.run"):
+        config("model=own", "trust=[mine]", config_dir=folder)
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["keras.losses.deserialize", "keras.losses.get", "keras.saving.load_model", "builtins.exec", "kerasx.losses.A"],
+)
+def test_functions_that_load_code_are_refused(target: str) -> None:
+    (message,) = problems(f"loss._target_={target}")
+    assert message.startswith("loss._target_ must begin with keras.losses.")
+
+
+def test_a_damaged_user_file_is_one_message(tmp_path: Path) -> None:
+    folder = user_folder(tmp_path, "model/mlp.yaml", "a: [1\nb: }")
+    with pytest.raises(UserError, match="the configuration cannot be composed"):
+        config(config_dir=folder)
+    with pytest.raises(UserError, match="--config-dir must be a folder, got /nowhere"):
+        preflight([], config_dir="/nowhere")
+
+
+def test_a_saved_configuration_comes_back_with_values_changed(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "one"
+    folder.mkdir(parents=True)
+    first = config("strategy=sharing", "strategy/collective=in_process", "train.batch=9", "run.name=one")
+    write(first, folder)
+    again = check_job(saved(folder, ["train.epochs=3"]), processes=1)
+    assert again == first.model_copy(update={"train": first.train.model_copy(update={"epochs": 3})})
+    with pytest.raises(UserError, match=r"train.epoch is not a key that can change .* did you mean train.epochs\?"):
+        saved(folder, ["train.epoch=3"])
+    with pytest.raises(UserError, match="train.batch must be a whole number >= 1, got 0"):
+        saved(folder, ["train.batch=0"])
+    with pytest.raises(UserError, match="run two does not exist in .*; runs there: one"):
+        saved(tmp_path / "runs" / "two", [])
+
+
+def test_a_truncated_data_file_is_found_before_anything_starts(tmp_path: Path) -> None:
+    folder = write_idx(tmp_path / "d", train=3, test=2, zipped=False)
+    path = folder / "t10k-images-idx3-ubyte"
+    path.write_bytes(path.read_bytes()[:-1])
+    (message,) = problems("data=mnist", f"data.folder={folder}")
+    assert message == f"{path} must have 1,584 bytes by its header, got 1,583; get it again"
+
+
+def test_preflight_does_not_import_tensorflow() -> None:
+    code = (
+        "import sys; from tfscale.config.preflight import check_job, preflight\n"
+        "check_job(preflight(['data=digits'], config_dir=None), processes=1)\n"
+        "assert not {'tensorflow', 'keras', 'horovod'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -1,0 +1,81 @@
+"""What all tests share: several logical CPU devices before TensorFlow starts, determinism, and jobs built in place."""
+
+import gzip
+import os
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfscale import devices
+from tfscale import job as building
+from tfscale.config import preflight
+from tfscale.data.catalogue import PARTS
+from tfscale.job import Job
+from tfscale.world import World
+
+DEVICES = 8
+
+
+def pytest_configure() -> None:
+    """Devices are fixed at TensorFlow's first use, so before any test."""
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * DEVICES)
+    tf.config.experimental.enable_op_determinism()
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    tf.keras.utils.set_random_seed(1)
+
+
+@pytest.fixture
+def build_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Job]:
+    """Builds the job of some overrides in this process."""
+
+    def claim(replicas: int, *, local_rank: int = 0, local_size: int = 1) -> tuple[str, ...]:
+        return tuple(f"/CPU:{replica % DEVICES}" for replica in range(replicas))
+
+    monkeypatch.setattr(devices, "claim", claim)
+
+    def build(*words: str) -> Job:
+        config = preflight.preflight(words, config_dir=None)
+        return building.build(preflight.check_job(config, processes=1), World())
+
+    return build
+
+
+def idx_bytes(array: np.ndarray) -> bytes:
+    """An IDX file that holds the array of bytes."""
+    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
+
+
+def write_idx(folder: Path, *, train: int, test: int, zipped: bool) -> Path:
+    """A small data set in MNIST's format: the class is where the image is bright."""
+    random = np.random.default_rng(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    for images, labels, count in ((PARTS[0], PARTS[1], train), (PARTS[2], PARTS[3], test)):
+        y = random.integers(0, 10, count)
+        x = random.integers(0, 60, (count, 28, 28))
+        x[np.arange(count), 2 * y + 4] += 190
+        for name, array in ((images, x), (labels, y)):
+            content = idx_bytes(array)
+            if zipped:
+                (folder / f"{name}.gz").write_bytes(gzip.compress(content))
+            else:
+                (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for TFSCALE_DATA with small stand-ins of mnist and fashion_mnist; real readers read them."""
+    root = tmp_path_factory.mktemp("data")
+    write_idx(root / "mnist", train=512, test=101, zipped=False)
+    write_idx(root / "fashion_mnist", train=512, test=101, zipped=True)
+    yield root

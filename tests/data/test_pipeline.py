@@ -1,0 +1,97 @@
+"""Batches: every example once an epoch, in an order that depends neither on W nor on where reading starts."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from tfscale.data.base import Arrays, Shard
+from tfscale.data.pipeline import ArrayData
+
+N = 203
+
+
+@pytest.fixture
+def data() -> ArrayData:
+    x = np.arange(N, dtype=np.uint8).reshape(N, 1)
+    return ArrayData(Arrays(x, np.arange(N) % 10, x[:101], np.arange(101) % 10, 1.0, 10))
+
+
+def batches(
+    data: ArrayData, shard: Shard, *, batch: int, count: int, seed: int = 7, start: int = 0
+) -> list[tuple[list[int], list[float]]]:
+    feed = data.train(shard, batch=batch, seed=seed, start=start, prefetch=2)
+    return [
+        (x.numpy()[:, 0].astype(int).tolist(), weight.numpy().tolist()) for x, _, weight in itertools.islice(feed, count)
+    ]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_an_epoch_has_every_example_once(data: ArrayData, size: int) -> None:
+    steps = -(-N // (8 * size))
+    seen = [
+        example
+        for rank in range(size)
+        for xs, weights in batches(data, Shard(rank, size), batch=8, count=steps)
+        for example, weight in zip(xs, weights, strict=True)
+        if weight > 0
+    ]
+    assert sorted(seen) == list(range(N))
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 6])
+def test_the_examples_of_a_step_do_not_depend_on_the_number_of_replicas(data: ArrayData, size: int) -> None:
+    whole = batches(data, Shard(0, 1), batch=24, count=20)
+    parts = [batches(data, Shard(rank, size), batch=24 // size, count=20) for rank in range(size)]
+    for step in range(20):
+        assert [example for part in parts for example in part[step][0]] == whole[step][0]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_weights_make_the_plain_mean_over_replicas_the_mean_over_examples(data: ArrayData, size: int) -> None:
+    batch = 8
+    steps = -(-N // (batch * size))
+    parts = [batches(data, Shard(rank, size), batch=batch, count=steps) for rank in range(size)]
+    ragged = [part[-1] for part in parts]
+    counted = [(x, w) for xs, ws in ragged for x, w in zip(xs, ws, strict=True) if w > 0]
+    assert len(counted) == N - (steps - 1) * batch * size < batch * size, "the last batch must be a ragged one"
+    got = np.mean([np.dot(xs, ws) / batch for xs, ws in ragged])
+    assert got == pytest.approx(np.mean([x for x, _ in counted]))
+
+
+def test_a_replica_left_without_an_example_weighs_nothing() -> None:
+    x = np.arange(9, dtype=np.uint8).reshape(9, 1)
+    tiny = ArrayData(Arrays(x, np.zeros(9, int), x, np.zeros(9, int), 1.0, 10))
+    parts = [batches(tiny, Shard(rank, 4), batch=2, count=2)[1] for rank in range(4)]
+    assert sorted(sum(weights) for _, weights in parts) == [0, 0, 0, 8]
+
+
+def test_any_step_can_be_the_first(data: ArrayData) -> None:
+    whole = batches(data, Shard(1, 2), batch=8, count=40)
+    assert batches(data, Shard(1, 2), batch=8, count=17, start=23) == whole[23:]
+
+
+def test_epochs_and_seeds_have_orders_of_their_own(data: ArrayData) -> None:
+    steps = -(-N // 8)
+    feed = batches(data, Shard(0, 1), batch=8, count=2 * steps)
+    first, second = feed[:steps], feed[steps:]
+    assert first != second
+    assert first != batches(data, Shard(0, 1), batch=8, count=steps, seed=8)
+    assert first == batches(data, Shard(0, 1), batch=8, count=steps)
+
+
+def test_the_order_is_a_good_shuffle(data: ArrayData) -> None:
+    order = [x for xs, _ in batches(data, Shard(0, 1), batch=N, count=1) for x in xs]
+    assert abs(np.corrcoef(order, np.arange(N))[0, 1]) < 0.2
+    assert sum(b - a == 1 for a, b in itertools.pairwise(order)) < 8
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_evaluation_counts_every_example_once(data: ArrayData, size: int) -> None:
+    seen = [
+        int(example)
+        for rank in range(size)
+        for x, _ in data.evaluate(Shard(rank, size), batch=10)
+        for example in x.numpy()[:, 0]
+    ]
+    assert seen == list(range(101))

@@ -1,0 +1,188 @@
+"""Readers: real files in, arrays out, and one clear message for every way that a file can be wrong."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import idx_bytes, write_idx
+from tfscale.data import catalogue, fetch
+from tfscale.data.digits import digits
+from tfscale.data.idx import check, idx
+from tfscale.data.npz import npz
+from tfscale.data.synthetic import synthetic
+from tfscale.errors import RunError, UserError
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_idx_reads_plain_and_gzipped_files(tmp_path: Path, zipped: bool) -> None:
+    folder = write_idx(tmp_path / "d", train=30, test=12, zipped=zipped)
+    check(name="mnist", folder=str(folder))
+    arrays = idx(name="mnist", folder=str(folder))
+    assert arrays.x_train.shape == (30, 28, 28, 1)
+    assert arrays.x_test.shape == (12, 28, 28, 1)
+    assert arrays.x_train.dtype == np.uint8
+    assert arrays.scale == 1 / 255
+    assert arrays.x_train.max() > 190
+
+
+@pytest.mark.parametrize("part", catalogue.PARTS)
+@pytest.mark.parametrize("zipped", [False, True])
+def test_every_truncation_of_an_idx_file_is_found(tmp_path: Path, part: str, zipped: bool) -> None:
+    folder = write_idx(tmp_path / "d", train=3, test=2, zipped=zipped)
+    path = folder / (f"{part}.gz" if zipped else part)
+    whole = path.read_bytes()
+    for length in {0, 1, 3, 4, 7, 8, len(whole) // 2, len(whole) - 1}:
+        path.write_bytes(whole[:length])
+        with pytest.raises(UserError, match=r"get it again"):
+            idx(name="mnist", folder=str(folder))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\x89PNG" + b"0" * 100, "is not an IDX file"),
+        (idx_bytes(np.zeros((3, 28, 28))) + b"x", r"must have 2,368 bytes by its header, got (2,369|more)"),
+        (b"\0\0\x08\x03" + b"\xff" * 12, "must have .* bytes by its header"),
+        (idx_bytes(np.zeros(3)), "do not fit"),
+        (idx_bytes(np.zeros((4, 28, 28))), "do not fit"),
+        (idx_bytes(np.zeros((3, 14, 14))), "differ in shape"),
+    ],
+)
+def test_a_wrong_idx_file_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    folder = write_idx(tmp_path / "d", train=3, test=2, zipped=False)
+    (folder / catalogue.PARTS[0]).write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        idx(name="mnist", folder=str(folder))
+
+
+def test_labels_out_of_range_are_named(tmp_path: Path) -> None:
+    folder = write_idx(tmp_path / "d", train=3, test=2, zipped=False)
+    (folder / catalogue.PARTS[1]).write_bytes(idx_bytes(np.array([1, 2, 11])))
+    with pytest.raises(UserError, match="must be 0 to 9, got 11"):
+        idx(name="mnist", folder=str(folder))
+
+
+def test_a_truncated_plain_file_is_found_before_it_is_read(tmp_path: Path) -> None:
+    folder = write_idx(tmp_path / "d", train=3, test=2, zipped=False)
+    path = folder / catalogue.PARTS[0]
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(UserError, match=r"must have 2,368 bytes by its header, got 2,363; get it again"):
+        check(name="mnist", folder=str(folder))
+
+
+def test_a_missing_folder_says_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TFSCALE_DATA", str(tmp_path))
+    with pytest.raises(UserError, match="type: tfscale data fetch mnist"):
+        check(name="mnist", folder=None)
+    with pytest.raises(UserError, match="data.folder must be a folder .* got /nowhere"):
+        check(name="mnist", folder="/nowhere")
+    with pytest.raises(UserError, match="has neither train-images-idx3-ubyte nor"):
+        check(name="mnist", folder=str(tmp_path))
+
+
+def save(path: Path, **changes: object) -> str:
+    random = np.random.default_rng(0)
+    arrays = {
+        "x_train": random.integers(0, 255, (20, 5, 5)).astype(np.uint8),
+        "y_train": np.arange(20) % 4,
+        "x_test": random.integers(0, 255, (8, 5, 5)).astype(np.uint8),
+        "y_test": np.arange(8) % 4,
+    }
+    arrays |= changes
+    np.savez(path, **{name: value for name, value in arrays.items() if value is not None})
+    return str(path)
+
+
+def test_npz_reads_the_layout_of_keras_datasets(tmp_path: Path) -> None:
+    arrays = npz(file=save(tmp_path / "d.npz"))
+    assert arrays.x_train.shape == (20, 5, 5, 1)
+    assert arrays.classes == 4
+    assert arrays.scale == 1 / 255
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"y_test": None}, "lacks y_test"),
+        ({"y_train": np.arange(19)}, "one label for each x_train"),
+        ({"y_train": np.linspace(0, 1, 20)}, "whole numbers from 0 up, got float64"),
+        ({"y_train": np.arange(20) - 1}, "whole numbers from 0 up"),
+        ({"x_test": np.zeros((8, 4, 4), np.uint8)}, "differ in shape"),
+        ({"x_train": np.array([{}] * 20, dtype=object)}, "cannot be read"),
+    ],
+)
+def test_a_wrong_npz_is_named(tmp_path: Path, changes: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        npz(file=save(tmp_path / "d.npz", **changes))
+
+
+def test_a_truncated_npz_is_named(tmp_path: Path) -> None:
+    path = Path(save(tmp_path / "d.npz"))
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(UserError, match="readable .npz file"):
+        npz(file=str(path))
+    with pytest.raises(UserError, match="existing .npz file"):
+        npz(file=str(tmp_path / "none.npz"))
+
+
+def test_digits_is_real_data_split_always_alike() -> None:
+    one, two = digits(test_fraction=0.2), digits(test_fraction=0.2)
+    assert (len(one.x_train), len(one.x_test)) == (1438, 359)
+    np.testing.assert_array_equal(one.x_test, two.x_test)
+    assert one.x_train.max() * one.scale == 1.0
+
+
+def test_synthetic_has_the_shape_asked_for() -> None:
+    arrays = synthetic(examples=50, test_examples=5, shape=[3, 2], classes=4, noise=1.0, seed=1)
+    assert arrays.x_train.shape == (50, 3, 2)
+    assert arrays.x_test.shape == (5, 3, 2)
+    assert set(arrays.y_train) <= set(range(4))
+
+
+def parts_of(folder: Path) -> dict[str, bytes]:
+    return {part: (folder / part).read_bytes() for part in catalogue.PARTS}
+
+
+@pytest.fixture
+def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """Bytes that the catalogue, for this test, takes for mnist."""
+    parts = parts_of(write_idx(tmp_path / "source", train=3, test=2, zipped=False))
+    monkeypatch.setenv("TFSCALE_DATA", str(tmp_path / "home"))
+    import hashlib
+
+    sums = tuple(hashlib.sha256(parts[part]).hexdigest() for part in catalogue.PARTS)
+    monkeypatch.setattr(catalogue, "SUMS", {"mnist": sums})
+    return parts
+
+
+def test_fetch_goes_on_to_the_next_source(fetched: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(folder: Path) -> dict[str, bytes]:
+        raise OSError("no network")
+
+    damaged = {**fetched, catalogue.PARTS[0]: fetched[catalogue.PARTS[0]][:-1] + b"?"}
+    sources = {"first": broken, "second": lambda folder: damaged, "third": lambda folder: fetched}
+    monkeypatch.setattr(fetch, "SOURCES", {"mnist": sources})
+    told: list[str] = []
+    assert not fetch.present("mnist")
+    place = fetch.fetch("mnist", told.append)
+    assert parts_of(place) == fetched
+    assert fetch.present("mnist")
+    assert told == [
+        "first: no network",
+        f"second: {catalogue.PARTS[0]} has the wrong sha256 sum, not used",
+        "third: complete, sha256 sums verified",
+    ]
+    (place / catalogue.PARTS[1]).write_bytes(b"rotten")
+    assert not fetch.present("mnist")
+
+
+def test_fetch_says_so_when_no_source_works(fetched: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "SOURCES", {"mnist": {"only": lambda folder: {}}})
+    with pytest.raises(RunError, match="no source gave mnist; put its four IDX files into"):
+        fetch.fetch("mnist", lambda words: None)
+
+
+def test_arrays_become_the_idx_files_that_the_sums_are_of() -> None:
+    array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    assert fetch._as_idx(array) == idx_bytes(array)

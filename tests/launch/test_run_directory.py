@@ -1,0 +1,51 @@
+"""Run directories: one a run, whoever asks; failures told apart by time."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from tfscale.errors import UserError
+from tfscale.launch.run_directory import Failure, RunDirectory, create
+
+
+def test_runs_without_a_name_are_numbered(tmp_path: Path) -> None:
+    assert [create(tmp_path / "runs", None, "mlp").path.name for _ in range(3)] == ["mlp-001", "mlp-002", "mlp-003"]
+
+
+def test_numbering_is_safe_among_many(tmp_path: Path) -> None:
+    found: list[Path] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(create(tmp_path, None, "mlp").path)) for _ in range(16)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == 16
+
+
+def test_an_existing_name_says_both_ways_out(tmp_path: Path) -> None:
+    create(tmp_path, "one", "mlp")
+    with pytest.raises(UserError, match="type resume=true run.name=one to go on with it, or give another run.name"):
+        create(tmp_path, "one", "mlp")
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="run.dir must be a folder"):
+        create(tmp_path / "file", None, "mlp")
+    with pytest.raises(UserError, match="run.dir must be a folder"):
+        create(tmp_path / "file" / "deeper", None, "mlp")
+
+
+def test_the_earliest_failure_is_the_cause(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    assert directory.first_failure() is None
+    directory.record_failure(Failure(rank=0, when=20.0, message="a collective failed", code=1))
+    directory.record_failure(Failure(rank=2, when=10.0, message="disk full", code=1))
+    first = directory.first_failure()
+    assert first is not None
+    assert (first.rank, first.message) == (2, "disk full")
+    directory.forget_failures()
+    assert directory.first_failure() is None

@@ -1,0 +1,58 @@
+"""One replica: what it exchanges, and what is its own."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.strategies.test_contracts import SMALL, run
+from tfscale.job import Job
+
+IMAGES = ("model=cnn", "data=synthetic", "data.shape=[8,8,1]", "data.examples=100", "data.test_examples=20")
+
+
+def test_parameters_hold_trainables_statistics_and_slots(build_job: Callable[..., Job]) -> None:
+    with_slots = build_job(*IMAGES, "strategy=local").state.replicas[0]
+    without = build_job(*IMAGES, "strategy=local", "strategy.average_optimizer=false").state.replicas[0]
+    statistics = 2 * (32 + 64)  # moving mean and variance of two layers
+    assert without.parameters().shape[0] == without.trainable + statistics
+    assert with_slots.parameters().shape[0] == 2 * without.trainable + statistics
+
+
+def test_assign_puts_parameters_back(build_job: Callable[..., Job]) -> None:
+    job = run(build_job(*IMAGES), 3)
+    replica = job.state.replicas[0]
+    before = replica.parameters()
+    replica.assign(tf.zeros_like(before))
+    assert not replica.parameters().numpy().any()
+    replica.assign(before)
+    np.testing.assert_array_equal(replica.parameters(), before)
+
+
+def test_replicas_start_alike_and_drop_out_apart(build_job: Callable[..., Job]) -> None:
+    job = build_job(*SMALL, "model.dropout=0.5", "strategy.replicas=3")
+    first, second, third = job.state.replicas
+    np.testing.assert_array_equal(first.parameters(), second.parameters())
+    x, y = tf.ones([4, 6]), tf.zeros([4], tf.int32)
+    losses = [float(each.loss((x, y, tf.ones([4])), training=True)) for each in (first, second, third)]
+    assert len(set(losses)) == 3
+
+
+def test_statistics_of_replicas_are_averaged_for_evaluation(build_job: Callable[..., Job]) -> None:
+    job = run(build_job(*IMAGES, "strategy=horovod", "strategy/collective=in_process", "strategy.replicas=2"), 3)
+    one, two = (replica.parameters().numpy() for replica in job.state.replicas)
+    size = job.trainable
+    assert not np.array_equal(one[size:], two[size:]), "each replica has seen its own data"
+    consensus = job.state.consensus().numpy()
+    np.testing.assert_array_equal(consensus[:size], one[:size])
+    np.testing.assert_allclose(consensus[size:], (one[size:] + two[size:]) / 2, rtol=1e-6)
+
+
+def test_weights_scale_the_loss_of_an_example(build_job: Callable[..., Job]) -> None:
+    replica = build_job(*SMALL, "strategy.replicas=1", "train.batch=4").state.replicas[0]
+    x, y = tf.random.normal([4, 6]), tf.constant([0, 1, 2, 3])
+    parts = [
+        float(replica.loss((x, y, tf.one_hot(index, 4)), training=False)) for index in range(4)
+    ]
+    assert float(replica.loss((x, y, tf.ones([4])), training=False)) == pytest.approx(sum(parts), rel=1e-5)
