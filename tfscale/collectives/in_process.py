@@ -1,4 +1,8 @@
-"""Exchange among replicas that live in one process: arithmetic, not communication."""
+"""Exchange among replicas that live in one process: arithmetic, not communication.
+
+It must give the bits that an exchange between processes gives, so TensorFlow's graph optimizer may not look through it:
+it would draw a common factor of the replicas' vectors out of their sum.
+"""
 
 from collections.abc import Sequence
 from typing import final
@@ -20,7 +24,7 @@ class InProcess:
 
     def mean(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
         """R x [D] -> [D]; the sum runs in replica order."""
-        return tf.add_n(list(vectors)) / self.size if self.size > 1 else tf.identity(vectors[0])
+        return tf.add_n([_opaque(vector) for vector in vectors]) / self.size
 
     def gather(self, messages: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """R x [M_r] -> the same."""
@@ -29,3 +33,8 @@ class InProcess:
     def broadcast(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
         """R x [D] -> rank 0's [D]."""
         return tf.identity(vectors[0])
+
+
+def _opaque(vector: tf.Tensor) -> tf.Tensor:
+    """The vector itself, as an operation that the graph optimizer leaves alone; it copies nothing."""
+    return tf.raw_ops.PlaceholderWithDefault(input=vector, shape=vector.shape)

@@ -1,0 +1,269 @@
+"""Real Horovod processes: every strategy, one run directory, and every bad end in seconds with nothing left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.conftest import write_idx
+
+pytestmark = pytest.mark.horovod
+BIN = Path(sys.executable).parent
+SMALL = ("data=digits", "train.batch=24", "train.epochs=3")
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "tfscale", "train", *words]
+
+
+def launched(folder: Path, name: str, *words: str) -> dict[str, Any]:
+    """Runs a job to its end under tfscale's own launcher and returns its summary."""
+    done = subprocess.run(
+        command(*words, f"run.name={name}"), cwd=folder, capture_output=True, text=True, timeout=180, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return summary(folder, name)
+
+
+def summary(folder: Path, name: str) -> dict[str, Any]:
+    return json.loads((folder / "runs" / name / "summary.json").read_text())
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_behind() -> Iterator[None]:
+    """No test may leave a process of its own alive."""
+    before = {process.pid for process in psutil.process_iter()}
+    yield
+    deadline = time.monotonic() + 10
+    while left := [
+        process.info
+        for process in psutil.process_iter(["pid", "cmdline"])
+        if process.pid not in before and "tfscale" in " ".join(process.info["cmdline"] or ())
+    ]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("strategy", ["local", "horovod", "horovod_averaging", "sharing"])
+def test_every_strategy_trains_between_processes(tmp_path: Path, strategy: str, processes: int) -> None:
+    result = launched(tmp_path, "one", f"strategy={strategy}", f"launch.np={processes}", "train.batch=16")
+    assert (result["processes"], result["replicas"]) == (processes, processes)
+    assert result["accuracy"] >= 0.95
+    logs = [(tmp_path / "runs" / "one" / "logs" / f"rank-{rank}.log").read_text() for rank in range(processes)]
+    ended = f"ended well; parameters {result['parameters_sha256']}"
+    assert all(f"rank {rank} {ended}" in log for rank, log in enumerate(logs)), "all ranks end with the same bits"
+
+
+@pytest.mark.parametrize("strategy", ["horovod", "horovod_averaging", "sharing"])
+def test_processes_compute_what_one_process_does(tmp_path: Path, strategy: str) -> None:
+    """Two replicas sum in one order only, so even the averaging strategies give the same bits."""
+    words = (*SMALL, f"strategy={strategy}")
+    inside = launched(tmp_path, "inside", *words, "strategy/collective=in_process", "strategy.replicas=2")
+    between = launched(tmp_path, "between", *words, "launch.np=2")
+    assert inside["parameters_sha256"] == between["parameters_sha256"]
+    assert inside["bytes_sent"] == between["bytes_sent"]
+
+
+@pytest.mark.parametrize("shares", ["gradients", "updates"])
+def test_sharing_does_not_depend_on_how_many_processes_hold_the_replicas(tmp_path: Path, shares: str) -> None:
+    words = (*SMALL, "strategy=sharing", f"strategy.shares={shares}", "strategy.replicas=4", "strategy.warmup=0")
+    words = (*words, "strategy.threshold.initial=0.001")
+    one = launched(tmp_path, "one", *words, "strategy/collective=in_process")
+    several = [launched(tmp_path, f"on-{np}", *words, f"launch.np={np}") for np in (2, 3)]
+    assert {one["parameters_sha256"]} == {each["parameters_sha256"] for each in several}
+
+
+def test_horovod_gives_the_parameters_of_one_replica_with_the_whole_batch(tmp_path: Path) -> None:
+    import numpy as np
+
+    words = ("train.steps=40", "optimizer=sgd")
+    launched(tmp_path, "one", *words, "strategy=local", "strategy.replicas=1", "train.batch=32")
+    launched(tmp_path, "two", *words, "strategy=horovod", "launch.np=2", "train.batch=16")
+    one, two = (
+        np.load(tmp_path / "runs" / name / "checkpoints" / "step-000000040" / "model.npz") for name in ("one", "two")
+    )
+    weights = [name for name in one.files if name.endswith(("kernel", "bias"))]
+    assert len(weights) == 6
+    for name in weights:
+        # Means of means round differently: 1.2e-7 a step, forty times.
+        np.testing.assert_allclose(two[name], one[name], atol=5e-6)
+
+
+def test_horovodrun_starts_the_same_job(tmp_path: Path) -> None:
+    own = launched(tmp_path, "own", *SMALL, "strategy=sharing", "launch.np=2")
+    done = subprocess.run(
+        [str(BIN / "horovodrun"), "-np", "2", str(BIN / "tfscale"), "train", *SMALL, "strategy=sharing", "run.name=raw"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert summary(tmp_path, "raw")["parameters_sha256"] == own["parameters_sha256"]
+    assert (tmp_path / "runs" / "raw" / "logs" / "rank-1.log").is_file()
+
+
+def test_eight_processes_make_one_run_directory(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [str(BIN / "horovodrun"), "-np", "8", str(BIN / "tfscale"), "train", "strategy=horovod", "train.steps=3"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (run,) = (tmp_path / "runs").iterdir()
+    assert len(list((run / "logs").glob("rank-*.log"))) == 8
+    assert json.loads((run / "summary.json").read_text())["processes"] == 8
+
+
+def test_hosts_are_reached_through_horovodrun(tmp_path: Path) -> None:
+    """Localhost is the one host that needs no ssh."""
+    hosts = ("launch.np=2", "launch.hosts='localhost:2'", "launch.network_interface=lo")
+    result = launched(tmp_path, "one", *SMALL, "strategy=sharing", *hosts)
+    assert result["processes"] == 2
+
+
+def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    words = ("strategy=sharing", "launch.np=2", "model.dropout=0.2")
+    straight = launched(tmp_path, "straight", *words, "train.steps=60")
+    launched(tmp_path, "halves", *words, "train.steps=30")
+    done = subprocess.run(
+        command("resume=true", "run.name=halves", "train.steps=60"), cwd=tmp_path, check=False, timeout=180
+    )
+    assert done.returncode == 0
+    assert summary(tmp_path, "halves")["parameters_sha256"] == straight["parameters_sha256"]
+    assert summary(tmp_path, "halves")["bytes_sent"] == straight["bytes_sent"]
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """Starts a job that would take minutes, and waits until it trains."""
+    endless = ("train.epochs=100000", "train.log_every=5", "launch.np=3", "run.name=one")
+    process = subprocess.Popen(
+        command("strategy=horovod", *endless, *words),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    metrics = folder / "runs" / "one" / "metrics.jsonl"
+    deadline = time.monotonic() + 90
+    while not (metrics.exists() and metrics.stat().st_size):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return process
+
+
+def ranks_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    children = psutil.Process(process.pid).children()
+    return sorted(children, key=lambda child: int(child.environ()["HOROVOD_RANK"]))
+
+
+def finish(process: subprocess.Popen[str], seconds: float) -> tuple[str, list[str]]:
+    """Waits for the end, which must come within `seconds`; returns standard output and error lines."""
+    output, errors = process.communicate(timeout=seconds)
+    return output, errors.splitlines()
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_a_killed_rank_ends_the_job_with_one_clear_error(tmp_path: Path, rank: int) -> None:
+    process = start(tmp_path)
+    victim = ranks_of(process)[rank]
+    victim.send_signal(signal.SIGKILL)
+    _, errors = finish(process, 15)
+    assert process.returncode == 1
+    (error,) = errors
+    assert error.startswith(f"tfscale: rank {rank} (process {victim.pid}) was killed by SIGKILL")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_to_the_parent_ends_all(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    process = start(tmp_path)
+    process.send_signal(number)
+    _, errors = finish(process, 15)
+    assert process.returncode == code
+    assert errors == [f"tfscale: stopped by {number.name}; all processes have been ended"]
+
+
+def test_a_parent_that_is_killed_takes_its_processes_along(tmp_path: Path) -> None:
+    process = start(tmp_path)
+    ranks = ranks_of(process)
+    process.kill()
+    process.communicate(timeout=10)
+    gone, alive = psutil.wait_procs(ranks, timeout=5)
+    assert not alive
+    assert len(gone) == 3
+
+
+BROKEN = """
+import os
+import numpy as np
+from tfscale.data.base import Arrays
+from tfscale.data.pipeline import ArrayData
+
+class Broken(ArrayData):
+    def __init__(self):
+        x = np.random.default_rng(0).standard_normal((256, 4)).astype("float32")
+        super().__init__(Arrays(x, np.arange(256) % 3, x, np.arange(256) % 3, 1.0, 3))
+
+    def train(self, shard, **settings):
+        for number, batch in enumerate(super().train(shard, **settings)):
+            if shard.rank == 1 and number == 6:
+                raise RuntimeError("the disk of rank 1 is gone")
+            yield batch
+"""
+
+
+@pytest.mark.parametrize("launcher", ["own", "horovodrun"])
+def test_a_rank_that_raises_is_the_one_error_shown(tmp_path: Path, launcher: str) -> None:
+    (tmp_path / "broken.py").write_text(BROKEN)
+    (tmp_path / "conf" / "data").mkdir(parents=True)
+    (tmp_path / "conf" / "data" / "broken.yaml").write_text("_target_: broken.Broken\n")
+    words = ["--config-dir", "conf", "data=broken", "trust=[broken]", "strategy=sharing", "run.name=one"]
+    full = command(*words, "launch.np=3")
+    if launcher == "horovodrun":
+        full = [str(BIN / "horovodrun"), "-np", "3", str(BIN / "tfscale"), "train", *words]
+    done = subprocess.run(full, cwd=tmp_path, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 1
+    ours = [line for line in done.stderr.splitlines() if "tfscale: rank" in line]
+    assert len(ours) == 1, done.stderr
+    assert "the disk of rank 1 is gone" in ours[0]
+    assert "Traceback" in (tmp_path / "runs" / "one" / "logs" / "rank-1.log").read_text()
+
+
+def test_a_damaged_file_is_exit_code_2_and_said_once(tmp_path: Path) -> None:
+    folder = write_idx(tmp_path / "d", train=30, test=20, zipped=True)
+    path = folder / "train-labels-idx1-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-9])
+    full = command("data=mnist", "data.folder=d", "strategy=horovod", "launch.np=2")
+    done = subprocess.run(full, cwd=tmp_path, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "train-labels-idx1-ubyte.gz cannot be read" in line
+
+
+def test_doctor_finds_this_installation_sound(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tfscale", "doctor"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "FAIL" not in done.stdout
+    assert "two processes exchanged a mean and messages of unequal length" in done.stdout
