@@ -50,7 +50,11 @@ CHANGES = (
         'list(APPEND TF_SOURCES "${PROJECT_SOURCE_DIR}/horovod/tensorflow/xla_mpi_ops.cc")',
         "",
     ),
-    ("horovod/common/gloo/gloo_controller.cc", "global_ranks_.reserve(size_);", "global_ranks_.resize(size_);"),
+    (
+        "horovod/common/gloo/gloo_controller.cc",
+        "global_ranks_.reserve(size_);",
+        "global_ranks_.resize(size_);",
+    ),
 )
 """File, text that must stand in it exactly once, text that takes its place."""
 
@@ -69,7 +73,14 @@ def settings() -> dict[str, str]:
 
 def wheel_folder(chosen: Mapping[str, str], tensorflow: str) -> Path:
     """Where the wheel for these settings, this TensorFlow, Python and machine is kept."""
-    parts = [VERSION, SHA256, tensorflow, sys.implementation.cache_tag or "", platform.machine(), repr(CHANGES)]
+    parts = [
+        VERSION,
+        SHA256,
+        tensorflow,
+        sys.implementation.cache_tag or "",
+        platform.machine(),
+        repr(CHANGES),
+    ]
     parts += [f"{name}={value}" for name, value in sorted(chosen.items())]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -106,12 +117,23 @@ def run(command: list[str], log: Path, **environment: str) -> None:
         )
     if done.returncode:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-40:])
-        sys.exit(f"{tail}\nbuild_horovod: {' '.join(command)} failed with exit code {done.returncode}; its output is above")
+        sys.exit(
+            f"{tail}\nbuild_horovod: {' '.join(command)} failed with exit code {done.returncode}; its output is above"
+        )
 
 
 def fetch_source(folder: Path, log: Path, tools: str) -> Path:
     """Downloads, verifies, unpacks and changes the release; returns its root."""
-    pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", "horovod", "--no-build-isolation"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--no-binary",
+        "horovod",
+        "--no-build-isolation",
+    ]
     # Pip asks the source for its metadata; without a framework to build for it answers at once.
     run([*pip, f"horovod=={VERSION}", "-d", str(folder)], log, PYTHONPATH=tools)
     archive = next(folder.glob("horovod-*.tar.gz"))
@@ -161,16 +183,21 @@ def main() -> None:
     chosen = settings()
     folder = wheel_folder(chosen, tensorflow)
     if arguments.rebuild or not list(folder.glob("*.whl")):
-        print(f"building Horovod {VERSION} for TensorFlow {tensorflow}: one to two minutes on two cores", flush=True)
+        print(
+            f"building Horovod {VERSION} for TensorFlow {tensorflow}: one to two minutes on two cores",
+            flush=True,
+        )
         build(folder, chosen)
     wheel = next(folder.glob("*.whl"))
     if not arguments.wheel_only:
         # The wheel's name does not change with what it was built for, so an installed one is replaced.
         subprocess.run(
-            [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--force-reinstall", str(wheel)], check=True
+            [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--force-reinstall", str(wheel)],
+            check=True,
         )
         subprocess.run(
-            [sys.executable, "-m", "pip", "install", "-q", "cloudpickle", "psutil", "pyyaml", "packaging"], check=True
+            [sys.executable, "-m", "pip", "install", "-q", "cloudpickle", "psutil", "pyyaml", "packaging"],
+            check=True,
         )
     print(f"Horovod {VERSION} for TensorFlow {tensorflow}: {wheel}")
 

@@ -19,7 +19,11 @@ PERMITTED = {("chatter", "tensorflow")}  # inside a function: it is what it sile
 def modules() -> Iterator[tuple[str, Path, str]]:
     for path in sorted(ROOT.rglob("*.py")):
         relative = path.relative_to(ROOT)
-        yield ".".join(("tfscale", *relative.with_suffix("").parts)), path, relative.parts[0].removesuffix(".py")
+        yield (
+            ".".join(("tfscale", *relative.with_suffix("").parts)),
+            path,
+            relative.parts[0].removesuffix(".py"),
+        )
 
 
 def imports(path: Path) -> Iterator[tuple[str, bool]]:

@@ -19,7 +19,7 @@ def test_adaptive_follows_deeplearning4j(density: float, factor: float) -> None:
 
 
 def test_twenty_adjustments_halve_the_threshold() -> None:
-    assert DL4J_RATE**20 == pytest.approx(0.5)
+    assert pytest.approx(0.5) == DL4J_RATE**20
 
 
 def test_target_moves_towards_its_density() -> None:

@@ -40,7 +40,5 @@ def claim(replicas: int, *, local_rank: int = 0, local_size: int = 1) -> tuple[s
         threads = max(1, len(os.sched_getaffinity(0)) // local_size)
         tf.config.threading.set_intra_op_parallelism_threads(threads)
     cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(
-        cpu, [tf.config.LogicalDeviceConfiguration() for _ in range(replicas)]
-    )
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration() for _ in range(replicas)])
     return tuple(f"/CPU:{replica}" for replica in range(replicas))

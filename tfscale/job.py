@@ -73,7 +73,9 @@ def build(config: Config, world: World) -> Job:
     trust(config.trust)
     replicas = _replicas(config, world)
     places = devices.claim(
-        len(ranks_of(world.rank, world.size, replicas)), local_rank=world.local_rank, local_size=world.local_size
+        len(ranks_of(world.rank, world.size, replicas)),
+        local_rank=world.local_rank,
+        local_size=world.local_size,
     )
     data = _data(config)
     collective = _collective(config, world, replicas)
@@ -128,7 +130,10 @@ def _collective_target(config: Config, world: World) -> object:
     target = config.strategy.get("collective", {}).get("_target_", "auto")
     if target == "auto":
         return Horovod if world.size > 1 else InProcess
-    known = {"tfscale.collectives.horovod.Horovod": Horovod, "tfscale.collectives.in_process.InProcess": InProcess}
+    known = {
+        "tfscale.collectives.horovod.Horovod": Horovod,
+        "tfscale.collectives.in_process.InProcess": InProcess,
+    }
     return known.get(target, target)
 
 
@@ -174,7 +179,13 @@ def _plan(config: Config, data: Data, replicas: int) -> Plan:
 
 
 def _replica(
-    config: Config, data: Data, rank: int, device: str, strategy: Strategy, loss: keras.losses.Loss, rate: object
+    config: Config,
+    data: Data,
+    rank: int,
+    device: str,
+    strategy: Strategy,
+    loss: keras.losses.Loss,
+    rate: object,
 ) -> Replica:
     optimizer = instantiate("optimizer", config.optimizer)
 

@@ -14,7 +14,12 @@ def constant(*, learning_rate: float, total_steps: int) -> Rate:
 
 
 def cosine(
-    *, learning_rate: float, total_steps: int, decay_steps: int | Literal["auto"], alpha: float, warmup_steps: int
+    *,
+    learning_rate: float,
+    total_steps: int,
+    decay_steps: int | Literal["auto"],
+    alpha: float,
+    warmup_steps: int,
 ) -> Rate:
     """From 0 linearly up to `learning_rate` in `warmup_steps`, then along a cosine down to alpha * learning_rate.
 
@@ -34,7 +39,12 @@ def cosine(
 
 
 def exponential(
-    *, learning_rate: float, total_steps: int, decay_steps: int | Literal["auto"], decay_rate: float, staircase: bool
+    *,
+    learning_rate: float,
+    total_steps: int,
+    decay_steps: int | Literal["auto"],
+    decay_rate: float,
+    staircase: bool,
 ) -> Rate:
     """learning_rate * decay_rate^(step / decay_steps).
 
@@ -49,9 +59,7 @@ def exponential(
     return keras.optimizers.schedules.ExponentialDecay(learning_rate, steps, decay_rate, staircase=staircase)
 
 
-def piecewise(
-    *, learning_rate: float, total_steps: int, boundaries: Sequence[int], factors: Sequence[float]
-) -> Rate:
+def piecewise(*, learning_rate: float, total_steps: int, boundaries: Sequence[int], factors: Sequence[float]) -> Rate:
     """learning_rate * factors[i], with i the number of boundaries passed.
 
     Args:

@@ -72,9 +72,7 @@ class Adaptive:
         rate: Factor of one adjustment, in (0, 1).
     """
 
-    def __init__(
-        self, *, initial: float | None, minimum: float, maximum: float, rate: float = DL4J_RATE
-    ) -> None:
+    def __init__(self, *, initial: float | None, minimum: float, maximum: float, rate: float = DL4J_RATE) -> None:
         self.initial = initial
         self._minimum, self._maximum, self._rate = minimum, maximum, rate
 
@@ -84,9 +82,7 @@ class Adaptive:
 
     def next(self, threshold: tf.Tensor, density: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """Returns threshold, threshold * rate or threshold / rate."""
-        factor = tf.where(
-            density < self._minimum, self._rate, tf.where(density > self._maximum, 1 / self._rate, 1.0)
-        )
+        factor = tf.where(density < self._minimum, self._rate, tf.where(density > self._maximum, 1 / self._rate, 1.0))
         return threshold * factor
 
 

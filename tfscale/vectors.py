@@ -4,15 +4,14 @@ Codecs, residuals and collectives know a single shape, [D], and one collective a
 is one copy each way; a strategy that exchanges no gradients skips it (see `training/loop.py`).
 """
 
-import math
 from collections.abc import Sequence
 
 import tensorflow as tf
 
 
-def size(variables: Sequence[tf.Variable]) -> int:
-    """Number of scalars in all the variables."""
-    return sum(math.prod(variable.shape) for variable in variables)
+def size(tensors: Sequence[tf.Tensor | tf.Variable]) -> int:
+    """Number of scalars in all the tensors, whose shapes are known."""
+    return sum(tensor.shape.num_elements() or 0 for tensor in tensors)
 
 
 def flatten(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -26,8 +25,7 @@ def unflatten(vector: tf.Tensor, like: Sequence[tf.Variable]) -> list[tf.Tensor]
     """Cuts a vector [sum of sizes] into tensors with the shapes and dtypes of `like`: flatten's inverse."""
     if not like:
         return []
-    parts = tf.split(vector, [math.prod(variable.shape) for variable in like])
+    parts = tf.split(vector, [size([variable]) for variable in like])
     return [
-        tf.cast(tf.reshape(part, variable.shape), variable.dtype)
-        for part, variable in zip(parts, like, strict=True)
+        tf.cast(tf.reshape(part, variable.shape), variable.dtype) for part, variable in zip(parts, like, strict=True)
     ]

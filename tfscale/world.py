@@ -8,7 +8,12 @@ from tfscale.errors import UserError
 
 _LAUNCHERS = (
     ("HOROVOD_RANK", "HOROVOD_SIZE", "HOROVOD_LOCAL_RANK", "HOROVOD_LOCAL_SIZE"),
-    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"),
+    (
+        "OMPI_COMM_WORLD_RANK",
+        "OMPI_COMM_WORLD_SIZE",
+        "OMPI_COMM_WORLD_LOCAL_RANK",
+        "OMPI_COMM_WORLD_LOCAL_SIZE",
+    ),
     ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
     ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE"),
 )
@@ -50,7 +55,10 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> World | Non
             continue
         try:
             return World(
-                rank=int(rank), size=int(size), local_rank=int(local_rank or 0), local_size=int(local_size or 1)
+                rank=int(rank),
+                size=int(size),
+                local_rank=int(local_rank or 0),
+                local_size=int(local_size or 1),
             )
         except ValueError:
             raise UserError(f"{names[0]}={rank} and {names[1]}={size} must be numbers; unset them") from None

@@ -52,13 +52,22 @@ def test_decode_inverts_encode_inside_a_function(name: str) -> None:
 @pytest.mark.parametrize("name", CODECS)
 def test_the_threshold_itself_is_sent(name: str) -> None:
     dense = tf.constant([0.5, -0.5, np.nextafter(np.float32(0.5), np.float32(0))])
-    assert CODECS[name]().decode(CODECS[name]().encode(dense, THRESHOLD), 3).numpy().tolist() == [1.0, -1.0, 0.0]
+    assert CODECS[name]().decode(CODECS[name]().encode(dense, THRESHOLD), 3).numpy().tolist() == [
+        1.0,
+        -1.0,
+        0.0,
+    ]
 
 
 @pytest.mark.parametrize("name", CODECS)
 def test_nan_is_never_sent_and_infinity_is(name: str) -> None:
     dense = tf.constant([np.nan, np.inf, -np.inf, 0.0])
-    assert CODECS[name]().decode(CODECS[name]().encode(dense, THRESHOLD), 4).numpy().tolist() == [0.0, 1.0, -1.0, 0.0]
+    assert CODECS[name]().decode(CODECS[name]().encode(dense, THRESHOLD), 4).numpy().tolist() == [
+        0.0,
+        1.0,
+        -1.0,
+        0.0,
+    ]
 
 
 @pytest.mark.parametrize("name", CODECS)

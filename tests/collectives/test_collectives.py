@@ -66,11 +66,13 @@ messages = [tf.constant(message(rank)) for rank in collective.ranks]
 @tf.function
 def exchange():
     gathered = collective.gather(messages)
-    return collective.mean(vectors), [tf.pad(each, [[0, 64 - tf.size(each)]]) for each in gathered], collective.broadcast(vectors)
+    padded = [tf.pad(each, [[0, 64 - tf.size(each)]]) for each in gathered]
+    return collective.mean(vectors), padded, collective.broadcast(vectors)
 
 mean, gathered, first = exchange()
 out = dict(ranks=list(collective.ranks), mean=mean.numpy().tobytes().hex(), first=first.numpy().tobytes().hex(),
-           gathered=[each.numpy().tolist() for each in gathered], lengths=[len(message(r)) for r in range(collective.size)])
+           gathered=[each.numpy().tolist() for each in gathered],
+           lengths=[len(message(rank)) for rank in range(collective.size)])
 open({folder!r} + f"/out-{{collective.ranks[0]}}.json", "w").write(json.dumps(out))
 """
 

@@ -27,7 +27,15 @@ def tfscale(*words: str, cwd: Path | None = None, **environment: str) -> subproc
 
 @pytest.mark.parametrize(
     "words",
-    [["--help"], ["ls"], ["--version"], ["train", "--help"], ["evaluate", "--help"], ["doctor", "--help"], ["data"]],
+    [
+        ["--help"],
+        ["ls"],
+        ["--version"],
+        ["train", "--help"],
+        ["evaluate", "--help"],
+        ["doctor", "--help"],
+        ["data"],
+    ],
 )
 def test_what_must_answer_at_once_does_not_import_tensorflow(words: list[str]) -> None:
     code = (
@@ -80,8 +88,15 @@ def test_a_first_run_learns_digits_in_an_empty_folder(tmp_path: Path) -> None:
     (run,) = (tmp_path / "runs").iterdir()
     summary = json.loads((run / "summary.json").read_text())
     assert summary["accuracy"] >= 0.95
-    assert {"steps", "seconds", "samples_per_second", "bytes_sent", "bytes_dense", "bytes_ratio"} <= summary.keys()
-    assert summary["bytes_dense"] == 5 * summary["bytes_sent"] / 2, "slots travel too: twice the vector, a fifth as often"
+    assert {
+        "steps",
+        "seconds",
+        "samples_per_second",
+        "bytes_sent",
+        "bytes_dense",
+        "bytes_ratio",
+    } <= summary.keys()
+    assert summary["bytes_dense"] == 5 * summary["bytes_sent"] / 2, "twice the vector, a fifth as often"
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert {record["kind"] for record in records} == {"train", "evaluation"}
     assert records[-1]["accuracy"] == pytest.approx(summary["accuracy"], abs=1e-6)
@@ -151,7 +166,8 @@ def test_a_strategy_model_and_data_of_the_users_own(tmp_path: Path) -> None:
         "    y = (x[:, 0] > 0).astype('int32')\n"
         "    return Arrays(x, y, x, y, 1.0, 2)\n"
         "def net(*, units):\n"
-        "    return keras.Sequential([keras.Input((2,)), keras.layers.Dense(units), keras.layers.Dense(2, 'softmax')])\n"
+        "    dense = keras.layers.Dense\n"
+        "    return keras.Sequential([keras.Input((2,)), dense(units), dense(2, 'softmax')])\n"
         "class Mine(GradientAveraging):\n"
         "    def __init__(self, *, collective, factor):\n"
         "        super().__init__(collective=collective)\n"

@@ -46,7 +46,11 @@ def test_there_are_as_many_options_as_files() -> None:
 
 @pytest.mark.parametrize("option", [each for each in OPTIONS if not each.startswith("recipe=")])
 def test_every_option_composes_and_builds(
-    option: str, build_job: Callable[..., Job], small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    option: str,
+    build_job: Callable[..., Job],
+    small_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from tests.data.test_sources import save
 

@@ -119,7 +119,8 @@ def test_a_job_of_several_processes_has_rules_of_its_own() -> None:
         "strategy/collective=horovod, or launch.np=1"
     ]
     assert problems("strategy=horovod", "strategy.replicas=2", processes=3) == [
-        "strategy.replicas must be >= the number of processes (3), got 2; leave strategy.replicas=auto for one a process"
+        "strategy.replicas must be >= the number of processes (3), got 2; leave strategy.replicas=auto "
+        "for one a process"
     ]
 
 
@@ -189,7 +190,13 @@ def test_a_target_inside_a_users_option_is_checked_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["keras.losses.deserialize", "keras.losses.get", "keras.saving.load_model", "builtins.exec", "kerasx.losses.A"],
+    [
+        "keras.losses.deserialize",
+        "keras.losses.get",
+        "keras.saving.load_model",
+        "builtins.exec",
+        "kerasx.losses.A",
+    ],
 )
 def test_functions_that_load_code_are_refused(target: str) -> None:
     (message,) = problems(f"loss._target_={target}")
@@ -200,7 +207,7 @@ def test_a_damaged_user_file_is_one_message(tmp_path: Path) -> None:
     folder = user_folder(tmp_path, "model/mlp.yaml", "a: [1\nb: }")
     with pytest.raises(UserError, match="the configuration cannot be composed"):
         config(config_dir=folder)
-    with pytest.raises(UserError, match="--config-dir must be a folder, got /nowhere"):
+    with pytest.raises(UserError, match=r"--config-dir must be a folder, got /nowhere"):
         preflight([], config_dir="/nowhere")
 
 
@@ -213,9 +220,9 @@ def test_a_saved_configuration_comes_back_with_values_changed(tmp_path: Path) ->
     assert again == first.model_copy(update={"train": first.train.model_copy(update={"epochs": 3})})
     with pytest.raises(UserError, match=r"train.epoch is not a key that can change .* did you mean train.epochs\?"):
         saved(folder, ["train.epoch=3"])
-    with pytest.raises(UserError, match="train.batch must be a whole number >= 1, got 0"):
+    with pytest.raises(UserError, match=r"train.batch must be a whole number >= 1, got 0"):
         saved(folder, ["train.batch=0"])
-    with pytest.raises(UserError, match="run two does not exist in .*; runs there: one"):
+    with pytest.raises(UserError, match=r"run two does not exist in .*; runs there: one"):
         saved(tmp_path / "runs" / "two", [])
 
 

@@ -22,7 +22,8 @@ def batches(
 ) -> list[tuple[list[int], list[float]]]:
     feed = data.train(shard, batch=batch, seed=seed, start=start, prefetch=2)
     return [
-        (x.numpy()[:, 0].astype(int).tolist(), weight.numpy().tolist()) for x, _, weight in itertools.islice(feed, count)
+        (x.numpy()[:, 0].astype(int).tolist(), weight.numpy().tolist())
+        for x, _, weight in itertools.islice(feed, count)
     ]
 
 

@@ -59,7 +59,7 @@ def test_a_wrong_idx_file_is_named(tmp_path: Path, content: bytes, message: str)
 def test_labels_out_of_range_are_named(tmp_path: Path) -> None:
     folder = write_idx(tmp_path / "d", train=3, test=2, zipped=False)
     (folder / catalogue.PARTS[1]).write_bytes(idx_bytes(np.array([1, 2, 11])))
-    with pytest.raises(UserError, match="must be 0 to 9, got 11"):
+    with pytest.raises(UserError, match=r"must be 0 to 9, got 11"):
         idx(name="mnist", folder=str(folder))
 
 
@@ -73,11 +73,11 @@ def test_a_truncated_plain_file_is_found_before_it_is_read(tmp_path: Path) -> No
 
 def test_a_missing_folder_says_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TFSCALE_DATA", str(tmp_path))
-    with pytest.raises(UserError, match="type: tfscale data fetch mnist"):
+    with pytest.raises(UserError, match=r"type: tfscale data fetch mnist"):
         check(name="mnist", folder=None)
-    with pytest.raises(UserError, match="data.folder must be a folder .* got /nowhere"):
+    with pytest.raises(UserError, match=r"data.folder must be a folder .* got /nowhere"):
         check(name="mnist", folder="/nowhere")
-    with pytest.raises(UserError, match="has neither train-images-idx3-ubyte nor"):
+    with pytest.raises(UserError, match=r"has neither train-images-idx3-ubyte nor"):
         check(name="mnist", folder=str(tmp_path))
 
 
@@ -120,9 +120,9 @@ def test_a_wrong_npz_is_named(tmp_path: Path, changes: dict, message: str) -> No
 def test_a_truncated_npz_is_named(tmp_path: Path) -> None:
     path = Path(save(tmp_path / "d.npz"))
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(UserError, match="readable .npz file"):
+    with pytest.raises(UserError, match=r"readable .npz file"):
         npz(file=str(path))
-    with pytest.raises(UserError, match="existing .npz file"):
+    with pytest.raises(UserError, match=r"existing .npz file"):
         npz(file=str(tmp_path / "none.npz"))
 
 
@@ -179,7 +179,7 @@ def test_fetch_goes_on_to_the_next_source(fetched: dict[str, bytes], monkeypatch
 
 def test_fetch_says_so_when_no_source_works(fetched: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "SOURCES", {"mnist": {"only": lambda folder: {}}})
-    with pytest.raises(RunError, match="no source gave mnist; put its four IDX files into"):
+    with pytest.raises(RunError, match=r"no source gave mnist; put its four IDX files into"):
         fetch.fetch("mnist", lambda words: None)
 
 

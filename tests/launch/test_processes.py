@@ -27,7 +27,12 @@ def command(*words: str) -> list[str]:
 def launched(folder: Path, name: str, *words: str) -> dict[str, Any]:
     """Runs a job to its end under tfscale's own launcher and returns its summary."""
     done = subprocess.run(
-        command(*words, f"run.name={name}"), cwd=folder, capture_output=True, text=True, timeout=180, check=False
+        command(*words, f"run.name={name}"),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return summary(folder, name)
@@ -75,7 +80,13 @@ def test_processes_compute_what_one_process_does(tmp_path: Path, strategy: str) 
 
 @pytest.mark.parametrize("shares", ["gradients", "updates"])
 def test_sharing_does_not_depend_on_how_many_processes_hold_the_replicas(tmp_path: Path, shares: str) -> None:
-    words = (*SMALL, "strategy=sharing", f"strategy.shares={shares}", "strategy.replicas=4", "strategy.warmup=0")
+    words = (
+        *SMALL,
+        "strategy=sharing",
+        f"strategy.shares={shares}",
+        "strategy.replicas=4",
+        "strategy.warmup=0",
+    )
     words = (*words, "strategy.threshold.initial=0.001")
     one = launched(tmp_path, "one", *words, "strategy/collective=in_process")
     several = [launched(tmp_path, f"on-{np}", *words, f"launch.np={np}") for np in (2, 3)]
@@ -101,7 +112,16 @@ def test_horovod_gives_the_parameters_of_one_replica_with_the_whole_batch(tmp_pa
 def test_horovodrun_starts_the_same_job(tmp_path: Path) -> None:
     own = launched(tmp_path, "own", *SMALL, "strategy=sharing", "launch.np=2")
     done = subprocess.run(
-        [str(BIN / "horovodrun"), "-np", "2", str(BIN / "tfscale"), "train", *SMALL, "strategy=sharing", "run.name=raw"],
+        [
+            str(BIN / "horovodrun"),
+            "-np",
+            "2",
+            str(BIN / "tfscale"),
+            "train",
+            *SMALL,
+            "strategy=sharing",
+            "run.name=raw",
+        ],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -115,7 +135,15 @@ def test_horovodrun_starts_the_same_job(tmp_path: Path) -> None:
 
 def test_eight_processes_make_one_run_directory(tmp_path: Path) -> None:
     done = subprocess.run(
-        [str(BIN / "horovodrun"), "-np", "8", str(BIN / "tfscale"), "train", "strategy=horovod", "train.steps=3"],
+        [
+            str(BIN / "horovodrun"),
+            "-np",
+            "8",
+            str(BIN / "tfscale"),
+            "train",
+            "strategy=horovod",
+            "train.steps=3",
+        ],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -10,14 +10,16 @@ from tfscale.launch.run_directory import Failure, RunDirectory, create
 
 
 def test_runs_without_a_name_are_numbered(tmp_path: Path) -> None:
-    assert [create(tmp_path / "runs", None, "mlp").path.name for _ in range(3)] == ["mlp-001", "mlp-002", "mlp-003"]
+    assert [create(tmp_path / "runs", None, "mlp").path.name for _ in range(3)] == [
+        "mlp-001",
+        "mlp-002",
+        "mlp-003",
+    ]
 
 
 def test_numbering_is_safe_among_many(tmp_path: Path) -> None:
     found: list[Path] = []
-    threads = [
-        threading.Thread(target=lambda: found.append(create(tmp_path, None, "mlp").path)) for _ in range(16)
-    ]
+    threads = [threading.Thread(target=lambda: found.append(create(tmp_path, None, "mlp").path)) for _ in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -27,15 +29,15 @@ def test_numbering_is_safe_among_many(tmp_path: Path) -> None:
 
 def test_an_existing_name_says_both_ways_out(tmp_path: Path) -> None:
     create(tmp_path, "one", "mlp")
-    with pytest.raises(UserError, match="type resume=true run.name=one to go on with it, or give another run.name"):
+    with pytest.raises(UserError, match=r"type resume=true run.name=one to go on with it, or give another run.name"):
         create(tmp_path, "one", "mlp")
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="run.dir must be a folder"):
+    with pytest.raises(UserError, match=r"run.dir must be a folder"):
         create(tmp_path / "file", None, "mlp")
-    with pytest.raises(UserError, match="run.dir must be a folder"):
+    with pytest.raises(UserError, match=r"run.dir must be a folder"):
         create(tmp_path / "file" / "deeper", None, "mlp")
 
 

@@ -60,7 +60,15 @@ def test_a_job_that_fails_does_not_end_the_sweep(tmp_path: Path) -> None:
     (tmp_path / "conf" / "model" / "own.yaml").write_text(
         "_target_: own.net\ninput_shape: auto\nclasses: auto\nwidth: 4\n"
     )
-    words = ["--config-dir", "conf", "model=own", "trust=[own]", "model.width=8,13,16", "train.steps=3", "run.name=s"]
+    words = [
+        "--config-dir",
+        "conf",
+        "model=own",
+        "trust=[own]",
+        "model.width=8,13,16",
+        "train.steps=3",
+        "run.name=s",
+    ]
     done = sweep(tmp_path, *words)
     assert done.returncode == 1, done.stderr
     rows = table(tmp_path / "runs" / "s" / "summary.csv")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfscale.collectives.in_process import InProcess
 from tfscale.codecs.smallest import Smallest
+from tfscale.collectives.in_process import InProcess
 from tfscale.job import Job
 from tfscale.strategies.gradient_sharing import GradientSharing
 from tfscale.thresholds import Adaptive, Fixed, TargetDensity
@@ -30,10 +30,21 @@ VARIANTS = {
     "sharing sum": (*SHARING, "strategy.combine=sum", "optimizer.learning_rate=0.02"),
     "sharing clipped": (*SHARING, "strategy.clip_norm=1.0"),
     "sharing adaptive": (*SHARING, "strategy/threshold=adaptive"),
-    "sharing fixed": (*SHARING, "strategy/threshold=fixed", "strategy.warmup=0", "strategy.threshold.initial=0.1"),
+    "sharing fixed": (
+        *SHARING,
+        "strategy/threshold=fixed",
+        "strategy.warmup=0",
+        "strategy.threshold.initial=0.1",
+    ),
     "sharing bitmap": (*SHARING, "strategy/codec=bitmap"),
 }
-SMALL = ("data=synthetic", "data.shape=[6]", "data.examples=203", "data.test_examples=50", "model.hidden=[16]")
+SMALL = (
+    "data=synthetic",
+    "data.shape=[6]",
+    "data.examples=203",
+    "data.test_examples=50",
+    "model.hidden=[16]",
+)
 
 
 def run(job: Job, steps: int) -> Job:

@@ -32,9 +32,7 @@ def no_warning(words: str) -> None:
     ("name", "optimizer"),
     [*((name, "nesterov") for name in VARIANTS), ("local", "adam"), ("sharing", "adam"), ("horovod", "adam")],
 )
-def test_resuming_gives_the_same_bits(
-    build_job: Callable[..., Job], tmp_path: Path, name: str, optimizer: str
-) -> None:
+def test_resuming_gives_the_same_bits(build_job: Callable[..., Job], tmp_path: Path, name: str, optimizer: str) -> None:
     words = (*SMALL, f"optimizer={optimizer}", "model.dropout=0.2", "train.batch=16", *VARIANTS[name])
     straight = run(build_job(*words), 2 * STEPS)
     checkpoints = Checkpoints(tmp_path, keep=2)
@@ -42,9 +40,7 @@ def test_resuming_gives_the_same_bits(
     resumed = build_job(*words, "seed=999")
     checkpoints.restore(resumed.state, checkpoints.newest(no_warning))
     assert resumed.state.step == STEPS
-    feed = training_steps(
-        resumed.state, resumed.data, shards=2, batch=16, seed=straight.plan.seed, prefetch=2
-    )
+    feed = training_steps(resumed.state, resumed.data, shards=2, batch=16, seed=straight.plan.seed, prefetch=2)
     for _ in range(STEPS):
         next(feed)
     wanted, got = everything(straight), everything(resumed)
@@ -80,7 +76,7 @@ def test_a_damaged_checkpoint_is_passed_over(build_job: Callable[..., Job], tmp_
 
 
 def test_without_a_whole_checkpoint_the_message_says_so(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="has none; start the run again"):
+    with pytest.raises(UserError, match=r"has none; start the run again"):
         Checkpoints(tmp_path, keep=1).newest(no_warning)
 
 
@@ -98,11 +94,11 @@ def test_a_checkpoint_of_other_replicas_or_another_model_is_refused(
     checkpoints = Checkpoints(tmp_path, keep=2)
     checkpoints.save(run(build_job(*SMALL), 1).state)
     place = checkpoints.newest(no_warning)
-    with pytest.raises(UserError, match="strategy.replicas must be 2 as in the checkpoint, got 3"):
+    with pytest.raises(UserError, match=r"strategy.replicas must be 2 as in the checkpoint, got 3"):
         checkpoints.restore(build_job(*SMALL, "strategy.replicas=3").state, place)
-    with pytest.raises(UserError, match="must be that of the checkpoint"):
+    with pytest.raises(UserError, match=r"must be that of the checkpoint"):
         checkpoints.restore(build_job(*SMALL, "model.hidden=[17]").state, place)
-    with pytest.raises(UserError, match="only the (run|checkpoint) has"):
+    with pytest.raises(UserError, match=r"only the (run|checkpoint) has"):
         checkpoints.restore(build_job(*SMALL, "optimizer=adam").state, place)
 
 

@@ -15,9 +15,7 @@ METRICS = (
 
 
 @pytest.mark.parametrize("replicas", [2, 3, 7])
-def test_the_result_does_not_depend_on_the_number_of_replicas(
-    build_job: Callable[..., Job], replicas: int
-) -> None:
+def test_the_result_does_not_depend_on_the_number_of_replicas(build_job: Callable[..., Job], replicas: int) -> None:
     """50 test examples over 3 or 7 replicas: the shards differ in size."""
     one = build_job(*SMALL, *METRICS, "strategy.replicas=1")
     wanted = one.evaluator(one.state.consensus())

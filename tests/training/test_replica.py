@@ -52,7 +52,5 @@ def test_statistics_of_replicas_are_averaged_for_evaluation(build_job: Callable[
 def test_weights_scale_the_loss_of_an_example(build_job: Callable[..., Job]) -> None:
     replica = build_job(*SMALL, "strategy.replicas=1", "train.batch=4").state.replicas[0]
     x, y = tf.random.normal([4, 6]), tf.constant([0, 1, 2, 3])
-    parts = [
-        float(replica.loss((x, y, tf.one_hot(index, 4)), training=False)) for index in range(4)
-    ]
+    parts = [float(replica.loss((x, y, tf.one_hot(index, 4)), training=False)) for index in range(4)]
     assert float(replica.loss((x, y, tf.ones([4])), training=False)) == pytest.approx(sum(parts), rel=1e-5)

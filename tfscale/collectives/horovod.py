@@ -21,7 +21,7 @@ MISSING = (
 )
 
 
-def _import_horovod():  # noqa: ANN202 - a module without types
+def _import_horovod():
     try:
         import horovod.tensorflow as hvd
     except (ImportError, tf.errors.NotFoundError) as error:
@@ -71,7 +71,7 @@ class Horovod:
     def mean(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
         """R x [D] -> [D]: the local sum, one allreduce, one division."""
         total = tf.add_n(list(vectors)) if len(vectors) > 1 else vectors[0]
-        return self._hvd.allreduce(total, op=self._hvd.Sum, name=self._name("mean")) / self.size
+        return tf.convert_to_tensor(self._hvd.allreduce(total, op=self._hvd.Sum, name=self._name("mean"))) / self.size
 
     def gather(self, messages: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """R x [M_r] -> W x [M_w]; each travels behind a word with its length."""

@@ -79,7 +79,9 @@ def _tensorflow() -> Finding:
     except ImportError as error:
         return Finding(works=False, said=str(error), mend="pip install 'tensorflow>=2.21,<2.22'")
     return Finding(
-        works=tf.__version__.startswith("2.21."), said=tf.__version__, mend="pip install 'tensorflow>=2.21,<2.22'"
+        works=tf.__version__.startswith("2.21."),
+        said=tf.__version__,
+        mend="pip install 'tensorflow>=2.21,<2.22'",
     )
 
 
@@ -108,7 +110,11 @@ def _horovod() -> Finding:
         return Finding(works=False, said=f"not built for this TensorFlow: {str(error).splitlines()[0]}", mend=BUILD)
     kinds = ", ".join(
         name
-        for name, built in (("gloo", mpi_ops.gloo_built()), ("mpi", mpi_ops.mpi_built()), ("nccl", mpi_ops.nccl_built()))
+        for name, built in (
+            ("gloo", mpi_ops.gloo_built()),
+            ("mpi", mpi_ops.mpi_built()),
+            ("nccl", mpi_ops.nccl_built()),
+        )
         if built
     )
     return Finding(works=bool(mpi_ops.gloo_built()), said=f"built with {kinds}", mend=BUILD)
@@ -160,7 +166,11 @@ def _gpus() -> Finding:
             said=f"the driver shows {driver}, TensorFlow none",
             mend="pip install 'tensorflow[and-cuda]>=2.21,<2.22'",
         )
-    return Finding(works=seen > 0, said=f"{seen} visible to TensorFlow" if seen else "none: training on CPU", needed=False)
+    return Finding(
+        works=seen > 0,
+        said=f"{seen} visible to TensorFlow" if seen else "none: training on CPU",
+        needed=False,
+    )
 
 
 def _fetching() -> Finding:

@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-from rich.console import Console
-
 from tfscale import job as building
 from tfscale.config.schema import Config
 from tfscale.launch.run_directory import RunDirectory
 from tfscale.reporting import summary
-from tfscale.reporting.console import results_table
+from tfscale.reporting.console import person_console, results_table
 from tfscale.training.checkpoint import Checkpoints, restore_model
 from tfscale.world import World
 
@@ -16,7 +14,7 @@ from tfscale.world import World
 def evaluate_run(config: Config, world: World, folder: Path) -> int:
     """Evaluates the newest checkpoint of the run in `folder`, one replica a process."""
     directory = RunDirectory(folder)
-    console = Console(quiet=not world.is_chief)
+    console = person_console(quiet=not world.is_chief)
     checkpoints = Checkpoints(directory.checkpoints, keep=config.train.keep_checkpoints)
     place = checkpoints.newest(warn=lambda words: console.print(f"warning: {words}", highlight=False))
     job = building.build(building.for_evaluation(config), world)

@@ -19,7 +19,7 @@ from tfscale.launch import run_directory
 from tfscale.launch.run_directory import Failure, RunDirectory
 from tfscale.reporting import summary
 from tfscale.reporting.base import Sink
-from tfscale.reporting.console import ConsoleSink, closing_table
+from tfscale.reporting.console import ConsoleSink, closing_table, person_console
 from tfscale.reporting.jsonl import JsonLines
 from tfscale.reporting.tensorboard import TensorBoard
 from tfscale.training.checkpoint import Checkpoints
@@ -56,7 +56,7 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None]) -> int
     checkpoints = Checkpoints(directory.checkpoints, keep=config.train.keep_checkpoints)
     with directory.log(world.rank).open("a", encoding="utf-8") as stream:
         log = Console(file=stream, width=160, force_terminal=False)
-        console = Console() if world.is_chief else log
+        console = person_console() if world.is_chief else log
         if config.resume:
             place = checkpoints.newest(warn=lambda words: console.print(f"warning: {words}", highlight=False))
             checkpoints.restore(job.state, place)
@@ -74,9 +74,7 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None]) -> int
 
 def _train(job: Job, checkpoints: Checkpoints, sinks: list[Sink]) -> dict[str, Any]:
     try:
-        return Run(
-            job.state, job.plan, data=job.data, evaluator=job.evaluator, checkpoints=checkpoints, sinks=sinks
-        )()
+        return Run(job.state, job.plan, data=job.data, evaluator=job.evaluator, checkpoints=checkpoints, sinks=sinks)()
     finally:
         for sink in sinks:
             sink.close()
@@ -146,9 +144,7 @@ def _fail(error: Exception, world: World, directory: RunDirectory | None) -> int
     if directory is not None:
         if consequence:
             time.sleep(CONSEQUENCE_WAIT)
-        directory.record_failure(
-            Failure(rank=world.rank, when=run_directory.now(), message=message, code=code)
-        )
+        directory.record_failure(Failure(rank=world.rank, when=run_directory.now(), message=message, code=code))
         if code == 1:
             with directory.log(world.rank).open("a", encoding="utf-8") as stream:
                 traceback.print_exception(error, file=stream)
@@ -157,7 +153,11 @@ def _fail(error: Exception, world: World, directory: RunDirectory | None) -> int
         caused_here = first is None or first.rank == world.rank
         # What every rank finds alike is shown by one; what only one finds is shown by that one.
         if caused_here and (world.is_chief or not (consequence or isinstance(error, UserError))):
-            print(f"tfscale: {f'rank {world.rank}: ' if world.size > 1 else ''}{message}", file=sys.stderr, flush=True)
+            print(
+                f"tfscale: {f'rank {world.rank}: ' if world.size > 1 else ''}{message}",
+                file=sys.stderr,
+                flush=True,
+            )
             if "TFSCALE_DEBUG" in os.environ:
                 traceback.print_exception(error)
             elif code == 1 and directory is not None:

@@ -14,8 +14,9 @@ usage: tfscale train [KEY=VALUE ...] [-m] [--config-dir DIR] [--cfg job] [--info
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tfscale.chatter import start_quietly
 from tfscale.config import inspect, preflight, rules
@@ -125,10 +126,9 @@ def _launch(config: Config, words: Sequence[str], processes: int) -> int:
 
 def _sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     """Checks every job of the sweep, then runs them one after the other."""
-    from rich.console import Console
 
     from tfscale.config.overrides import parse
-    from tfscale.reporting.console import results_table
+    from tfscale.reporting.console import person_console, results_table
 
     jobs = sweep.expand(parse(overrides))
     problems = []
@@ -144,14 +144,15 @@ def _sweep(overrides: Sequence[str], config_dir: str | None) -> int:
         raise UserError(*dict.fromkeys(problems))
     run = configs[0].run
     folder = run_directory.create(Path(run.dir).expanduser(), run.name, "sweep").path
-    console = Console()
+    console = person_console()
     console.print(f"{len(jobs)} jobs in {folder}", highlight=False)
 
-    def tell(job: sweep.Job, row: dict) -> None:
+    def tell(job: sweep.Job, row: Mapping[str, Any]) -> None:
         what = " ".join(f"{key}={value}" for key, value in job.varied.items())
         more = "" if row["status"] == "done" else f"; its output: {folder / job.name}.log"
         console.print(
-            f"{job.number + 1}/{len(jobs)}  {what}  {row['status']} in {row['seconds']:.1f} s{more}", highlight=False
+            f"{job.number + 1}/{len(jobs)}  {what}  {row['status']} in {row['seconds']:.1f} s{more}",
+            highlight=False,
         )
 
     flags = [] if config_dir is None else ["--config-dir", config_dir]

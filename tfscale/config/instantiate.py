@@ -39,5 +39,3 @@ def trust(modules: list[str]) -> None:
     here = str(Path.cwd())
     if modules and here not in sys.path:
         sys.path.insert(0, here)
-
-

@@ -40,7 +40,13 @@ def problems_of(config: Config, processes: int) -> list[str]:
         config: Valid key by key.
         processes: How many processes the job has or will have.
     """
-    return [*_train(config), *_strategy(config), *_processes(config, processes), *_schedule(config), *_data(config)]
+    return [
+        *_train(config),
+        *_strategy(config),
+        *_processes(config, processes),
+        *_schedule(config),
+        *_data(config),
+    ]
 
 
 def _train(config: Config) -> list[str]:
@@ -65,8 +71,8 @@ def _strategy(config: Config) -> list[str]:
             )
         if strategy.get("shares") == "updates":
             problems.append(
-                f"strategy.momentum must be 0 with strategy.shares=updates, got {momentum}; each replica's optimizer has "
-                "its own momentum: set optimizer.momentum"
+                f"strategy.momentum must be 0 with strategy.shares=updates, got {momentum}; each replica's optimizer "
+                "has its own momentum: set optimizer.momentum"
             )
     threshold = strategy.get("threshold", {})
     if "initial" in threshold and threshold["initial"] is None and strategy.get("warmup") == 0:

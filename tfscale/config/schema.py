@@ -36,9 +36,7 @@ Name = Annotated[
     str | None,
     _rule("a folder name of letters, digits, - _ . (or null)", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"),
 ]
-AutoShape = Annotated[
-    list[Annotated[int, Field(ge=1)]] | Auto, _rule("a list of whole numbers >= 1, or auto")
-]
+AutoShape = Annotated[list[Annotated[int, Field(ge=1)]] | Auto, _rule("a list of whole numbers >= 1, or auto")]
 Widths = Annotated[list[Annotated[int, Field(ge=1)]], _rule("a list of whole numbers >= 1")]
 
 

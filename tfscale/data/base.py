@@ -61,9 +61,7 @@ class Data(Protocol):
     input_shape: tuple[int, ...]
     classes: int
 
-    def train(
-        self, shard: Shard, *, batch: int, seed: int, start: int, prefetch: int
-    ) -> "tf.data.Dataset":
+    def train(self, shard: Shard, *, batch: int, seed: int, start: int, prefetch: int) -> "tf.data.Dataset":
         """Endless batches (x [b, ...], y [b], weight [b]) for one replica, b <= B.
 
         The same arguments give the same batches in the same order, and the examples of a step over all replicas do not

@@ -7,7 +7,12 @@ import os
 from pathlib import Path
 from types import MappingProxyType
 
-PARTS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+PARTS = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
 """x_train, y_train, x_test, y_test, as the original archives name them."""
 
 SUMS = MappingProxyType(

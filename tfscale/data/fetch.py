@@ -82,9 +82,10 @@ def present(name: str) -> bool:
     """Whether the data set is on this machine with the right sums."""
     folder = catalogue.home(name)
     files = [folder / part for part in catalogue.PARTS]
-    return all(file.is_file() for file in files) and _mismatch(
-        name, {file.name: file.read_bytes() for file in files}
-    ) is None
+    return (
+        all(file.is_file() for file in files)
+        and _mismatch(name, {file.name: file.read_bytes() for file in files}) is None
+    )
 
 
 def _mismatch(name: str, parts: Parts) -> str | None:

@@ -116,7 +116,9 @@ def idx(*, name: str, folder: str | None) -> Arrays:
     x_train, y_train, x_test, y_test = (_read(_find(place, part)) for part in catalogue.PARTS)
     for x, y, part in ((x_train, y_train, "train"), (x_test, y_test, "t10k")):
         if x.ndim != 3 or y.ndim != 1 or len(x) != len(y) or len(x) == 0:
-            raise UserError(f"the {part} files in {place} do not fit: images {x.shape}, labels {y.shape}; get them again")
+            raise UserError(
+                f"the {part} files in {place} do not fit: images {x.shape}, labels {y.shape}; get them again"
+            )
         if y.max() >= CLASSES:
             raise UserError(f"the {part} labels in {place} must be 0 to {CLASSES - 1}, got {y.max()}; get them again")
     if x_train.shape[1:] != x_test.shape[1:]:

@@ -35,7 +35,8 @@ class ArrayData:
         steps = -(-examples // whole)
 
         def step(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            epoch, first = number // steps, number % steps * whole
+            epoch = number // steps
+            first = (number - epoch * steps) * whole
             present = tf.minimum(tf.constant(whole, tf.int64), examples - first)
             low = first + shard.rank * present // shard.size
             high = first + (shard.rank + 1) * present // shard.size

@@ -182,7 +182,8 @@ class Processes:
             return failure.code
         rank, code = next((rank, code) for rank, code in enumerate(codes) if code)
         print(
-            f"tfscale: rank {rank} ended with exit code {code}. Its log: {self._directory.log(rank)}", file=sys.stderr
+            f"tfscale: rank {rank} ended with exit code {code}. Its log: {self._directory.log(rank)}",
+            file=sys.stderr,
         )
         return 1
 

@@ -1,12 +1,12 @@
 """The folder of a run: one for all processes, whatever started them.
 
-    runs/NAME/
-        config.yaml       the resolved configuration
-        environment.json  versions and settings that results depend on
-        metrics.jsonl     training records and evaluations
-        summary.json      results, once the run has ended well
-        checkpoints/      see training/checkpoint.py
-        logs/             rank-N.log, what the process said; rank-N.error, what it died of
+runs/NAME/
+    config.yaml       the resolved configuration
+    environment.json  versions and settings that results depend on
+    metrics.jsonl     training records and evaluations
+    summary.json      results, once the run has ended well
+    checkpoints/      see training/checkpoint.py
+    logs/             rank-N.log, what the process said; rank-N.error, what it died of
 """
 
 import json
@@ -106,7 +106,9 @@ def create(folder: Path, name: str | None, stem: str) -> RunDirectory:
             "run.name"
         ) from None
     except OSError as error:
-        raise UserError(f"run.dir must be a folder to write in, got {folder} ({error.strerror}); name another") from None
+        raise UserError(
+            f"run.dir must be a folder to write in, got {folder} ({error.strerror}); name another"
+        ) from None
     return RunDirectory(folder / str(name))
 
 

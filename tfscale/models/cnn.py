@@ -23,13 +23,15 @@ def cnn(*, input_shape: Sequence[int], classes: int, filters: Sequence[int]) -> 
             f"model=cnn with {len(filters)} blocks must have images of at least {2 ** len(filters)} pixels a side, got "
             f"input shape {tuple(input_shape)}; give fewer model.filters, or use model=mlp"
         )
-    layers: list[keras.Layer] = [keras.Input(tuple(input_shape))]
+    layers = [keras.Input(tuple(input_shape))]
     for width in filters:
-        layers += [
-            keras.layers.Conv2D(width, 3, padding="same", use_bias=False),
-            keras.layers.BatchNormalization(),
-            keras.layers.ReLU(),
-            keras.layers.MaxPooling2D(),
-        ]
-    layers += [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(classes, activation="softmax")]
-    return keras.Sequential(layers)
+        layers.extend(
+            (
+                keras.layers.Conv2D(width, 3, padding="same", use_bias=False),
+                keras.layers.BatchNormalization(),
+                keras.layers.ReLU(),
+                keras.layers.MaxPooling2D(),
+            )
+        )
+    head = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(classes, activation="softmax")]
+    return keras.Sequential([*layers, *head])

@@ -10,6 +10,12 @@ from rich.table import Table
 from tfscale.reporting.base import Record
 
 
+def person_console(*, quiet: bool = False) -> Console:
+    """Standard output for a person: as wide as the terminal, and wide where there is none, so that no line is cut."""
+    console = Console(quiet=quiet)
+    return console if console.is_terminal else Console(quiet=quiet, width=160)
+
+
 def _short(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 

@@ -67,6 +67,11 @@ class Strategy(Protocol):
         ...
 
 
+def counter() -> tf.Variable:
+    """A [] int64 variable that starts at 0."""
+    return tf.Variable(tf.constant(0, tf.int64), trainable=False)
+
+
 def agreed_parameters(collective: Collective, parameters: Sequence[tf.Tensor], trainable: int) -> tf.Tensor:
     """R x [S] -> [S] for strategies whose replicas hold equal trainables: those as they are, the statistics averaged.
 

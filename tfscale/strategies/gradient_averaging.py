@@ -10,7 +10,7 @@ from typing import final
 import tensorflow as tf
 
 from tfscale.collectives.base import Collective, mean_bytes
-from tfscale.strategies.base import agreed_parameters
+from tfscale.strategies.base import agreed_parameters, counter
 
 
 @final
@@ -28,7 +28,7 @@ class GradientAveraging(tf.Module):
     def __init__(self, *, collective: Collective) -> None:
         super().__init__()
         self.collective = collective
-        self.bytes_sent = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.bytes_sent = counter()
         self._trainable = 0
 
     def build(self, parameters: Sequence[tf.Tensor], trainable: int) -> None:

@@ -21,12 +21,13 @@ from typing import Literal, NamedTuple, final
 
 import tensorflow as tf
 
+from tfscale import vectors
 from tfscale.codecs import base as messages_of
 from tfscale.codecs.base import Codec
 from tfscale.codecs.word32 import MAXIMUM_SIZE
 from tfscale.collectives.base import Collective, gather_bytes, mean_bytes
 from tfscale.errors import UserError
-from tfscale.strategies.base import agreed_parameters
+from tfscale.strategies.base import agreed_parameters, counter
 from tfscale.strategies.sharing_state import ReplicaMemory
 from tfscale.thresholds import Threshold
 
@@ -80,7 +81,7 @@ class GradientSharing(tf.Module):
         super().__init__()
         self.collective = collective
         self.exchanges_gradients = shares == "gradients"
-        self.bytes_sent = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.bytes_sent = counter()
         self._codec, self._policy, self._warmup = codec, threshold, warmup
         self._shares_updates = shares == "updates"
         self._scale = 1.0 / collective.size if combine == "mean" else 1.0
@@ -88,9 +89,9 @@ class GradientSharing(tf.Module):
         self._momentum, self._nesterov, self._masking = momentum, nesterov, masking
         self._trainable = 0
         self._memories: list[ReplicaMemory] = []
-        self._threshold = tf.Variable(threshold.initial or 1.0, dtype=tf.float32, trainable=False)
-        self._density = tf.Variable(1.0, dtype=tf.float32, trainable=False)
-        self._skipped = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._threshold = tf.Variable(tf.constant(threshold.initial or 1.0), trainable=False)
+        self._density = tf.Variable(tf.constant(1.0), trainable=False)
+        self._skipped = counter()
         self._agreed: tf.Variable | None = None
 
     def build(self, parameters: Sequence[tf.Tensor], trainable: int) -> None:
@@ -126,7 +127,7 @@ class GradientSharing(tf.Module):
         updates = [vector[: self._trainable] - self._agreed for vector in parameters]
         self._agreed.assign_add(self._exchange(updates, step - 1))
         statistics = agreed_parameters(self.collective, parameters, self._trainable)[self._trainable :]
-        self.bytes_sent.assign_add(mean_bytes(statistics.shape[0], self.collective.size))
+        self.bytes_sent.assign_add(mean_bytes(vectors.size([statistics]), self.collective.size))
         return tf.concat([self._agreed, statistics], axis=0)
 
     def consensus(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -230,7 +231,11 @@ class GradientSharing(tf.Module):
         return _Attempt(velocity, accumulated, message)
 
     def _accept(
-        self, attempts: Sequence[_Attempt], messages: Sequence[tf.Tensor], threshold: tf.Tensor, step: tf.Tensor
+        self,
+        attempts: Sequence[_Attempt],
+        messages: Sequence[tf.Tensor],
+        threshold: tf.Tensor,
+        step: tf.Tensor,
     ) -> tf.Tensor:
         signs = [self._codec.decode(message, self._trainable) for message in messages]
         for memory, attempt, rank in zip(self._memories, attempts, self.collective.ranks, strict=True):

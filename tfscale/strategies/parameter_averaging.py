@@ -12,7 +12,9 @@ from typing import final
 
 import tensorflow as tf
 
+from tfscale import vectors
 from tfscale.collectives.base import Collective, mean_bytes
+from tfscale.strategies.base import counter
 
 
 @final
@@ -36,7 +38,7 @@ class ParameterAveraging(tf.Module):
         self.collective = collective
         self.averages_optimizer = average_optimizer
         self.reports_after_averaging = report_after_averaging
-        self.bytes_sent = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.bytes_sent = counter()
         self._every = every
 
     def build(self, parameters: Sequence[tf.Tensor], trainable: int) -> None:
@@ -52,7 +54,7 @@ class ParameterAveraging(tf.Module):
 
     def reduce_parameters(self, parameters: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
         """R x [S] -> the mean [S] over all W."""
-        self.bytes_sent.assign_add(mean_bytes(parameters[0].shape[0], self.collective.size))
+        self.bytes_sent.assign_add(mean_bytes(vectors.size(parameters[:1]), self.collective.size))
         return self.collective.mean(parameters)
 
     def consensus(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:

@@ -123,9 +123,7 @@ def _model_arrays(state: RunState, consensus: tf.Tensor) -> Arrays:
     replica = state.replicas[0]
     own = replica.parameters()
     replica.assign(consensus)
-    arrays = {
-        name: np.asarray(variable) for name, variable in replica.variables().items() if name.startswith("model/")
-    }
+    arrays = {name: np.asarray(variable) for name, variable in replica.variables().items() if name.startswith("model/")}
     replica.assign(own)
     return arrays
 
@@ -138,7 +136,7 @@ def _barrier(state: RunState) -> None:
 
 def _write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     with path.open("wb") as stream:
-        np.savez(stream, **arrays)
+        np.savez(stream, **dict(arrays))  # pyright: ignore[reportArgumentType] - names, not its options
         stream.flush()
         os.fsync(stream.fileno())
 

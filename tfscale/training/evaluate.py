@@ -70,7 +70,7 @@ class Evaluator:
         """Adds the metric states of all replicas in rank order, in float64, into the first one's and reads those."""
         messages = [tf.bitcast(_flat(metrics), tf.int32) for metrics in self._metrics]
         gathered = [tf.bitcast(message, tf.float32).numpy() for message in self._collective.gather(messages)]
-        total, start = np.sum(np.stack(gathered), axis=0, dtype=np.float64), 0
+        total, start = np.asarray(np.stack(gathered).sum(axis=0, dtype=np.float64)), 0
         for metric in self._metrics[0]:
             for variable in metric.variables:
                 size = int(np.prod(variable.shape))

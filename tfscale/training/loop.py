@@ -70,9 +70,7 @@ def training_steps(
             if state.strategy.reports_after_averaging:
                 averaged = score(batches)
         state.step += 1
-        yield StepInfo(
-            step=state.step, losses=losses, averaged_losses=averaged, seconds=time.perf_counter() - began
-        )
+        yield StepInfo(step=state.step, losses=losses, averaged_losses=averaged, seconds=time.perf_counter() - began)
 
 
 def _specs(batches: Sequence[Batch]) -> tuple[tuple[tf.TensorSpec, ...], ...]:
@@ -91,16 +89,28 @@ def _step_function(
             with tf.device(replica.device):
                 loss, each = replica.gradients(batch)
                 losses.append(loss)
-                gradients.append(vectors.flatten(each) if strategy.exchanges_gradients else each)
+                gradients.append(each)
         if strategy.exchanges_gradients:
-            gradients = strategy.reduce_gradients(gradients, number)
+            gradients = _exchanged(replicas, strategy, gradients, number)
         for replica, each in zip(replicas, gradients, strict=True):
             with tf.device(replica.device):
-                replica.apply(replica.unflatten(each) if strategy.exchanges_gradients else each)
+                replica.apply(each)
         return tf.stack(losses)
 
     function = tf.function(step, autograph=False, jit_compile=False)
     return function.get_concrete_function(_specs(batches), tf.TensorSpec([], tf.int64))
+
+
+def _exchanged(
+    replicas: Sequence[Replica], strategy: Strategy, gradients: Sequence[Sequence[tf.Tensor]], number: tf.Tensor
+) -> list[list[tf.Tensor]]:
+    """R lists of gradients, flattened, through the strategy, and cut apart again."""
+    flat = []
+    for replica, each in zip(replicas, gradients, strict=True):
+        with tf.device(replica.device):
+            flat.append(vectors.flatten(each))
+    reduced = strategy.reduce_gradients(flat, number)
+    return [replica.unflatten(vector) for replica, vector in zip(replicas, reduced, strict=True)]
 
 
 def _synchronise_function(replicas: Sequence[Replica], strategy: Strategy) -> Callable[[tf.Tensor], None]:

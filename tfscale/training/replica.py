@@ -57,9 +57,7 @@ class Replica:
     def _slots(self) -> list[tf.Variable]:
         """Momentum and the like: not the step counter, not the learning rate."""
         ours = (self.optimizer.iterations, self.optimizer.learning_rate)
-        return [
-            variable.value for variable in self.optimizer.variables if not any(variable is each for each in ours)
-        ]
+        return [variable.value for variable in self.optimizer.variables if not any(variable is each for each in ours)]
 
     def _separate_random_streams(self) -> None:
         """Same start, different dropout: each replica's seed generators are moved apart by its rank."""
@@ -76,7 +74,7 @@ class Replica:
     def loss(self, batch: Batch, *, training: bool) -> tf.Tensor:
         """(1 / B) sum(weight * loss) plus the model's own regularisation, []."""
         x, y, weight = batch
-        per_example = self._loss(y, self.model(x, training=training))
+        per_example: tf.Tensor = self._loss(y, self.model(x, training=training))  # pyright: ignore[reportAssignmentType]
         return tf.reduce_sum(weight * per_example) / self._batch + sum(self.model.losses)
 
     def gradients(self, batch: Batch) -> tuple[tf.Tensor, list[tf.Tensor]]:
@@ -92,7 +90,8 @@ class Replica:
 
     def unflatten(self, vector: tf.Tensor) -> list[tf.Tensor]:
         """A gradient vector [D] as one gradient a trainable variable."""
-        return vectors.unflatten(vector, self._trainable)
+        with tf.device(self.device):
+            return vectors.unflatten(vector, self._trainable)
 
     def parameters(self) -> tf.Tensor:
         """[S]: trainables first, then float statistics, then optimizer slots if asked for."""

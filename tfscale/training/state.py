@@ -66,11 +66,13 @@ def _load(variables: Mapping[str, tf.Variable | keras.Variable], arrays: Arrays)
     for name in sorted(variables.keys() | arrays.keys()):
         if name not in variables or name not in arrays:
             where = "checkpoint" if name in arrays else "run"
-            raise UserError(f"only the {where} has {name}: model, optimizer and strategy must be those of the checkpoint")
+            raise UserError(
+                f"only the {where} has {name}: model, optimizer and strategy must be those of the checkpoint"
+            )
         if tuple(variables[name].shape) != arrays[name].shape:
             raise UserError(
-                f"{name} has shape {tuple(variables[name].shape)} in the run and {arrays[name].shape} in the checkpoint: "
-                "the model must be that of the checkpoint"
+                f"{name} has shape {tuple(variables[name].shape)} in the run and {arrays[name].shape} in the "
+                "checkpoint: the model must be that of the checkpoint"
             )
     for name, variable in variables.items():
         variable.assign(arrays[name])
