@@ -140,7 +140,7 @@ def _collective_target(config: Config, world: World) -> object:
 def _collective(config: Config, world: World, replicas: int) -> Collective:
     target = _collective_target(config, world)
     if target is Horovod:
-        return Horovod(replicas=replicas)
+        return Horovod(replicas=replicas, processes=world.size)
     if target is InProcess:
         return InProcess(replicas=replicas)
     return instantiate("strategy.collective", config.strategy["collective"], replicas=replicas)

@@ -59,7 +59,7 @@ import numpy as np, tensorflow as tf
 sys.path.insert(0, {tests!r})
 from test_collectives import vector, message
 from tfscale.collectives.horovod import Horovod
-collective = Horovod(replicas={replicas})
+collective = Horovod(replicas={replicas}, processes={processes})
 vectors = [tf.constant(vector(rank)) for rank in collective.ranks]
 messages = [tf.constant(message(rank)) for rank in collective.ranks]
 
@@ -80,7 +80,7 @@ open({folder!r} + f"/out-{{collective.ranks[0]}}.json", "w").write(json.dumps(ou
 @pytest.mark.horovod
 @pytest.mark.parametrize(("processes", "replicas"), [(2, 2), (3, 3), (3, 7)])
 def test_horovod_gives_what_in_process_gives(processes: int, replicas: int, tmp_path: Path) -> None:
-    code = CHILD.format(tests=str(Path(__file__).parent), folder=str(tmp_path), replicas=replicas)
+    code = CHILD.format(tests=str(Path(__file__).parent), folder=str(tmp_path), replicas=replicas, processes=processes)
     job = Processes(
         [sys.executable, "-c", code],
         processes=processes,

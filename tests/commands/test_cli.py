@@ -190,3 +190,8 @@ def test_a_strategy_model_and_data_of_the_users_own(tmp_path: Path) -> None:
     done = tfscale("train", *words, "trust=[mine]", "train.epochs=10", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "runs" / "one" / "summary.json").read_text())["accuracy"] > 0.9
+
+
+def test_a_run_that_could_not_begin_leaves_its_name_free(tmp_path: Path) -> None:
+    assert tfscale("train", "model=lenet", "run.name=one", cwd=tmp_path).returncode == 2
+    assert not (tmp_path / "runs" / "one").exists()

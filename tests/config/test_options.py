@@ -26,7 +26,7 @@ NEEDS = {
     "strategy/threshold=fixed": ("strategy.warmup=0",),
 }
 # Filled in by job.py, not by the configuration.
-GIVEN = {"collective", "learning_rate", "total_steps", "replicas"}
+GIVEN = {"collective", "learning_rate", "total_steps", "replicas", "processes"}
 
 
 def options() -> Iterator[str]:

@@ -135,7 +135,7 @@ def test_a_missing_horovod_says_how_to_build_it(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     "word",
     [
-        "+optimizer.use_ema=true",
+        "+optimizer.clipvalue=1.0",
         "+metrics.top5={_target_: keras.metrics.SparseTopKCategoricalAccuracy, k: 5}",
         "train.epochs=0.5",
         "train.steps=7",

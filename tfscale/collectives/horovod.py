@@ -29,35 +29,44 @@ def _import_horovod():
     return hvd
 
 
+def is_collective_failure(error: BaseException) -> bool:
+    """Whether an exchange failed because of another process, and not because of what this one did."""
+    return isinstance(error, tf.errors.OpError) and any(word in str(error) for word in ("Horovod", "gloo"))
+
+
 @final
 class Horovod:
     """W replicas over P processes; this one holds `ranks`.
 
     Args:
-        replicas: W; None for one a process.
+        replicas: W.
+        processes: How many the launcher says there are.
 
     Raises:
-        UserError: Horovod is not built, or there are fewer replicas than processes.
+        UserError: Horovod is not built, or not for this launcher.
         RunError: The collective does not compute what it should (checked once, here).
     """
 
-    def __init__(self, *, replicas: int | None = None) -> None:
+    def __init__(self, *, replicas: int, processes: int) -> None:
         self._hvd = _import_horovod()
         self._hvd.init()
         self._names = itertools.count()
-        processes = self._hvd.size()
-        self.size = replicas or processes
-        if self.size < processes:
+        if self._hvd.size() != processes:
             raise UserError(
-                f"strategy.replicas must be >= the number of processes ({processes}), got {replicas}; "
-                "leave strategy.replicas=auto for one a process"
+                f"the launcher started {processes} processes, but Horovod sees {self._hvd.size()}; start them with "
+                f"launch.np={processes} or horovodrun, or build Horovod with MPI: "
+                "HOROVOD_WITH_MPI=1 python -m tfscale.scripts.build_horovod"
             )
+        self.size = replicas
         self.ranks = ranks_of(self._hvd.rank(), processes, self.size)
         self._verify()
 
     def _name(self, what: str) -> str:
-        """A name that all processes give to the same call, since all make the same calls in the same order."""
-        return f"tfscale.{what}.{next(self._names)}"
+        """A name that all processes give to the same call, since all make the same calls in the same order.
+
+        Calls outside a graph are over before the next one starts, so they share a name: Horovod remembers every name.
+        """
+        return f"tfscale.{what}" if tf.executing_eagerly() else f"tfscale.{what}.{next(self._names)}"
 
     def _verify(self) -> None:
         """A collective that does not exchange trains W models and says nothing: look once, with known numbers."""

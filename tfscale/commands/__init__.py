@@ -1,1 +1,1 @@
-"""One file a subcommand; each has `main(words) -> exit code`."""
+"""One file a subcommand, each with `main(words) -> exit code`; `rank`, `evaluation` and `failure` need TensorFlow."""

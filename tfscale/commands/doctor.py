@@ -26,7 +26,7 @@ ENOUGH_DISK = 1 << 30
 TWO_PROCESSES = """
 import tensorflow as tf
 from tfscale.collectives.horovod import Horovod
-collective = Horovod()
+collective = Horovod(replicas=2, processes=2)
 total = collective.mean([tf.fill([1000], float(rank + 1)) for rank in collective.ranks])
 assert collective.size == 2 and float(total[0]) == 1.5, total
 lengths = [int(tf.size(each)) for each in collective.gather([tf.zeros([collective.ranks[0]], tf.int32)])]

@@ -1,22 +1,17 @@
 """One process of a job, from its checked configuration to its exit code: what every launcher ends up running."""
 
-import os
 import sys
-import time
-import traceback
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
 from rich.console import Console
 
 from tfscale import job as building
+from tfscale.commands.failure import fail
 from tfscale.config import preflight
 from tfscale.config.schema import Config
-from tfscale.errors import RunError, UserError
 from tfscale.job import Job
-from tfscale.launch import run_directory
-from tfscale.launch.run_directory import Failure, RunDirectory
+from tfscale.launch.run_directory import RunDirectory
 from tfscale.reporting import summary
 from tfscale.reporting.base import Sink
 from tfscale.reporting.console import ConsoleSink, closing_table, person_console
@@ -25,9 +20,6 @@ from tfscale.reporting.tensorboard import TensorBoard
 from tfscale.training.checkpoint import Checkpoints
 from tfscale.training.run import Run
 from tfscale.world import World
-
-CONSEQUENCE_WAIT = 1.0
-"""Seconds in which another process may write down that it died first."""
 
 
 def run_rank(config: Config, world: World, directory: RunDirectory | None) -> int:
@@ -46,7 +38,7 @@ def run_rank(config: Config, world: World, directory: RunDirectory | None) -> in
             print("tfscale: stopped by SIGINT", file=sys.stderr)
         return 130
     except Exception as error:  # noqa: BLE001 - a process must say what it died of before the others do
-        return _fail(error, world, holder[0])
+        return fail(error, world, holder[0])
 
 
 def _run(config: Config, world: World, holder: list[RunDirectory | None]) -> int:
@@ -129,51 +121,3 @@ def _close(
     name, folder = directory.path.name, directory.path.parent
     place = "" if str(folder) == "runs" or folder == Path("runs").absolute() else f" run.dir={folder}"
     closing_table(console, document, [f"tfscale evaluate run={name}{place}"])
-
-
-def _fail(error: Exception, world: World, directory: RunDirectory | None) -> int:
-    """Writes down what this process died of, and shows it if it is the cause.
-
-    When a process dies, the others' collectives fail a moment later. The cause is what was written down first; the
-    parent that started the processes shows it, or, under another launcher, the process that had it.
-    """
-    code = 2 if isinstance(error, UserError) else 1
-    message = _message(error)
-    started_by_us = run_directory.VARIABLE in os.environ
-    consequence = isinstance(error, tf.errors.OpError) and world.size > 1
-    if directory is not None:
-        if consequence:
-            time.sleep(CONSEQUENCE_WAIT)
-        directory.record_failure(Failure(rank=world.rank, when=run_directory.now(), message=message, code=code))
-        if code == 1:
-            with directory.log(world.rank).open("a", encoding="utf-8") as stream:
-                traceback.print_exception(error, file=stream)
-    if not started_by_us:
-        first = directory.first_failure() if directory is not None else None
-        caused_here = first is None or first.rank == world.rank
-        # What every rank finds alike is shown by one; what only one finds is shown by that one.
-        if caused_here and (world.is_chief or not (consequence or isinstance(error, UserError))):
-            print(
-                f"tfscale: {f'rank {world.rank}: ' if world.size > 1 else ''}{message}",
-                file=sys.stderr,
-                flush=True,
-            )
-            if "TFSCALE_DEBUG" in os.environ:
-                traceback.print_exception(error)
-            elif code == 1 and directory is not None:
-                print(f"tfscale: its traceback: {directory.log(world.rank)}", file=sys.stderr, flush=True)
-    if world.size > 1:
-        # Horovod's exit handler would wait for processes that are gone.
-        sys.stdout.flush()
-        os._exit(code)
-    return code
-
-
-def _message(error: Exception) -> str:
-    if isinstance(error, UserError | RunError):
-        return str(error)
-    text = str(error).strip().splitlines()
-    first = text[0][:300] if text else "no message"
-    if isinstance(error, tf.errors.OpError) and "orovod" in str(error):
-        return "a collective failed, because another process of the job has ended or cannot be reached"
-    return f"{type(error).__name__}: {first}"

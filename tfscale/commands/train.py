@@ -25,6 +25,7 @@ from tfscale.errors import UserError
 from tfscale.launch import gpus, hosts, run_directory, sweep
 from tfscale.launch.processes import Processes, die_with_parent
 from tfscale.launch.run_directory import RunDirectory
+from tfscale.launch.signals import Stopped
 from tfscale.world import World, from_environment
 
 
@@ -115,13 +116,16 @@ def _launch(config: Config, words: Sequence[str], processes: int) -> int:
             start_timeout=launch.start_timeout,
             directory=directory,
         )
-    return Processes(
+    code = Processes(
         command,
         processes=processes,
         directory=directory,
         start_timeout=launch.start_timeout,
         interface=launch.network_interface,
     ).run()
+    if code == 2:
+        directory.discard()
+    return code
 
 
 def _sweep(overrides: Sequence[str], config_dir: str | None) -> int:
@@ -156,7 +160,11 @@ def _sweep(overrides: Sequence[str], config_dir: str | None) -> int:
         )
 
     flags = [] if config_dir is None else ["--config-dir", config_dir]
-    rows = sweep.run_all(jobs, folder, flags, tell)
+    try:
+        rows = sweep.run_all(jobs, folder, flags, tell)
+    except Stopped as stopped:
+        print(f"tfscale: stopped by {stopped.name}; finished jobs are in {folder / 'summary.csv'}", file=sys.stderr)
+        return stopped.exit_code
     results_table(console, f"sweep {folder.name}", rows)
     console.print(f"  {folder / 'summary.csv'}", highlight=False)
     return 0 if all(row["status"] == "done" for row in rows) else 1

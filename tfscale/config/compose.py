@@ -9,10 +9,12 @@ itself puts it last, and ignores the copy silently.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import hydra
 from hydra import compose, initialize_config_module
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
@@ -21,7 +23,13 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
+from tfscale.errors import UserError
+
 CONFIG_NAME = "config"
+HYDRA_1_4 = tuple(int(part) for part in hydra.__version__.split(".")[:2]) >= (1, 4)
+BEHAVIOUR: Mapping[str, Any] = {} if HYDRA_1_4 else {"version_base": "1.3"}
+"""Hydra 1.3 warns unless it is told which version's defaults are meant; 1.4 warns if it is told."""
+
 CONFIG_MODULE = "tfscale.conf"
 
 
@@ -36,9 +44,22 @@ class _UserFolder(SearchPathPlugin):
 
 
 def register(config_dir: str | None) -> None:
-    """Makes recipes and the user's folder known to Hydra; `@hydra.main` needs it as well."""
-    _UserFolder.folder = None if config_dir is None else str(Path(config_dir).expanduser().absolute())
+    """Makes recipes and the user's folder known to Hydra; `@hydra.main` needs it as well.
+
+    Raises:
+        UserError: There is no such folder.
+    """
+    folder = None if config_dir is None else Path(config_dir).expanduser().absolute()
+    if folder is not None and not folder.is_dir():
+        raise UserError(f"--config-dir must be a folder, got {config_dir}; check the path")
+    _UserFolder.folder = None if folder is None else str(folder)
     Plugins.instance().register(_UserFolder)
+    _register_recipes()
+
+
+@cache
+def _register_recipes() -> None:
+    """Once a process: Hydra's store is global."""
     store = ConfigStore.instance()
     for name, text in recipe_texts().items():
         store.store(group="recipe", name=name, node=OmegaConf.create(text), package="_global_", provider="recipes")
@@ -56,7 +77,7 @@ def composer(config_dir: str | None) -> Iterator["Composer"]:
     """Hydra, ready to compose; cleaned up after."""
     register(config_dir)
     GlobalHydra.instance().clear()
-    with initialize_config_module(CONFIG_MODULE, version_base="1.3", job_name="tfscale"):
+    with initialize_config_module(CONFIG_MODULE, job_name="tfscale", **BEHAVIOUR):
         yield Composer()
 
 

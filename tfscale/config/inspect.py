@@ -7,7 +7,7 @@ import hydra
 from omegaconf import DictConfig
 
 from tfscale.config import preflight
-from tfscale.config.compose import CONFIG_MODULE, CONFIG_NAME, register
+from tfscale.config.compose import BEHAVIOUR, CONFIG_MODULE, CONFIG_NAME, register
 
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
@@ -28,7 +28,7 @@ def show(overrides: Sequence[str], *, config_dir: str | None, info: str | None) 
     flags = ["--cfg", "job"] if info is None else ["--info", info]
     sys.argv = ["tfscale train", *flags, *overrides]
 
-    @hydra.main(version_base="1.3", config_path=f"pkg://{CONFIG_MODULE}", config_name=CONFIG_NAME)
+    @hydra.main(config_path=f"pkg://{CONFIG_MODULE}", config_name=CONFIG_NAME, **BEHAVIOUR)
     def nothing(config: DictConfig) -> None:
         """Never called: --cfg and --info end before it."""
 

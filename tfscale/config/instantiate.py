@@ -8,7 +8,13 @@ from typing import Any
 import hydra.utils
 from hydra.errors import InstantiationException
 
+from tfscale.config.compose import HYDRA_1_4
 from tfscale.errors import UserError
+
+CHECKED: Mapping[str, Any] = (
+    {"_execution_whitelist_": getattr(hydra.utils, "UNSAFE_DISABLE_EXECUTION_CHECKS")} if HYDRA_1_4 else {}  # noqa: B009
+)
+"""From 1.4 on Hydra wants to be told what it may call, under names that classes have inside Keras; ours did it."""
 
 
 def instantiate(key: str, node: Mapping[str, Any], **extra: Any) -> Any:
@@ -23,7 +29,7 @@ def instantiate(key: str, node: Mapping[str, Any], **extra: Any) -> Any:
         UserError: The target does not exist or does not take these keys, or says itself that a value is wrong.
     """
     try:
-        return hydra.utils.instantiate(dict(node), _convert_="all", **extra)
+        return hydra.utils.instantiate(dict(node), _convert_="all", **CHECKED, **extra)
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, UserError):

@@ -33,8 +33,6 @@ def preflight(words: Sequence[str], *, config_dir: str | None) -> Config:
     Raises:
         UserError: Everything that is wrong.
     """
-    if config_dir is not None and not Path(config_dir).expanduser().is_dir():
-        raise UserError(f"--config-dir must be a folder, got {config_dir}; check the path")
     parsed = reading.parse(words)
     with composer(config_dir) as hydra:
         try:

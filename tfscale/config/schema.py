@@ -148,9 +148,6 @@ class _Optimizer(Table):
     global_clipnorm: OptionalPositive
     # What else Keras's optimizers take; conf/ does not list these, `+optimizer.KEY=` adds them.
     clipvalue: OptionalPositive = None
-    use_ema: Bool = False
-    ema_momentum: Beta = 0.99
-    ema_overwrite_frequency: OptionalSteps = None
     gradient_accumulation_steps: Annotated[
         Annotated[int, Field(ge=2)] | None, _rule("a whole number of steps >= 2, or null")
     ] = None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tfscale.errors import UserError
 from tfscale.launch.run_directory import VARIABLE, RunDirectory
+from tfscale.launch.signals import Stopped, signals_raise
 
 
 def run(
@@ -45,7 +46,12 @@ def run(
         *command,
     ]
     environment = {**os.environ, VARIABLE: str(directory.path.absolute())}
-    try:
-        return subprocess.run(full, env=environment, check=False).returncode
-    except KeyboardInterrupt:
-        return 130
+    with signals_raise():
+        launched = subprocess.Popen(full, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+        try:
+            return launched.wait()
+        except Stopped as stopped:
+            launched.terminate()  # horovodrun then ends its processes on all hosts
+            launched.wait()
+            print(f"tfscale: stopped by {stopped.name}; all processes have been ended", file=sys.stderr)
+            return stopped.exit_code

@@ -17,10 +17,10 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from types import FrameType
 from typing import IO, final
 
 from tfscale.launch.run_directory import VARIABLE, RunDirectory
+from tfscale.launch.signals import Stopped, signals_raise
 
 PARENT = "TFSCALE_PARENT"
 """Environment variable with the pid that a started process must not outlive."""
@@ -30,14 +30,6 @@ POLL = 0.05
 
 GRACE = 3.0
 """Seconds between asking a process to end and killing it."""
-
-
-class _Stopped(Exception):
-    """A signal asked the parent to end the job."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
 
 
 @contextmanager
@@ -115,7 +107,7 @@ class Processes:
             0, or the exit code of what went wrong, which has been printed to standard error.
         """
         with ExitStack() as stack:
-            stack.enter_context(_signals_raise())
+            stack.enter_context(signals_raise())
             port = stack.enter_context(_rendezvous(self._size))
             stack.callback(self._end_all)
             try:
@@ -123,10 +115,10 @@ class Processes:
                     log = stack.enter_context(self._directory.log(rank).open("ab"))
                     self._start(rank, port, log)
                 return self._watch()
-            except _Stopped as stopped:
-                name = signal.Signals(stopped.number).name
-                print(f"tfscale: stopped by {name}; all processes have been ended", file=sys.stderr)
-                return 128 + stopped.number
+            except Stopped as stopped:
+                self._end_all()
+                print(f"tfscale: stopped by {stopped.name}; all processes have been ended", file=sys.stderr)
+                return stopped.exit_code
 
     def _start(self, rank: int, port: int, log: IO[bytes]) -> None:
         environment = {
@@ -199,24 +191,6 @@ class Processes:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-
-@contextmanager
-def _signals_raise() -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP raise `_Stopped` in the main thread; a second one waits for the clean-up."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        for each in numbers:
-            signal.signal(each, signal.SIG_IGN)
-        raise _Stopped(number)
-
-    before = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def die_with_parent() -> None:

@@ -11,6 +11,7 @@ runs/NAME/
 
 import json
 import os
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,11 @@ class RunDirectory:
         """The earliest recorded failure: the cause of the others."""
         found = [Failure(**json.loads(place.read_text())) for place in self.logs.glob("rank-*.error")]
         return min(found, key=lambda failure: failure.when, default=None)
+
+    def discard(self) -> None:
+        """Removes a new run that ended before it began, so that its name is free again."""
+        if not (self.metrics.exists() or self.checkpoints.exists() or self.summary.exists()):
+            shutil.rmtree(self.path, ignore_errors=True)
 
     def forget_failures(self) -> None:
         """Removes the records of an earlier start."""

@@ -8,7 +8,6 @@ import csv
 import itertools
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import Override
+
+from tfscale.launch.signals import Stopped, signals_raise
 
 RESULTS = ("seconds", "samples_per_second", "bytes_sent", "bytes_dense", "bytes_ratio")
 """Columns of a sweep's table after overrides, status and metrics: keys of summary.json."""
@@ -79,8 +80,8 @@ def run_job(job: Job, folder: Path, flags: Sequence[str]) -> dict[str, Any]:
         )
         try:
             code = process.wait()
-        except BaseException:
-            process.send_signal(signal.SIGINT)
+        except Stopped as stopped:
+            process.send_signal(stopped.number)
             process.wait()
             raise
     summary = _summary(folder / job.name / "summary.json") if code == 0 else {}
@@ -98,13 +99,18 @@ def _summary(path: Path) -> dict[str, Any]:
 def run_all(
     jobs: Sequence[Job], folder: Path, flags: Sequence[str], tell: Callable[[Job, Mapping[str, Any]], None]
 ) -> list[dict[str, Any]]:
-    """Runs the jobs one after the other; after each, `tell` gets its row and summary.csv is written anew."""
+    """Runs the jobs one after the other; after each, `tell` gets its row and summary.csv is written anew.
+
+    Raises:
+        Stopped: A signal ended the sweep, and the job that was running with it.
+    """
     rows: list[dict[str, Any]] = []
-    for job in jobs:
-        rows.append(run_job(job, folder, flags))
-        tell(job, rows[-1])
-        rows = _aligned(rows)
-        _write_csv(folder / "summary.csv", rows)
+    with signals_raise():
+        for job in jobs:
+            rows.append(run_job(job, folder, flags))
+            tell(job, rows[-1])
+            rows = _aligned(rows)
+            _write_csv(folder / "summary.csv", rows)
     return rows
 
 

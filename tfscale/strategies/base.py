@@ -2,6 +2,9 @@
 
 Gradients pass through it before the optimizer, parameters after. It owns every tensor that exists because replicas
 learn together (residuals, thresholds), so those are saved and restored with it.
+
+Both places are told the step number: warm-ups and ramps then need no counter of their own, and a resumed run is where
+it was. A third one, `consensus`, changes nothing: it is what evaluation and checkpoints see between averagings.
 """
 
 from collections.abc import Mapping, Sequence

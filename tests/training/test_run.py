@@ -1,0 +1,90 @@
+"""A whole run: what it records, when, and what its summary says."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.strategies.test_contracts import SMALL
+from tfscale.job import Job
+from tfscale.reporting.base import Record
+from tfscale.training.checkpoint import Checkpoints
+from tfscale.training.run import Run, examples_seen
+
+
+class Memory:
+    """A sink that remembers."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, float]] = []
+        self.evaluations: list[dict[str, float]] = []
+        self.seen: list[int] = []
+
+    def progress(self, step: int) -> None:
+        self.seen.append(step)
+
+    def step(self, record: Record) -> None:
+        self.steps.append(dict(record))
+
+    def evaluation(self, record: Record) -> None:
+        self.evaluations.append(dict(record))
+
+    def close(self) -> None:
+        pass
+
+
+def go(job: Job, folder: Path) -> tuple[dict, Memory]:
+    memory = Memory()
+    checkpoints = Checkpoints(folder, keep=9)
+    return (
+        Run(job.state, job.plan, data=job.data, evaluator=job.evaluator, checkpoints=checkpoints, sinks=[memory])(),
+        memory,
+    )
+
+
+def test_everything_happens_every_so_many_steps_and_at_the_end(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    every = ("train.log_every=3", "train.evaluate_every=4", "train.checkpoint_every=5", "train.steps=11")
+    _, memory = go(build_job(*SMALL, *every), tmp_path)
+    assert memory.seen == list(range(1, 12))
+    assert [each["step"] for each in memory.steps] == [3, 6, 9, 11]
+    assert [each["step"] for each in memory.evaluations] == [4, 8, 11]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"step-{step:09d}" for step in (5, 10, 11)]
+
+
+def test_the_summary_counts_steps_examples_and_bytes(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    job = build_job(*SMALL, "strategy=horovod", "strategy/collective=in_process", "train.epochs=2", "train.batch=16")
+    results, memory = go(job, tmp_path)
+    assert results["steps"] == 2 * 7, "203 examples, 32 a step"
+    assert (results["epochs"], results["examples"]) == (2, 406)
+    assert results["bytes_sent"] == results["bytes_dense"] == 14 * 2 * 4 * job.trainable
+    assert results["bytes_ratio"] == 1
+    assert memory.steps[-1]["epoch"] == 2
+    assert results["accuracy"] == pytest.approx(memory.evaluations[-1]["accuracy"], abs=1e-6)
+    assert len(results["parameters_sha256"]) == 64
+
+
+def test_one_replica_exchanges_nothing(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    results, _ = go(build_job(*SMALL, "strategy.replicas=1", "train.steps=6"), tmp_path)
+    assert (results["bytes_sent"], results["bytes_dense"], results["bytes_ratio"]) == (0, 0, None)
+
+
+def test_the_averaged_models_loss_is_reported_if_asked_for(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    words = (*SMALL, "strategy=local", "strategy.every=2", "train.log_every=2", "train.steps=6", "optimizer=sgd")
+    asked = (*words, "strategy.report_after_averaging=true")
+    _, memory = go(build_job(*asked), tmp_path / "a")
+    assert len(memory.steps) == 3
+    assert all(0 < each["loss_after_averaging"] < each["loss"] for each in memory.steps)
+    _, memory = go(build_job(*words), tmp_path / "b")
+    assert not any("loss_after_averaging" in each for each in memory.steps)
+
+
+def test_the_last_step_synchronises(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    job = build_job(*SMALL, "strategy=local", "strategy.every=4", "train.steps=6")
+    go(job, tmp_path)
+    one, two = (replica.parameters().numpy() for replica in job.state.replicas)
+    assert (one == two).all()
+
+
+@pytest.mark.parametrize(("step", "seen"), [(0, 0), (1, 32), (6, 192), (7, 203), (8, 235), (14, 406)])
+def test_examples_seen_knows_the_ragged_batch(step: int, seen: int) -> None:
+    assert examples_seen(step, 203, 32) == seen
