@@ -82,11 +82,19 @@ def composer(config_dir: str | None) -> Iterator["Composer"]:
 
 
 class Composer:
-    """What can be asked of Hydra's configuration."""
+    """What can be asked of Hydra's configuration; groups and options are looked up once."""
 
     def __init__(self) -> None:
+        self._options = dict(self._walk(""))
+
+    def _walk(self, parent: str) -> Iterator[tuple[str, list[str]]]:
         loader = GlobalHydra.instance().config_loader()
-        self._list = loader.get_group_options
+        for name in loader.list_groups(parent):
+            path = f"{parent}/{name}" if parent else name
+            # Hydra's own groups are not the user's business; a folder without options is not a group.
+            if name not in ("hydra", "__pycache__") and (options := loader.get_group_options(path)):
+                yield path, options
+                yield from self._walk(path)
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """The configuration under these overrides."""
@@ -94,18 +102,11 @@ class Composer:
 
     def options(self, group: str) -> list[str]:
         """Names of a group's options, "strategy" or "strategy/codec"; none if there is no such group."""
-        return self._list(group)
+        return self._options.get(group, [])
 
-    def groups(self, parent: str = "") -> list[str]:
+    def groups(self) -> list[str]:
         """All groups, nested ones with slashes."""
-        loader = GlobalHydra.instance().config_loader()
-        found = []
-        for name in loader.list_groups(parent):
-            path = f"{parent}/{name}" if parent else name
-            # Hydra's own groups are not the user's business; a folder without options is not a group.
-            if name not in ("hydra", "__pycache__") and self.options(path):
-                found += [path, *self.groups(path)]
-        return found
+        return list(self._options)
 
 
 def plain(node: DictConfig) -> dict[str, Any]:
