@@ -19,7 +19,7 @@ $(READY): requirements.txt pyproject.toml scripts/build_horovod.py
 		|| { echo "make: $(PYTHON) is not Python 3.11 or newer; install it, or name one: make PYTHON=python3.12"; exit 1; }
 	@for tool in cmake c++; do command -v $$tool >/dev/null \
 		|| { echo "make: $$tool not found; type: apt-get install g++ cmake make python3-venv"; exit 1; }; done
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); } \
 		|| { echo "make: $(PYTHON) cannot make a virtual environment; type: apt-get install python3-venv"; exit 1; }
 	$(BIN)/python -m pip install -q --disable-pip-version-check --use-pep517 -r requirements.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .

@@ -92,8 +92,9 @@ def work(name: str, batch: int, seconds: float, folder: Path) -> None:
         step()
     steps = _agreed_steps(folder, world.rank, max(10, round(seconds / ((time.perf_counter() - began) / 10))))
     began = time.perf_counter()
-    for _ in range(steps):
+    for _ in range(steps - 1):
         step()
+    float(step())  # a device may still be computing what Python has started
     (folder / f"rate-{world.rank}").write_text(str(steps * own / (time.perf_counter() - began)))
 
 
@@ -118,15 +119,16 @@ def _config(words: Sequence[str], batch: int, processes: int):
 
 def _by_strategy(words: Sequence[str], batch: int, world):
     """One step of tfscale's own loop; the examples of a step that this process computes."""
-    from tfscale.job import build
+    from tfscale.job import build, connect
     from tfscale.training.loop import training_steps
 
     replicas = 1 if "strategy.replicas=1" in words else 2
-    job = build(_config(words, batch // replicas, world.size), world)
+    config = _config(words, batch // replicas, world.size)
+    job = build(config, connect(config, world))
     steps = training_steps(
         job.state, job.data, shards=job.collective.size, batch=job.plan.batch, seed=job.plan.seed, prefetch=4
     )
-    return lambda: next(steps), batch // world.size
+    return lambda: next(steps).losses[0], batch // world.size
 
 
 def _by_hand(batch: int, rank: int, processes: int):
@@ -157,9 +159,9 @@ def _by_hand(batch: int, rank: int, processes: int):
 
     batches = iter(data.train(Shard(0, 1), batch=batch, seed=rank, start=0, prefetch=4))
 
-    def once() -> None:
+    def once() -> tf.Tensor:
         x, y, _ = next(batches)
-        step(x, y)
+        return step(x, y)
 
     return once, batch
 

@@ -45,7 +45,8 @@ def build_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., 
 
     def build(*words: str) -> Job:
         config = preflight.preflight(words, config_dir=None)
-        return building.build(preflight.check_job(config, processes=1), World())
+        checked = preflight.check_job(config, processes=1)
+        return building.build(checked, building.connect(checked, World()))
 
     return build
 

@@ -6,6 +6,18 @@ next, against what broke). Everything else is a bug and keeps its traceback.
 
 from collections.abc import Sequence
 
+HOROVOD_MISSING = (
+    "this strategy exchanges tensors between processes, and Horovod is not installed for this TensorFlow; build it "
+    "with `python -m tfscale.scripts.build_horovod` (needs a C++ compiler, cmake and make), or train in one process "
+    "with strategy=local or strategy/collective=in_process"
+)
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says, in one line: its first, or its type where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
 
 class UserError(Exception):
     """What the user gave is wrong: exit code 2, no traceback.

@@ -54,31 +54,56 @@ class Job:
         """D."""
         return self.state.replicas[0].trainable
 
+
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """This process's devices, and its way to the others.
+
+    Attributes:
+        devices: One a replica of this process.
+        collective: How all replicas exchange tensors.
+    """
+
+    devices: tuple[str, ...]
+    collective: Collective
+
     def broadcast_text(self, text: str) -> str:
         """The chief's text, in every process. All processes must call it."""
         words = tf.io.decode_raw(tf.constant(text.encode("utf-32-le")), tf.int32)
-        return self.collective.gather([words for _ in self.collective.ranks])[0].numpy().tobytes().decode("utf-32-le")
+        gathered = self.collective.gather([words for _ in self.collective.ranks])
+        return gathered[0].numpy().tobytes().decode("utf-32-le")
 
 
-def build(config: Config, world: World) -> Job:
-    """Builds the job of a configuration that preflight has passed.
+def connect(config: Config, world: World) -> Connection:
+    """Claims this process's devices and joins the others.
 
     Args:
-        config: What to build.
+        config: What to build later; preflight has passed it.
         world: Which process this is.
 
     Raises:
-        UserError: A value turns out to be wrong only here: a damaged file, a model that does not take the data.
+        UserError: The launcher and Horovod do not agree on who is there.
     """
     trust(config.trust)
     replicas = _replicas(config, world)
     places = devices.claim(
-        len(ranks_of(world.rank, world.size, replicas)),
-        local_rank=world.local_rank,
-        local_size=world.local_size,
+        len(ranks_of(world.rank, world.size, replicas)), local_rank=world.local_rank, local_size=world.local_size
     )
+    return Connection(devices=places, collective=_collective(config, world, replicas))
+
+
+def build(config: Config, connection: Connection) -> Job:
+    """Builds the job of a configuration.
+
+    Args:
+        config: What to build.
+        connection: Where, and with whom.
+
+    Raises:
+        UserError: A value turns out to be wrong only here: a damaged file, a model that does not take the data.
+    """
+    collective, replicas = connection.collective, connection.collective.size
     data = _data(config)
-    collective = _collective(config, world, replicas)
     strategy = _strategy(config, collective)
     plan = _plan(config, data, replicas)
     loss = instantiate("loss", config.loss, reduction="none")
@@ -90,7 +115,7 @@ def build(config: Config, world: World) -> Job:
     )
     own = [
         _replica(config, data, rank, place, strategy, loss, rate)
-        for rank, place in zip(collective.ranks, places, strict=True)
+        for rank, place in zip(collective.ranks, connection.devices, strict=True)
     ]
     start = collective.broadcast([replica.parameters() for replica in own])
     for replica in own:
@@ -187,8 +212,6 @@ def _replica(
     loss: keras.losses.Loss,
     rate: object,
 ) -> Replica:
-    optimizer = instantiate("optimizer", config.optimizer)
-
     def model() -> keras.Model:
         keras.utils.set_random_seed(config.seed)
         built = instantiate("model", _filled(config.model, data))
@@ -203,7 +226,7 @@ def _replica(
         rank=rank,
         device=device,
         model=model,
-        optimizer=lambda: optimizer(learning_rate=rate),
+        optimizer=lambda: instantiate("optimizer", {**config.optimizer, "_partial_": False}, learning_rate=rate),
         loss=loss,
         batch=config.train.batch,
         with_slots=strategy.averages_optimizer,

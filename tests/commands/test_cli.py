@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,31 @@ def test_a_mistake_is_one_message_and_exit_code_2(words: list[str], message: str
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not list(tmp_path.iterdir()), "nothing may be left behind"
+
+
+def test_ranks_do_not_sweep(tmp_path: Path) -> None:
+    done = tfscale("train", "-m", "seed=1,2", cwd=tmp_path, HOROVOD_RANK="0", HOROVOD_SIZE="2")
+    assert done.returncode == 2
+    assert "-m starts processes for each job itself" in done.stderr
+
+
+def test_sigterm_ends_a_single_process_cleanly(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tfscale", "train", "train.epochs=100000", "run.name=one"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    metrics = tmp_path / "runs" / "one" / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while not (metrics.exists() and metrics.stat().st_size):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.terminate()
+    _, errors = process.communicate(timeout=15)
+    assert process.returncode == 143
+    assert errors == "tfscale: stopped by SIGTERM\n"
 
 
 @pytest.mark.parametrize("rank", ["0", "1"])

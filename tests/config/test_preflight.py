@@ -94,6 +94,19 @@ GOLDEN = {
         "schedule.factors must be one more than schedule.boundaries, got 1 and 2"
     ),
     "launch.hosts=a:2": "launch.hosts must come with the number of processes; type launch.np=N",
+    "recipe=null": (
+        "recipe must be one of averaging_fashion_mnist, lenet_mnist_averaging, sharing_mnist, sweep_digits, got null; "
+        "type: tfscale ls"
+    ),
+    "optimizer.clipnorm=1 optimizer.global_clipnorm=1": (
+        "only one of optimizer.clipnorm and optimizer.global_clipnorm can be set; set the others to null"
+    ),
+    "optimizer=adamw optimizer.weight_decay=null": "optimizer.weight_decay must be a number >= 0, got null",
+    "schedule=piecewise schedule.boundaries=[20,10]": "schedule.boundaries must rise, got [20, 10]; sort them",
+    "strategy=local strategy/collective=in_process launch.hosts='a:1' launch.np=1": (
+        "this strategy's collective (tfscale.collectives.in_process.InProcess) does not go between processes, but "
+        "launch asks for 1; set strategy/collective=horovod, or launch.np=1 and launch.hosts=null"
+    ),
     "launch.np=0": "launch.np must be a whole number >= 1, or auto, got 0",
 }
 
@@ -145,6 +158,16 @@ def test_a_missing_horovod_says_how_to_build_it(monkeypatch: pytest.MonkeyPatch)
 )
 def test_what_is_right_passes(word: str) -> None:
     config(word)
+
+
+def test_a_whole_number_is_a_float_where_keras_wants_one() -> None:
+    optimizer = config("optimizer=sgd", "optimizer.momentum=0", "optimizer.learning_rate=1").optimizer
+    assert (type(optimizer["momentum"]), type(optimizer["learning_rate"])) == (float, float)
+
+
+def test_an_earlier_runs_batch_cannot_change(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"train.batch cannot change in an earlier run"):
+        saved(tmp_path, ["train.batch=3"])
 
 
 def test_sharing_takes_the_optimizers_momentum_over() -> None:
@@ -217,11 +240,13 @@ def test_a_saved_configuration_comes_back_with_values_changed(tmp_path: Path) ->
     first = config("strategy=sharing", "strategy/collective=in_process", "train.batch=9", "run.name=one")
     write(first, folder)
     again = check_job(saved(folder, ["train.epochs=3"]), processes=1)
-    assert again == first.model_copy(update={"train": first.train.model_copy(update={"epochs": 3})})
+    assert again.train == first.train.model_copy(update={"epochs": 3})
+    assert again.strategy == first.strategy
+    assert again.run.dir == str(folder.parent), "a run that was moved goes on where it is"
     with pytest.raises(UserError, match=r"train.epoch is not a key that can change .* did you mean train.epochs\?"):
         saved(folder, ["train.epoch=3"])
-    with pytest.raises(UserError, match=r"train.batch must be a whole number >= 1, got 0"):
-        saved(folder, ["train.batch=0"])
+    with pytest.raises(UserError, match=r"train.log_every must be a whole number of steps >= 1, got 0"):
+        saved(folder, ["train.log_every=0"])
     with pytest.raises(UserError, match=r"run two does not exist in .*; runs there: one"):
         saved(tmp_path / "runs" / "two", [])
 

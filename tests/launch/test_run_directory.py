@@ -41,6 +41,19 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         create(tmp_path / "file" / "deeper", None, "mlp")
 
 
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not there or cannot be written to"):
+        RunDirectory(tmp_path / "none")
+
+
+def test_only_a_run_that_never_began_is_discarded(tmp_path: Path) -> None:
+    begun, empty = create(tmp_path, "begun", "x"), create(tmp_path, "empty", "x")
+    begun.metrics.write_text("{}")
+    begun.discard()
+    empty.discard()
+    assert [path.name for path in tmp_path.iterdir()] == ["begun"]
+
+
 def test_the_earliest_failure_is_the_cause(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
     assert directory.first_failure() is None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tfscale.config.overrides import parse
-from tfscale.launch.sweep import expand
+from tfscale.config.sweep import expand
 
 
 def test_all_combinations_the_last_fastest() -> None:

@@ -1,7 +1,7 @@
 """What every strategy owes: transparency, agreement, nothing lost, void steps skipped alike."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 
 import numpy as np
@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfscale.codecs.smallest import Smallest
 from tfscale.collectives.in_process import InProcess
+from tfscale.data.base import Shard
 from tfscale.job import Job
 from tfscale.strategies.gradient_sharing import GradientSharing
 from tfscale.thresholds import Adaptive, Fixed, TargetDensity
@@ -187,6 +188,36 @@ def test_one_replicas_nan_is_skipped_by_all(poison: float, warmup: int) -> None:
         assert all(not np.asarray(each).any() for each in strategy.replica_state(index).values())
     assert int(strategy.measurements()["skipped_steps"]) == 1
     assert np.asarray(strategy.reduce_gradients([good] * 3, tf.constant(1, tf.int64))[0]).any()
+
+
+@pytest.mark.parametrize("shares", ["gradients", "updates"])
+def test_training_goes_on_after_a_nan(
+    build_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, shares: str
+) -> None:
+    """One replica's batch is poisoned at step 5: one step is skipped by all, and nothing stays behind in any slot."""
+    job = build_job(*SMALL, *SHARING, f"strategy.shares={shares}", "data.noise=0.3", "train.batch=16")
+    before = job.evaluator(job.state.consensus())["loss"]
+    clean = job.data.train
+
+    def poisoned(shard: Shard, **settings: int) -> Iterator[tuple[tf.Tensor, ...]]:
+        for number, (x, y, weight) in enumerate(clean(shard, **settings)):
+            yield (x * np.nan if number == 5 and shard.rank == 1 else x), y, weight
+
+    monkeypatch.setattr(job.data, "train", poisoned)
+    run(job, 60)
+    assert int(job.state.strategy.measurements()["skipped_steps"]) == 1
+    for index in range(2):
+        assert all(np.isfinite(each).all() for each in job.state.replica_arrays(index).values())
+    assert job.evaluator(job.state.consensus())["loss"] < before / 2
+
+
+def test_the_exchange_stays_dense_until_there_is_a_threshold() -> None:
+    strategy = sharing(TargetDensity(initial=None, density=0.01, ramp=0, gain=0.1), warmup=1)
+    strategy.build([tf.zeros([50])] * 3, 50)
+    nothing, something = tf.zeros([50]), tf.constant([2.0] + [0.0] * 49)
+    for step, (gradient, wanted) in enumerate([(nothing, 0.0), (something, 2.0)]):
+        strategy.reduce_gradients([gradient] * 3, tf.constant(step, tf.int64))
+        assert float(strategy.measurements()["threshold"]) == wanted
 
 
 def test_the_first_threshold_is_a_quantile_of_the_warm_up_gradient() -> None:

@@ -49,6 +49,15 @@ def test_resuming_gives_the_same_bits(build_job: Callable[..., Job], tmp_path: P
         np.testing.assert_array_equal(got[key], value, err_msg=key)
 
 
+def test_a_resumed_run_takes_its_own_learning_rate(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    checkpoints.save(run(build_job(*SMALL, "optimizer.learning_rate=0.5"), 1).state)
+    resumed = build_job(*SMALL, "optimizer.learning_rate=0.25")
+    checkpoints.restore(resumed.state, checkpoints.newest(no_warning))
+    assert float(resumed.state.replicas[0].optimizer.learning_rate) == 0.25
+    assert int(resumed.state.replicas[0].optimizer.iterations) == 1
+
+
 def test_saving_disturbs_nothing(build_job: Callable[..., Job], tmp_path: Path) -> None:
     words = (*SMALL, "model.dropout=0.2", "strategy=local", "strategy.every=5")
     plain = everything(run(build_job(*words), 8))

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tests.strategies.test_contracts import SMALL, run
+from tfscale.errors import UserError
 from tfscale.job import Job
 
 IMAGES = ("model=cnn", "data=synthetic", "data.shape=[8,8,1]", "data.examples=100", "data.test_examples=20")
@@ -47,6 +48,22 @@ def test_statistics_of_replicas_are_averaged_for_evaluation(build_job: Callable[
     consensus = job.state.consensus().numpy()
     np.testing.assert_array_equal(consensus[:size], one[:size])
     np.testing.assert_allclose(consensus[size:], (one[size:] + two[size:]) / 2, rtol=1e-6)
+
+
+def test_two_variables_of_one_name_are_refused(build_job: Callable[..., Job]) -> None:
+    """A checkpoint is by name: it would hold one of them, and say nothing."""
+    import keras
+
+    def tower() -> keras.Model:
+        return keras.Sequential([keras.Input((6,)), keras.layers.Dense(3, name="same")], name="tower")
+
+    replica = build_job(*SMALL, "strategy.replicas=1").state.replicas[0]
+    one, two = tower(), tower()
+    two.name = "other"
+    inputs = keras.Input((6,))
+    replica.model = keras.Model(inputs, keras.layers.Concatenate()([one(inputs), two(inputs)]))
+    with pytest.raises(UserError, match=r"two variables of the model are called .*same/.*; give the layers different"):
+        replica.variables()
 
 
 def test_weights_scale_the_loss_of_an_example(build_job: Callable[..., Job]) -> None:

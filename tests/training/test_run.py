@@ -69,11 +69,12 @@ def test_one_replica_exchanges_nothing(build_job: Callable[..., Job], tmp_path: 
 
 
 def test_the_averaged_models_loss_is_reported_if_asked_for(build_job: Callable[..., Job], tmp_path: Path) -> None:
-    words = (*SMALL, "strategy=local", "strategy.every=2", "train.log_every=2", "train.steps=6", "optimizer=sgd")
+    """Also when an averaging does not fall on a step that is logged: the latest one since then counts."""
+    words = (*SMALL, "strategy=local", "strategy.every=2", "train.log_every=3", "train.steps=9", "optimizer=sgd")
     asked = (*words, "strategy.report_after_averaging=true")
     _, memory = go(build_job(*asked), tmp_path / "a")
     assert len(memory.steps) == 3
-    assert all(0 < each["loss_after_averaging"] < each["loss"] for each in memory.steps)
+    assert all(0 < each["loss_after_averaging"] != each["loss"] for each in memory.steps)
     _, memory = go(build_job(*words), tmp_path / "b")
     assert not any("loss_after_averaging" in each for each in memory.steps)
 

@@ -12,21 +12,23 @@ from typing import final
 import tensorflow as tf
 
 from tfscale.collectives.base import ranks_of
-from tfscale.errors import RunError, UserError
-
-MISSING = (
-    "Horovod is not installed for this TensorFlow, and this strategy exchanges tensors between processes; build it "
-    "with `python -m tfscale.scripts.build_horovod` (needs a C++ compiler, cmake and make), or stay in one process "
-    "with strategy=local or strategy/collective=in_process"
-)
+from tfscale.errors import HOROVOD_MISSING, RunError, UserError
 
 
 def _import_horovod():
     try:
         import horovod.tensorflow as hvd
     except (ImportError, tf.errors.NotFoundError) as error:
-        raise UserError(MISSING) from error
+        raise UserError(HOROVOD_MISSING) from error
     return hvd
+
+
+def transports() -> list[str]:
+    """What Horovod was built with, of gloo, mpi and nccl; fails in many ways if built for another TensorFlow."""
+    from horovod.tensorflow import mpi_ops
+
+    built = {"gloo": mpi_ops.gloo_built(), "mpi": mpi_ops.mpi_built(), "nccl": mpi_ops.nccl_built()}
+    return [name for name, there in built.items() if there]
 
 
 def is_collective_failure(error: BaseException) -> bool:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfscale.chatter import start_quietly
+from tfscale.errors import first_line
 from tfscale.launch import gpus
 from tfscale.launch.processes import Processes
 from tfscale.launch.run_directory import RunDirectory
@@ -59,7 +60,7 @@ def main(words: Sequence[str]) -> int:
         return 0 if words[0] in ("-h", "--help") else 2
     findings = []
     for name, check in CHECKS.items():
-        finding = check()
+        finding = _found(check)
         findings.append(finding)
         mark = "ok  " if finding.works else ("FAIL" if finding.needed else "-   ")
         print(f"{mark}  {name:14}{finding.said}")
@@ -68,16 +69,21 @@ def main(words: Sequence[str]) -> int:
     return 0 if all(finding.works or not finding.needed for finding in findings) else 1
 
 
+def _found(check: Callable[[], Finding]) -> Finding:
+    """What a check finds; a check that cannot even run has found that its part is broken."""
+    try:
+        return check()
+    except Exception as error:  # noqa: BLE001 - broken installations fail in many ways
+        return Finding(works=False, said=f"{type(error).__name__}: {first_line(error)[:160]}", mend=MEND.get(check, ""))
+
+
 def _python() -> Finding:
     return Finding(works=sys.version_info >= (3, 11), said=sys.version.split()[0], mend="install Python 3.11 or newer")
 
 
 def _tensorflow() -> Finding:
-    try:
-        with start_quietly():
-            import tensorflow as tf
-    except ImportError as error:
-        return Finding(works=False, said=str(error), mend="pip install 'tensorflow>=2.21,<2.22'")
+    with start_quietly():
+        import tensorflow as tf
     return Finding(
         works=tf.__version__.startswith("2.21."),
         said=tf.__version__,
@@ -104,20 +110,10 @@ def _horovod() -> Finding:
             mend=BUILD,
             needed=False,
         )
-    try:
-        from horovod.tensorflow import mpi_ops
-    except Exception as error:  # noqa: BLE001 - a wheel for another TensorFlow fails in many ways
-        return Finding(works=False, said=f"not built for this TensorFlow: {str(error).splitlines()[0]}", mend=BUILD)
-    kinds = ", ".join(
-        name
-        for name, built in (
-            ("gloo", mpi_ops.gloo_built()),
-            ("mpi", mpi_ops.mpi_built()),
-            ("nccl", mpi_ops.nccl_built()),
-        )
-        if built
-    )
-    return Finding(works=bool(mpi_ops.gloo_built()), said=f"built with {kinds}", mend=BUILD)
+    from tfscale.collectives.horovod import transports
+
+    built = transports()
+    return Finding(works=bool({"gloo", "mpi"} & set(built)), said=f"built with {', '.join(built)}", mend=BUILD)
 
 
 def _collectives() -> Finding:
@@ -178,6 +174,15 @@ def _fetching() -> Finding:
     said = f"keras.datasets{''.join(f', {tool}' for tool in found)} to fetch data with"
     return Finding(works=True, said=said)
 
+
+MEND: dict[Callable[[], Finding], str] = {
+    _tensorflow: "pip install 'tensorflow>=2.21,<2.22'",
+    _keras: "unset KERAS_BACKEND (and backend in ~/.keras/keras.json); pip install 'keras>=3.15,<4'",
+    _horovod: f"{BUILD} --rebuild",
+    _collectives: f"{BUILD} --rebuild",
+    _gpus: "pip install 'tensorflow>=2.21,<2.22'",
+}
+"""How to mend a part whose check cannot even run."""
 
 CHECKS: dict[str, Callable[[], Finding]] = {
     "python": _python,

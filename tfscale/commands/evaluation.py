@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tfscale import job as building
+from tfscale.commands.failure import fail
 from tfscale.config.schema import Config
 from tfscale.launch.run_directory import RunDirectory
 from tfscale.reporting import summary
@@ -14,10 +15,21 @@ from tfscale.world import World
 def evaluate_run(config: Config, world: World, folder: Path) -> int:
     """Evaluates the newest checkpoint of the run in `folder`, one replica a process."""
     directory = RunDirectory(folder)
+    try:
+        return _evaluate(config, world, directory)
+    except Exception as error:  # noqa: BLE001 - a process must say what it died of before the others do
+        return fail(error, world, directory, discards=False)
+
+
+def _evaluate(config: Config, world: World, directory: RunDirectory) -> int:
+    folder = directory.path
+    if world.is_chief:
+        directory.forget_failures()
     console = person_console(quiet=not world.is_chief)
     checkpoints = Checkpoints(directory.checkpoints, keep=config.train.keep_checkpoints)
     place = checkpoints.newest(warn=lambda words: console.print(f"warning: {words}", highlight=False))
-    job = building.build(building.for_evaluation(config), world)
+    config = building.for_evaluation(config)
+    job = building.build(config, building.connect(config, world))
     restore_model(job.state, place)
     result = {"step": job.state.step, **job.evaluator(job.state.consensus())}
     if world.is_chief:

@@ -1,7 +1,8 @@
 """What a process of a job does when it fails: writes down why, and shows it if it is the cause.
 
 When a process dies, the others' collectives fail a moment later. The cause is what was written down first; the parent
-that started the processes shows it, or, under another launcher, the process that had it.
+that started the processes shows it, or, under another launcher, one process: the one that had it, or the chief when all
+of them had the same.
 """
 
 import os
@@ -10,52 +11,42 @@ import time
 import traceback
 
 from tfscale.collectives.horovod import is_collective_failure
-from tfscale.errors import RunError, UserError
+from tfscale.errors import RunError, UserError, first_line
 from tfscale.launch import run_directory
 from tfscale.launch.run_directory import Failure, RunDirectory
 from tfscale.world import World
 
-CONSEQUENCE_WAIT = 1.0
-"""Seconds in which another process may write down that it died first."""
+WAIT = 1.0
+"""Seconds in which another process may write down that it died first, or of the same."""
 
 
-def fail(error: Exception, world: World, directory: RunDirectory | None) -> int:
+def fail(error: Exception, world: World, directory: RunDirectory | None, *, discards: bool) -> int:
     """Records and reports a failure.
 
     Args:
         error: What was raised.
         world: Which process this is.
         directory: Of the run, if this process knows it yet.
+        discards: Whether a run that could not begin for the user's mistake is removed, so that its name is free.
 
     Returns:
         The exit code. A process among several does not return: Horovod's exit handler would wait for the others.
     """
     code = 2 if isinstance(error, UserError) else 1
-    message = _message(error)
+    failure = Failure(rank=world.rank, when=run_directory.now(), message=_message(error), code=code)
     started_by_us = run_directory.VARIABLE in os.environ
-    consequence = is_collective_failure(error)
     if directory is not None:
-        if consequence:
-            time.sleep(CONSEQUENCE_WAIT)
-        directory.record_failure(Failure(rank=world.rank, when=run_directory.now(), message=message, code=code))
-        if code == 1:
-            with directory.log(world.rank).open("a", encoding="utf-8") as stream:
-                traceback.print_exception(error, file=stream)
-    if not started_by_us:
-        first = directory.first_failure() if directory is not None else None
-        caused_here = first is None or first.rank == world.rank
-        # What every rank finds alike is shown by one; what only one finds is shown by that one.
-        if caused_here and (world.is_chief or not (consequence or isinstance(error, UserError))):
-            print(
-                f"tfscale: {f'rank {world.rank}: ' if world.size > 1 else ''}{message}",
-                file=sys.stderr,
-                flush=True,
-            )
-            if "TFSCALE_DEBUG" in os.environ:
-                traceback.print_exception(error)
-            elif code == 1 and directory is not None:
-                print(f"tfscale: its traceback: {directory.log(world.rank)}", file=sys.stderr, flush=True)
-    if code == 2 and world.is_chief and not started_by_us and directory is not None:
+        if is_collective_failure(error) or (code == 2 and not world.is_chief):
+            time.sleep(WAIT)
+        first = directory.first_failure()
+        directory.record_failure(failure)
+        with directory.log(world.rank).open("a", encoding="utf-8") as stream:
+            traceback.print_exception(error, file=stream)
+    else:
+        first = None
+    if not started_by_us and first is None and (directory is not None or world.is_chief):
+        _show(failure, error, world, directory)
+    if discards and code == 2 and world.is_chief and not started_by_us and directory is not None:
         directory.discard()
     if world.size > 1:
         sys.stdout.flush()
@@ -63,11 +54,18 @@ def fail(error: Exception, world: World, directory: RunDirectory | None) -> int:
     return code
 
 
+def _show(failure: Failure, error: Exception, world: World, directory: RunDirectory | None) -> None:
+    who = f"rank {failure.rank}: " if world.size > 1 else ""
+    print(f"tfscale: {who}{failure.message}", file=sys.stderr, flush=True)
+    if "TFSCALE_DEBUG" in os.environ:
+        traceback.print_exception(error)
+    elif failure.code == 1 and directory is not None and not isinstance(error, RunError):
+        print(f"tfscale: its traceback: {directory.log(failure.rank)}", file=sys.stderr, flush=True)
+
+
 def _message(error: Exception) -> str:
     if isinstance(error, UserError | RunError):
         return str(error)
-    text = str(error).strip().splitlines()
-    first = text[0][:300] if text else "no message"
     if is_collective_failure(error):
         return "a collective failed, because another process of the job has ended or cannot be reached"
-    return f"{type(error).__name__}: {first}"
+    return f"{type(error).__name__}: {first_line(error)[:300]}"

@@ -1,6 +1,7 @@
 """One process of a job, from its checked configuration to its exit code: what every launcher ends up running."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tfscale.config import preflight
 from tfscale.config.schema import Config
 from tfscale.job import Job
 from tfscale.launch.run_directory import RunDirectory
+from tfscale.launch.signals import Stopped, signals_raise
 from tfscale.reporting import summary
 from tfscale.reporting.base import Sink
 from tfscale.reporting.console import ConsoleSink, closing_table, person_console
@@ -31,20 +33,23 @@ def run_rank(config: Config, world: World, directory: RunDirectory | None) -> in
         directory: Of the run; None in a process that has yet to hear of it from the chief.
     """
     holder = [directory]
+    # Among several processes it is the parent that stops: a rank in a collective could not hear the signal.
+    stoppable = signals_raise() if world.size == 1 else nullcontext()
     try:
-        return _run(config, world, holder)
-    except KeyboardInterrupt:
-        if world.is_chief:
-            print("tfscale: stopped by SIGINT", file=sys.stderr)
-        return 130
+        with stoppable:
+            return _run(config, world, holder)
+    except Stopped as stopped:
+        print(f"tfscale: stopped by {stopped.name}", file=sys.stderr)
+        return stopped.exit_code
     except Exception as error:  # noqa: BLE001 - a process must say what it died of before the others do
-        return fail(error, world, holder[0])
+        return fail(error, world, holder[0], discards=not config.resume)
 
 
 def _run(config: Config, world: World, holder: list[RunDirectory | None]) -> int:
-    job = building.build(config, world)
-    path = job.broadcast_text(str(holder[0].path) if holder[0] is not None else "")
+    connection = building.connect(config, world)
+    path = connection.broadcast_text(str(holder[0].path) if holder[0] is not None else "")
     directory = holder[0] = holder[0] or RunDirectory(Path(path))
+    job = building.build(config, connection)
     checkpoints = Checkpoints(directory.checkpoints, keep=config.train.keep_checkpoints)
     with directory.log(world.rank).open("a", encoding="utf-8") as stream:
         log = Console(file=stream, width=160, force_terminal=False)
@@ -78,7 +83,7 @@ def _sinks(
     steps, start = job.plan.steps, job.state.step
     sinks: list[Sink] = [ConsoleSink(log, steps=steps, start=start)]
     if world.is_chief:
-        sinks += [ConsoleSink(console, steps=steps, start=start), JsonLines(directory.metrics)]
+        sinks += [ConsoleSink(console, steps=steps, start=start), JsonLines(directory.metrics, start=start)]
         if config.run.tensorboard:
             sinks.append(TensorBoard(directory.tensorboard))
     return sinks

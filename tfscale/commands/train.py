@@ -20,7 +20,9 @@ from typing import Any
 
 from tfscale.chatter import start_quietly
 from tfscale.config import inspect, preflight, rules
+from tfscale.config.overrides import key_of, parse
 from tfscale.config.schema import Config
+from tfscale.config.sweep import Combination, expand
 from tfscale.errors import UserError
 from tfscale.launch import gpus, hosts, run_directory, sweep
 from tfscale.launch.processes import Processes, die_with_parent
@@ -55,9 +57,11 @@ def main(words: Sequence[str]) -> int:
         return 0
     if flags.cfg is not None or flags.info is not None:
         return inspect.show(overrides, config_dir=flags.config_dir, info=flags.info)
-    if flags.multirun:
-        return _sweep(overrides, flags.config_dir)
     world = from_environment()
+    if flags.multirun:
+        if world is not None:
+            raise UserError("-m starts processes for each job itself; type it without horovodrun, mpirun or srun")
+        return _sweep(overrides, flags.config_dir)
     config = _config(overrides, flags.config_dir)
     processes = world.size if world is not None else _processes(config)
     config = preflight.check_job(config, processes=processes)
@@ -72,12 +76,13 @@ def main(words: Sequence[str]) -> int:
 
 def _config(overrides: Sequence[str], config_dir: str | None) -> Config:
     """The configuration of a new run, or the saved one of the run to go on with."""
-    if "resume=true" not in [each.lower() for each in overrides]:
-        return preflight.preflight(overrides, config_dir=config_dir)
-    wanted = dict(each.split("=", 1) for each in overrides if "=" in each)
-    if "run.name" not in wanted:
-        return preflight.preflight(overrides, config_dir=config_dir)
-    return preflight.saved(Path(wanted.get("run.dir", "runs")).expanduser() / wanted["run.name"], overrides)
+    given = {key_of(each): each.value() for each in parse(overrides) if not each.is_sweep_override()}
+    if given.get("resume") is True and given.get("run.name") is not None:
+        return preflight.saved(Path(str(given.get("run.dir", "runs"))).expanduser() / str(given["run.name"]), overrides)
+    config = preflight.preflight(overrides, config_dir=config_dir)
+    if config.resume and config.run.name is not None:  # a recipe or a file of the user's own says so
+        return preflight.saved(rules.run_folder(config), overrides)
+    return config
 
 
 def _processes(config: Config) -> int:
@@ -93,7 +98,9 @@ def _directory(config: Config) -> RunDirectory:
     if given is not None:
         return RunDirectory(Path(given))
     if config.resume:
-        return RunDirectory(rules.run_folder(config))
+        directory = RunDirectory(rules.run_folder(config))
+        directory.forget_failures()
+        return directory
     model = config.model["_target_"].rsplit(".", 1)[-1]
     data = str(config.data.get("name") or config.data["_target_"].rsplit(".", 1)[-1])
     strategy = config.strategy["_target_"].split(".")[-2]
@@ -104,11 +111,10 @@ def _directory(config: Config) -> RunDirectory:
 
 def _launch(config: Config, words: Sequence[str], processes: int) -> int:
     directory = _directory(config)
-    directory.forget_failures()
     command = [sys.executable, "-m", "tfscale", "train", *words]
     launch = config.launch
     if launch.hosts is not None:
-        return hosts.run(
+        code = hosts.run(
             command,
             processes=processes,
             hosts=launch.hosts,
@@ -116,14 +122,15 @@ def _launch(config: Config, words: Sequence[str], processes: int) -> int:
             start_timeout=launch.start_timeout,
             directory=directory,
         )
-    code = Processes(
-        command,
-        processes=processes,
-        directory=directory,
-        start_timeout=launch.start_timeout,
-        interface=launch.network_interface,
-    ).run()
-    if code == 2:
+    else:
+        code = Processes(
+            command,
+            processes=processes,
+            directory=directory,
+            start_timeout=launch.start_timeout,
+            interface=launch.network_interface,
+        ).run()
+    if code == 2 and not config.resume:
         directory.discard()
     return code
 
@@ -131,10 +138,9 @@ def _launch(config: Config, words: Sequence[str], processes: int) -> int:
 def _sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     """Checks every job of the sweep, then runs them one after the other."""
 
-    from tfscale.config.overrides import parse
     from tfscale.reporting.console import person_console, results_table
 
-    jobs = sweep.expand(parse(overrides))
+    jobs = expand(parse(overrides))
     problems = []
     configs = []
     for job in jobs:
@@ -151,7 +157,7 @@ def _sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     console = person_console()
     console.print(f"{len(jobs)} jobs in {folder}", highlight=False)
 
-    def tell(job: sweep.Job, row: Mapping[str, Any]) -> None:
+    def tell(job: Combination, row: Mapping[str, Any]) -> None:
         what = " ".join(f"{key}={value}" for key, value in job.varied.items())
         more = "" if row["status"] == "done" else f"; its output: {folder / job.name}.log"
         console.print(

@@ -112,5 +112,4 @@ class Composer:
 def plain(node: DictConfig) -> dict[str, Any]:
     """A configuration as plain dicts and lists, interpolations resolved."""
     container = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
+    return {str(key): value for key, value in container.items()} if isinstance(container, dict) else {}

@@ -9,7 +9,7 @@ import hydra.utils
 from hydra.errors import InstantiationException
 
 from tfscale.config.compose import HYDRA_1_4
-from tfscale.errors import UserError
+from tfscale.errors import UserError, first_line
 
 CHECKED: Mapping[str, Any] = (
     {"_execution_whitelist_": getattr(hydra.utils, "UNSAFE_DISABLE_EXECUTION_CHECKS")} if HYDRA_1_4 else {}  # noqa: B009
@@ -32,12 +32,23 @@ def instantiate(key: str, node: Mapping[str, Any], **extra: Any) -> Any:
         return hydra.utils.instantiate(dict(node), _convert_="all", **CHECKED, **extra)
     except InstantiationException as error:
         cause = error.__cause__
-        if isinstance(cause, UserError):
+        if cause is not None and not _is_the_nodes_fault(cause, str(node["_target_"])):
             raise cause from None
-        if cause is not None and not isinstance(cause, ImportError | AttributeError | TypeError | ValueError):
-            raise cause from None
-        reason = str(cause or error).splitlines()[0]
+        reason = first_line(cause or error)
         raise UserError(f"{key}._target_={node['_target_']} cannot be used: {reason}") from error
+
+
+def _is_the_nodes_fault(cause: BaseException, target: str) -> bool:
+    """Whether the node cannot be used as it is, and not something that the user's own code did once it ran."""
+    if isinstance(cause, UserError):
+        return False
+    if isinstance(cause, ImportError) or target.startswith("keras."):
+        return True
+    frame = cause.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    inside = frame.tb_frame.f_globals.get("__name__", "") if frame is not None else ""
+    return isinstance(cause, TypeError | AttributeError) and str(inside).startswith("hydra.")
 
 
 def trust(modules: list[str]) -> None:

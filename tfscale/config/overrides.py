@@ -66,13 +66,13 @@ def check_groups(overrides: Sequence[Override], composer: Composer) -> list[str]
 def _option_problem(group: str, override: Override, composer: Composer) -> list[str]:
     options = composer.options(group)
     value = override.value()
-    if value is None or value in options:
+    if value in options:
         return []
     if group in ("train", "run", "launch") and not isinstance(value, str):
         return [f"{group} must be one of {', '.join(options)}, got {value}; set {group}.KEY=VALUE instead"]
     near = closest(str(value), options)
     hint = f"did you mean {group}={near}?" if near else "type: tfscale ls"
-    return [f"{group} must be one of {', '.join(options)}, got {value}; {hint}"]
+    return [f"{group} must be one of {', '.join(options)}, got {'null' if value is None else value}; {hint}"]
 
 
 def compose_groups(overrides: Sequence[Override], composer: Composer) -> DictConfig:
@@ -120,8 +120,7 @@ def check_keys(overrides: Sequence[Override], base: DictConfig, composer: Compos
 def keys_of(node: DictConfig | Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     """All dotted keys of a configuration, nodes before their parts."""
     plain = OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig) else node
-    assert isinstance(plain, dict)
-    for name, value in plain.items():
+    for name, value in plain.items() if isinstance(plain, dict) else ():
         yield f"{prefix}{name}"
         if isinstance(value, dict):
             yield from keys_of(value, f"{prefix}{name}.")

@@ -4,6 +4,7 @@ All problems are reported together, in seconds, with TensorFlow not yet imported
 a queue slot, N processes and half a minute to say so.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +22,9 @@ from tfscale.errors import UserError
 
 SAVED = "config.yaml"
 """The resolved configuration in a run directory."""
+
+FIXED = ("train.batch", "seed", "strategy.replicas")
+"""Keys that an earlier run keeps."""
 
 
 def preflight(words: Sequence[str], *, config_dir: str | None) -> Config:
@@ -66,7 +70,7 @@ def _typed(composed: DictConfig) -> Config:
     problems = validate.problems_of(values)
     if problems:
         raise UserError(*problems)
-    return Config.model_validate(values)
+    return validate.typed(values)
 
 
 def saved(folder: Path, words: Sequence[str]) -> Config:
@@ -75,6 +79,11 @@ def saved(folder: Path, words: Sequence[str]) -> Config:
     Raises:
         UserError: There is no such run, or a key is unknown or out of range.
     """
+    for word in words:
+        if (key := word.split("=", 1)[0].lstrip("+")) in FIXED:
+            raise UserError(
+                f"{key} cannot change in an earlier run: its position in the data depends on it; leave it out"
+            )
     path = folder / SAVED
     if not path.is_file():
         known = sorted(each.parent.name for each in folder.parent.glob(f"*/{SAVED}"))
@@ -82,7 +91,8 @@ def saved(folder: Path, words: Sequence[str]) -> Config:
         raise UserError(f"run {folder.name} does not exist in {folder.parent}; {hint}")
     try:
         composed = OmegaConf.load(path)
-        assert isinstance(composed, DictConfig)
+        if not isinstance(composed, DictConfig):
+            raise UserError(f"{path} is not a configuration; start a new run")
         known_keys = list(reading.keys_of(composed))
         for override in reading.parse(words):
             key = reading.key_of(override)
@@ -91,8 +101,10 @@ def saved(folder: Path, words: Sequence[str]) -> Config:
                 hint = f"did you mean {near}?" if near else f"see {path}"
                 raise UserError(f"{key} is not a key that can change in an earlier run; {hint}")
             OmegaConf.update(composed, key, override.value())
+        OmegaConf.update(composed, "run.dir", str(folder.parent))
+        OmegaConf.update(composed, "run.name", folder.name)
         return _typed(composed)
-    except (YAMLError, OmegaConfBaseException) as error:
+    except (YAMLError, OmegaConfBaseException, HydraException, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {_first_line(error)}") from None
 
 
@@ -128,5 +140,7 @@ def _place_momentum(config: Config) -> Config:
 
 
 def write(config: Config, folder: Path) -> None:
-    """Writes the resolved configuration into a run directory."""
-    OmegaConf.save(OmegaConf.create(config.model_dump(mode="json")), folder / SAVED)
+    """Writes the resolved configuration into a run directory, as a whole or not at all."""
+    temporary = folder / f"{SAVED}.tmp"
+    OmegaConf.save(OmegaConf.create(config.model_dump(mode="json")), temporary)
+    os.replace(temporary, folder / SAVED)

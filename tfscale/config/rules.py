@@ -8,13 +8,7 @@ from typing import Any
 
 from tfscale.config.schema import Config
 from tfscale.data import idx, npz
-from tfscale.errors import UserError
-
-HOROVOD_MISSING = (
-    "{why}, and Horovod is not installed; build it for your TensorFlow with "
-    "`python -m tfscale.scripts.build_horovod` (needs a C++ compiler, cmake and make), or train in one process with "
-    "strategy=local"
-)
+from tfscale.errors import HOROVOD_MISSING, UserError
 
 DATA_CHECKS: MappingProxyType[str, Callable[..., None]] = MappingProxyType(
     {"tfscale.data.idx.idx": idx.check, "tfscale.data.npz.npz": npz.check}
@@ -44,6 +38,7 @@ def problems_of(config: Config, processes: int) -> list[str]:
         *_train(config),
         *_strategy(config),
         *_processes(config, processes),
+        *_optimizer(config),
         *_schedule(config),
         *_data(config),
     ]
@@ -103,14 +98,29 @@ def _processes(config: Config, processes: int) -> list[str]:
             "leave strategy.replicas=auto for one a process"
         )
     if uses_horovod(config, processes) and find_spec("horovod") is None:
-        problems.append(HOROVOD_MISSING.format(why="this strategy exchanges tensors between processes"))
+        problems.append(HOROVOD_MISSING)
     if config.launch.hosts is not None and config.launch.np == "auto":
         problems.append("launch.hosts must come with the number of processes; type launch.np=N")
+    elif not uses_horovod(config, processes) and (config.launch.hosts is not None or processes > 1) and not problems:
+        problems.append(
+            f"this strategy's collective ({target}) does not go between processes, but launch asks for {processes}; "
+            "set strategy/collective=horovod, or launch.np=1 and launch.hosts=null"
+        )
     return problems
+
+
+def _optimizer(config: Config) -> list[str]:
+    clips = [key for key in ("clipnorm", "global_clipnorm", "clipvalue") if config.optimizer.get(key) is not None]
+    if len(clips) > 1:
+        return [f"only one of {' and '.join(f'optimizer.{key}' for key in clips)} can be set; set the others to null"]
+    return []
 
 
 def _schedule(config: Config) -> list[str]:
     schedule: Mapping[str, Any] = config.schedule
+    boundaries = schedule.get("boundaries", [])
+    if sorted(set(boundaries)) != list(boundaries):
+        return [f"schedule.boundaries must rise, got {boundaries}; sort them"]
     if "boundaries" in schedule and len(schedule["factors"]) != len(schedule["boundaries"]) + 1:
         return [
             f"schedule.factors must be one more than schedule.boundaries, got {len(schedule['factors'])} and "
@@ -132,5 +142,4 @@ def _data(config: Config) -> list[str]:
 
 def run_folder(config: Config) -> Path:
     """The folder of the run that the configuration names, which must have a name."""
-    assert config.run.name is not None
-    return Path(config.run.dir).expanduser() / config.run.name
+    return Path(config.run.dir).expanduser() / str(config.run.name)

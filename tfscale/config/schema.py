@@ -165,6 +165,10 @@ class _Adam(_Optimizer):
     amsgrad: Bool = False
 
 
+class _AdamW(_Adam):
+    weight_decay: Annotated[float, _rule("a number >= 0", ge=0)]  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
 class _Cosine(Table):
     decay_steps: AutoSteps
     alpha: Annotated[float, _rule("a fraction >= 0 and <= 1", ge=0, le=1)]
@@ -182,18 +186,14 @@ class _Piecewise(Table):
     factors: Annotated[list[Annotated[float, Field(gt=0)]], _rule("a list of numbers > 0")]
 
 
-class _Node(Table):
-    target: Annotated[str, Field(alias="_target_")]
-
-
 class _GradientAveraging(Table):
     replicas: AutoWhole
-    collective: _Node
+    collective: dict[str, Any]
 
 
 class _ParameterAveraging(Table):
     replicas: AutoWhole
-    collective: _Node
+    collective: dict[str, Any]
     every: Steps
     average_optimizer: Bool
     report_after_averaging: Bool
@@ -201,7 +201,7 @@ class _ParameterAveraging(Table):
 
 class _GradientSharing(Table):
     replicas: AutoWhole
-    collective: _Node
+    collective: dict[str, Any]
     codec: dict[str, Any]
     threshold: dict[str, Any]
     shares: Annotated[Literal["gradients", "updates"], _rule("gradients or updates")]
@@ -246,7 +246,7 @@ NODES: MappingProxyType[str, type[Table]] = MappingProxyType(
         "tfscale.data.synthetic.synthetic": _Synthetic,
         "keras.optimizers.SGD": _Sgd,
         "keras.optimizers.Adam": _Adam,
-        "keras.optimizers.AdamW": _Adam,
+        "keras.optimizers.AdamW": _AdamW,
         "tfscale.schedules.constant": _Empty,
         "tfscale.schedules.cosine": _Cosine,
         "tfscale.schedules.exponential": _Exponential,

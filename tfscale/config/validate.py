@@ -24,6 +24,27 @@ def problems_of(values: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def typed(values: Mapping[str, Any]) -> Config:
+    """The configuration as the tables have it: whole numbers are floats where a float is meant, as Keras insists.
+
+    Args:
+        values: Without problems.
+    """
+    nodes = {path: _typed_node(_at(values, path)) for path in ALLOWED if path != "metrics" and _at(values, path)}
+    changed = dict(values)
+    for path in sorted(nodes, key=len):
+        head, _, part = path.partition(".")
+        changed[head] = {**changed[head], part: nodes[path]} if part else nodes[path]
+    return Config.model_validate(changed)
+
+
+def _typed_node(node: object) -> object:
+    if not isinstance(node, dict) or (table := NODES.get(node["_target_"])) is None:
+        return node
+    own = {key: value for key, value in node.items() if key != "_target_"}
+    return {"_target_": node["_target_"], **table.model_validate(own).model_dump(by_alias=True, exclude_unset=True)}
+
+
 def _at(values: Mapping[str, Any], path: str) -> object:
     node: object = values
     for part in path.split("."):

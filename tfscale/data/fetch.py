@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from tfscale.data import catalogue
-from tfscale.errors import RunError
+from tfscale.errors import RunError, first_line
 
 TIMEOUT = 300
 """Seconds that one package client may take."""
@@ -111,7 +111,7 @@ def fetch(name: str, tell: Callable[[str], None]) -> Path:
             try:
                 parts = get(Path(temporary))
             except Exception as error:  # noqa: BLE001 - whatever a source dies of, the next one may work
-                tell(f"{source}: {str(error).strip().splitlines()[0]}")
+                tell(f"{source}: {first_line(error)}")
                 continue
         wrong = _mismatch(name, parts)
         if wrong is None:

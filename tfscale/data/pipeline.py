@@ -5,8 +5,10 @@ nothing to restore, and step n can be produced without the n - 1 before it. tf.d
 shuffle buffer instead.
 """
 
+from functools import cached_property
 from typing import final
 
+import numpy as np
 import tensorflow as tf
 
 from tfscale.data.base import Arrays, Shard
@@ -29,8 +31,7 @@ class ArrayData:
 
     def train(self, shard: Shard, *, batch: int, seed: int, start: int, prefetch: int) -> tf.data.Dataset:
         """Endless (x, y, weight); see `base.Data`."""
-        with tf.device("/CPU:0"):
-            x, y = tf.constant(self._arrays.x_train), tf.constant(self._arrays.y_train, tf.int32)
+        x, y = self._train_tensors
         examples, whole = self.examples, batch * shard.size
         steps = -(-examples // whole)
 
@@ -56,11 +57,23 @@ class ArrayData:
         """One pass over the shard's test examples; see `base.Data`."""
         low = self.test_examples * shard.rank // shard.size
         high = self.test_examples * (shard.rank + 1) // shard.size
-        with tf.device("/CPU:0"):
-            slices = tf.data.Dataset.from_tensor_slices(
-                (self._arrays.x_test[low:high], self._arrays.y_test[low:high].astype("int32"))
-            )
-        return slices.batch(batch).map(lambda x, y: (self._scaled(x), y)).prefetch(2)
+        x, y = self._test_tensors
+        indices = tf.data.Dataset.range(low, high).batch(batch)
+        return indices.map(lambda some: (self._scaled(tf.gather(x, some)), tf.gather(y, some))).prefetch(2)
+
+    @cached_property
+    def _train_tensors(self) -> tuple[tf.Tensor, tf.Tensor]:
+        return _on_host(self._arrays.x_train, self._arrays.y_train)
+
+    @cached_property
+    def _test_tensors(self) -> tuple[tf.Tensor, tf.Tensor]:
+        return _on_host(self._arrays.x_test, self._arrays.y_test)
 
     def _scaled(self, x: tf.Tensor) -> tf.Tensor:
         return tf.cast(x, tf.float32) * self._arrays.scale
+
+
+def _on_host(x: np.ndarray, y: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
+    """One copy for all replicas of the process, in the host's memory."""
+    with tf.device("/CPU:0"):
+        return tf.constant(x), tf.constant(y, tf.int32)

@@ -1,14 +1,19 @@
 """Starts a job on several hosts through Horovod's launcher, which reaches them by ssh."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from tfscale.errors import UserError
+from tfscale.launch.processes import PARENT
 from tfscale.launch.run_directory import VARIABLE, RunDirectory
-from tfscale.launch.signals import Stopped, signals_raise
+from tfscale.launch.signals import Stopped, end, signals_raise
+
+PATIENCE = 15.0
+"""Seconds for horovodrun to end its processes; it takes five to kill them."""
 
 
 def run(
@@ -20,7 +25,7 @@ def run(
     start_timeout: int,
     directory: RunDirectory,
 ) -> int:
-    """Runs the job to its end and returns horovodrun's exit code.
+    """Runs the job to its end and returns its exit code.
 
     Args:
         command: What each process runs; it must exist on every host.
@@ -46,12 +51,13 @@ def run(
         *command,
     ]
     environment = {**os.environ, VARIABLE: str(directory.path.absolute())}
+    environment.pop(PARENT, None)  # it is horovodrun that the processes must not outlive, and it sees to that
     with signals_raise():
         launched = subprocess.Popen(full, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
         try:
-            return launched.wait()
+            code = launched.wait()
         except Stopped as stopped:
-            launched.terminate()  # horovodrun then ends its processes on all hosts
-            launched.wait()
+            end(launched, signal.SIGTERM, PATIENCE)  # horovodrun then ends its processes on all hosts
             print(f"tfscale: stopped by {stopped.name}; all processes have been ended", file=sys.stderr)
             return stopped.exit_code
+    return code and (directory.show_first_failure() or code)

@@ -28,6 +28,7 @@ PARENT = "TFSCALE_PARENT"
 POLL = 0.05
 """Seconds between two looks at the processes."""
 
+SHOW_CURSOR = "\x1b[?25h"
 GRACE = 3.0
 """Seconds between asking a process to end and killing it."""
 
@@ -167,11 +168,9 @@ class Processes:
                 )
                 return 1
         self._end_all()  # first, so that no record is still being written
-        failure = self._directory.first_failure()
-        if failure is not None:
-            where = "" if failure.code == 2 else f" Its log: {self._directory.log(failure.rank)}"
-            print(f"tfscale: rank {failure.rank} failed: {failure.message}{where}", file=sys.stderr)
-            return failure.code
+        shown = self._directory.show_first_failure()
+        if shown is not None:
+            return shown
         rank, code = next((rank, code) for rank, code in enumerate(codes) if code)
         print(
             f"tfscale: rank {rank} ended with exit code {code}. Its log: {self._directory.log(rank)}",
@@ -191,6 +190,9 @@ class Processes:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        if alive and sys.stdout.isatty():
+            sys.stdout.write(SHOW_CURSOR)  # the chief's progress bar had no time to
+            sys.stdout.flush()
 
 
 def die_with_parent() -> None:

@@ -12,6 +12,7 @@ runs/NAME/
 import json
 import os
 import shutil
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,9 @@ class RunDirectory:
 
     Args:
         path: The folder, which exists.
+
+    Raises:
+        UserError: It does not, or cannot be written to.
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,7 +60,13 @@ class RunDirectory:
         self.environment = path / "environment.json"
         self.tensorboard = path / "tensorboard"
         self.logs = path / "logs"
-        self.logs.mkdir(exist_ok=True)
+        try:
+            self.logs.mkdir(exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"run {path} is not there or cannot be written to ({error.strerror}); on several hosts run.dir must be "
+                "on a file system that all of them share"
+            ) from None
 
     def log(self, rank: int) -> Path:
         """What rank `rank` said."""
@@ -73,6 +83,15 @@ class RunDirectory:
         """The earliest recorded failure: the cause of the others."""
         found = [Failure(**json.loads(place.read_text())) for place in self.logs.glob("rank-*.error")]
         return min(found, key=lambda failure: failure.when, default=None)
+
+    def show_first_failure(self) -> int | None:
+        """Prints the cause of a job's end to standard error and returns its exit code, if a process recorded one."""
+        failure = self.first_failure()
+        if failure is None:
+            return None
+        where = "" if failure.code == 2 else f" Its log: {self.log(failure.rank)}"
+        print(f"tfscale: rank {failure.rank} failed: {failure.message}{where}", file=sys.stderr)
+        return failure.code
 
     def discard(self) -> None:
         """Removes a new run that ended before it began, so that its name is free again."""

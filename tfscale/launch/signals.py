@@ -1,8 +1,10 @@
 """Signals that ask a parent to end its job, as an exception in its main thread."""
 
+import os
 import signal
+import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -28,6 +30,17 @@ class Stopped(Exception):
     def exit_code(self) -> int:
         """What a shell makes of it: 128 + number."""
         return 128 + self.number
+
+
+def end(process: "subprocess.Popen[bytes]", number: int, seconds: float) -> None:
+    """Sends a signal to a process that leads a session; kills the whole session if it does not end in time."""
+    process.send_signal(number)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 @contextmanager

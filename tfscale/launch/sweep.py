@@ -5,65 +5,27 @@ job that fails is reported and the next one goes on.
 """
 
 import csv
-import itertools
 import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.types import Override
+from tfscale.config.sweep import Combination
+from tfscale.launch.processes import PARENT
+from tfscale.launch.signals import Stopped, end, signals_raise
 
-from tfscale.launch.signals import Stopped, signals_raise
+PATIENCE = 15.0
+"""Seconds for a job that was asked to end."""
 
 RESULTS = ("seconds", "samples_per_second", "bytes_sent", "bytes_dense", "bytes_ratio")
 """Columns of a sweep's table after overrides, status and metrics: keys of summary.json."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One job of a sweep.
-
-    Attributes:
-        number: From 0.
-        overrides: Its overrides, every one with a single value.
-        varied: The values that tell it from the others, by key.
-    """
-
-    number: int
-    overrides: Sequence[str]
-    varied: Mapping[str, str]
-
-    @property
-    def name(self) -> str:
-        """The folder of its run in the sweep's folder."""
-        return f"job-{self.number:03d}"
-
-
-def expand(parsed: Sequence[Override]) -> list[Job]:
-    """All combinations, the last override varying fastest."""
-    choices = [
-        [f"{each.get_key_element()}={value}" for value in each.sweep_string_iterator()]
-        if each.is_sweep_override()
-        else [str(each.input_line)]
-        for each in parsed
-    ]
-    sweeping = [index for index, each in enumerate(parsed) if each.is_sweep_override()]
-    return [
-        Job(
-            number=number,
-            overrides=combination,
-            varied=dict(combination[index].lstrip("+").split("=", 1) for index in sweeping),
-        )
-        for number, combination in enumerate(itertools.product(*choices))
-    ]
-
-
-def run_job(job: Job, folder: Path, flags: Sequence[str]) -> dict[str, Any]:
+def run_job(job: Combination, folder: Path, flags: Sequence[str]) -> dict[str, Any]:
     """Runs one job as a command of its own; its output goes to FOLDER/JOB.log.
 
     Returns:
@@ -76,13 +38,17 @@ def run_job(job: Job, folder: Path, flags: Sequence[str]) -> dict[str, Any]:
     began = time.monotonic()
     with (folder / f"{job.name}.log").open("wb") as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            env={**os.environ, PARENT: str(os.getpid())},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         try:
             code = process.wait()
         except Stopped as stopped:
-            process.send_signal(stopped.number)
-            process.wait()
+            end(process, stopped.number, PATIENCE)
             raise
     summary = _summary(folder / job.name / "summary.json") if code == 0 else {}
     metrics = {name: summary.get(name) for name in summary.get("metrics", ())}
@@ -97,7 +63,10 @@ def _summary(path: Path) -> dict[str, Any]:
 
 
 def run_all(
-    jobs: Sequence[Job], folder: Path, flags: Sequence[str], tell: Callable[[Job, Mapping[str, Any]], None]
+    jobs: Sequence[Combination],
+    folder: Path,
+    flags: Sequence[str],
+    tell: Callable[[Combination, Mapping[str, Any]], None],
 ) -> list[dict[str, Any]]:
     """Runs the jobs one after the other; after each, `tell` gets its row and summary.csv is written anew.
 

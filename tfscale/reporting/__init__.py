@@ -1,1 +1,4 @@
-"""Where the records of a run go: one file a place, all behind `base.Sink`. Only the chief reports."""
+"""Where the records of a run go: one file a place, all behind `base.Sink`.
+
+The chief reports to all of them, others only to their log.
+"""

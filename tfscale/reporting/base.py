@@ -1,9 +1,18 @@
 """The sink seam: what a run tells while it goes on."""
 
+import math
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 Record = Mapping[str, float]
+
+
+def finite(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document with null for what is not finite: JSON has no NaN."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in document.items()
+    }
 
 
 class Sink(Protocol):

@@ -1,11 +1,10 @@
 """metrics.jsonl: one JSON object a line, training records and evaluations told apart by `kind`."""
 
 import json
-import math
 from pathlib import Path
 from typing import final
 
-from tfscale.reporting.base import Record
+from tfscale.reporting.base import Record, finite
 
 
 @final
@@ -14,9 +13,13 @@ class JsonLines:
 
     Args:
         path: The file; a resumed run goes on in it.
+        start: The step that the run goes on after: later records, of steps that will be done again, are dropped.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, start: int) -> None:
+        if path.exists():
+            lines = [line for line in path.read_text(encoding="utf-8").splitlines() if _is_before(line, start)]
+            path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         self._stream = path.open("a", encoding="utf-8")
 
     def progress(self, step: int) -> None:
@@ -31,10 +34,17 @@ class JsonLines:
         self._write("evaluation", record)
 
     def _write(self, kind: str, record: Record) -> None:
-        finite = {name: value if math.isfinite(value) else None for name, value in record.items()}
-        self._stream.write(json.dumps({"kind": kind, **finite}) + "\n")
+        self._stream.write(json.dumps({"kind": kind, **finite(record)}) + "\n")
         self._stream.flush()
 
     def close(self) -> None:
         """Closes the file."""
         self._stream.close()
+
+
+def _is_before(line: str, start: int) -> bool:
+    """Whether the line is a whole record of a step up to `start`."""
+    try:
+        return json.loads(line)["step"] <= start
+    except (ValueError, KeyError, TypeError):
+        return False

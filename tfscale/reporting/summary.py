@@ -11,13 +11,15 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfscale.reporting.base import finite
+
 PACKAGES = ("tfscale", "tensorflow", "keras", "horovod", "numpy", "hydra-core", "omegaconf")
 
 
 def write(document: Mapping[str, Any], path: Path) -> None:
     """Writes a JSON document as a whole or not at all."""
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    temporary.write_text(json.dumps(finite(document), indent=2, allow_nan=False) + "\n", encoding="utf-8")
     os.replace(temporary, path)
 
 

@@ -7,8 +7,10 @@
 The threshold is one for the job. It moves with the density of all gathered messages, which every process reads alike,
 so the sum of the messages is the threshold times an integer: the same bits everywhere, whatever the order.
 
-A replica whose contribution is not finite sends a void message, and then all replicas skip the step: a NaN that entered
-a residual would stay there for ever.
+A replica whose contribution is not finite sends a void message, and then all replicas skip the exchange: a NaN that
+entered a residual would stay there for ever. Optimizers see a gradient of zeros at such a step.
+
+Each process decodes W dense vectors of signs a step: simple, and exact in any order, but O(W D).
 
 References:
     Strom 2015 (the rule). Lin et al. 2018, "Deep Gradient Compression" (momentum correction, factor masking, local
@@ -33,6 +35,9 @@ from tfscale.thresholds import Threshold
 
 SAMPLE = 1_000_000
 """The first threshold is the quantile of at most so many elements."""
+
+SMALLEST = 1e-20
+"""The threshold falls no lower, however long there is nothing to send."""
 
 
 class _Attempt(NamedTuple):
@@ -80,7 +85,7 @@ class GradientSharing(tf.Module):
     ) -> None:
         super().__init__()
         self.collective = collective
-        self.exchanges_gradients = shares == "gradients"
+        self.exchanges_gradients = True
         self.bytes_sent = counter()
         self._codec, self._policy, self._warmup = codec, threshold, warmup
         self._shares_updates = shares == "updates"
@@ -89,7 +94,7 @@ class GradientSharing(tf.Module):
         self._momentum, self._nesterov, self._masking = momentum, nesterov, masking
         self._trainable = 0
         self._memories: list[ReplicaMemory] = []
-        self._threshold = tf.Variable(tf.constant(threshold.initial or 1.0), trainable=False)
+        self._threshold = tf.Variable(tf.constant(threshold.initial or 0.0), trainable=False)
         self._density = tf.Variable(tf.constant(1.0), trainable=False)
         self._skipped = counter()
         self._agreed: tf.Variable | None = None
@@ -113,7 +118,7 @@ class GradientSharing(tf.Module):
     def reduce_gradients(self, gradients: Sequence[tf.Tensor], step: tf.Tensor) -> list[tf.Tensor]:
         """R x [D] -> R times the combined message of all W."""
         if self._shares_updates:
-            return list(gradients)
+            return [memory.sound_gradient(gradient) for memory, gradient in zip(self._memories, gradients, strict=True)]
         return [self._exchange(gradients, step)] * len(gradients)
 
     def parameters_due(self, step: int) -> bool:
@@ -124,7 +129,10 @@ class GradientSharing(tf.Module):
         """R x [S] -> the agreed parameters, moved by the exchanged updates, and the mean of the statistics."""
         if self._agreed is None:
             return self.consensus(parameters)
-        updates = [vector[: self._trainable] - self._agreed for vector in parameters]
+        updates = [
+            memory.marked(vector[: self._trainable] - self._agreed)
+            for memory, vector in zip(self._memories, parameters, strict=True)
+        ]
         self._agreed.assign_add(self._exchange(updates, step - 1))
         statistics = agreed_parameters(self.collective, parameters, self._trainable)[self._trainable :]
         self.bytes_sent.assign_add(mean_bytes(vectors.size([statistics]), self.collective.size))
@@ -142,7 +150,7 @@ class GradientSharing(tf.Module):
             "skipped_steps": self._skipped,
             "density": self._density,
             "threshold": self._threshold,
-            "residual_ratio": largest / self._threshold,
+            "residual_ratio": tf.math.divide_no_nan(largest, self._threshold),
         }
 
     def replica_state(self, index: int) -> Mapping[str, tf.Variable]:
@@ -161,10 +169,9 @@ class GradientSharing(tf.Module):
 
     def _exchange(self, contributions: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
         """R x [D] -> [D], as every replica of the job gets it."""
-        if self._warmup == 0:
-            return self._exchange_sparse(contributions, step)
+        # Without a threshold yet (a warm-up step was skipped, or its gradient was zero) the exchange stays dense.
         return tf.cond(
-            step < self._warmup,
+            tf.logical_or(step < self._warmup, self._threshold <= 0),
             lambda: self._exchange_dense(contributions, step),
             lambda: self._exchange_sparse(contributions, step),
         )
@@ -195,15 +202,15 @@ class GradientSharing(tf.Module):
         return tf.cond(tf.reduce_all(tf.math.is_finite(mean)), accept, self._skip)
 
     def _start_threshold(self, mean: tf.Tensor, step: tf.Tensor) -> None:
-        """On the last dense step, all take the same quantile of the same mean."""
+        """On the last dense step, all take the same quantile of the same mean, among what is not zero."""
 
         def quantile() -> tf.Tensor:
             sample = tf.abs(mean[:: -(-self._trainable // SAMPLE)])
-            wanted = tf.cast(tf.size(sample), tf.float32) * self._policy.density(step + 1)
-            largest = tf.math.top_k(sample, tf.maximum(tf.cast(wanted, tf.int32), 1)).values
-            return tf.maximum(largest[-1], 1e-20)
+            wanted = tf.cast(tf.cast(tf.size(sample), tf.float32) * self._policy.density(step + 1), tf.int32)
+            there = tf.math.count_nonzero(sample, dtype=tf.int32)
+            return tf.math.top_k(sample, tf.maximum(tf.minimum(wanted, there), 1)).values[-1]
 
-        last = tf.equal(step, self._warmup - 1)
+        last = step >= self._warmup - 1
         self._threshold.assign(tf.cond(last, quantile, lambda: self._threshold.read_value()))
 
     def _exchange_sparse(self, contributions: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
@@ -246,7 +253,7 @@ class GradientSharing(tf.Module):
         elements = tf.add_n([tf.cast(messages_of.count(message), tf.float32) for message in messages])
         density = elements / (self._trainable * self.collective.size)
         self._density.assign(density)
-        self._threshold.assign(self._policy.next(threshold, density, step))
+        self._threshold.assign(tf.maximum(self._policy.next(threshold, density, step), SMALLEST))
         # Whole numbers below 2^24 add up exactly; the scale is applied once, so every process gets the same bits.
         return tf.add_n(signs) * (threshold * self._scale)
 

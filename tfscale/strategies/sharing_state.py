@@ -22,6 +22,21 @@ class ReplicaMemory(tf.Module):
         with tf.device(device):
             self.residual = tf.Variable(tf.zeros([size]), trainable=False)
             self.velocity = tf.Variable(tf.zeros([size]), trainable=False) if momentum else None
+            self._sound = tf.Variable(tf.constant(True), trainable=False)
+
+    def sound_gradient(self, gradient: tf.Tensor) -> tf.Tensor:
+        """The gradient [D], or zeros if it is not finite, which `marked` then tells of.
+
+        An optimizer that has once seen a NaN keeps it in its slots for ever.
+        """
+        with tf.device(self.device):
+            self._sound.assign(tf.reduce_all(tf.math.is_finite(gradient)))
+            return tf.where(self._sound, gradient, 0.0)
+
+    def marked(self, update: tf.Tensor) -> tf.Tensor:
+        """The update [D] of a sound gradient; NaN for that of another, so that the exchange skips it."""
+        with tf.device(self.device):
+            return tf.where(self._sound, update, float("nan"))
 
     def keep_velocity(self, velocity: tf.Tensor) -> None:
         """Stores the velocity [D], where there is one."""

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tfscale.collectives.base import Collective
 from tfscale.data.base import Data, Shard
+from tfscale.errors import UserError
 from tfscale.training.replica import Replica
 
 BATCH = 256
@@ -76,7 +77,13 @@ class Evaluator:
                 size = int(np.prod(variable.shape))
                 variable.assign(total[start : start + size].reshape(variable.shape))
                 start += size
-        return [float(metric.result()) for metric in self._metrics[0]]
+        return [_scalar(name, metric.result()) for name, metric in zip(self._names, self._metrics[0], strict=True)]
+
+
+def _scalar(name: str, result: tf.Tensor) -> float:
+    if np.ndim(result):
+        raise UserError(f"metrics.{name} must give one number, got shape {np.shape(result)}; choose how it averages")
+    return float(result)
 
 
 def _flat(metrics: Sequence[keras.Metric]) -> tf.Tensor:

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from tfscale import vectors
+from tfscale.errors import UserError
 
 Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 """x [b, ...], y [b], weight [b]; see `data.base.Data`."""
@@ -107,8 +108,18 @@ class Replica:
                 variable.assign(value)
 
     def variables(self) -> dict[str, keras.Variable]:
-        """Everything of this replica that must survive, by name: weights, statistics, random streams, optimizer."""
-        return {
-            **{f"model/{variable.path}": variable for variable in self.model.variables},
-            **{f"optimizer/{variable.path}": variable for variable in self.optimizer.variables},
-        }
+        """Everything of this replica that must survive, by name: weights, statistics, random streams, optimizer.
+
+        A learning rate is a setting, not state: a resumed run takes its own.
+
+        Raises:
+            UserError: Two variables of the model have one name, so a checkpoint could hold only one of them.
+        """
+        rate = self.optimizer.learning_rate
+        named = [(f"model/{variable.path}", variable) for variable in self.model.variables]
+        named += [(f"optimizer/{each.path}", each) for each in self.optimizer.variables if each is not rate]
+        found = dict(named)
+        if len(found) < len(named):
+            twice = next(name for index, (name, _) in enumerate(named) if name in dict(named[:index]))
+            raise UserError(f"two variables of the model are called {twice}; give the layers different names")
+        return found

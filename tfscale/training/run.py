@@ -59,7 +59,7 @@ class Run:
         data: Training data.
         evaluator: Measures the consensus.
         checkpoints: Where state is saved.
-        sinks: Get the records; empty in all processes but the chief's.
+        sinks: Get the records.
     """
 
     def __init__(
@@ -76,6 +76,8 @@ class Run:
         self._evaluator, self._checkpoints, self._sinks = evaluator, checkpoints, sinks
         self._whole = plan.batch * self._collective.size
         self._losses: list[tf.Tensor] = []
+        self._averaged: tf.Tensor | None = None
+        self._mark, self._marked_step = 0.0, 0
         self._seconds, self._timed_examples, self._first_step = 0.0, 0, 0.0
         self._evaluation: dict[str, float] = {}
 
@@ -95,7 +97,7 @@ class Run:
             prefetch=self._plan.prefetch,
         )
         while self._state.step < self._plan.steps:
-            self._after(next(steps), first=self._state.step == start + 1 or not self._first_step)
+            self._after(next(steps), first=self._state.step == start + 1)
         steps.close()
         if not self._evaluation:
             self._evaluate()
@@ -103,21 +105,38 @@ class Run:
         return {**self._results(sha256), "seconds": round(time.perf_counter() - began, 3)}
 
     def _after(self, info: StepInfo, *, first: bool) -> None:
+        self._losses.append(info.losses)
+        self._averaged = self._averaged if info.averaged_losses is None else info.averaged_losses
         if first:
             self._first_step = info.seconds
-        else:
-            self._seconds += info.seconds
-            self._timed_examples += self._examples(info.step) - self._examples(info.step - 1)
-        self._losses.append(info.losses)
+            self._start_clock()
         last = info.step == self._plan.steps
         if last or info.step % self._plan.log_every == 0:
             self._log(info)
         for sink in self._sinks:
             sink.progress(info.step)
-        if last or info.step % self._plan.evaluate_every == 0:
-            self._evaluate()
-        if last or info.step % self._plan.checkpoint_every == 0:
-            self._checkpoints.save(self._state)
+        evaluates = last or info.step % self._plan.evaluate_every == 0
+        saves = last or info.step % self._plan.checkpoint_every == 0
+        if evaluates or saves:
+            self._stop_clock(info)
+            if evaluates:
+                self._evaluate()
+            if saves:
+                self._checkpoints.save(self._state)
+            self._start_clock()
+
+    def _start_clock(self) -> None:
+        self._mark, self._marked_step = time.perf_counter(), self._state.step
+
+    def _stop_clock(self, info: StepInfo) -> None:
+        """Adds up what was trained since the clock was started.
+
+        A device may still be computing steps that Python has long started, so the last loss is waited for first.
+        """
+        float(info.losses[0])
+        self._seconds += time.perf_counter() - self._mark
+        self._timed_examples += self._examples(info.step) - self._examples(self._marked_step)
+        self._start_clock()
 
     def _examples(self, step: int) -> int:
         return examples_seen(step, self._data.examples, self._whole)
@@ -129,6 +148,7 @@ class Run:
         return float(tf.reduce_mean(tf.bitcast(gathered, tf.float32)))
 
     def _log(self, info: StepInfo) -> None:
+        self._stop_clock(info)
         loss = self._mean(tf.add_n(self._losses) / len(self._losses))
         self._losses.clear()
         record: dict[str, float] = {
@@ -138,10 +158,10 @@ class Run:
             "learning_rate": float(self._state.replicas[0].optimizer.learning_rate),
             "samples_per_second": self._samples_per_second(),
         }
-        if info.averaged_losses is not None:
-            record["loss_after_averaging"] = self._mean(info.averaged_losses)
-        if self._sinks:
-            record |= {name: float(value) for name, value in self._state.strategy.measurements().items()}
+        if self._averaged is not None:
+            record["loss_after_averaging"] = self._mean(self._averaged)
+            self._averaged = None
+        record |= {name: float(value) for name, value in self._state.strategy.measurements().items()}
         for sink in self._sinks:
             sink.step(record)
 

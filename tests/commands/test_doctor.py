@@ -1,0 +1,35 @@
+"""doctor on installations that are not sound: it must not break where they do."""
+
+import sys
+
+import pytest
+
+from tfscale.commands import doctor
+
+
+def test_a_check_that_cannot_run_has_found_something(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken() -> doctor.Finding:
+        raise OSError("undefined symbol: _ZN10tensorflow")
+
+    monkeypatch.setattr(doctor, "CHECKS", {"tensorflow": broken})
+    monkeypatch.setattr(doctor, "MEND", {broken: "pip install tensorflow"})
+    assert doctor.main([]) == 1
+    shown = capsys.readouterr().out
+    assert "FAIL  tensorflow    OSError: undefined symbol: _ZN10tensorflow" in shown
+    assert "mend it: pip install tensorflow" in shown
+
+
+def test_a_missing_horovod_is_named_but_does_not_fail(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "horovod", None)
+    monkeypatch.setattr(doctor, "CHECKS", {"horovod": doctor._horovod, "collectives": doctor._collectives})
+    assert doctor.main([]) == 0
+    assert "mend it: python -m tfscale.scripts.build_horovod" in capsys.readouterr().out
+
+
+def test_words_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor.main(["--help"]) == 0
+    assert "usage: tfscale doctor" in capsys.readouterr().out
