@@ -34,6 +34,25 @@ def test_recipes_in_the_readme_exist() -> None:
     assert named == {path.stem for path in (ROOT / "recipes").glob("*.yaml")}
 
 
+def block(start: str) -> str:
+    """The code block of the README that begins with `start`."""
+    return next(each for each in re.findall(r"```\w+\n(.*?)```", README, re.DOTALL) if each.startswith(start))
+
+
+def test_the_readmes_own_code_trains(tmp_path: Path) -> None:
+    (tmp_path / "mymodule.py").write_text(block("import keras"))
+    for name in ("model/net.yaml", "data/points.yaml"):
+        (tmp_path / "my" / name).parent.mkdir(parents=True)
+        (tmp_path / "my" / name).write_text(block(f"# my/{name}"))
+    (command,) = re.findall(r"`(tfscale train --config-dir my [^`]*)`", README)
+    (tmp_path / "my" / "recipe").mkdir()
+    (tmp_path / "my" / "recipe" / "mine.yaml").write_text((ROOT / "recipes" / "sweep_digits.yaml").read_text())
+    words = [sys.executable, "-m", *shlex.split(command), "train.steps=3"]
+    for more in ([], ["recipe=mine", "launch.np=1"]):
+        done = subprocess.run([*words, *more], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.horovod
 def test_every_command_works_in_the_order_of_the_readme(tmp_path: Path, small_data: Path) -> None:
     binaries = Path(sys.executable).parent

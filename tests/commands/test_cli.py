@@ -60,7 +60,7 @@ def test_version() -> None:
         (["trian"], "trian is not a command; did you mean tfscale train?"),
         (["strategy=local"], "did you mean tfscale train strategy=local?"),
         (["train", "stratgy=sharing"], "stratgy is not a key; did you mean strategy?"),
-        (["train", "--multi"], "--multi is not an option of this command; type: tfscale --help"),
+        (["train", "--multi"], "--multi is not an option of this command; type: tfscale train --help"),
         (["ls", "modle"], "modle is not a group; did you mean model?"),
         (["data", "fetch", "minst"], "minst is not a data set that can be fetched; did you mean mnist?"),
         (["evaluate"], "evaluate must have the name of a run; type: tfscale evaluate run=NAME"),
@@ -89,15 +89,17 @@ def test_sigterm_ends_a_single_process_cleanly(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    metrics = tmp_path / "runs" / "one" / "metrics.jsonl"
+    checkpoints = tmp_path / "runs" / "one" / "checkpoints"
     deadline = time.monotonic() + 60
-    while not (metrics.exists() and metrics.stat().st_size):
+    while not list(checkpoints.glob("step-*[0-9]")):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     process.terminate()
     _, errors = process.communicate(timeout=15)
     assert process.returncode == 143
-    assert errors == "tfscale: stopped by SIGTERM\n"
+    assert errors.splitlines() == [
+        "tfscale: stopped by SIGTERM; go on after its last checkpoint with: tfscale train resume=true run.name=one"
+    ]
 
 
 @pytest.mark.parametrize("rank", ["0", "1"])

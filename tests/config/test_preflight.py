@@ -67,7 +67,7 @@ GOLDEN = {
         "model._target_ must begin with tfscale.models. or keras.applications., got os.system; if that code is yours, "
         "type trust=[os]"
     ),
-    "train": "train must be KEY=VALUE; type: tfscale --help",
+    "train": "train must be KEY=VALUE, without spaces or in quotes: 'model.hidden=[64, 32]'",
     "run.name=../x": "run.name must be a folder name of letters, digits, - _ . (or null), got ../x",
     "resume=true": "resume=true must have the run's name; type run.name=NAME (`ls` in the folder run.dir)",
     "train.epochs=null": "train.epochs and train.steps are both null; set one of them",
@@ -93,7 +93,7 @@ GOLDEN = {
     "schedule=piecewise schedule.factors=[1.0]": (
         "schedule.factors must be one more than schedule.boundaries, got 1 and 2"
     ),
-    "launch.hosts=a:2": "launch.hosts must come with the number of processes; type launch.np=N",
+    "launch.hosts=[a:2]": "launch.hosts must come with the number of processes; type launch.np=N",
     "recipe=null": (
         "recipe must be one of averaging_fashion_mnist, lenet_mnist_averaging, sharing_mnist, sweep_digits, got null; "
         "type: tfscale ls"
@@ -103,7 +103,7 @@ GOLDEN = {
     ),
     "optimizer=adamw optimizer.weight_decay=null": "optimizer.weight_decay must be a number >= 0, got null",
     "schedule=piecewise schedule.boundaries=[20,10]": "schedule.boundaries must rise, got [20, 10]; sort them",
-    "strategy=local strategy/collective=in_process launch.hosts='a:1' launch.np=1": (
+    "strategy=local strategy/collective=in_process launch.hosts=[a:1] launch.np=1": (
         "this strategy's collective (tfscale.collectives.in_process.InProcess) does not go between processes, but "
         "launch asks for 1; set strategy/collective=horovod, or launch.np=1 and launch.hosts=null"
     ),

@@ -49,7 +49,7 @@ def test_plain_lines_without_a_terminal() -> None:
     sink.evaluation({"step": 100, "loss": 0.25, "accuracy": 0.9})
     sink.close()
     assert text(out).splitlines() == [
-        "step  50/100  loss 0.5000  1,234 samples/s  density 1.00e-03  2.0 KB",
+        "step  50/100  loss 0.5000  1,234 samples/s  density 1.00e-03  2.0 KB sent",
         "step 100/100  test: loss 0.2500  accuracy 0.9000",
     ]
 

@@ -85,7 +85,7 @@ def test_a_damaged_checkpoint_is_passed_over(build_job: Callable[..., Job], tmp_
 
 
 def test_without_a_whole_checkpoint_the_message_says_so(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"has none; start the run again"):
+    with pytest.raises(UserError, match=r"has none; delete .* or give another run.name"):
         Checkpoints(tmp_path, keep=1).newest(no_warning)
 
 

@@ -2,7 +2,7 @@
 
 usage: tfscale evaluate run=NAME [run.dir=DIR] [KEY=VALUE ...]
 
-  run=NAME       the folder of the run in run.dir (default: runs)
+  run=NAME       the folder of the run in run.dir (default: runs), or its path
   KEY=VALUE      a value of the run's configuration to change, data.folder=DIR for instance
 
 The newest whole checkpoint is used. Under horovodrun -np N the test data is divided over N processes, with the same
@@ -26,7 +26,8 @@ def main(words: Sequence[str]) -> int:
     given = dict(word.split("=", 1) for word in words if "=" in word)
     if "run" not in given:
         raise UserError("evaluate must have the name of a run; type: tfscale evaluate run=NAME")
-    folder = Path(given.get("run.dir", "runs")).expanduser() / given["run"]
+    named = Path(given["run"]).expanduser()
+    folder = named if (named / preflight.SAVED).is_file() else Path(given.get("run.dir", "runs")).expanduser() / named
     rest = [word for word in words if word.split("=", 1)[0] not in ("run", "run.dir")]
     config = preflight.saved(folder, rest)
     world = from_environment() or World()

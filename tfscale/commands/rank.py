@@ -39,7 +39,8 @@ def run_rank(config: Config, world: World, directory: RunDirectory | None) -> in
         with stoppable:
             return _run(config, world, holder)
     except Stopped as stopped:
-        print(f"tfscale: stopped by {stopped.name}", file=sys.stderr)
+        more = f"; {holder[0].how_to_go_on()}" if holder[0] is not None else ""
+        print(f"tfscale: stopped by {stopped.name}{more}", file=sys.stderr)
         return stopped.exit_code
     except Exception as error:  # noqa: BLE001 - a process must say what it died of before the others do
         return fail(error, world, holder[0], discards=not config.resume)
@@ -123,6 +124,10 @@ def _close(
         "directory": str(directory.path),
     }
     summary.write(document, directory.summary)
+    if 2 * document.get("skipped_steps", 0) > document["steps"]:
+        console.print(
+            "warning: most steps were skipped, their gradients were not finite; lower optimizer.learning_rate"
+        )
     name, folder = directory.path.name, directory.path.parent
     place = "" if str(folder) == "runs" or folder == Path("runs").absolute() else f" run.dir={folder}"
     closing_table(console, document, [f"tfscale evaluate run={name}{place}"])

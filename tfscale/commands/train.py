@@ -56,6 +56,8 @@ def main(words: Sequence[str]) -> int:
         print(__doc__)
         return 0
     if flags.cfg is not None or flags.info is not None:
+        if flags.multirun:
+            raise UserError("--cfg and --info show one job; leave out -m and give each key one value")
         return inspect.show(overrides, config_dir=flags.config_dir, info=flags.info)
     world = from_environment()
     if flags.multirun:
@@ -159,7 +161,7 @@ def _sweep(overrides: Sequence[str], config_dir: str | None) -> int:
 
     def tell(job: Combination, row: Mapping[str, Any]) -> None:
         what = " ".join(f"{key}={value}" for key, value in job.varied.items())
-        more = "" if row["status"] == "done" else f"; its output: {folder / job.name}.log"
+        more = "" if row["status"] == "done" else f"; {sweep.last_words(folder, job)}"
         console.print(
             f"{job.number + 1}/{len(jobs)}  {what}  {row['status']} in {row['seconds']:.1f} s{more}",
             highlight=False,

@@ -34,7 +34,7 @@ def instantiate(key: str, node: Mapping[str, Any], **extra: Any) -> Any:
         cause = error.__cause__
         if cause is not None and not _is_the_nodes_fault(cause, str(node["_target_"])):
             raise cause from None
-        reason = first_line(cause or error)
+        reason = " ".join(str(cause or error).split())[:400] or first_line(error)
         raise UserError(f"{key}._target_={node['_target_']} cannot be used: {reason}") from error
 
 

@@ -28,9 +28,10 @@ def parse(words: Sequence[str]) -> list[Override]:
     """
     for word in words:
         if word.startswith("-"):
-            raise UserError(f"{word} is not an option of this command; type: tfscale --help")
+            raise UserError(f"{word} is not an option of this command; type: tfscale train --help")
+    for word in words:
         if "=" not in word and not word.startswith("~"):
-            raise UserError(f"{word} must be KEY=VALUE; type: tfscale --help")
+            raise UserError(f"{word} must be KEY=VALUE, without spaces or in quotes: 'model.hidden=[64, 32]'")
     try:
         return OverridesParser.create().parse_overrides(list(words))
     except HydraException as error:

@@ -96,7 +96,11 @@ def saved(folder: Path, words: Sequence[str]) -> Config:
         known_keys = list(reading.keys_of(composed))
         for override in reading.parse(words):
             key = reading.key_of(override)
-            if key not in known_keys or isinstance(OmegaConf.select(composed, key), DictConfig):
+            if isinstance(OmegaConf.select(composed, key), DictConfig) or "/" in key:
+                raise UserError(
+                    f"{key} cannot change in an earlier run, only values like train.epochs can; start a new run"
+                )
+            if key not in known_keys:
                 near = closest_key(key, known_keys)
                 hint = f"did you mean {near}?" if near else f"see {path}"
                 raise UserError(f"{key} is not a key that can change in an earlier run; {hint}")

@@ -72,8 +72,8 @@ class Launch(Table):
 
     np: AutoWhole
     hosts: Annotated[
-        Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+(:[1-9][0-9]*)?(,[A-Za-z0-9._-]+(:[1-9][0-9]*)?)*$")] | None,
-        _rule('hosts with their numbers of processes, "host1:2,host2:2", or null'),
+        list[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+(:[1-9][0-9]*)?$")]] | None,
+        _rule("a list of hosts with their numbers of processes, [host1:2,host2:2], or null"),
     ]
     network_interface: Annotated[
         Annotated[str, Field(pattern=r"^[A-Za-z0-9._:@-]+$")] | None,
@@ -87,7 +87,7 @@ class Config(Table):
 
     seed: Annotated[int, _rule("a whole number >= 0 and < 2^31", ge=0, lt=2**31)]
     resume: Bool
-    trust: Annotated[list[str], _rule("a list of module names")]
+    trust: Annotated[list[str], _rule("a list of module names, [mymodule]")]
     model: dict[str, Any]
     data: dict[str, Any]
     optimizer: dict[str, Any]

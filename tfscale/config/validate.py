@@ -13,7 +13,7 @@ def problems_of(values: Mapping[str, Any]) -> list[str]:
     """Every breach of the schema, a message each: unknown and missing keys, types, ranges, `_target_`s."""
     found = _table_problems(Config, values, "")
     trust = values.get("trust")
-    trusted = tuple(trust) if isinstance(trust, list) else ()
+    trusted = tuple(trust) if isinstance(trust, list) else (trust,) if isinstance(trust, str) else ()
     for path in ALLOWED:
         node = _at(values, path)
         if path == "metrics" and isinstance(node, dict):

@@ -20,7 +20,7 @@ def run(
     command: Sequence[str],
     *,
     processes: int,
-    hosts: str,
+    hosts: Sequence[str],
     interface: str | None,
     start_timeout: int,
     directory: RunDirectory,
@@ -30,7 +30,7 @@ def run(
     Args:
         command: What each process runs; it must exist on every host.
         processes: How many.
-        hosts: "host1:2,host2:2".
+        hosts: "host1:2" and the like.
         interface: What the hosts talk over; None lets horovodrun find one that all share.
         start_timeout: Seconds for all to find each other.
         directory: Of the run, on a file system that all hosts share.
@@ -46,7 +46,7 @@ def run(
         )
     network = [] if interface is None else ["--network-interface", interface]
     full = [
-        *(str(launcher), "--gloo", "-np", str(processes), "-H", hosts, "--start-timeout", str(start_timeout)),
+        *(str(launcher), "--gloo", "-np", str(processes), "-H", ",".join(hosts), "--start-timeout", str(start_timeout)),
         *network,
         *command,
     ]
@@ -58,6 +58,11 @@ def run(
             code = launched.wait()
         except Stopped as stopped:
             end(launched, signal.SIGTERM, PATIENCE)  # horovodrun then ends its processes on all hosts
-            print(f"tfscale: stopped by {stopped.name}; all processes have been ended", file=sys.stderr)
+            print(f"tfscale: stopped by {stopped.name}; {directory.how_to_go_on()}", file=sys.stderr)
             return stopped.exit_code
-    return code and (directory.show_first_failure() or code)
+    if code == 0:
+        return 0
+    shown = directory.show_first_failure()
+    if shown is None:
+        print(f"tfscale: horovodrun ended with exit code {code}; its own words are above", file=sys.stderr)
+    return shown or code

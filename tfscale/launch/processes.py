@@ -118,7 +118,7 @@ class Processes:
                 return self._watch()
             except Stopped as stopped:
                 self._end_all()
-                print(f"tfscale: stopped by {stopped.name}; all processes have been ended", file=sys.stderr)
+                print(f"tfscale: stopped by {stopped.name}; {self._directory.how_to_go_on()}", file=sys.stderr)
                 return stopped.exit_code
 
     def _start(self, rank: int, port: int, log: IO[bytes]) -> None:

@@ -93,6 +93,13 @@ class RunDirectory:
         print(f"tfscale: rank {failure.rank} failed: {failure.message}{where}", file=sys.stderr)
         return failure.code
 
+    def how_to_go_on(self) -> str:
+        """What a person who stopped the run may want to know."""
+        if not self.checkpoints.is_dir():
+            return f"there is no checkpoint yet: {self.path} can be deleted"
+        place = "" if self.path.parent.name == "runs" else f" run.dir={self.path.parent}"
+        return f"go on after its last checkpoint with: tfscale train resume=true run.name={self.path.name}{place}"
+
     def discard(self) -> None:
         """Removes a new run that ended before it began, so that its name is free again."""
         if not (self.metrics.exists() or self.checkpoints.exists() or self.summary.exists()):

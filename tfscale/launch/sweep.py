@@ -58,6 +58,13 @@ def run_job(job: Combination, folder: Path, flags: Sequence[str]) -> dict[str, A
     return {"job": job.name, **job.varied, "status": status, **metrics, **results}
 
 
+def last_words(folder: Path, job: Combination) -> str:
+    """The last line that a job printed, and where the rest is."""
+    log = folder / f"{job.name}.log"
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return f"{lines[-1] if lines else 'no output'} ({log})"
+
+
 def _summary(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text())
 

@@ -67,7 +67,7 @@ class ConsoleSink:
         if "density" in record:
             words.append(f"density {record['density']:.2e}")
         if record.get("bytes_sent"):
-            words.append(human_bytes(record["bytes_sent"]))
+            words.append(f"{human_bytes(record['bytes_sent'])} sent")
         if self._bar is not None:
             self._bar.update(self._task, words="  ".join(words))
         else:

@@ -84,8 +84,8 @@ class Checkpoints:
                 return place
             warn(f"checkpoint {place.name} is damaged ({damage}); using the one before it")
         raise UserError(
-            f"run.name must name a run with a whole checkpoint, but {self._folder} has none; start the run again under "
-            "another run.name"
+            f"run.name must name a run with a whole checkpoint, but {self._folder} has none; delete "
+            f"{self._folder.parent} or give another run.name"
         )
 
     def restore(self, state: RunState, place: Path) -> None:
