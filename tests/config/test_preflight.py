@@ -31,9 +31,9 @@ GOLDEN = {
     "train.epoch=3": "train.epoch is not a key; did you mean train.epochs?",
     "++train.epoch=3": "train.epoch is not a key; did you mean train.epochs?",
     "+train.epochs=3": "+train.epochs adds a key that is there already; drop the +",
-    "train.batch=-1": "train.batch must be a whole number >= 1, got -1",
-    "train.batch=2.5": "train.batch must be a whole number >= 1, got 2.5",
-    "train.batch=true": "train.batch must be a whole number >= 1, got True",
+    "train.batch=-1": "train.batch must be a whole number from 1 to 1e9, got -1",
+    "train.batch=2.5": "train.batch must be a whole number from 1 to 1e9, got 2.5",
+    "train.batch=true": "train.batch must be a whole number from 1 to 1e9, got True",
     "train.epochs=abc": "train.epochs must be a number of epochs > 0, or null, got abc",
     "data.folder=/nowhere": (
         "data.folder is not a key of the chosen data; data=fashion_mnist and data=mnist have it: type "
@@ -107,7 +107,7 @@ GOLDEN = {
         "this strategy's collective (tfscale.collectives.in_process.InProcess) does not go between processes, but "
         "launch asks for 1; set strategy/collective=horovod, or launch.np=1 and launch.hosts=null"
     ),
-    "launch.np=0": "launch.np must be a whole number >= 1, or auto, got 0",
+    "launch.np=0": "launch.np must be a whole number from 1 to 1e9, or auto, got 0",
 }
 
 
@@ -119,9 +119,9 @@ def test_one_message(words: str) -> None:
 def test_all_problems_are_reported_together() -> None:
     assert problems("train.batch=0", "seed=-1", "strategy.every=0", "model.hidden=[0]") == [
         "seed must be a whole number >= 0 and < 2^31, got -1",
-        "train.batch must be a whole number >= 1, got 0",
-        "model.hidden must be a list of whole numbers >= 1, got 0",
-        "strategy.every must be a whole number of steps >= 1, got 0",
+        "train.batch must be a whole number from 1 to 1e9, got 0",
+        "model.hidden must be a list of whole numbers from 1 to 1e9, got 0",
+        "strategy.every must be a whole number of steps from 1 to 1e9, got 0",
     ]
     assert len(problems("stratgy=x", "model=lent", "train.bach=3")) == 3
 
@@ -212,6 +212,36 @@ def test_a_target_inside_a_users_option_is_checked_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        ["+metrics.m={_target_: keras.metrics.Mean, name: [[{_target_: os.mkdir, path: x}]]}"],
+        ["+loss._args_=[1]"],
+        ["+loss._partial_=true"],
+        ["model._target_=tfscale.models."],
+        ["data._target_=tfscale.data.idx.np.load"],
+        ["data._target_=tfscale.data.idx.gzip.open"],
+        ["optimizer._target_=keras.optimizers.schedules.deserialize"],
+        ["~model=[1,2]"],
+        ["model=null"],
+        ["train.epochs=inf"],
+        ["train.batch=1000000000000000000000"],
+        ["=1"],
+        ["model.hidden.0=3"],
+    ],
+)
+def test_what_is_odd_is_refused(words: list[str]) -> None:
+    assert len(problems(*words)) == 1
+
+
+@pytest.mark.parametrize("content", [b"[1, 2]", b"\xff\xfe\x00bin", b"", b"model: 3"])
+def test_a_damaged_saved_configuration_is_one_message(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config.yaml").write_bytes(content)
+    with pytest.raises(UserError, match=r"config\.yaml is damaged") as caught:
+        saved(tmp_path, [])
+    assert len(caught.value.problems) == 1
+
+
+@pytest.mark.parametrize(
     "target",
     [
         "keras.losses.deserialize",
@@ -245,7 +275,7 @@ def test_a_saved_configuration_comes_back_with_values_changed(tmp_path: Path) ->
     assert again.run.dir == str(folder.parent), "a run that was moved goes on where it is"
     with pytest.raises(UserError, match=r"train.epoch is not a key that can change .* did you mean train.epochs\?"):
         saved(folder, ["train.epoch=3"])
-    with pytest.raises(UserError, match=r"train.log_every must be a whole number of steps >= 1, got 0"):
+    with pytest.raises(UserError, match=r"train.log_every must be a whole number of steps from 1 to 1e9, got 0"):
         saved(folder, ["train.log_every=0"])
     with pytest.raises(UserError, match=r"run two does not exist in .*; runs there: one"):
         saved(tmp_path / "runs" / "two", [])

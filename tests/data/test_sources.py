@@ -106,9 +106,14 @@ def test_npz_reads_the_layout_of_keras_datasets(tmp_path: Path) -> None:
     [
         ({"y_test": None}, "lacks y_test"),
         ({"y_train": np.arange(19)}, "one label for each x_train"),
-        ({"y_train": np.linspace(0, 1, 20)}, "whole numbers from 0 up, got float64"),
-        ({"y_train": np.arange(20) - 1}, "whole numbers from 0 up"),
+        ({"y_train": np.linspace(0, 1, 20)}, "whole numbers from 0 to 999,999, got float64"),
+        ({"y_train": np.arange(20) - 1}, "whole numbers from 0 to 999,999"),
+        ({"y_train": np.arange(20) * 10**11}, "whole numbers from 0 to 999,999, got int64 up to 1900000000000"),
         ({"x_test": np.zeros((8, 4, 4), np.uint8)}, "differ in shape"),
+        ({"x_train": np.zeros((20, 0))}, r"must be numbers, \[examples, ...\], got float64 \(20, 0\)"),
+        ({"x_train": np.zeros((20, 3), complex)}, "must be numbers, .* got complex128"),
+        ({"x_train": np.array([["a"]] * 20)}, "must be numbers"),
+        ({"x_train": np.float32(3)}, "must be numbers"),
         ({"x_train": np.array([{}] * 20, dtype=object)}, "cannot be read"),
     ],
 )

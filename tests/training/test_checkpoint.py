@@ -84,6 +84,19 @@ def test_a_damaged_checkpoint_is_passed_over(build_job: Callable[..., Job], tmp_
     assert "replica-0001.npz has the wrong sha256 sum" in warnings[0]
 
 
+@pytest.mark.parametrize("change", [("step", "stepp"), ('"step": 2', '"step": 3'), ("shared.npz", "shored.npz")])
+def test_an_edited_manifest_is_damage(build_job: Callable[..., Job], tmp_path: Path, change: tuple[str, str]) -> None:
+    job = build_job(*SMALL)
+    checkpoints = Checkpoints(tmp_path, keep=5)
+    for _ in range(2):
+        checkpoints.save(run(job, 1).state)
+    manifest = tmp_path / "step-000000002" / "MANIFEST.json"
+    manifest.write_text(manifest.read_text().replace(*change))
+    warnings: list[str] = []
+    assert checkpoints.newest(warnings.append).name == "step-000000001"
+    assert len(warnings) == 1
+
+
 def test_without_a_whole_checkpoint_the_message_says_so(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has none; delete .* or give another run.name"):
         Checkpoints(tmp_path, keep=1).newest(no_warning)

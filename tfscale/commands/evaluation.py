@@ -18,7 +18,7 @@ def evaluate_run(config: Config, world: World, folder: Path) -> int:
     try:
         return _evaluate(config, world, directory)
     except Exception as error:  # noqa: BLE001 - a process must say what it died of before the others do
-        return fail(error, world, directory, discards=False)
+        return fail(error, world, directory)
 
 
 def _evaluate(config: Config, world: World, directory: RunDirectory) -> int:

@@ -14,27 +14,26 @@ from tfscale.collectives.horovod import is_collective_failure
 from tfscale.errors import RunError, UserError, first_line
 from tfscale.launch import run_directory
 from tfscale.launch.run_directory import Failure, RunDirectory
-from tfscale.world import World
+from tfscale.world import World, from_environment
 
 WAIT = 1.0
 """Seconds in which another process may write down that it died first, or of the same."""
 
 
-def fail(error: Exception, world: World, directory: RunDirectory | None, *, discards: bool) -> int:
+def fail(error: Exception, world: World, directory: RunDirectory | None) -> int:
     """Records and reports a failure.
 
     Args:
         error: What was raised.
         world: Which process this is.
         directory: Of the run, if this process knows it yet.
-        discards: Whether a run that could not begin for the user's mistake is removed, so that its name is free.
 
     Returns:
         The exit code. A process among several does not return: Horovod's exit handler would wait for the others.
     """
     code = 2 if isinstance(error, UserError) else 1
     failure = Failure(rank=world.rank, when=run_directory.now(), message=_message(error), code=code)
-    started_by_us = run_directory.VARIABLE in os.environ
+    started_by_us = run_directory.VARIABLE in os.environ and from_environment() is not None
     if directory is not None:
         if is_collective_failure(error) or (code == 2 and not world.is_chief):
             time.sleep(WAIT)
@@ -46,7 +45,7 @@ def fail(error: Exception, world: World, directory: RunDirectory | None, *, disc
         first = None
     if not started_by_us and first is None and (directory is not None or world.is_chief):
         _show(failure, error, world, directory)
-    if discards and code == 2 and world.is_chief and not started_by_us and directory is not None:
+    if code == 2 and directory is not None:
         directory.discard()
     if world.size > 1:
         sys.stdout.flush()

@@ -43,7 +43,7 @@ def run_rank(config: Config, world: World, directory: RunDirectory | None) -> in
         print(f"tfscale: stopped by {stopped.name}{more}", file=sys.stderr)
         return stopped.exit_code
     except Exception as error:  # noqa: BLE001 - a process must say what it died of before the others do
-        return fail(error, world, holder[0], discards=not config.resume)
+        return fail(error, world, holder[0])
 
 
 def _run(config: Config, world: World, holder: list[RunDirectory | None]) -> int:

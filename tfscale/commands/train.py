@@ -97,7 +97,7 @@ def _processes(config: Config) -> int:
 def _directory(config: Config) -> RunDirectory:
     """The run's folder: the parent's, the one to resume, or a new one."""
     given = os.environ.get(run_directory.VARIABLE)
-    if given is not None:
+    if given is not None and from_environment() is not None:
         return RunDirectory(Path(given))
     if config.resume:
         directory = RunDirectory(rules.run_folder(config))
@@ -132,7 +132,7 @@ def _launch(config: Config, words: Sequence[str], processes: int) -> int:
             start_timeout=launch.start_timeout,
             interface=launch.network_interface,
         ).run()
-    if code == 2 and not config.resume:
+    if code == 2:
         directory.discard()
     return code
 

@@ -30,7 +30,7 @@ def parse(words: Sequence[str]) -> list[Override]:
         if word.startswith("-"):
             raise UserError(f"{word} is not an option of this command; type: tfscale train --help")
     for word in words:
-        if "=" not in word and not word.startswith("~"):
+        if word.startswith("=") or ("=" not in word and not word.startswith("~")):
             raise UserError(f"{word} must be KEY=VALUE, without spaces or in quotes: 'model.hidden=[64, 32]'")
     try:
         return OverridesParser.create().parse_overrides(list(words))
@@ -150,10 +150,7 @@ def _unknown(key: str, base: DictConfig, composer: Composer, known: Sequence[str
     group, _, part = key.partition(".")
     if part and group in composer.groups():
         having = [
-            option
-            for option in composer.options(group)
-            if OmegaConf.select(composer.compose([f"{group}={option}"]), key) is not None
-            or key in keys_of(composer.compose([f"{group}={option}"]))
+            option for option in composer.options(group) if key in keys_of(composer.compose([f"{group}={option}"]))
         ]
         if having:
             return f"{key} is not a key of the chosen {group}; {' and '.join(f'{group}={o}' for o in having)} " + (

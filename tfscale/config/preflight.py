@@ -41,7 +41,7 @@ def preflight(words: Sequence[str], *, config_dir: str | None) -> Config:
     with composer(config_dir) as hydra:
         try:
             return _typed(_compose(words, parsed, hydra))
-        except (YAMLError, HydraException, OmegaConfBaseException) as error:
+        except (YAMLError, HydraException, OmegaConfBaseException, ValueError, TypeError, RecursionError) as error:
             raise UserError(f"the configuration cannot be composed: {_first_line(error)}") from None
 
 
@@ -91,8 +91,8 @@ def saved(folder: Path, words: Sequence[str]) -> Config:
         raise UserError(f"run {folder.name} does not exist in {folder.parent}; {hint}")
     try:
         composed = OmegaConf.load(path)
-        if not isinstance(composed, DictConfig):
-            raise UserError(f"{path} is not a configuration; start a new run")
+        if not isinstance(composed, DictConfig) or not Config.model_fields.keys() <= composed.keys():
+            raise UserError(f"{path} is damaged: it is not a run's configuration; start a new run")
         known_keys = list(reading.keys_of(composed))
         for override in reading.parse(words):
             key = reading.key_of(override)
@@ -109,7 +109,7 @@ def saved(folder: Path, words: Sequence[str]) -> Config:
         OmegaConf.update(composed, "run.name", folder.name)
         return _typed(composed)
     except (YAMLError, OmegaConfBaseException, HydraException, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {_first_line(error)}") from None
+        raise UserError(f"{path} is damaged: {_first_line(error)}; start a new run") from None
 
 
 def check_job(config: Config, *, processes: int) -> Config:

@@ -11,18 +11,24 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Auto = Literal["auto"]
+MOST = 10**9
+"""Whole numbers are at most this: a billion steps, examples or replicas is a slip of the keyboard."""
 
 
 def _rule(text: str, **limits: Any) -> Any:
     return Field(description=text, **limits)
 
 
-Steps = Annotated[int, _rule("a whole number of steps >= 1", ge=1)]
-OptionalSteps = Annotated[Annotated[int, Field(ge=1)] | None, _rule("a whole number of steps >= 1, or null")]
-AutoSteps = Annotated[Annotated[int, Field(ge=1)] | Auto, _rule("a whole number of steps >= 1, or auto")]
-Whole = Annotated[int, _rule("a whole number >= 1", ge=1)]
-AutoWhole = Annotated[Annotated[int, Field(ge=1)] | Auto, _rule("a whole number >= 1, or auto")]
-NotNegative = Annotated[int, _rule("a whole number >= 0", ge=0)]
+Steps = Annotated[int, _rule("a whole number of steps from 1 to 1e9", ge=1, le=MOST)]
+OptionalSteps = Annotated[
+    Annotated[int, Field(ge=1, le=MOST)] | None, _rule("a whole number of steps from 1 to 1e9, or null")
+]
+AutoSteps = Annotated[
+    Annotated[int, Field(ge=1, le=MOST)] | Auto, _rule("a whole number of steps from 1 to 1e9, or auto")
+]
+Whole = Annotated[int, _rule("a whole number from 1 to 1e9", ge=1, le=MOST)]
+AutoWhole = Annotated[Annotated[int, Field(ge=1, le=MOST)] | Auto, _rule("a whole number from 1 to 1e9, or auto")]
+NotNegative = Annotated[int, _rule("a whole number from 0 to 1e9", ge=0, le=MOST)]
 Positive = Annotated[float, _rule("a number > 0", gt=0)]
 OptionalPositive = Annotated[Annotated[float, Field(gt=0)] | None, _rule("a number > 0, or null")]
 OptionalNotNegative = Annotated[Annotated[float, Field(ge=0)] | None, _rule("a number >= 0, or null")]
@@ -36,14 +42,16 @@ Name = Annotated[
     str | None,
     _rule("a folder name of letters, digits, - _ . (or null)", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"),
 ]
-AutoShape = Annotated[list[Annotated[int, Field(ge=1)]] | Auto, _rule("a list of whole numbers >= 1, or auto")]
-Widths = Annotated[list[Annotated[int, Field(ge=1)]], _rule("a list of whole numbers >= 1")]
+AutoShape = Annotated[
+    list[Annotated[int, Field(ge=1, le=MOST)]] | Auto, _rule("a list of whole numbers from 1 to 1e9, or auto")
+]
+Widths = Annotated[list[Annotated[int, Field(ge=1, le=MOST)]], _rule("a list of whole numbers from 1 to 1e9")]
 
 
 class Table(BaseModel):
     """A node whose keys are all known."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Train(Table):
@@ -79,7 +87,7 @@ class Launch(Table):
         Annotated[str, Field(pattern=r"^[A-Za-z0-9._:@-]+$")] | None,
         _rule("the name of a network interface, or null"),
     ]
-    start_timeout: Annotated[int, _rule("a whole number of seconds >= 1", ge=1)]
+    start_timeout: Annotated[int, _rule("a whole number of seconds from 1 to 1e9", ge=1, le=MOST)]
 
 
 class Config(Table):

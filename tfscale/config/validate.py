@@ -63,6 +63,9 @@ def _node_problems(path: str, node: object, allowed: Sequence[str], trusted: Seq
         for where, each in _targets_inside(node, path)
         if not _permitted(each, ALLOWED_INSIDE, trusted)
     ]
+    inside += [f"{path} must not have {key}; give keyword arguments by name" for key in _hydra_keys(node)]
+    if "_partial_" in node and path != "optimizer":
+        inside.append(f"{path} must not have _partial_; only an optimizer has")
     table = NODES.get(target)
     own = {key: value for key, value in node.items() if key != "_target_"}
     return inside + (_table_problems(table, own, f"{path}.") if table is not None else [])
@@ -71,21 +74,40 @@ def _node_problems(path: str, node: object, allowed: Sequence[str], trusted: Seq
 def _targets_inside(node: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
     """`_target_`s further down than the node's own, but for parts with an allow-list of their own."""
     for key, value in node.items():
-        children = value if isinstance(value, list) else [value]
-        for child in children:
-            if isinstance(child, dict) and f"{path}.{key}" not in ALLOWED:
+        if f"{path}.{key}" not in ALLOWED:
+            for child in _nodes_in(value):
                 if "_target_" in child:
                     yield f"{key}._target_", str(child["_target_"])
                 yield from ((f"{key}.{where}", target) for where, target in _targets_inside(child, f"{path}.{key}"))
 
 
+def _nodes_in(value: object) -> Iterator[dict[str, Any]]:
+    """The nodes that a value is or holds, through lists of lists."""
+    if isinstance(value, dict):
+        yield value
+    elif isinstance(value, list):
+        for child in value:
+            yield from _nodes_in(child)
+
+
+def _hydra_keys(node: Mapping[str, Any]) -> Iterator[str]:
+    """Keys of Hydra's own anywhere in a node, but for `_target_`, and `_partial_` where conf/ has it."""
+    for key, value in node.items():
+        if str(key).startswith("_") and key not in ("_target_", "_partial_"):
+            yield str(key)
+        for child in _nodes_in(value):
+            yield from _hydra_keys(child)
+
+
 def _permitted(target: str, allowed: Sequence[str], trusted: Sequence[str]) -> bool:
     if any(target == module or target.startswith(f"{module}.") for module in trusted):
         return True
-    # Of Keras only classes: its functions load and deserialise.
-    if target.startswith("keras.") and not target.rsplit(".", 1)[-1][:1].isupper():
-        return False
-    return target in NODES or any(target.startswith(prefix) for prefix in allowed if prefix.endswith("."))
+    # Of tfscale only what conf/ ships: a module also holds what it imports. Of Keras only classes, right below a
+    # listed module: its functions load and deserialise.
+    module, _, name = target.rpartition(".")
+    if target in NODES:
+        return any(target == each or target.startswith(each) for each in allowed)
+    return module.startswith("keras.") and f"{module}." in allowed and name.isidentifier() and name[0].isupper()
 
 
 def _refusal(key: str, target: str, allowed: Sequence[str]) -> str:

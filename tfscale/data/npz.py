@@ -1,5 +1,6 @@
 """A .npz file with x_train, y_train, x_test and y_test, the layout of keras.datasets. Pickled arrays are refused."""
 
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 from tfscale.data.base import Arrays
 from tfscale.errors import UserError
 
+MOST_CLASSES = 1_000_000
 NAMES = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -46,13 +48,23 @@ def npz(*, file: str) -> Arrays:
     try:
         with np.load(Path(file).expanduser(), allow_pickle=False) as archive:
             x_train, y_train, x_test, y_test = (archive[name] for name in NAMES)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        *(ValueError, OSError, EOFError, MemoryError, SyntaxError),
+        *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
+    ) as error:
         raise UserError(f"data.file={file} cannot be read ({error}); write it again without pickled objects") from None
     for which, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
-        if len(x) == 0 or y.shape not in ((len(x),), (len(x), 1)):
+        if x.ndim < 2 or x.size == 0 or x.dtype.kind not in "biuf":
+            raise UserError(
+                f"x_{which} of {file} must be numbers, [examples, ...], got {x.dtype} {x.shape}; save it anew"
+            )
+        if y.shape not in ((len(x),), (len(x), 1)):
             raise UserError(f"y_{which} of {file} must have one label for each x_{which}, got {y.shape} for {x.shape}")
-        if not np.issubdtype(y.dtype, np.integer) or y.min() < 0:
-            raise UserError(f"y_{which} of {file} must be whole numbers from 0 up, got {y.dtype}")
+        if not np.issubdtype(y.dtype, np.integer) or y.min() < 0 or y.max() >= MOST_CLASSES:
+            raise UserError(
+                f"y_{which} of {file} must be whole numbers from 0 to {MOST_CLASSES - 1:,}, got {y.dtype} up to "
+                f"{y.max()}"
+            )
     if x_train.shape[1:] != x_test.shape[1:]:
         raise UserError(f"x_train and x_test of {file} differ in shape: {x_train.shape[1:]} and {x_test.shape[1:]}")
     scale = 1 / 255 if x_train.dtype == np.uint8 else 1.0

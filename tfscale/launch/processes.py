@@ -204,5 +204,6 @@ def die_with_parent() -> None:
 
     set_parent_death_signal = 1
     ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
-    if os.getppid() != int(parent):
+    if str(os.getppid()) != parent:
+        print(f"tfscale: the process that started this one ({PARENT}={parent}) is gone", file=sys.stderr)
         os._exit(1)

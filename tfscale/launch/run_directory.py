@@ -21,7 +21,7 @@ from typing import final
 from tfscale.errors import UserError
 
 VARIABLE = "TFSCALE_RUN"
-"""Environment variable in which a parent that made the folder hands it to the processes it starts."""
+"""Environment variable in which a parent that made the folder hands it to the ranks it starts; others ignore it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +47,14 @@ class RunDirectory:
 
     Args:
         path: The folder, which exists.
+        new: Whether this process has just made it.
 
     Raises:
         UserError: It does not, or cannot be written to.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, new: bool = False) -> None:
+        self.path, self._new = path, new
         self.checkpoints = path / "checkpoints"
         self.metrics = path / "metrics.jsonl"
         self.summary = path / "summary.json"
@@ -101,8 +102,8 @@ class RunDirectory:
         return f"go on after its last checkpoint with: tfscale train resume=true run.name={self.path.name}{place}"
 
     def discard(self) -> None:
-        """Removes a new run that ended before it began, so that its name is free again."""
-        if not (self.metrics.exists() or self.checkpoints.exists() or self.summary.exists()):
+        """Removes a run that this process made and that ended before it began, so that its name is free again."""
+        if self._new and not (self.metrics.exists() or self.checkpoints.exists() or self.summary.exists()):
             shutil.rmtree(self.path, ignore_errors=True)
 
     def forget_failures(self) -> None:
@@ -128,7 +129,7 @@ def create(folder: Path, name: str | None, stem: str) -> RunDirectory:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if name is None:
-            return RunDirectory(_numbered(folder, stem))
+            return RunDirectory(_numbered(folder, stem), new=True)
         (folder / name).mkdir()
     except FileExistsError:
         if not folder.is_dir():
@@ -141,7 +142,7 @@ def create(folder: Path, name: str | None, stem: str) -> RunDirectory:
         raise UserError(
             f"run.dir must be a folder to write in, got {folder} ({error.strerror}); name another"
         ) from None
-    return RunDirectory(folder / str(name))
+    return RunDirectory(folder / str(name), new=True)
 
 
 def _numbered(folder: Path, stem: str) -> Path:

@@ -47,7 +47,7 @@ class Checkpoints:
             RunError: A replica's file is not where the chief looks for it.
         """
         collective = state.strategy.collective
-        final_place = self._folder / f"step-{state.step:09d}"
+        final_place = self._folder / _name(state.step)
         place = final_place.with_suffix(".tmp")
         consensus = state.consensus()
         if collective.ranks[0] == 0:
@@ -151,8 +151,17 @@ def _sum(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def _name(step: int) -> str:
+    return f"step-{step:09d}"
+
+
+def _names(replicas: int) -> list[str]:
+    """The files of a checkpoint."""
+    return [f"replica-{rank:04d}.npz" for rank in range(replicas)] + ["shared.npz", "model.npz"]
+
+
 def _seal(place: Path, step: int, replicas: int) -> None:
-    names = [f"replica-{rank:04d}.npz" for rank in range(replicas)] + ["shared.npz", "model.npz"]
+    names = _names(replicas)
     missing = [name for name in names if not (place / name).is_file()]
     if missing:
         raise RunError(
@@ -177,7 +186,10 @@ def _sync_folder(folder: Path) -> None:
 def _damage(place: Path) -> str | None:
     """What is wrong with a checkpoint, if anything."""
     try:
-        files = json.loads((place / MANIFEST).read_text())["files"]
+        manifest = json.loads((place / MANIFEST).read_text())
+        files = manifest["files"]
+        if place.name != _name(manifest["step"]) or set(files) != set(_names(manifest["replicas"])):
+            return f"{MANIFEST} is of another checkpoint"
         wrong = [name for name, wanted in files.items() if _sum(place / name) != wanted]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{MANIFEST}: {error}"
