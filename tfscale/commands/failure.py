@@ -34,16 +34,17 @@ def fail(error: Exception, world: World, directory: RunDirectory | None) -> int:
     code = 2 if isinstance(error, UserError) else 1
     failure = Failure(rank=world.rank, when=run_directory.now(), message=_message(error), code=code)
     started_by_us = run_directory.VARIABLE in os.environ and from_environment() is not None
+    shown = False
     if directory is not None:
         if is_collective_failure(error) or (code == 2 and not world.is_chief):
             time.sleep(WAIT)
-        first = directory.first_failure()
-        directory.record_failure(failure)
-        with directory.log(world.rank).open("a", encoding="utf-8") as stream:
-            traceback.print_exception(error, file=stream)
-    else:
-        first = None
-    if not started_by_us and first is None and (directory is not None or world.is_chief):
+        # The chief removes a run that could not begin: then it has shown why.
+        shown = not directory.path.is_dir() or directory.first_failure() is not None
+        if directory.path.is_dir():
+            directory.record_failure(failure)
+            with directory.log(world.rank).open("a", encoding="utf-8") as stream:
+                traceback.print_exception(error, file=stream)
+    if not started_by_us and not shown and (directory is not None or world.is_chief):
         _show(failure, error, world, directory)
     if code == 2 and directory is not None:
         directory.discard()

@@ -105,7 +105,7 @@ def _directory(config: Config) -> RunDirectory:
         return directory
     model = config.model["_target_"].rsplit(".", 1)[-1]
     data = str(config.data.get("name") or config.data["_target_"].rsplit(".", 1)[-1])
-    strategy = config.strategy["_target_"].split(".")[-2]
+    strategy = config.strategy["_target_"].rpartition(".")[0].rpartition(".")[-1] or "strategy"
     return run_directory.create(
         Path(config.run.dir).expanduser(), config.run.name, f"{model}-{data}-{strategy}".lower()
     )
