@@ -40,11 +40,8 @@ VARIANTS = {
     "sharing bitmap": (*SHARING, "strategy/codec=bitmap"),
 }
 SMALL = (
-    "data=synthetic",
-    "data.shape=[6]",
-    "data.examples=203",
-    "data.test_examples=50",
-    "model.hidden=[16]",
+    *("data=synthetic", "data.shape=[6]", "data.examples=203", "data.test_examples=50"),
+    *("model.hidden=[16]", "optimizer.learning_rate=0.05"),
 )
 
 
