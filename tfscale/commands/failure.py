@@ -32,7 +32,7 @@ def fail(error: Exception, world: World, directory: RunDirectory | None) -> int:
         The exit code. A process among several does not return: Horovod's exit handler would wait for the others.
     """
     code = 2 if isinstance(error, UserError) else 1
-    failure = Failure(rank=world.rank, when=run_directory.now(), message=_message(error), code=code)
+    failure = Failure(rank=world.rank, when=time.time(), message=_message(error), code=code)
     started_by_us = run_directory.VARIABLE in os.environ and from_environment() is not None
     shown = False
     if directory is not None:

@@ -13,7 +13,6 @@ import json
 import os
 import shutil
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -156,8 +155,3 @@ def _numbered(folder: Path, stem: str) -> Path:
             number += 1
         else:
             return path
-
-
-def now() -> float:
-    """Seconds since the epoch, for `Failure.when`."""
-    return time.time()
