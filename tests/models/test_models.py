@@ -7,14 +7,19 @@ import pytest
 
 from tfscale.errors import UserError
 from tfscale.models.cnn import cnn
+from tfscale.models.gru import gru
 from tfscale.models.lenet import lenet
 from tfscale.models.mlp import mlp
+from tfscale.models.transformer import transformer
 
 MODELS = {
     "mlp": lambda: mlp(input_shape=[8, 8, 1], classes=10, hidden=[32], dropout=0.1),
     "lenet": lambda: lenet(input_shape=[28, 28, 1], classes=10),
     "cnn": lambda: cnn(input_shape=[8, 8, 3], classes=10, filters=[8, 16]),
+    "gru": lambda: gru(input_shape=[6], classes=10, vocabulary=12, width=4, units=8),
+    "transformer": lambda: transformer(input_shape=[6], classes=10, vocabulary=12, width=8, heads=2, blocks=2),
 }
+OF_TEXT = ("gru", "transformer")
 
 
 def test_every_shipped_model_is_in_the_table() -> None:
@@ -25,7 +30,8 @@ def test_every_shipped_model_is_in_the_table() -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_gives_probabilities(name: str) -> None:
     model = MODELS[name]()
-    out = np.asarray(model(np.random.default_rng(0).random((5, *model.input_shape[1:]), np.float32)))
+    random, shape = np.random.default_rng(0), (5, *model.input_shape[1:])
+    out = np.asarray(model(random.integers(0, 12, shape) if name in OF_TEXT else random.random(shape, np.float32)))
     assert out.shape == (5, 10)
     np.testing.assert_allclose(out.sum(axis=1), 1, atol=1e-5)
 
@@ -48,3 +54,34 @@ def test_lenet_says_what_images_it_takes(shape: list[int]) -> None:
 def test_cnn_says_what_images_it_takes(shape: list[int]) -> None:
     with pytest.raises(UserError, match="model=cnn with 2 blocks must have images of at least 4 pixels a side"):
         cnn(input_shape=shape, classes=10, filters=[8, 16])
+
+
+@pytest.mark.parametrize("name", OF_TEXT)
+def test_a_model_of_text_depends_on_every_id_and_on_their_order(name: str) -> None:
+    model, ids = MODELS[name](), np.arange(6)[np.newaxis]
+    out = np.asarray(model(ids))
+    for position in range(6):
+        changed = ids.copy()
+        changed[0, position] = 11
+        assert np.abs(np.asarray(model(changed)) - out).max() > 0
+    swapped = ids[:, [1, 0, 2, 3, 4, 5]]  # attention alone would not see it
+    assert np.abs(np.asarray(model(swapped)) - out).max() > 1e-6
+
+
+def test_models_of_text_have_the_sizes_that_conf_names() -> None:
+    assert gru(input_shape=[32], classes=96, vocabulary=96, width=64, units=256).count_params() == 278_112
+    big = transformer(input_shape=[32], classes=96, vocabulary=96, width=128, heads=4, blocks=2)
+    assert big.count_params() == 425_568
+
+
+@pytest.mark.parametrize(("shape", "vocabulary"), [([28, 28, 1], None), ([64], None), ([4, 4], 7)])
+def test_models_of_text_say_what_they_take(shape: list[int], vocabulary: int | None) -> None:
+    with pytest.raises(UserError, match=r"model=gru must have rows of ids, .*use data=shakespeare"):
+        gru(input_shape=shape, classes=10, vocabulary=vocabulary, width=4, units=8)
+    with pytest.raises(UserError, match=r"model=transformer must have rows of ids, .*use data=shakespeare"):
+        transformer(input_shape=shape, classes=10, vocabulary=vocabulary, width=8, heads=2, blocks=1)
+
+
+def test_the_transformers_heads_must_divide_its_width() -> None:
+    with pytest.raises(UserError, match=r"model.width must be a multiple of model.heads=3, got 8; give model.width=9"):
+        transformer(input_shape=[6], classes=10, vocabulary=12, width=8, heads=3, blocks=1)

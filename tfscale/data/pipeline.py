@@ -28,6 +28,7 @@ class ArrayData:
         self.test_examples = len(arrays.x_test)
         self.input_shape = tuple(arrays.x_train.shape[1:])
         self.classes = arrays.classes
+        self.vocabulary = arrays.vocabulary
 
     def train(self, shard: Shard, *, batch: int, seed: int, start: int, prefetch: int) -> tf.data.Dataset:
         """Endless (x, y, weight); see `base.Data`."""
@@ -48,7 +49,7 @@ class ArrayData:
                 positions, seed=tf.stack([tf.constant(seed, tf.int64), epoch]), max_index=examples - 1
             )
             weights = tf.fill(tf.shape(indices), tf.cast(weight, tf.float32))
-            return self._scaled(tf.gather(x, indices)), tf.gather(y, indices), weights
+            return self._prepared(tf.gather(x, indices)), tf.gather(y, indices), weights
 
         numbers = tf.data.Dataset.range(start, tf.int64.max)
         return numbers.map(step, num_parallel_calls=1, deterministic=True).prefetch(prefetch)
@@ -59,7 +60,7 @@ class ArrayData:
         high = self.test_examples * (shard.rank + 1) // shard.size
         x, y = self._test_tensors
         indices = tf.data.Dataset.range(low, high).batch(batch)
-        return indices.map(lambda some: (self._scaled(tf.gather(x, some)), tf.gather(y, some))).prefetch(2)
+        return indices.map(lambda some: (self._prepared(tf.gather(x, some)), tf.gather(y, some))).prefetch(2)
 
     @cached_property
     def _train_tensors(self) -> tuple[tf.Tensor, tf.Tensor]:
@@ -69,7 +70,9 @@ class ArrayData:
     def _test_tensors(self) -> tuple[tf.Tensor, tf.Tensor]:
         return _on_host(self._arrays.x_test, self._arrays.y_test)
 
-    def _scaled(self, x: tf.Tensor) -> tf.Tensor:
+    def _prepared(self, x: tf.Tensor) -> tf.Tensor:
+        if self.vocabulary is not None:
+            return tf.cast(x, tf.int32)
         return tf.cast(x, tf.float32) * self._arrays.scale
 
 

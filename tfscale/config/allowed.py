@@ -1,0 +1,22 @@
+"""What a `_target_` may name, node by node: a configuration file must not be able to call just anything."""
+
+from types import MappingProxyType
+
+ALLOWED: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "model": ("tfscale.models.", "keras.applications."),
+        "data": ("tfscale.data.",),
+        "optimizer": ("keras.optimizers.",),
+        "schedule": ("tfscale.schedules.",),
+        "loss": ("keras.losses.",),
+        "metrics": ("keras.metrics.",),
+        "strategy": ("tfscale.strategies.",),
+        "strategy.collective": ("auto", "tfscale.collectives."),
+        "strategy.codec": ("tfscale.codecs.",),
+        "strategy.threshold": ("tfscale.thresholds.",),
+    }
+)
+"""What a `_target_` of each node may begin with, besides the modules in `trust`."""
+
+ALLOWED_INSIDE = ("keras.initializers.", "keras.regularizers.", "keras.constraints.")
+"""What a `_target_` further down may begin with, besides the modules in `trust`."""

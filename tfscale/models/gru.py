@@ -1,0 +1,39 @@
+"""A recurrent network over ids: gates, and one small matrix used at every position.
+
+References:
+    Cho et al. 2014, "Learning Phrase Representations using RNN Encoder-Decoder"; Keras's variant (reset after).
+"""
+
+from collections.abc import Sequence
+
+import keras
+
+from tfscale.errors import UserError
+
+
+def gru(*, input_shape: Sequence[int], classes: int, vocabulary: int | None, width: int, units: int) -> keras.Model:
+    """Embedding, one GRU layer, softmax on its last state.
+
+    Args:
+        input_shape: (length,), of ids.
+        classes: Number of classes.
+        vocabulary: Number of different ids.
+        width: Of an id's embedding.
+        units: Of the GRU.
+
+    Raises:
+        UserError: The input is not a row of ids.
+    """
+    if len(input_shape) != 1 or vocabulary is None:
+        raise UserError(
+            f"model=gru must have rows of ids, such as text, got input shape {tuple(input_shape)} and vocabulary "
+            f"{vocabulary or 'null'}; use data=shakespeare, or another model"
+        )
+    return keras.Sequential(
+        [
+            keras.Input(tuple(input_shape), dtype="int32"),
+            keras.layers.Embedding(vocabulary, width),
+            keras.layers.GRU(units),
+            keras.layers.Dense(classes, activation="softmax"),
+        ]
+    )

@@ -1,0 +1,73 @@
+"""A small transformer over ids: layer norms, many small tensors, and the attention that large models are made of.
+
+It guesses one class for a whole window, so attention needs no causal mask, and the last position, which is next to the
+one to guess, is read out.
+
+References:
+    Vaswani et al. 2017, "Attention Is All You Need"; norms before the blocks, after Xiong et al. 2020.
+"""
+
+from collections.abc import Sequence
+from typing import final
+
+import keras
+
+from tfscale.errors import UserError
+
+EXPANSION = 4
+"""Width of a block's dense pair, over the block's."""
+
+
+@final
+class Position(keras.layers.Layer):
+    """Adds a learned vector to each position: [b, length, width] -> the same."""
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Makes the vectors, [length, width]."""
+        self._vectors = self.add_weight(shape=tuple(input_shape[1:]), initializer="uniform", name="vectors")
+
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """Returns x with the vectors added."""
+        return keras.ops.add(x, self._vectors)  # pyright: ignore[reportReturnType]
+
+
+def _block(x: keras.KerasTensor, width: int, heads: int) -> keras.KerasTensor:
+    """Attention, then a dense pair, each on the norm of what it adds to."""
+    normed = keras.layers.LayerNormalization()(x)
+    x = x + keras.layers.MultiHeadAttention(heads, width // heads)(normed, normed)
+    hidden = keras.layers.Dense(EXPANSION * width, activation="gelu")(keras.layers.LayerNormalization()(x))
+    return x + keras.layers.Dense(width)(hidden)
+
+
+def transformer(
+    *, input_shape: Sequence[int], classes: int, vocabulary: int | None, width: int, heads: int, blocks: int
+) -> keras.Model:
+    """Token plus position embedding, pre-norm blocks, softmax on the last position.
+
+    Args:
+        input_shape: (length,), of ids.
+        classes: Number of classes.
+        vocabulary: Number of different ids.
+        width: Of embeddings and blocks, a multiple of `heads`.
+        heads: Of each attention.
+        blocks: How many.
+
+    Raises:
+        UserError: The input is not a row of ids, or the heads do not divide the width.
+    """
+    if len(input_shape) != 1 or vocabulary is None:
+        raise UserError(
+            f"model=transformer must have rows of ids, such as text, got input shape {tuple(input_shape)} and "
+            f"vocabulary {vocabulary or 'null'}; use data=shakespeare, or another model"
+        )
+    if width % heads:
+        raise UserError(
+            f"model.width must be a multiple of model.heads={heads}, got {width}; give model.width="
+            f"{-(-width // heads) * heads}"
+        )
+    ids = keras.Input(tuple(input_shape), dtype="int32")
+    x = Position()(keras.layers.Embedding(vocabulary, width)(ids))
+    for _ in range(blocks):
+        x = _block(x, width, heads)
+    last = keras.layers.LayerNormalization()(x[:, -1])
+    return keras.Model(ids, keras.layers.Dense(classes, activation="softmax")(last))
