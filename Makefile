@@ -12,9 +12,9 @@ READY := $(VENV)/.ready
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: $(READY) ## a virtual environment with everything, Horovod built for its TensorFlow
+setup: $(READY) ## a virtual environment with everything, Horovod and the kernels built for its TensorFlow
 
-$(READY): requirements.txt pyproject.toml scripts/build_horovod.py
+$(READY): requirements.txt pyproject.toml scripts/build_horovod.py scripts/build_kernels.py $(wildcard tfscale/kernels/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 		|| { echo "make: $(PYTHON) is not Python 3.11 or newer; install it, or name one: make PYTHON=python3.12"; exit 1; }
 	@for tool in cmake c++; do command -v $$tool >/dev/null \
@@ -24,6 +24,7 @@ $(READY): requirements.txt pyproject.toml scripts/build_horovod.py
 	$(BIN)/python -m pip install -q --disable-pip-version-check --use-pep517 -r requirements.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
 	$(BIN)/python scripts/build_horovod.py
+	$(BIN)/python scripts/build_kernels.py
 	@touch $@
 
 train: $(READY) ## LeNet learns MNIST on two processes that share compressed gradients

@@ -25,6 +25,7 @@ from tfscale.training.evaluate import Evaluator
 from tfscale.training.replica import Replica
 from tfscale.training.run import Plan
 from tfscale.training.state import RunState
+from tfscale.vectors import Layout
 from tfscale.world import World
 
 
@@ -50,9 +51,9 @@ class Job:
         return self.state.strategy.collective
 
     @property
-    def trainable(self) -> int:
-        """D."""
-        return self.state.replicas[0].trainable
+    def layout(self) -> Layout:
+        """The trainable tensors."""
+        return self.state.replicas[0].layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +121,7 @@ def build(config: Config, connection: Connection) -> Job:
     start = collective.broadcast([replica.parameters() for replica in own])
     for replica in own:
         replica.assign(start)
-    strategy.build([replica.parameters() for replica in own], own[0].trainable)
+    strategy.build([replica.parameters() for replica in own], own[0].layout)
     metrics = {
         name: (lambda name=name, node=node: instantiate(f"metrics.{name}", node))
         for name, node in config.metrics.items()
@@ -234,6 +235,6 @@ def _replica(
 
 
 def _filled(node: Mapping[str, Any], data: Data) -> dict[str, Any]:
-    """A model's node with the data's shape and classes where it says auto."""
-    facts = {"input_shape": list(data.input_shape), "classes": data.classes}
+    """A model's node with the data's shape, classes and vocabulary where it says auto."""
+    facts = {"input_shape": list(data.input_shape), "classes": data.classes, "vocabulary": data.vocabulary}
     return {key: facts.get(key, value) if value == "auto" else value for key, value in node.items()}

@@ -5,8 +5,10 @@ process computes the same next threshold from what the gathered messages say, so
 no collective is spent on agreeing.
 
 `Adaptive` follows DeepLearning4j 1.0.0-M2 exactly. `TargetDensity` takes its direction from DeepLearning4j's
-target-sparsity rule but steps in proportion to how far off the density is: a fixed 3.5 % a step needs 130 steps for a
-factor of 100, and a fixed 15 % oscillates and diverges.
+target-sparsity rule but steps by how far off the density is, in absolute terms: lowering a threshold by a fraction x
+releases about x of all elements at once, whatever the target, so steps that are a fixed fraction (3.5 % there, 15 %
+elsewhere) release many times a target of 0.0005 and then nothing for hundreds of steps. With steps of gain * (density -
+target) the same gain is smooth for every target.
 
 References:
     Strom 2015 (fixed); DeepLearning4j 1.0.0-M2, AdaptiveThresholdAlgorithm and TargetSparsityThresholdAlgorithm.
@@ -16,6 +18,9 @@ from typing import Protocol, final
 
 import tensorflow as tf
 
+SATURATED = 8.0
+"""Thresholds that the largest residual may have: in training that goes well it has two to three (LeNet)."""
+
 DL4J_RATE = 0.5 ** (1 / 20)
 """Factor of one adjustment: twenty of them halve the threshold."""
 
@@ -24,18 +29,25 @@ class Threshold(Protocol):
     """A policy: where the threshold starts and how it moves.
 
     Attributes:
-        initial: The first threshold in gradient units; None takes it from the last dense step, so that `density(0)`
-            of that step's elements reach it.
+        initial: The first threshold in gradient units; None lets the replicas propose it, so that about
+            `density(1)` of all elements reach it.
     """
 
     initial: float | None
 
     def density(self, step: tf.Tensor) -> tf.Tensor:
-        """The density asked for at `step`, [] float32."""
+        """The density asked for at `step`, [] float32; the first thresholds are that quantile."""
         ...
 
-    def next(self, threshold: tf.Tensor, density: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """The threshold for the step after one that sent `density` of all elements; all are [] float32."""
+    def next(self, threshold: tf.Tensor, density: tf.Tensor, strain: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        """Thresholds for the next step.
+
+        Args:
+            threshold: [k] float32, of this step.
+            density: [k] float32, share of the elements that all replicas sent.
+            strain: [] float32, the largest |residual| of all replicas in thresholds, before sending.
+            step: [] int64.
+        """
         ...
 
 
@@ -54,7 +66,7 @@ class Fixed:
         """Not used: a fixed threshold asks for no density; 0.001 is what it is taken for."""
         return tf.constant(1e-3)
 
-    def next(self, threshold: tf.Tensor, density: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    def next(self, threshold: tf.Tensor, density: tf.Tensor, strain: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """Returns `threshold`."""
         return threshold
 
@@ -80,7 +92,7 @@ class Adaptive:
         """The geometric middle of the two bounds."""
         return tf.constant((self._minimum * self._maximum) ** 0.5, tf.float32)
 
-    def next(self, threshold: tf.Tensor, density: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    def next(self, threshold: tf.Tensor, density: tf.Tensor, strain: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """Returns threshold, threshold * rate or threshold / rate."""
         factor = tf.where(density < self._minimum, self._rate, tf.where(density > self._maximum, 1 / self._rate, 1.0))
         return threshold * factor
@@ -90,13 +102,16 @@ class Adaptive:
 class TargetDensity:
     """Steers the density to a target that may start high and fall.
 
-    threshold *= (density / target)^gain, one step's factor held within [1/2, 2].
+    threshold *= exp(gain * (density - target)), one step's factor held within [1/2, 2].
+
+    A residual of many thresholds would take as many steps to deliver, so the threshold rises until the largest has
+    SATURATED of them; where not even the largest reaches the threshold, it falls to that.
 
     Args:
         initial: First threshold in gradient units, or None (see `Threshold`).
         density: Fraction of the elements to send, in (0, 1/16).
         ramp: Optimizer steps over which the target falls, geometrically, from 1/16 to `density`; 0 for none.
-        gain: How hard to steer: 0.02 is smooth, 0.1 swings between no element and a hundred times the target (LeNet).
+        gain: How hard to steer: around 1 is smooth, 10 swings between no element and many times the target (LeNet).
     """
 
     def __init__(self, *, initial: float | None, density: float, ramp: int, gain: float) -> None:
@@ -110,8 +125,8 @@ class TargetDensity:
         progress = tf.minimum(tf.cast(step, tf.float32) / self._ramp, 1.0)
         return (1 / 16) * tf.pow(16 * self._density, progress)
 
-    def next(self, threshold: tf.Tensor, density: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """Returns the threshold moved towards the target; a message without elements counts as a tenth of it."""
-        target = self.density(step)
-        off = tf.maximum(density / target, 0.1)
-        return threshold * tf.clip_by_value(tf.pow(off, self._gain), 0.5, 2.0)
+    def next(self, threshold: tf.Tensor, density: tf.Tensor, strain: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        """Returns the threshold moved towards the target, or at once to where it can work."""
+        steered = tf.exp(self._gain * (density - self.density(step)))
+        saturated, starved = strain / SATURATED, tf.minimum(strain, 1.0)
+        return threshold * tf.clip_by_value(tf.maximum(steered, saturated) * starved, 0.5, 2.0)

@@ -5,6 +5,7 @@ is one copy each way; a strategy that exchanges no gradients skips it (see `trai
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import tensorflow as tf
 
@@ -29,3 +30,21 @@ def unflatten(vector: tf.Tensor, like: Sequence[tf.Variable]) -> list[tf.Tensor]
     return [
         tf.cast(tf.reshape(part, variable.shape), variable.dtype) for part, variable in zip(parts, like, strict=True)
     ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Which part of a vector [D] belongs to which trainable tensor.
+
+    Attributes:
+        names: Of the tensors, in order.
+        sizes: Their numbers of elements.
+    """
+
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """D."""
+        return sum(self.sizes)

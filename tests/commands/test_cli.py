@@ -126,7 +126,7 @@ def test_a_first_run_learns_digits_in_an_empty_folder(tmp_path: Path) -> None:
     } <= summary.keys()
     assert summary["bytes_dense"] == 5 * summary["bytes_sent"] / 2, "twice the vector, a fifth as often"
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert {record["kind"] for record in records} == {"train", "evaluation"}
+    assert {record["kind"] for record in records} == {"step", "train", "evaluation"}
     assert records[-1]["accuracy"] == pytest.approx(summary["accuracy"], abs=1e-6)
     assert (run / "config.yaml").is_file()
     assert json.loads((run / "environment.json").read_text())["packages"]["tensorflow"].startswith("2.21.")
@@ -200,8 +200,8 @@ def test_a_strategy_model_and_data_of_the_users_own(tmp_path: Path) -> None:
         "    def __init__(self, *, collective, factor):\n"
         "        super().__init__(collective=collective)\n"
         "        self.factor = factor\n"
-        "    def reduce_gradients(self, gradients, step):\n"
-        "        return [self.factor * each for each in super().reduce_gradients(gradients, step)]\n"
+        "    def reduce_gradients(self, gradients, parameters, step):\n"
+        "        return [self.factor * each for each in super().reduce_gradients(gradients, parameters, step)]\n"
     )
     for name, text in {
         "model/own.yaml": "_target_: mine.net\nunits: 4\n",

@@ -33,3 +33,12 @@ def test_a_missing_horovod_is_named_but_does_not_fail(
 def test_words_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert doctor.main(["--help"]) == 0
     assert "usage: tfscale doctor" in capsys.readouterr().out
+
+
+def test_missing_kernels_are_named_but_do_not_fail(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor.library, "load", lambda: None)
+    monkeypatch.setattr(doctor, "CHECKS", {"kernels": doctor._kernels})
+    assert doctor.main([]) == 0
+    assert "mend it: python -m tfscale.scripts.build_kernels" in capsys.readouterr().out

@@ -17,13 +17,14 @@ from tfscale.job import Job
 NEEDS = {
     "data=npz": ("data.file={npz}",),
     "data=synthetic": ("data.examples=64", "data.test_examples=16"),
+    "model=gru": ("data=shakespeare",),
     "model=lenet": ("data=mnist",),
+    "model=transformer": ("data=shakespeare",),
     "strategy=horovod": ("strategy/collective=in_process",),
     "strategy=horovod_averaging": ("strategy/collective=in_process",),
     "strategy=sharing": ("strategy/collective=in_process",),
     "strategy/codec": ("strategy=sharing", "strategy/collective=in_process"),
     "strategy/threshold": ("strategy=sharing", "strategy/collective=in_process"),
-    "strategy/threshold=fixed": ("strategy.warmup=0",),
 }
 # Filled in by job.py, not by the configuration.
 GIVEN = {"collective", "learning_rate", "total_steps", "replicas", "processes"}

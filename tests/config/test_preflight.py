@@ -36,12 +36,16 @@ GOLDEN = {
     "train.batch=true": "train.batch must be a whole number from 1 to 1e9, got True",
     "train.epochs=abc": "train.epochs must be a number of epochs > 0, or null, got abc",
     "data.folder=/nowhere": (
-        "data.folder is not a key of the chosen data; data=fashion_mnist and data=mnist have it: type "
-        "data=fashion_mnist data.folder=..."
+        "data.folder is not a key of the chosen data; data=fashion_mnist, data=mnist and data=shakespeare have it: "
+        "type data=fashion_mnist data.folder=..."
     ),
     "data=mnist data.folder=/nowhere": (
-        "data.folder must be a folder with the four IDX files of mnist, got /nowhere; leave it out and type: "
+        "data.folder must be a folder with the files of mnist, got /nowhere; leave it out and type: "
         "tfscale data fetch mnist"
+    ),
+    "data=shakespeare data.folder=/nowhere": (
+        "data.folder must be a folder with the files of shakespeare, got /nowhere; leave it out and type: "
+        "tfscale data fetch shakespeare"
     ),
     "data=npz": "data.file must be a .npz file for data=npz; type data.file=PATH",
     "strategy/codec=bitmap": (
@@ -50,8 +54,8 @@ GOLDEN = {
     "strategy=local strategy/codec=bitmap": (
         "strategy/codec cannot be chosen: strategy=local has no codec; it goes with strategy=sharing"
     ),
-    "strategy=sharing strategy/codec=rice": (
-        "strategy/codec must be one of bitmap, smallest, word32, got rice; type: tfscale ls"
+    "strategy=sharing strategy/codec=zip": (
+        "strategy/codec must be one of bitmap, rice, smallest, word32, got zip; type: tfscale ls"
     ),
     "strategy/coded=word32": "strategy/coded is not a group; did you mean strategy/codec?",
     "hydra.run.dir=/tmp/x": (
@@ -79,10 +83,8 @@ GOLDEN = {
         "strategy.momentum=0.5 and optimizer.momentum=0.9 would both apply; set optimizer.momentum=0, or leave "
         "strategy.momentum=auto"
     ),
-    "strategy=sharing strategy.warmup=0": (
-        "strategy.threshold.initial=null takes the first threshold from a warm-up step, but strategy.warmup=0; set "
-        "strategy.warmup=1 or strategy.threshold.initial=0.001"
-    ),
+    "strategy=sharing strategy.delay=2": "strategy.delay must be 0 or 1 step, got 2",
+    "strategy=sharing strategy.kernel=fast": "strategy.kernel must be auto, native or plain, got fast",
     "strategy=sharing strategy.shares=updates strategy.momentum=0.5 optimizer.momentum=0": (
         "strategy.momentum must be 0 with strategy.shares=updates, got 0.5; each replica's optimizer has its own "
         "momentum: set optimizer.momentum"

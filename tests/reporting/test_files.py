@@ -27,6 +27,17 @@ def test_a_resumed_run_does_not_record_a_step_twice(tmp_path: Path) -> None:
     assert steps(path) == [10, 20, 40]
 
 
+def test_steps_tensors_and_remarks_are_told_apart(tmp_path: Path) -> None:
+    sink = JsonLines(tmp_path / "m.jsonl", start=0)
+    sink.details([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}], {"dense/kernel": {"density": 0.5}})
+    sink.remark(2, "an allreduce takes over")
+    sink.close()
+    records = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()]
+    assert [record["kind"] for record in records] == ["step", "step", "tensor", "remark"]
+    assert records[2] == {"kind": "tensor", "step": 2, "name": "dense/kernel", "density": 0.5}
+    assert records[3]["words"] == "an allreduce takes over"
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_is_not_finite_is_null(tmp_path: Path, value: float) -> None:
     sink = JsonLines(tmp_path / "m.jsonl", start=0)

@@ -17,8 +17,8 @@ def test_parameters_hold_trainables_statistics_and_slots(build_job: Callable[...
     with_slots = build_job(*IMAGES, "strategy=local").state.replicas[0]
     without = build_job(*IMAGES, "strategy=local", "strategy.average_optimizer=false").state.replicas[0]
     statistics = 2 * (32 + 64)  # moving mean and variance of two layers
-    assert without.parameters().shape[0] == without.trainable + statistics
-    assert with_slots.parameters().shape[0] == 2 * without.trainable + statistics
+    assert without.parameters().shape[0] == without.layout.size + statistics
+    assert with_slots.parameters().shape[0] == 2 * without.layout.size + statistics
 
 
 def test_assign_puts_parameters_back(build_job: Callable[..., Job]) -> None:
@@ -43,7 +43,7 @@ def test_replicas_start_alike_and_drop_out_apart(build_job: Callable[..., Job]) 
 def test_statistics_of_replicas_are_averaged_for_evaluation(build_job: Callable[..., Job]) -> None:
     job = run(build_job(*IMAGES, "strategy=horovod", "strategy/collective=in_process", "strategy.replicas=2"), 3)
     one, two = (replica.parameters().numpy() for replica in job.state.replicas)
-    size = job.trainable
+    size = job.layout.size
     assert not np.array_equal(one[size:], two[size:]), "each replica has seen its own data"
     consensus = job.state.consensus().numpy()
     np.testing.assert_array_equal(consensus[:size], one[:size])

@@ -1,6 +1,6 @@
 """A whole run: what it records, when, and what its summary says."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,12 +19,20 @@ class Memory:
         self.steps: list[dict[str, float]] = []
         self.evaluations: list[dict[str, float]] = []
         self.seen: list[int] = []
+        self.details_of: list[int] = []
+        self.remarks: list[tuple[int, str]] = []
 
     def progress(self, step: int) -> None:
         self.seen.append(step)
 
     def step(self, record: Record) -> None:
         self.steps.append(dict(record))
+
+    def details(self, steps: Sequence[Record], tensors: Mapping[str, Record]) -> None:
+        self.details_of += [int(record["step"]) for record in steps]
+
+    def remark(self, step: int, words: str) -> None:
+        self.remarks.append((step, words))
 
     def evaluation(self, record: Record) -> None:
         self.evaluations.append(dict(record))
@@ -48,6 +56,7 @@ def test_everything_happens_every_so_many_steps_and_at_the_end(build_job: Callab
     assert memory.seen == list(range(1, 12))
     assert [each["step"] for each in memory.steps] == [3, 6, 9, 11]
     assert [each["step"] for each in memory.evaluations] == [4, 8, 11]
+    assert memory.details_of == list(range(1, 12)), "every step is told of once"
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"step-{step:09d}" for step in (5, 10, 11)]
 
 
@@ -56,7 +65,7 @@ def test_the_summary_counts_steps_examples_and_bytes(build_job: Callable[..., Jo
     results, memory = go(job, tmp_path)
     assert results["steps"] == 2 * 7, "203 examples, 32 a step"
     assert (results["epochs"], results["examples"]) == (2, 406)
-    assert results["bytes_sent"] == results["bytes_dense"] == 14 * 2 * 4 * job.trainable
+    assert results["bytes_sent"] == results["bytes_dense"] == 14 * 2 * 4 * job.layout.size
     assert results["bytes_ratio"] == 1
     assert memory.steps[-1]["epoch"] == 2
     assert results["accuracy"] == pytest.approx(memory.evaluations[-1]["accuracy"], abs=1e-6)

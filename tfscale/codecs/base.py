@@ -1,75 +1,69 @@
-"""The codec seam: a dense vector and a threshold go in, a self-describing message comes out.
+"""The codec seam: what is to be sent goes in as a list of words, the payload of a message comes out.
 
-A message is an int32 vector [M], M >= 3, and starts with HEADER words:
+A sent element is one word, `index << 1 | negative`, as int64; a list has them in the order of their indices. A code is
+one way to write such a list down; a codec is a choice of codes, of which the shortest is taken for each message. The
+choice follows from the list before anything is written, and all codes say the same, so switching loses nothing
+(DeepLearning4j's switch loses up to D/16 elements).
 
-    0  format: which code the rest is in (VOID says: this replica asks to skip the step)
-    1  count: number of elements sent
-    2  threshold: its 32 float bits, so that a message can be read by itself
-
-Empty messages have deadlocked other systems, so a message without elements still carries its header. Decoding returns
-signs, not multiples of the threshold: signs add up exactly in float32 whatever their order, and one multiplication at
-the end makes the sum of all replicas bit-identical everywhere.
+These are plain TensorFlow operations, for any device: the reference that the native kernels are held against, bit for
+bit, and what runs where there are none.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import tensorflow as tf
 
-HEADER = 3
-VOID, WORD32, BITMAP = 0, 1, 2
+MAXIMUM_SIZE = 2**31
+"""D must be below it: an index and a sign share 32 bits."""
+
+
+class Code(Protocol):
+    """One way to write a list of sent elements.
+
+    Attributes:
+        number: Stands for it in a message's header.
+    """
+
+    number: int
+
+    def length(self, words: tf.Tensor, size: int) -> tf.Tensor:
+        """Number of words of the payload, [] int64."""
+        ...
+
+    def pack(self, words: tf.Tensor, size: int) -> tf.Tensor:
+        """Returns the payload [P] int32 of a list [n] int64 from a vector of `size` = D elements."""
+        ...
+
+    def unpack(self, payload: tf.Tensor, count: tf.Tensor, size: int) -> tf.Tensor:
+        """Returns the list [n] int64 of `count` = n elements: `pack`'s inverse.
+
+        Raises:
+            tf.errors.InvalidArgumentError: The payload is none that `pack` makes.
+        """
+        ...
 
 
 class Codec(Protocol):
-    """How the elements that reach the threshold are written down. Codecs have no state."""
+    """Which codes may be used.
 
-    def encode(self, dense: tf.Tensor, threshold: tf.Tensor) -> tf.Tensor:
-        """Returns the message [M] int32 that says which elements are >= threshold and which <= -threshold.
+    Attributes:
+        codes: At least one; the first of equally short ones is taken.
+    """
 
-        Args:
-            dense: [D] float32. A NaN is never sent; an infinity is sent like any large element.
-            threshold: [] float32, > 0.
-        """
-        ...
-
-    def decode(self, message: tf.Tensor, size: int) -> tf.Tensor:
-        """Returns [D] float32 with 1, -1 or 0: `encode`'s exact inverse up to the threshold's size.
-
-        Args:
-            message: [M] int32, from `encode` or `void`. The latter decodes to zeros.
-            size: D.
-
-        Raises:
-            tf.errors.InvalidArgumentError: The message is in a format that this codec does not read.
-        """
-        ...
+    codes: Sequence[Code]
 
 
-def signs(dense: tf.Tensor, threshold: tf.Tensor) -> tf.Tensor:
-    """Returns 1 where dense >= threshold, -1 where dense <= -threshold, else 0, as [D] float32."""
-    return tf.where(tf.abs(dense) >= threshold, tf.sign(dense), 0.0)
+def to_int32(words: tf.Tensor) -> tf.Tensor:
+    """int64 in [0, 2^32) -> the int32 with the same 32 bits."""
+    return tf.bitcast(tf.cast(words, tf.uint32), tf.int32)
 
 
-def header(code: int, elements: tf.Tensor, threshold: tf.Tensor) -> tf.Tensor:
-    """Returns the first HEADER words of a message that sends `elements` elements."""
-    return tf.stack([tf.constant(code, tf.int32), tf.cast(elements, tf.int32), tf.bitcast(threshold, tf.int32)])
+def from_int32(words: tf.Tensor) -> tf.Tensor:
+    """int32 -> the int64 in [0, 2^32) with the same 32 bits."""
+    return tf.cast(tf.bitcast(words, tf.uint32), tf.int64)
 
 
-def void(threshold: tf.Tensor) -> tf.Tensor:
-    """The message of a replica whose contribution cannot be used (NaN or Inf): it asks all to skip the step."""
-    return header(VOID, tf.constant(0), threshold)
-
-
-def is_void(message: tf.Tensor) -> tf.Tensor:
-    """Whether the message asks to skip the step, [] bool."""
-    return tf.equal(message[0], VOID)
-
-
-def count(message: tf.Tensor) -> tf.Tensor:
-    """Number of elements that the message sends, [] int32."""
-    return message[1]
-
-
-def expect(message: tf.Tensor, *codes: int) -> None:
-    """Refuses a message in another format than `codes`."""
-    known = tf.reduce_any([tf.equal(message[0], code) for code in (VOID, *codes)])
-    tf.debugging.Assert(known, ["a message in an unknown format arrived", message[0]])
+def check(good: tf.Tensor, what: str) -> None:
+    """Refuses a payload."""
+    tf.debugging.Assert(good, [what])

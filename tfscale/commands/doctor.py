@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tfscale.chatter import start_quietly
 from tfscale.errors import first_line
+from tfscale.kernels import library
 from tfscale.launch import gpus
 from tfscale.launch.processes import Processes
 from tfscale.launch.run_directory import RunDirectory
@@ -135,6 +136,25 @@ def _collectives() -> Finding:
     return Finding(works=False, said=said[0][:200], mend=f"{BUILD} --rebuild")
 
 
+def _kernels() -> Finding:
+    """Loads the kernels and lets them compute."""
+    if library.load() is None:
+        said = "not built: strategy=sharing computes the same with plain TensorFlow operations, some five times slower"
+        return Finding(works=False, said=said, mend=library.BUILD, needed=False)
+    import tensorflow as tf
+
+    from tfscale.compressors.base import Rule
+    from tfscale.compressors.native import Native
+    from tfscale.vectors import Layout
+
+    layout = Layout(names=("probe",), sizes=(3,))
+    rule = Rule(layout=layout, min_size=0, momentum=0.0, nesterov=False, masking=False, codes=(), scale=1.0)
+    native, residual = Native(rule), tf.Variable(tf.constant([0.0, 0.6, 0.0]))
+    found = native.accumulate(residual, None, native.check(tf.constant([-0.5, 0.0, 0.1])), tf.constant([0.5]))
+    works = found.sent.numpy().tolist() == [1, 2]
+    return Finding(works=works, said="native, for this TensorFlow", mend=f"{library.BUILD} --rebuild")
+
+
 def _tensorboard() -> Finding:
     there = importlib.util.find_spec("tensorboard") is not None
     said = "installed" if there else "not installed: run.tensorboard=true cannot be used"
@@ -180,6 +200,7 @@ MEND: dict[Callable[[], Finding], str] = {
     _keras: "unset KERAS_BACKEND (and backend in ~/.keras/keras.json); pip install 'keras>=3.15,<4'",
     _horovod: f"{BUILD} --rebuild",
     _collectives: f"{BUILD} --rebuild",
+    _kernels: f"{library.BUILD} --rebuild",
     _gpus: "pip install 'tensorflow>=2.21,<2.22'",
 }
 """How to mend a part whose check cannot even run."""
@@ -190,6 +211,7 @@ CHECKS: dict[str, Callable[[], Finding]] = {
     "keras": _keras,
     "horovod": _horovod,
     "collectives": _collectives,
+    "kernels": _kernels,
     "gpus": _gpus,
     "tensorboard": _tensorboard,
     "disk": _disk,

@@ -6,6 +6,7 @@ of them had the same.
 """
 
 import os
+import re
 import sys
 import time
 import traceback
@@ -15,6 +16,9 @@ from tfscale.errors import RunError, UserError, first_line
 from tfscale.launch import run_directory
 from tfscale.launch.run_directory import Failure, RunDirectory
 from tfscale.world import World, from_environment
+
+DAMAGED = re.compile(r"(?<=tfscale: )the message of rank [^\n\"\]]*")
+"""What an operation says that has refused a message; see codecs/message.py."""
 
 WAIT = 1.0
 """Seconds in which another process may write down that it died first, or of the same."""
@@ -68,4 +72,7 @@ def _message(error: Exception) -> str:
         return str(error)
     if is_collective_failure(error):
         return "a collective failed, because another process of the job has ended or cannot be reached"
+    damaged = DAMAGED.search(str(error))
+    if damaged:
+        return f"{damaged.group()}; nothing of it was applied"
     return f"{type(error).__name__}: {first_line(error)[:300]}"

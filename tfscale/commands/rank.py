@@ -14,11 +14,12 @@ from tfscale.config.schema import Config
 from tfscale.job import Job
 from tfscale.launch.run_directory import RunDirectory
 from tfscale.launch.signals import Stopped, signals_raise
-from tfscale.reporting import summary
+from tfscale.reporting import plots, summary
 from tfscale.reporting.base import Sink
 from tfscale.reporting.console import ConsoleSink, closing_table, person_console
 from tfscale.reporting.jsonl import JsonLines
 from tfscale.reporting.tensorboard import TensorBoard
+from tfscale.strategies.gradient_sharing import GradientSharing
 from tfscale.training.checkpoint import Checkpoints
 from tfscale.training.run import Run
 from tfscale.world import World
@@ -94,13 +95,15 @@ def _introduce(console: Console, config: Config, job: Job, world: World, directo
     replicas, batch = job.collective.size, config.train.batch
     model = config.model["_target_"].rsplit(".", 1)[-1]
     lines = [
-        f"{model}: {job.trainable:,} trainable parameters; {job.data.examples:,} training and "
+        f"{model}: {job.layout.size:,} trainable parameters; {job.data.examples:,} training and "
         f"{job.data.test_examples:,} test examples",
         f"{type(job.state.strategy).__name__}: {replicas} replicas in {world.size} process(es), batch {batch} each, "
         f"global batch {batch * replicas}; {job.plan.steps:,} steps",
     ]
     if config.strategy.get("momentum"):
         lines.append(f"momentum {config.strategy['momentum']} is applied before compression, not by the optimizer")
+    if isinstance(job.state.strategy, GradientSharing):
+        lines.append(f"messages are made by {job.state.strategy.compressor}")
     if job.state.step:
         lines.append(f"going on after step {job.state.step:,}")
     for line in [*lines, f"run: {directory.path}"]:
@@ -120,7 +123,7 @@ def _close(
         "processes": world.size,
         "batch": config.train.batch,
         "global_batch": config.train.batch * job.collective.size,
-        "trainable_parameters": job.trainable,
+        "trainable_parameters": job.layout.size,
         "directory": str(directory.path),
     }
     summary.write(document, directory.summary)
@@ -130,4 +133,16 @@ def _close(
         )
     name, folder = directory.path.name, directory.path.parent
     place = "" if str(folder) == "runs" or folder == Path("runs").absolute() else f" run.dir={folder}"
+    draw(directory, console)
     closing_table(console, document, [f"tfscale evaluate run={name}{place}"])
+
+
+def draw(directory: RunDirectory, console: Console) -> None:
+    """Draws what there is to see of a run that has ended; a failure is a warning."""
+    try:
+        plots.draw(directory.metrics, directory.path)
+    except Exception as error:  # noqa: BLE001 - the run has ended well, whatever becomes of its pictures
+        words = " ".join(str(error).split())
+        console.print(
+            f"warning: the run could not be drawn: {type(error).__name__}: {words}", highlight=False, markup=False
+        )

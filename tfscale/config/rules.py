@@ -7,11 +7,15 @@ from types import MappingProxyType
 from typing import Any
 
 from tfscale.config.schema import Config
-from tfscale.data import idx, npz
+from tfscale.data import idx, npz, shakespeare
 from tfscale.errors import HOROVOD_MISSING, UserError
 
 DATA_CHECKS: MappingProxyType[str, Callable[..., None]] = MappingProxyType(
-    {"tfscale.data.idx.idx": idx.check, "tfscale.data.npz.npz": npz.check}
+    {
+        "tfscale.data.idx.idx": idx.check,
+        "tfscale.data.npz.npz": npz.check,
+        "tfscale.data.shakespeare.shakespeare": shakespeare.check,
+    }
 )
 """Data that can be looked at before it is read."""
 
@@ -70,11 +74,6 @@ def _strategy(config: Config) -> list[str]:
                 "has its own momentum: set optimizer.momentum"
             )
     threshold = strategy.get("threshold", {})
-    if "initial" in threshold and threshold["initial"] is None and strategy.get("warmup") == 0:
-        problems.append(
-            "strategy.threshold.initial=null takes the first threshold from a warm-up step, but strategy.warmup=0; "
-            "set strategy.warmup=1 or strategy.threshold.initial=0.001"
-        )
     if threshold.get("minimum", 0) >= threshold.get("maximum", 1) and "maximum" in threshold:
         problems.append(
             f"strategy.threshold.minimum must be below strategy.threshold.maximum, got {threshold['minimum']} and "

@@ -1,7 +1,7 @@
 """The sink seam: what a run tells while it goes on."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 Record = Mapping[str, float]
@@ -24,6 +24,19 @@ class Sink(Protocol):
 
     def step(self, record: Record) -> None:
         """A log record: step, epoch, loss, samples_per_second, and the strategy's measurements."""
+        ...
+
+    def details(self, steps: Sequence[Record], tensors: Mapping[str, Record]) -> None:
+        """Called before `step`: a record for each step since the last one, and for each trainable tensor at the last.
+
+        Args:
+            steps: Step, loss, seconds and the strategy's measurements.
+            tensors: By the tensor's name; empty if the strategy measures none.
+        """
+        ...
+
+    def remark(self, step: int, words: str) -> None:
+        """Something has changed after `step` steps."""
         ...
 
     def evaluation(self, record: Record) -> None:

@@ -73,6 +73,13 @@ class ConsoleSink:
         else:
             self._line(int(record["step"]), "  ".join(words))
 
+    def details(self, steps: Sequence[Record], tensors: Mapping[str, Record]) -> None:
+        """Nothing."""
+
+    def remark(self, step: int, words: str) -> None:
+        """Prints it."""
+        self._line(step, words)
+
     def evaluation(self, record: Record) -> None:
         """Prints loss and metrics on the test data."""
         words = "  ".join(f"{name} {value:.4f}" for name, value in record.items() if name != "step")

@@ -1,6 +1,7 @@
-"""metrics.jsonl: one JSON object a line, training records and evaluations told apart by `kind`."""
+"""metrics.jsonl: one JSON object a line; steps, tensors, training records and evaluations told apart by `kind`."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import final
 
@@ -29,11 +30,22 @@ class JsonLines:
         """Writes {"kind": "train", ...}."""
         self._write("train", record)
 
+    def details(self, steps: Sequence[Record], tensors: Mapping[str, Record]) -> None:
+        """Writes {"kind": "step", ...} for each step and {"kind": "tensor", "name": ..., ...} for each tensor."""
+        for record in steps:
+            self._write("step", record)
+        for name, record in tensors.items():
+            self._write("tensor", {"step": steps[-1]["step"], "name": name, **record})
+
+    def remark(self, step: int, words: str) -> None:
+        """Writes {"kind": "remark", ...}."""
+        self._write("remark", {"step": step, "words": words})
+
     def evaluation(self, record: Record) -> None:
         """Writes {"kind": "evaluation", ...}."""
         self._write("evaluation", record)
 
-    def _write(self, kind: str, record: Record) -> None:
+    def _write(self, kind: str, record: Mapping[str, object]) -> None:
         self._stream.write(json.dumps({"kind": kind, **finite(record)}) + "\n")
         self._stream.flush()
 

@@ -1,6 +1,7 @@
 """TensorBoard event files, where `tensorboard` is installed: TensorFlow 2.21 no longer brings it along."""
 
 import importlib.util
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import final
 
@@ -34,6 +35,14 @@ class TensorBoard:
     def step(self, record: Record) -> None:
         """Writes train/NAME."""
         self._write("train", record)
+
+    def details(self, steps: Sequence[Record], tensors: Mapping[str, Record]) -> None:
+        """Nothing."""
+
+    def remark(self, step: int, words: str) -> None:
+        """Writes it as text."""
+        with self._writer.as_default(step=step):
+            tf.summary.text("remark", words)
 
     def evaluation(self, record: Record) -> None:
         """Writes test/NAME."""

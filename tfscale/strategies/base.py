@@ -13,6 +13,7 @@ from typing import Protocol
 import tensorflow as tf
 
 from tfscale.collectives.base import Collective
+from tfscale.vectors import Layout
 
 
 class Strategy(Protocol):
@@ -32,17 +33,25 @@ class Strategy(Protocol):
     reports_after_averaging: bool
     bytes_sent: tf.Variable
 
-    def build(self, parameters: Sequence[tf.Tensor], trainable: int) -> None:
+    def build(self, parameters: Sequence[tf.Tensor], layout: Layout) -> None:
         """Creates the variables that need D.
 
         Args:
             parameters: R x [S], the replicas' agreed start; its first D elements are the trainable ones.
-            trainable: D.
+            layout: Of those D.
         """
         ...
 
-    def reduce_gradients(self, gradients: Sequence[tf.Tensor], step: tf.Tensor) -> list[tf.Tensor]:
-        """R x [D] -> R x [D], at the step with number `step` ([] int64, optimizer steps completed before it)."""
+    def reduce_gradients(
+        self, gradients: Sequence[tf.Tensor], parameters: Sequence[Sequence[tf.Tensor]], step: tf.Tensor
+    ) -> list[tf.Tensor]:
+        """R x [D] -> R x [D].
+
+        Args:
+            gradients: Of this process's replicas.
+            parameters: R lists of trainable tensors, as the gradients were computed with: to be looked at.
+            step: [] int64, optimizer steps completed before.
+        """
         ...
 
     def parameters_due(self, step: int) -> bool:
@@ -58,7 +67,18 @@ class Strategy(Protocol):
         ...
 
     def measurements(self) -> dict[str, tf.Tensor]:
-        """Name -> scalar, for the log of a step."""
+        """Name -> scalar, about the last step."""
+        ...
+
+    def tensor_measurements(self) -> dict[str, tf.Tensor]:
+        """Name -> [T], about the last step and each trainable tensor; empty if there is nothing to say."""
+        ...
+
+    def review(self, step: int) -> str | None:
+        """Between two steps, `step` of them completed, on the host: may change how it goes on, and then says so.
+
+        All processes call it after every step.
+        """
         ...
 
     def replica_state(self, index: int) -> Mapping[str, tf.Variable]:
@@ -68,6 +88,39 @@ class Strategy(Protocol):
     def shared_state(self) -> Mapping[str, tf.Variable]:
         """What all replicas share and must survive."""
         ...
+
+
+class Averaging(tf.Module):
+    """What strategies that average have in common: they count bytes, and have no state that must survive.
+
+    Args:
+        collective: How replicas exchange tensors.
+    """
+
+    def __init__(self, *, collective: Collective) -> None:
+        super().__init__()
+        self.collective = collective
+        self.bytes_sent = counter()
+
+    def measurements(self) -> dict[str, tf.Tensor]:
+        """Bytes so far."""
+        return {"bytes_sent": self.bytes_sent.read_value()}
+
+    def tensor_measurements(self) -> dict[str, tf.Tensor]:
+        """Nothing."""
+        return {}
+
+    def review(self, step: int) -> str | None:
+        """Nothing changes."""
+        return None
+
+    def replica_state(self, index: int) -> Mapping[str, tf.Variable]:
+        """Nothing."""
+        return {}
+
+    def shared_state(self) -> Mapping[str, tf.Variable]:
+        """The count of bytes."""
+        return {"bytes_sent": self.bytes_sent}
 
 
 def counter() -> tf.Variable:

@@ -4,17 +4,18 @@ References:
     Goyal et al. 2017; Sergeev and Del Balso 2018 (Horovod). One flat tensor a step instead of one a variable.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import final
 
 import tensorflow as tf
 
 from tfscale.collectives.base import Collective, mean_bytes
-from tfscale.strategies.base import agreed_parameters, counter
+from tfscale.strategies.base import Averaging, agreed_parameters
+from tfscale.vectors import Layout
 
 
 @final
-class GradientAveraging(tf.Module):
+class GradientAveraging(Averaging):
     """W replicas with batch B compute what one replica with batch B * W computes.
 
     Args:
@@ -26,16 +27,16 @@ class GradientAveraging(tf.Module):
     reports_after_averaging = False
 
     def __init__(self, *, collective: Collective) -> None:
-        super().__init__()
-        self.collective = collective
-        self.bytes_sent = counter()
+        super().__init__(collective=collective)
         self._trainable = 0
 
-    def build(self, parameters: Sequence[tf.Tensor], trainable: int) -> None:
+    def build(self, parameters: Sequence[tf.Tensor], layout: Layout) -> None:
         """See `base.Strategy`."""
-        self._trainable = trainable
+        self._trainable = layout.size
 
-    def reduce_gradients(self, gradients: Sequence[tf.Tensor], step: tf.Tensor) -> list[tf.Tensor]:
+    def reduce_gradients(
+        self, gradients: Sequence[tf.Tensor], parameters: Sequence[Sequence[tf.Tensor]], step: tf.Tensor
+    ) -> list[tf.Tensor]:
         """R x [D] -> R times the mean over all W."""
         self.bytes_sent.assign_add(mean_bytes(self._trainable, self.collective.size))
         return [self.collective.mean(gradients)] * len(gradients)
@@ -51,15 +52,3 @@ class GradientAveraging(tf.Module):
     def consensus(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:
         """R x [S] -> [S]: the trainables as they are, the statistics averaged."""
         return agreed_parameters(self.collective, parameters, self._trainable)
-
-    def measurements(self) -> dict[str, tf.Tensor]:
-        """Bytes so far."""
-        return {"bytes_sent": self.bytes_sent}
-
-    def replica_state(self, index: int) -> Mapping[str, tf.Variable]:
-        """Nothing."""
-        return {}
-
-    def shared_state(self) -> Mapping[str, tf.Variable]:
-        """Bytes so far."""
-        return {"bytes_sent": self.bytes_sent}

@@ -4,48 +4,40 @@
     send +-threshold for every element with |residual| >= threshold; residual -= what was sent
     every replica applies the sum (or mean) of what all replicas sent
 
-The threshold is one for the job. It moves with the density of all gathered messages, which every process reads alike,
-so the sum of the messages is the threshold times an integer: the same bits everywhere, whatever the order.
+Thresholds are agreed: they move with the density of all gathered messages, which every process reads alike, so a sum of
+messages is a threshold times an integer: the same bits everywhere, whatever the order. The first ones are proposed by
+all replicas in their first messages (see `opening`).
 
-A replica whose contribution is not finite sends a void message, and then all replicas skip the exchange: a NaN that
-entered a residual would stay there for ever. Optimizers see a gradient of zeros at such a step.
+There is one collective a step. With `delay: 1` it carries the messages of the step before, so that it runs while the
+gradients are computed, and what a step contributes is applied one step later.
 
-Each process decodes W dense vectors of signs a step: simple, and exact in any order, but O(W D).
+A replica with a gradient that cannot be used (NaN, Inf, beyond 2^63) sends a void message, and then all skip the step:
+what each was about to send returns to its residual, and what the sound elements contributed waits there. Momentum that
+masking has cleared stays cleared.
 
 References:
     Strom 2015 (the rule). Lin et al. 2018, "Deep Gradient Compression" (momentum correction, factor masking, local
     clipping by norm / sqrt(W)); their warm-up is `threshold.ramp`. DeepLearning4j's SharedTrainingMaster (`shares:
-    updates`). Unlike all three, one threshold is agreed for each step.
+    updates`, residual clipping). Unlike all three, thresholds are agreed, and a step's messages verify each other.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, final
+from typing import Literal, final
 
 import tensorflow as tf
 
 from tfscale import vectors
-from tfscale.codecs import base as messages_of
-from tfscale.codecs.base import Codec
-from tfscale.codecs.word32 import MAXIMUM_SIZE
-from tfscale.collectives.base import Collective, gather_bytes, mean_bytes
+from tfscale.codecs.base import MAXIMUM_SIZE, Codec
+from tfscale.collectives.base import Collective, mean_bytes
+from tfscale.compressors.base import Rule
+from tfscale.compressors.choice import choose
 from tfscale.errors import UserError
-from tfscale.strategies.base import agreed_parameters, counter
-from tfscale.strategies.sharing_state import ReplicaMemory
+from tfscale.strategies import review
+from tfscale.strategies.base import agreed_parameters
+from tfscale.strategies.exchange import Course, Exchange
+from tfscale.strategies.review import Review
 from tfscale.thresholds import Threshold
-
-SAMPLE = 1_000_000
-"""The first threshold is the quantile of at most so many elements."""
-
-SMALLEST = 1e-20
-"""The threshold falls no lower, however long there is nothing to send."""
-
-
-class _Attempt(NamedTuple):
-    """What a replica would keep if no replica asks to skip the step."""
-
-    velocity: tf.Tensor
-    accumulated: tf.Tensor
-    message: tf.Tensor
+from tfscale.vectors import Layout
 
 
 @final
@@ -54,16 +46,24 @@ class GradientSharing(tf.Module):
 
     Args:
         collective: How replicas exchange tensors.
-        codec: How a message is written.
-        threshold: Where the threshold starts and how it moves.
+        codec: How a message may be written.
+        threshold: Where thresholds start and how they move.
+        per_tensor: Whether each trainable tensor has a threshold of its own.
         shares: `gradients`: one optimizer step on what was exchanged, optimizer state equal everywhere. `updates`: each
             replica's optimizer runs on its own gradient, and the change of the parameters is exchanged.
         combine: `mean` over replicas, or `sum`.
+        min_size: Tensors with fewer elements are exchanged whole, in the same message.
         clip_norm: Clips each contribution to clip_norm / sqrt(W) in l2 norm; None for no clipping.
+        clip_residual: Clips residuals to so many thresholds, every `clip_every` steps; None for no clipping.
+        clip_every: Steps between two clippings of residuals.
         warmup: The first steps that exchange everything, dense.
+        flush_every: Steps between two that exchange everything, residuals included; None for never.
+        delay: Steps between a contribution and its effect, 0 or 1.
         momentum: Momentum applied before compression, in [0, 1); the optimizer must then have none.
         nesterov: Whether that momentum looks ahead.
         masking: Whether momentum is cleared where an element was sent.
+        auto: Whether an allreduce takes over if it turns out to be faster on this link (see `review`).
+        kernel: `auto`: native where it is built and the replicas are on CPUs; `native`; or `plain`.
     """
 
     averages_optimizer = False
@@ -75,51 +75,92 @@ class GradientSharing(tf.Module):
         collective: Collective,
         codec: Codec,
         threshold: Threshold,
+        per_tensor: bool,
         shares: Literal["gradients", "updates"],
         combine: Literal["mean", "sum"],
+        min_size: int,
         clip_norm: float | None,
+        clip_residual: float | None,
+        clip_every: int,
         warmup: int,
+        flush_every: int | None,
+        delay: int,
         momentum: float,
         nesterov: bool,
         masking: bool,
+        auto: bool,
+        kernel: Literal["auto", "native", "plain"],
     ) -> None:
         super().__init__()
         self.collective = collective
         self.exchanges_gradients = True
-        self.bytes_sent = counter()
-        self._codec, self._policy, self._warmup = codec, threshold, warmup
+        self._codec, self._policy, self._per_tensor = codec, threshold, per_tensor
+        self._kernel: Literal["auto", "native", "plain"] = kernel
         self._shares_updates = shares == "updates"
         self._scale = 1.0 / collective.size if combine == "mean" else 1.0
-        self._clip_norm = None if clip_norm is None else clip_norm / collective.size**0.5
-        self._momentum, self._nesterov, self._masking = momentum, nesterov, masking
-        self._trainable = 0
-        self._memories: list[ReplicaMemory] = []
-        self._threshold = tf.Variable(tf.constant(threshold.initial or 0.0), trainable=False)
-        self._density = tf.Variable(tf.constant(1.0), trainable=False)
-        self._skipped = counter()
+        self._min_size, self._momentum, self._nesterov, self._masking = min_size, momentum, nesterov, masking
+        self._course = Course(
+            warmup=warmup,
+            flush_every=flush_every,
+            delay=delay,
+            auto=auto,
+            clip_norm=None if clip_norm is None else clip_norm / collective.size**0.5,
+            clip_residual=clip_residual,
+            clip_every=clip_every,
+        )
         self._agreed: tf.Variable | None = None
 
-    def build(self, parameters: Sequence[tf.Tensor], trainable: int) -> None:
+    def build(self, parameters: Sequence[tf.Tensor], layout: Layout) -> None:
         """Creates residuals (and velocities) [D] beside each replica's parameters, all zero.
 
         Raises:
-            UserError: D >= 2^31, more than an index has bits for.
+            UserError: D >= 2^31, more than an index has bits for; or the native kernel is demanded and cannot be used.
         """
-        if trainable >= MAXIMUM_SIZE:
+        if layout.size >= MAXIMUM_SIZE:
             raise UserError(
-                f"strategy=sharing handles models below 2^31 trainable parameters, this one has {trainable:,}; "
+                f"strategy=sharing handles models below 2^31 trainable parameters, this one has {layout.size:,}; "
                 "use strategy=horovod"
             )
-        self._trainable = trainable
-        self._memories = [ReplicaMemory(vector.device, trainable, self._momentum > 0) for vector in parameters]
+        rule = Rule(
+            layout=layout,
+            min_size=self._min_size,
+            momentum=self._momentum,
+            nesterov=self._nesterov,
+            masking=self._masking,
+            codes=self._codec.codes,
+            scale=self._scale,
+        )
+        devices = [vector.device for vector in parameters]
+        self._exchange = Exchange(
+            collective=self.collective,
+            compressor=choose(self._kernel, rule, devices),
+            rule=rule,
+            policy=self._policy,
+            per_tensor=self._per_tensor,
+            course=self._course,
+            devices=devices,
+        )
+        self.bytes_sent = self._exchange.bytes_sent
+        self._review = Review(self.collective, layout.size)
+        self._layout = layout
         if self._shares_updates:
-            self._agreed = tf.Variable(parameters[0][:trainable], trainable=False)
+            self._agreed = tf.Variable(parameters[0][: layout.size], trainable=False)
 
-    def reduce_gradients(self, gradients: Sequence[tf.Tensor], step: tf.Tensor) -> list[tf.Tensor]:
+    @property
+    def compressor(self) -> str:
+        """What computes, for the run's first lines."""
+        return self._exchange.compressor.name
+
+    def reduce_gradients(
+        self, gradients: Sequence[tf.Tensor], parameters: Sequence[Sequence[tf.Tensor]], step: tf.Tensor
+    ) -> list[tf.Tensor]:
         """R x [D] -> R times the combined message of all W."""
+        memories, check = self._exchange.memories, self._exchange.compressor.check
+        checked = [check(gradient) for gradient in gradients]
         if self._shares_updates:
-            return [memory.sound_gradient(gradient) for memory, gradient in zip(self._memories, gradients, strict=True)]
-        return [self._exchange(gradients, step)] * len(gradients)
+            return [memory.keep_sound(gradient) for memory, gradient in zip(memories, checked, strict=True)]
+        digests = [self._exchange.compressor.digest(own) for own in parameters]
+        return [self._exchange(checked, digests, step)] * len(gradients)
 
     def parameters_due(self, step: int) -> bool:
         """Every step when updates are shared, else never."""
@@ -129,134 +170,72 @@ class GradientSharing(tf.Module):
         """R x [S] -> the agreed parameters, moved by the exchanged updates, and the mean of the statistics."""
         if self._agreed is None:
             return self.consensus(parameters)
+        size, memories, check = self._layout.size, self._exchange.memories, self._exchange.compressor.check
         updates = [
-            memory.marked(vector[: self._trainable] - self._agreed)
-            for memory, vector in zip(self._memories, parameters, strict=True)
+            memory.marked(check(vector[:size] - self._agreed))
+            for memory, vector in zip(memories, parameters, strict=True)
         ]
-        self._agreed.assign_add(self._exchange(updates, step - 1))
-        statistics = agreed_parameters(self.collective, parameters, self._trainable)[self._trainable :]
+        digest = self._exchange.compressor.digest([self._agreed.read_value()])
+        self._agreed.assign_add(self._exchange(updates, [digest] * len(updates), step - 1))
+        statistics = agreed_parameters(self.collective, parameters, size)[size:]
         self.bytes_sent.assign_add(mean_bytes(vectors.size([statistics]), self.collective.size))
         return tf.concat([self._agreed, statistics], axis=0)
 
     def consensus(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:
         """R x [S] -> [S]: the trainables as they are, the statistics averaged."""
-        return agreed_parameters(self.collective, parameters, self._trainable)
+        return agreed_parameters(self.collective, parameters, self._layout.size)
 
     def measurements(self) -> dict[str, tf.Tensor]:
-        """Bytes and skipped steps so far, the last step's density and threshold, max |residual| in thresholds."""
-        largest = tf.reduce_max([tf.reduce_max(tf.abs(memory.residual)) for memory in self._memories])
+        """Bytes, skipped steps and clipped mass so far; the last step's density, threshold, peak and times.
+
+        `residual_ratio` is the largest |residual| of this process's replicas in thresholds, before sending. `threshold`
+        is the mean where tensors have their own.
+        """
+        exchange = self._exchange
+        sent = tf.cast(tf.reduce_sum(exchange.counts), tf.float32)
+        clipped = {} if self._course.clip_residual is None else {"clipped": exchange.clipped.read_value()}
         return {
-            "bytes_sent": self.bytes_sent,
-            "skipped_steps": self._skipped,
-            "density": self._density,
-            "threshold": self._threshold,
-            "residual_ratio": tf.math.divide_no_nan(largest, self._threshold),
+            "bytes_sent": exchange.bytes_sent.read_value(),
+            "skipped_steps": exchange.skipped.read_value(),
+            "density": sent / (self._layout.size * self.collective.size),
+            "threshold": tf.reduce_mean(exchange.thresholds),
+            "residual_ratio": tf.reduce_max(tf.math.divide_no_nan(exchange.peaks, exchange.thresholds)),
+            **clipped,
+            **exchange.stopwatch.milliseconds(),
         }
+
+    def tensor_measurements(self) -> dict[str, tf.Tensor]:
+        """Name -> [T]: the last step's density, threshold and largest |residual| in thresholds of each tensor."""
+        exchange = self._exchange
+        elements = tf.constant([max(size, 1) * self.collective.size for size in self._layout.sizes], tf.float32)
+        return {
+            "density": tf.cast(exchange.counts, tf.float32) / elements,
+            "threshold": tf.broadcast_to(exchange.thresholds, exchange.peaks.shape),
+            "residual_ratio": tf.math.divide_no_nan(exchange.peaks, exchange.thresholds),
+        }
+
+    def review(self, step: int) -> str | None:
+        """With `auto`, at step 100: compression or an allreduce from here on, decided by what they take."""
+        if not self._course.auto or step != review.STEP:
+            return None
+        exchange = self._exchange
+        loses, figures = self._review(exchange.stopwatch.least_seconds())
+        exchange.bytes_sent.assign_add(self._review.bytes)
+        exchange.off.assign(loses)
+        return f"{figures}: {'an allreduce takes over' if loses else 'compression stays'}"
 
     def replica_state(self, index: int) -> Mapping[str, tf.Variable]:
-        """The replica's residual and velocity."""
-        return self._memories[index].state()
+        """The replica's residual, velocity and pending message."""
+        return self._exchange.memories[index].state()
 
     def shared_state(self) -> Mapping[str, tf.Variable]:
-        """Threshold, density, counters, and the agreed parameters of `shares: updates`."""
+        """Thresholds, counters, and the agreed parameters of `shares: updates`."""
+        exchange = self._exchange
         state = {
-            "threshold": self._threshold,
-            "density": self._density,
-            "skipped_steps": self._skipped,
-            "bytes_sent": self.bytes_sent,
+            "thresholds": exchange.thresholds,
+            "skipped_steps": exchange.skipped,
+            "clipped": exchange.clipped,
+            "bytes_sent": exchange.bytes_sent,
+            "off": exchange.off,
         }
         return state if self._agreed is None else {**state, "agreed": self._agreed}
-
-    def _exchange(self, contributions: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
-        """R x [D] -> [D], as every replica of the job gets it."""
-        # Without a threshold yet (a warm-up step was skipped, or its gradient was zero) the exchange stays dense.
-        return tf.cond(
-            tf.logical_or(step < self._warmup, self._threshold <= 0),
-            lambda: self._exchange_dense(contributions, step),
-            lambda: self._exchange_sparse(contributions, step),
-        )
-
-    def _moving(self, index: int, contribution: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Clips, applies momentum: [D] -> (new velocity [D], contribution [D])."""
-        if self._clip_norm is not None:
-            contribution = tf.clip_by_norm(contribution, self._clip_norm)
-        velocity = self._memories[index].velocity
-        if velocity is None:
-            return contribution, contribution
-        moved = self._momentum * velocity + contribution
-        return moved, (contribution + self._momentum * moved if self._nesterov else moved)
-
-    def _exchange_dense(self, contributions: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
-        moving = [self._moving(index, each) for index, each in enumerate(contributions)]
-        mean = self.collective.mean([contribution for _, contribution in moving])
-        self.bytes_sent.assign_add(mean_bytes(self._trainable, self.collective.size))
-
-        def accept() -> tf.Tensor:
-            for memory, (velocity, _) in zip(self._memories, moving, strict=True):
-                memory.keep_velocity(velocity)
-            self._density.assign(1.0)
-            if self._policy.initial is None:
-                self._start_threshold(mean, step)
-            return mean * (self._scale * self.collective.size)
-
-        return tf.cond(tf.reduce_all(tf.math.is_finite(mean)), accept, self._skip)
-
-    def _start_threshold(self, mean: tf.Tensor, step: tf.Tensor) -> None:
-        """On the last dense step, all take the same quantile of the same mean, among what is not zero."""
-
-        def quantile() -> tf.Tensor:
-            sample = tf.abs(mean[:: -(-self._trainable // SAMPLE)])
-            wanted = tf.cast(tf.cast(tf.size(sample), tf.float32) * self._policy.density(step + 1), tf.int32)
-            there = tf.math.count_nonzero(sample, dtype=tf.int32)
-            return tf.math.top_k(sample, tf.maximum(tf.minimum(wanted, there), 1)).values[-1]
-
-        last = step >= self._warmup - 1
-        self._threshold.assign(tf.cond(last, quantile, lambda: self._threshold.read_value()))
-
-    def _exchange_sparse(self, contributions: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
-        threshold = self._threshold.read_value()
-        attempts = [self._attempt(index, each, threshold) for index, each in enumerate(contributions)]
-        messages = self.collective.gather([attempt.message for attempt in attempts])
-        words = tf.add_n([tf.size(message) for message in messages])
-        self.bytes_sent.assign_add(gather_bytes(words, self.collective.size))
-        return tf.cond(
-            tf.reduce_any([messages_of.is_void(message) for message in messages]),
-            self._skip,
-            lambda: self._accept(attempts, messages, threshold, step),
-        )
-
-    def _attempt(self, index: int, contribution: tf.Tensor, threshold: tf.Tensor) -> _Attempt:
-        memory = self._memories[index]
-        with tf.device(memory.device):
-            velocity, contribution = self._moving(index, contribution)
-            accumulated = memory.residual + contribution
-            message = tf.cond(
-                tf.reduce_all(tf.math.is_finite(accumulated)),
-                lambda: self._codec.encode(accumulated, threshold),
-                lambda: messages_of.void(threshold),
-            )
-        return _Attempt(velocity, accumulated, message)
-
-    def _accept(
-        self,
-        attempts: Sequence[_Attempt],
-        messages: Sequence[tf.Tensor],
-        threshold: tf.Tensor,
-        step: tf.Tensor,
-    ) -> tf.Tensor:
-        signs = [self._codec.decode(message, self._trainable) for message in messages]
-        for memory, attempt, rank in zip(self._memories, attempts, self.collective.ranks, strict=True):
-            with tf.device(memory.device):
-                memory.residual.assign(attempt.accumulated - threshold * signs[rank])
-                sent = tf.not_equal(signs[rank], 0)
-                memory.keep_velocity(tf.where(sent, 0.0, attempt.velocity) if self._masking else attempt.velocity)
-        elements = tf.add_n([tf.cast(messages_of.count(message), tf.float32) for message in messages])
-        density = elements / (self._trainable * self.collective.size)
-        self._density.assign(density)
-        self._threshold.assign(tf.maximum(self._policy.next(threshold, density, step), SMALLEST))
-        # Whole numbers below 2^24 add up exactly; the scale is applied once, so every process gets the same bits.
-        return tf.add_n(signs) * (threshold * self._scale)
-
-    def _skip(self) -> tf.Tensor:
-        self._skipped.assign_add(1)
-        return tf.zeros([self._trainable])

@@ -7,18 +7,19 @@ References:
     weighted by its examples (data/pipeline.py), which DeepLearning4j does not do.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import final
 
 import tensorflow as tf
 
 from tfscale import vectors
 from tfscale.collectives.base import Collective, mean_bytes
-from tfscale.strategies.base import counter
+from tfscale.strategies.base import Averaging
+from tfscale.vectors import Layout
 
 
 @final
-class ParameterAveraging(tf.Module):
+class ParameterAveraging(Averaging):
     """The mean of parameters and statistics (and of optimizer slots, if asked) every K steps.
 
     Args:
@@ -34,17 +35,17 @@ class ParameterAveraging(tf.Module):
     def __init__(
         self, *, collective: Collective, every: int, average_optimizer: bool, report_after_averaging: bool
     ) -> None:
-        super().__init__()
-        self.collective = collective
+        super().__init__(collective=collective)
         self.averages_optimizer = average_optimizer
         self.reports_after_averaging = report_after_averaging
-        self.bytes_sent = counter()
         self._every = every
 
-    def build(self, parameters: Sequence[tf.Tensor], trainable: int) -> None:
+    def build(self, parameters: Sequence[tf.Tensor], layout: Layout) -> None:
         """Nothing to create."""
 
-    def reduce_gradients(self, gradients: Sequence[tf.Tensor], step: tf.Tensor) -> list[tf.Tensor]:
+    def reduce_gradients(
+        self, gradients: Sequence[tf.Tensor], parameters: Sequence[Sequence[tf.Tensor]], step: tf.Tensor
+    ) -> list[tf.Tensor]:
         """Each replica keeps its own."""
         return list(gradients)
 
@@ -60,15 +61,3 @@ class ParameterAveraging(tf.Module):
     def consensus(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:
         """R x [S] -> the mean [S] over all W."""
         return self.collective.mean(parameters)
-
-    def measurements(self) -> dict[str, tf.Tensor]:
-        """Bytes so far."""
-        return {"bytes_sent": self.bytes_sent}
-
-    def replica_state(self, index: int) -> Mapping[str, tf.Variable]:
-        """Nothing."""
-        return {}
-
-    def shared_state(self) -> Mapping[str, tf.Variable]:
-        """Bytes so far."""
-        return {"bytes_sent": self.bytes_sent}

@@ -5,6 +5,8 @@ from typing import final
 
 import tensorflow as tf
 
+from tfscale.compressors.base import Contribution, Rule
+
 
 @final
 class ReplicaMemory(tf.Module):
@@ -14,37 +16,61 @@ class ReplicaMemory(tf.Module):
         device: Where the replica computes.
         size: D.
         momentum: Whether there is a velocity.
+        pending: With a delayed exchange, the message [M] that stands for nothing sent yet; else None.
     """
 
-    def __init__(self, device: str, size: int, momentum: bool) -> None:
+    def __init__(self, device: str, size: int, momentum: bool, pending: tf.Tensor | None) -> None:
         super().__init__()
         self.device = device
         with tf.device(device):
             self.residual = tf.Variable(tf.zeros([size]), trainable=False)
             self.velocity = tf.Variable(tf.zeros([size]), trainable=False) if momentum else None
             self._sound = tf.Variable(tf.constant(True), trainable=False)
+        with tf.device("CPU:0"):
+            self.pending = None if pending is None else tf.Variable(pending, trainable=False, shape=[None])
 
-    def sound_gradient(self, gradient: tf.Tensor) -> tf.Tensor:
-        """The gradient [D], or zeros if it is not finite, which `marked` then tells of.
+    def keep_sound(self, gradient: Contribution) -> tf.Tensor:
+        """The gradient [D], or zeros if it is not sound, which `marked` then tells of.
 
         An optimizer that has once seen a NaN keeps it in its slots for ever.
         """
         with tf.device(self.device):
-            self._sound.assign(tf.reduce_all(tf.math.is_finite(gradient)))
-            return tf.where(self._sound, gradient, 0.0)
+            self._sound.assign(gradient.sound)
+            return tf.where(gradient.sound, gradient.vector, 0.0)
 
-    def marked(self, update: tf.Tensor) -> tf.Tensor:
-        """The update [D] of a sound gradient; NaN for that of another, so that the exchange skips it."""
-        with tf.device(self.device):
-            return tf.where(self._sound, update, float("nan"))
+    def marked(self, update: Contribution) -> Contribution:
+        """The update, sound only if the gradient that it was made of was."""
+        return Contribution(update.vector, update.sound & self._sound.read_value())
 
-    def keep_velocity(self, velocity: tf.Tensor) -> None:
+    def moving(self, contribution: tf.Tensor, rule: Rule) -> tuple[tf.Tensor | None, tf.Tensor]:
+        """[D] -> the velocity [D] it would make, where there is one, and what it contributes with it [D]."""
+        if self.velocity is None:
+            return None, contribution
+        moved = rule.momentum * self.velocity + contribution
+        return moved, (contribution + rule.momentum * moved if rule.nesterov else moved)
+
+    def keep_velocity(self, velocity: tf.Tensor | None) -> None:
         """Stores the velocity [D], where there is one."""
-        if self.velocity is not None:
+        if self.velocity is not None and velocity is not None:
             self.velocity.assign(velocity)
+
+    def pending_message(self) -> tf.Tensor:
+        """The message [M] that waits for the next exchange.
+
+        Raises:
+            ValueError: The exchange is not delayed.
+        """
+        if self.pending is None:
+            raise ValueError("nothing is pending without a delay")
+        return self.pending.read_value()
+
+    def keep_pending(self, message: tf.Tensor) -> None:
+        """Leaves a message [M] to the next exchange; needs what `pending_message` does."""
+        if self.pending is None:
+            raise ValueError("nothing is pending without a delay")
+        self.pending.assign(message)
 
     def state(self) -> Mapping[str, tf.Variable]:
         """What must survive."""
-        if self.velocity is None:
-            return {"residual": self.residual}
-        return {"residual": self.residual, "velocity": self.velocity}
+        own = {"residual": self.residual, "velocity": self.velocity, "pending": self.pending}
+        return {name: variable for name, variable in own.items() if variable is not None}

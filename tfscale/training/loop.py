@@ -29,12 +29,16 @@ class StepInfo:
         losses: [R] training losses of this process's replicas, before the step was applied.
         averaged_losses: [R] losses on the same batches after parameters were replaced; None if they were not, or if the
             strategy does not report them.
+        measurements: [F] float64, what the strategy measured, in the order of its names.
+        remark: What the strategy has changed, if anything.
         seconds: Wall time of the step, waiting for data included.
     """
 
     step: int
     losses: tf.Tensor
     averaged_losses: tf.Tensor | None
+    measurements: tf.Tensor
+    remark: str | None
     seconds: float
 
 
@@ -55,7 +59,7 @@ def training_steps(
         data.train(Shard(replica.rank, shards), batch=batch, seed=seed, start=state.step, prefetch=prefetch)
         for replica in state.replicas
     ]
-    train: Callable[..., tf.Tensor] | None = None
+    train: Callable[..., tuple[tf.Tensor, tf.Tensor]] | None = None
     synchronise = _synchronise_function(state.replicas, state.strategy)
     score = _score_function(state.replicas)
     feed = zip(*feeds, strict=True)
@@ -63,14 +67,22 @@ def training_steps(
         began = time.perf_counter()
         batches = next(feed)
         train = train or _step_function(state.replicas, state.strategy, batches)
-        losses = train(batches, tf.constant(state.step, tf.int64))
+        losses, measurements = train(batches, tf.constant(state.step, tf.int64))
         averaged = None
         if state.strategy.parameters_due(state.step + 1):
-            synchronise(tf.constant(state.step + 1, tf.int64))
+            measurements = synchronise(tf.constant(state.step + 1, tf.int64))
             if state.strategy.reports_after_averaging:
                 averaged = score(batches)
         state.step += 1
-        yield StepInfo(step=state.step, losses=losses, averaged_losses=averaged, seconds=time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        yield StepInfo(
+            step=state.step,
+            losses=losses,
+            averaged_losses=averaged,
+            measurements=measurements,
+            remark=state.strategy.review(state.step),
+            seconds=seconds,
+        )
 
 
 def _specs(batches: Sequence[Batch]) -> tuple[tuple[tf.TensorSpec, ...], ...]:
@@ -80,10 +92,10 @@ def _specs(batches: Sequence[Batch]) -> tuple[tuple[tf.TensorSpec, ...], ...]:
 
 def _step_function(
     replicas: Sequence[Replica], strategy: Strategy, batches: Sequence[Batch]
-) -> Callable[..., tf.Tensor]:
-    """Compiles (R batches, step [] int64) -> losses [R]: gradients, exchange, optimizers."""
+) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+    """Compiles (R batches, step [] int64) -> (losses [R], measurements [F]): gradients, exchange, optimizers."""
 
-    def step(batches: Sequence[Batch], number: tf.Tensor) -> tf.Tensor:
+    def step(batches: Sequence[Batch], number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         losses, gradients = [], []
         for replica, batch in zip(replicas, batches, strict=True):
             with tf.device(replica.device):
@@ -95,10 +107,14 @@ def _step_function(
         for replica, each in zip(replicas, gradients, strict=True):
             with tf.device(replica.device):
                 replica.apply(each)
-        return tf.stack(losses)
+        return tf.stack(losses), _measured(strategy)
 
     function = tf.function(step, autograph=False, jit_compile=False)
     return function.get_concrete_function(_specs(batches), tf.TensorSpec([], tf.int64))
+
+
+def _measured(strategy: Strategy) -> tf.Tensor:
+    return tf.stack([tf.cast(value, tf.float64) for value in strategy.measurements().values()])
 
 
 def _exchanged(
@@ -109,18 +125,19 @@ def _exchanged(
     for replica, each in zip(replicas, gradients, strict=True):
         with tf.device(replica.device):
             flat.append(vectors.flatten(each))
-    reduced = strategy.reduce_gradients(flat, number)
+    reduced = strategy.reduce_gradients(flat, [replica.trainable_tensors() for replica in replicas], number)
     return [replica.unflatten(vector) for replica, vector in zip(replicas, reduced, strict=True)]
 
 
-def _synchronise_function(replicas: Sequence[Replica], strategy: Strategy) -> Callable[[tf.Tensor], None]:
-    """Compiles (step [] int64) -> None: all replicas get the reduced parameters."""
+def _synchronise_function(replicas: Sequence[Replica], strategy: Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Compiles (step [] int64) -> measurements [F]: all replicas get the reduced parameters."""
 
     @tf.function(autograph=False, jit_compile=False)
-    def synchronise(number: tf.Tensor) -> None:
+    def synchronise(number: tf.Tensor) -> tf.Tensor:
         reduced = strategy.reduce_parameters([replica.parameters() for replica in replicas], number)
         for replica in replicas:
             replica.assign(reduced)
+        return _measured(strategy)
 
     return synchronise
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfscale import vectors
 from tfscale.errors import UserError
+from tfscale.vectors import Layout
 
 Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 """x [b, ...], y [b], weight [b]; see `data.base.Data`."""
@@ -68,9 +69,17 @@ class Replica:
                 variable.assign(tf.stack([state[0] + tf.cast(self.rank * 1_000_003, state.dtype), state[1]]))
 
     @property
-    def trainable(self) -> int:
-        """D."""
-        return vectors.size(self._trainable)
+    def layout(self) -> Layout:
+        """The trainable tensors in the vector [D]."""
+        return Layout(
+            names=tuple(variable.path for variable in self.model.trainable_variables),
+            sizes=tuple(vectors.size([variable]) for variable in self._trainable),
+        )
+
+    def trainable_tensors(self) -> list[tf.Tensor]:
+        """The trainable variables as they are, to be looked at: not copied."""
+        with tf.device(self.device):
+            return [variable.read_value() for variable in self._trainable]
 
     def loss(self, batch: Batch, *, training: bool) -> tf.Tensor:
         """(1 / B) sum(weight * loss) plus the model's own regularisation, []."""

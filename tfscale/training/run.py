@@ -75,7 +75,7 @@ class Run:
         self._state, self._plan, self._data = state, plan, data
         self._evaluator, self._checkpoints, self._sinks = evaluator, checkpoints, sinks
         self._whole = plan.batch * self._collective.size
-        self._losses: list[tf.Tensor] = []
+        self._steps: list[StepInfo] = []
         self._averaged: tf.Tensor | None = None
         self._mark, self._marked_step = 0.0, 0
         self._seconds, self._timed_examples, self._first_step = 0.0, 0, 0.0
@@ -105,11 +105,14 @@ class Run:
         return {**self._results(sha256), "seconds": round(time.perf_counter() - began, 3)}
 
     def _after(self, info: StepInfo, *, first: bool) -> None:
-        self._losses.append(info.losses)
+        self._steps.append(info)
         self._averaged = self._averaged if info.averaged_losses is None else info.averaged_losses
         if first:
             self._first_step = info.seconds
             self._start_clock()
+        if info.remark is not None:
+            for sink in self._sinks:
+                sink.remark(info.step, info.remark)
         last = info.step == self._plan.steps
         if last or info.step % self._plan.log_every == 0:
             self._log(info)
@@ -149,8 +152,8 @@ class Run:
 
     def _log(self, info: StepInfo) -> None:
         self._stop_clock(info)
-        loss = self._mean(tf.add_n(self._losses) / len(self._losses))
-        self._losses.clear()
+        loss = self._mean(tf.add_n([each.losses for each in self._steps]) / len(self._steps))
+        self._tell_details()
         record: dict[str, float] = {
             "step": info.step,
             "epoch": round(self._examples(info.step) / self._data.examples, 4),
@@ -161,9 +164,34 @@ class Run:
         if self._averaged is not None:
             record["loss_after_averaging"] = self._mean(self._averaged)
             self._averaged = None
-        record |= {name: float(value) for name, value in self._state.strategy.measurements().items()}
+        record |= self._measurements(info)
         for sink in self._sinks:
             sink.step(record)
+
+    def _measurements(self, info: StepInfo) -> dict[str, float]:
+        names = self._state.strategy.measurements()
+        return dict(zip(names, info.measurements.numpy().tolist(), strict=True))
+
+    def _tell_details(self) -> None:
+        """Hands on what is known of each step since the last log record, and of each tensor now."""
+        steps = [
+            {
+                "step": each.step,
+                "loss": float(tf.reduce_mean(each.losses)),
+                "seconds": each.seconds,
+                **self._measurements(each),
+            }
+            for each in self._steps
+        ]
+        self._steps.clear()
+        columns = {name: values.numpy() for name, values in self._state.strategy.tensor_measurements().items()}
+        layout = self._state.replicas[0].layout
+        tensors = {
+            name: {what: float(values[index]) for what, values in columns.items()}
+            for index, name in enumerate(layout.names if columns else ())
+        }
+        for sink in self._sinks:
+            sink.details(steps, tensors)
 
     def _evaluate(self) -> None:
         self._evaluation = self._evaluator(self._state.consensus())
@@ -194,7 +222,7 @@ class Run:
 
     def _results(self, sha256: str) -> dict[str, Any]:
         sent = int(self._state.strategy.bytes_sent)
-        dense = self._state.step * mean_bytes(self._state.replicas[0].trainable, self._collective.size)
+        dense = self._state.step * mean_bytes(self._state.replicas[0].layout.size, self._collective.size)
         return {
             **{name: round(value, 6) for name, value in self._evaluation.items()},
             "steps": self._state.step,

@@ -69,7 +69,7 @@ def _load(variables: Mapping[str, tf.Variable | keras.Variable], arrays: Arrays)
             raise UserError(
                 f"only the {where} has {name}: model, optimizer and strategy must be those of the checkpoint"
             )
-        if tuple(variables[name].shape) != arrays[name].shape:
+        if not tf.TensorShape(variables[name].shape).is_compatible_with(arrays[name].shape):
             raise UserError(
                 f"{name} has shape {tuple(variables[name].shape)} in the run and {arrays[name].shape} in the "
                 "checkpoint: the model must be that of the checkpoint"

@@ -1,0 +1,65 @@
+"""Where the kernels are found, and what happens where they are not."""
+
+from pathlib import Path
+
+import pytest
+
+from tfscale.codecs.smallest import Smallest
+from tfscale.compressors.base import Rule
+from tfscale.compressors.choice import choose
+from tfscale.errors import UserError
+from tfscale.kernels import library
+from tfscale.vectors import Layout
+
+RULE = Rule(
+    layout=Layout(names=("only",), sizes=(4,)),
+    min_size=0,
+    momentum=0.0,
+    nesterov=False,
+    masking=False,
+    codes=Smallest().codes,
+    scale=1.0,
+)
+CPUS = ["/job:localhost/replica:0/task:0/device:CPU:0", "/CPU:1"]
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache without kernels."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(library, "load", library.load.__wrapped__)
+    return tmp_path
+
+
+def test_set_up_has_built_the_kernels() -> None:
+    assert library.load() is not None
+    assert choose("auto", RULE, CPUS).name == "native kernels"
+
+
+def test_the_name_changes_with_what_the_library_depends_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {library.path().name}
+    monkeypatch.setattr(library, "tensorflow_version", lambda: "2.99.0")
+    names.add(library.path().name)
+    monkeypatch.setattr(library, "sources", lambda: {"sharing.cc": b"another"})
+    names.add(library.path().name)
+    assert len(names) == 3
+    assert all(name.startswith("sharing-tf") and name.endswith(".so") for name in names)
+
+
+def test_without_kernels_or_on_a_gpu_plain_operations_compute(elsewhere: Path) -> None:
+    assert choose("auto", RULE, CPUS).name == "plain TensorFlow operations"
+    with pytest.raises(UserError, match=r"kernel=native: the native kernel is not built; type: python -m"):
+        choose("native", RULE, CPUS)
+
+
+def test_the_native_kernel_is_for_cpus() -> None:
+    assert choose("auto", RULE, ["/GPU:0"]).name == "plain TensorFlow operations"
+    with pytest.raises(UserError, match=r"runs on CPU devices only; set strategy.kernel=auto"):
+        choose("native", RULE, ["/GPU:0"])
+
+
+def test_a_damaged_library_is_an_error_that_says_what_to_type(elsewhere: Path) -> None:
+    library.path().parent.mkdir(parents=True)
+    library.path().write_bytes(b"\x7fELF, but not really")
+    with pytest.raises(OSError, match=r"cannot be loaded .*; type: python -m tfscale.scripts.build_kernels --rebuild"):
+        library.load()

@@ -1,0 +1,166 @@
+// TfscaleCombine: the messages of all replicas into their sum; TfscaleDigest: parameters into a number.
+//
+// The sum of signs is kept as a whole number in the place of each float and made a float in a second look at what was
+// sent, so the result does not depend on the order of messages, and only the elements that were sent are touched twice.
+#ifndef TFSCALE_KERNELS_COMBINE_H_
+#define TFSCALE_KERNELS_COMBINE_H_
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "layout.h"
+#include "message.h"
+#include "rice.h"
+
+namespace tfscale {
+
+class Combine : public tf::OpKernel {
+ public:
+  explicit Combine(tf::OpKernelConstruction* context) : OpKernel(context), layout_(context) {
+    OP_REQUIRES_OK(context, context->GetAttr("scale", &scale_));
+  }
+
+  void Compute(tf::OpKernelContext* context) override {
+    const auto header = context->input(0).flat<int32_t>();  // step, threshold
+    const auto thresholds = context->input(1).flat<float>();
+    const bool one = thresholds.size() == 1;
+    const int replicas = context->num_inputs() - 2;
+    tf::Tensor *sum, *counts, *is_void, *strain;
+    OP_REQUIRES_OK(context, context->allocate_output(0, {layout_.size}, &sum));
+    OP_REQUIRES_OK(context, context->allocate_output(1, {static_cast<int64_t>(layout_.sizes.size())}, &counts));
+    OP_REQUIRES_OK(context, context->allocate_output(2, {}, &is_void));
+    OP_REQUIRES_OK(context, context->allocate_output(3, {}, &strain));
+    float* out = sum->flat<float>().data();
+    int32_t* whole_numbers = reinterpret_cast<int32_t*>(out);
+    Parallel(context, layout_.size, 1, [&](int64_t begin, int64_t end) { std::fill(out + begin, out + end, 0.0f); });
+    std::fill_n(counts->flat<int64_t>().data(), layout_.sizes.size(), 0);
+    std::vector<std::vector<Sent>> sent(replicas);
+    std::vector<const float*> small(replicas, nullptr);
+    std::vector<std::string> wrong(replicas);
+    std::vector<char> voids(replicas, 0);
+    const Word digest = replicas > 0 && context->input(2).NumElements() >= kHeader ? At(context, 0)[kDigest] : 0;
+    Parallel(context, replicas, 1 << 16, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        wrong[i] = Open(At(context, i), context->input(2 + i).NumElements(), header(0), header(1), digest, &sent[i],
+                        &small[i]);
+        voids[i] = wrong[i].empty() && FormatOf(At(context, i)) == kVoid;
+      }
+    });
+    for (int i = 0; i < replicas; ++i) {
+      OP_REQUIRES(context, wrong[i].empty(),
+                  absl::DataLossError(absl::StrCat("tfscale: the message of rank ", i, " at step ", header(0), " is damaged: ", wrong[i])));
+    }
+    const bool skip = std::any_of(voids.begin(), voids.end(), [](char each) { return each != 0; });
+    is_void->scalar<bool>()() = skip;
+    Word largest = 0;
+    for (int i = 0; i < replicas; ++i) largest = std::max(largest, StrainOf(At(context, i)));
+    strain->scalar<int32_t>()() = static_cast<int32_t>(largest);
+    if (skip) return;
+    int64_t* found = counts->flat<int64_t>().data();
+    for (const auto& list : sent) {
+      ByTensor(list, [&](size_t tensor, const Sent* begin, const Sent* end) {
+        found[tensor] += end - begin;
+        for (const Sent* each = begin; each < end; ++each) whole_numbers[*each >> 1] += 1 - 2 * static_cast<int>(*each & 1U);
+      });
+    }
+    for (const auto& list : sent) {
+      ByTensor(list, [&](size_t tensor, const Sent* begin, const Sent* end) {
+        const float quantum = thresholds(one ? 0 : tensor) * scale_;
+        for (const Sent* each = begin; each < end; ++each) {
+          const int32_t number = whole_numbers[*each >> 1];
+          // What is already a float has an exponent, and is far from these few whole numbers.
+          const bool counted = number <= replicas && number >= -replicas;
+          out[*each >> 1] = counted ? static_cast<float>(number) * quantum : out[*each >> 1];
+        }
+      });
+    }
+    AddSmall(small, out);
+  }
+
+ private:
+  static const Word* At(tf::OpKernelContext* context, int64_t rank) {
+    return reinterpret_cast<const Word*>(context->input(2 + rank).flat<int32_t>().data());
+  }
+
+  // Checks a message and lists what it sends. Returns what is wrong, or nothing.
+  std::string Open(const Word* message, int64_t length, int32_t step, int32_t threshold, Word digest,
+                   std::vector<Sent>* sent, const float** small) const {
+    if (length < kHeader) return "shorter than its header";
+    if (message[kChecksum] != Checksum(message, length)) return "its checksum is wrong";
+    if (message[kStep] != static_cast<Word>(step)) return "it is of another step";
+    if (message[kThreshold] != static_cast<Word>(threshold)) return "it has another threshold";
+    if (message[kDigest] != digest) return "its parameters differ from rank 0's";
+    if (FormatOf(message) == kVoid) return length == kHeader ? "" : "an empty message with a payload";
+    const int64_t count = message[kCount], rest = length - kHeader - layout_.small;
+    if (rest < 0 || count > layout_.size) return "more elements than the model has";
+    const Word* payload = message + kHeader;
+    *small = reinterpret_cast<const float*>(payload + rest);
+    sent->resize(count);
+    switch (FormatOf(message)) {
+      case kWord32: return UnpackWord32(payload, rest, count, layout_.size, sent->data());
+      case kBitmap: return UnpackBitmap(payload, rest, count, layout_.size, sent->data());
+      case kRice: return UnpackRice(payload, rest, count, layout_.size, sent->data());
+      default: return "an unknown format";
+    }
+  }
+
+  // Calls work(tensor, begin, end) for each tensor's part of a list.
+  template <typename Work>
+  void ByTensor(const std::vector<Sent>& list, const Work& work) const {
+    const Sent *here = list.data(), *end = here + list.size();
+    while (here < end) {
+      const size_t tensor = layout_.Tensor(*here >> 1);
+      const Sent last = static_cast<Sent>(layout_.ends[tensor]);
+      const Sent* next = std::partition_point(here, end, [last](Sent each) { return (each >> 1) < last; });
+      work(tensor, here, next);
+      here = next;
+    }
+  }
+
+  // Adds what travels whole in the order of the replicas: the same bits everywhere.
+  void AddSmall(const std::vector<const float*>& small, float* out) const {
+    int64_t at = 0;
+    for (size_t tensor = 0; tensor < layout_.sizes.size(); ++tensor) {
+      if (!layout_.whole[tensor]) continue;
+      for (int64_t i = 0; i < layout_.sizes[tensor]; ++i, ++at) {
+        float total = small[0][at];
+        for (size_t rank = 1; rank < small.size(); ++rank) total += small[rank][at];
+        out[layout_.starts[tensor] + i] = total * scale_;
+      }
+    }
+  }
+
+  Layout layout_;
+  float scale_;
+};
+
+class Digest : public tf::OpKernel {
+ public:
+  explicit Digest(tf::OpKernelConstruction* context) : OpKernel(context) {}
+
+  void Compute(tf::OpKernelContext* context) override {
+    uint64_t total = 0;
+    Word start = 0;
+    for (int i = 0; i < context->num_inputs(); ++i) {
+      const Word* words = reinterpret_cast<const Word*>(context->input(i).flat<float>().data());
+      const int64_t length = context->input(i).NumElements();
+      std::atomic<uint64_t> part{0};
+      Parallel(context, length, 1, [&](int64_t begin, int64_t end) {
+        part += SumWords(words + begin, end - begin, start + static_cast<Word>(begin));
+      });
+      total += part;
+      start += static_cast<Word>(length);
+    }
+    tf::Tensor* digest;
+    OP_REQUIRES_OK(context, context->allocate_output(0, {}, &digest));
+    digest->scalar<int32_t>()() = static_cast<int32_t>(static_cast<Word>(total) ^ static_cast<Word>(total >> 32));
+  }
+};
+
+}  // namespace tfscale
+
+#endif  // TFSCALE_KERNELS_COMBINE_H_

@@ -1,0 +1,192 @@
+// The pass over all D elements, at the speed of memory: residual += contribution, look, send, subtract.
+//
+// Floats are compared by their bits: for absolute values the order is the same, NaN lies above infinity, and the
+// compiler vectorises whole numbers without being allowed to reorder sums. Compiled without contraction to FMA, so that
+// every result has the bits of the plain TensorFlow operations in compressors/plain.py.
+#ifndef TFSCALE_KERNELS_DENSE_PASS_H_
+#define TFSCALE_KERNELS_DENSE_PASS_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#include "message.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define TFSCALE_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define TFSCALE_CLONES
+#endif
+#define TFSCALE_INLINE inline __attribute__((always_inline))
+
+namespace tfscale {
+
+constexpr int32_t kAbsolute = 0x7fffffff;
+constexpr int32_t kUnsound = 0x5f000000;  // 2^63: from there on (and for Inf and NaN) an element is not used
+constexpr int kGroup = 64;
+constexpr int kSpare = 16;   // a vector is stored whole, however few of it are sent
+
+TFSCALE_INLINE int32_t Bits(float value) {
+  int32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return bits & kAbsolute;
+}
+
+struct Pass {
+  float* residual;
+  float* velocity;            // null without momentum
+  const float* contribution;
+  int64_t first;              // index of the first element in the model
+  int64_t length;
+  float threshold, momentum;
+  bool masking;
+  Sent* sent;                 // room for `length` elements and kSpare more
+  // Results.
+  int64_t count;
+  int32_t peak;               // bits of the largest |residual| before sending
+  bool sound;
+};
+
+enum Momentum { kNone, kHeavyBall, kNesterov };
+
+// One group of at most kGroup elements; returns the bits of its largest |residual|.
+template <Momentum kMomentum>
+TFSCALE_INLINE int32_t AddGroup(float* __restrict__ residual, float* __restrict__ velocity,
+                                const float* __restrict__ contribution, int length, float momentum, int32_t* unsound) {
+  int32_t peak = 0, bad = 0;
+  for (int i = 0; i < length; ++i) {
+    float added = contribution[i], moved = 0;
+    if (kMomentum != kNone) {
+      moved = momentum * velocity[i] + added;
+      added = kMomentum == kNesterov ? added + momentum * moved : moved;
+    }
+    const float before = residual[i];
+    const float after = before + added;
+    const int32_t bits = Bits(after);
+    const bool good = bits < kUnsound;
+    bad |= good ? 0 : 1;
+    const float kept = good ? after : before;
+    residual[i] = kept;
+    if (kMomentum != kNone) velocity[i] = good ? moved : velocity[i];
+    peak = std::max(peak, Bits(kept));
+  }
+  *unsound |= bad;
+  return peak;
+}
+
+// A bit an element that is to be sent.
+TFSCALE_INLINE uint64_t Hits(const float* residual, int length, int32_t threshold) {
+  alignas(64) uint8_t hit[kGroup] = {};
+  for (int i = 0; i < length; ++i) hit[i] = Bits(residual[i]) >= threshold;
+  uint64_t mask = 0;
+  for (int i = 0; i < kGroup / 8; ++i) {
+    uint64_t eight;
+    std::memcpy(&eight, hit + 8 * i, 8);
+    mask |= (eight * 0x0102040810204080ULL >> 56) << (8 * i);
+  }
+  return mask;
+}
+
+// What reaches the threshold is listed, and a quantum of it taken from residual (and velocity).
+TFSCALE_INLINE Sent* SendGroup(float* residual, float* velocity, int length, int32_t bits, float threshold, Sent base,
+                               Sent* sent) {
+  for (uint64_t mask = Hits(residual, length, bits); mask != 0; mask &= mask - 1) {
+    const int place = __builtin_ctzll(mask);
+    const float value = residual[place];
+    const bool negative = value < 0;
+    *sent++ = base + (static_cast<Sent>(place) << 1 | (negative ? 1U : 0U));
+    residual[place] = value - (negative ? -threshold : threshold);
+    if (velocity != nullptr) velocity[place] = 0.0f;
+  }
+  return sent;
+}
+
+#if defined(__x86_64__)
+// The same for a whole group, without a branch an element: at a density of 0.1 the pass takes 0.6 of the time.
+__attribute__((target("avx512f"))) inline Sent* SendGroupAvx512(float* residual, float* velocity, int32_t bits,
+                                                                float threshold, Sent base, Sent* sent) {
+  const __m512i lanes = _mm512_slli_epi32(
+      _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0), 1);
+  for (int i = 0; i < kGroup; i += 16) {
+    const __m512i raw = _mm512_loadu_si512(residual + i);
+    const __m512i size = _mm512_and_si512(raw, _mm512_set1_epi32(kAbsolute));
+    const __mmask16 hit = _mm512_cmpge_epi32_mask(size, _mm512_set1_epi32(bits));
+    const __m512i sign = _mm512_srli_epi32(raw, 31);
+    const __m512i word = _mm512_add_epi32(_mm512_add_epi32(_mm512_set1_epi32(base + 2 * i), lanes), sign);
+    _mm512_storeu_si512(sent, _mm512_maskz_compress_epi32(hit, word));  // the list has room for a vector more
+    sent += __builtin_popcount(hit);
+    const __m512i quantum = _mm512_or_si512(_mm512_slli_epi32(sign, 31), _mm512_castps_si512(_mm512_set1_ps(threshold)));
+    _mm512_mask_storeu_ps(residual + i, hit, _mm512_sub_ps(_mm512_castsi512_ps(raw), _mm512_castsi512_ps(quantum)));
+    if (velocity != nullptr) _mm512_mask_storeu_ps(velocity + i, hit, _mm512_setzero_ps());
+  }
+  return sent;
+}
+
+inline bool HasAvx512() {
+  static const bool has = __builtin_cpu_supports("avx512f");
+  return has;
+}
+#endif
+
+template <Momentum kMomentum>
+TFSCALE_INLINE void Run(Pass* pass) {
+  const int32_t threshold = Bits(pass->threshold);
+  Sent* sent = pass->sent;
+  int32_t unsound = 0, peak = 0;
+#if defined(__x86_64__)
+  const bool wide = HasAvx512();
+#endif
+  for (int64_t start = 0; start < pass->length; start += kGroup) {
+    float* residual = pass->residual + start;
+    float* velocity = kMomentum == kNone ? nullptr : pass->velocity + start;
+    const int length = static_cast<int>(std::min<int64_t>(kGroup, pass->length - start));
+    const int32_t largest =
+        length == kGroup
+            ? AddGroup<kMomentum>(residual, velocity, pass->contribution + start, kGroup, pass->momentum, &unsound)
+            : AddGroup<kMomentum>(residual, velocity, pass->contribution + start, length, pass->momentum, &unsound);
+    peak = std::max(peak, largest);
+    if (largest < threshold) continue;
+    const Sent base = static_cast<Sent>(pass->first + start) << 1;
+    float* cleared = pass->masking ? velocity : nullptr;
+#if defined(__x86_64__)
+    if (length == kGroup && wide) {
+      sent = SendGroupAvx512(residual, cleared, threshold, pass->threshold, base, sent);
+      continue;
+    }
+#endif
+    sent = SendGroup(residual, cleared, length, threshold, pass->threshold, base, sent);
+  }
+  pass->count = sent - pass->sent;
+  pass->peak = peak;
+  pass->sound = unsound == 0;
+}
+
+TFSCALE_CLONES void RunPlain(Pass* pass) { Run<kNone>(pass); }
+TFSCALE_CLONES void RunHeavyBall(Pass* pass) { Run<kHeavyBall>(pass); }
+TFSCALE_CLONES void RunNesterov(Pass* pass) { Run<kNesterov>(pass); }
+
+// Adds to the velocity alone: what a tensor that is exchanged whole contributes.
+inline bool MoveSmall(float* velocity, const float* contribution, int64_t length, float momentum, Momentum kind,
+                      float* out) {
+  bool sound = true;
+  for (int64_t i = 0; i < length; ++i) {
+    float added = contribution[i], moved = 0;
+    if (kind != kNone) {
+      moved = momentum * velocity[i] + added;
+      added = kind == kNesterov ? added + momentum * moved : moved;
+    }
+    const bool good = Bits(added) < kUnsound;
+    sound = sound && good;
+    if (kind != kNone && good) velocity[i] = moved;
+    out[i] = added;
+  }
+  return sound;
+}
+
+}  // namespace tfscale
+
+#endif  // TFSCALE_KERNELS_DENSE_PASS_H_

@@ -1,0 +1,50 @@
+// What the operations share: the model's tensors in one vector, and the device's threads.
+#ifndef TFSCALE_KERNELS_LAYOUT_H_
+#define TFSCALE_KERNELS_LAYOUT_H_
+
+#include <algorithm>
+#include <functional>
+#include <vector>
+
+// clang-format off
+#include "tensorflow/core/framework/resource_mgr.h"
+#include "tensorflow/core/framework/resource_var.h"
+// clang-format on
+#include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/util/work_sharder.h"
+
+namespace tfscale {
+
+namespace tf = tensorflow;
+
+constexpr int64_t kChunk = 1 << 16;  // elements that one thread takes at a time
+
+// A model's tensors in one vector: which part of it belongs to which, and which are exchanged whole.
+struct Layout {
+  explicit Layout(tf::OpKernelConstruction* context) {
+    OP_REQUIRES_OK(context, context->GetAttr("sizes", &sizes));
+    OP_REQUIRES_OK(context, context->GetAttr("whole", &whole));
+    OP_REQUIRES(context, sizes.size() == whole.size(), absl::InvalidArgumentError("sizes and whole differ"));
+    for (size_t i = 0; i < sizes.size(); ++i) {
+      starts.push_back(size);
+      if (whole[i]) small += sizes[i];
+      size += sizes[i];
+      ends.push_back(size);
+    }
+  }
+  size_t Tensor(int64_t index) const { return std::upper_bound(ends.begin(), ends.end(), index) - ends.begin(); }
+
+  std::vector<int64_t> sizes, starts, ends;
+  std::vector<bool> whole;
+  int64_t size = 0, small = 0;
+};
+
+inline void Parallel(tf::OpKernelContext* context, int64_t total, int64_t cost,
+                     const std::function<void(int64_t, int64_t)>& work) {
+  const auto* threads = context->device()->tensorflow_cpu_worker_threads();
+  tf::Shard(threads->num_threads, threads->workers, total, cost, work);
+}
+
+}  // namespace tfscale
+
+#endif  // TFSCALE_KERNELS_LAYOUT_H_

@@ -1,0 +1,93 @@
+// The words of a message: what the plain TensorFlow operations in codecs/ write and read, bit for bit.
+//
+// See codecs/message.py for the header and codecs/{word32,bitmap,rice}.py for the payloads.
+#ifndef TFSCALE_KERNELS_MESSAGE_H_
+#define TFSCALE_KERNELS_MESSAGE_H_
+
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <vector>
+
+namespace tfscale {
+
+using Word = uint32_t;    // of a message
+using Sent = uint32_t;    // a sent element: index << 1 | negative
+using Words = std::vector<Word>;
+
+constexpr int kHeader = 6;
+enum Format : Word { kVoid = 0, kWord32 = 1, kBitmap = 2, kRice = 3, kOpening = 4 };
+
+inline Word FormatOf(const Word* message) { return message[0] & 0xffU; }
+inline Word StrainOf(const Word* message) { return message[0] >> 8 & 0xffU; }
+
+enum Field { kFormat = 0, kStep = 1, kThreshold = 2, kCount = 3, kDigest = 4, kChecksum = 5 };
+
+inline Word Mix(Word x) {
+  x ^= x >> 16;
+  x *= 0x7feb352dU;
+  x ^= x >> 15;
+  x *= 0x846ca68bU;
+  return x ^ (x >> 16);
+}
+
+// Every word passes through a permutation that depends on its place, so no single wrong word goes unseen.
+inline Word Checksum(const Word* message, int64_t length) {
+  Word total = static_cast<Word>(length);
+  for (int64_t i = 0; i < length; ++i) {
+    if (i != kChecksum) total += Mix(message[i] + static_cast<Word>(i + 1) * 0x9e3779b9U);
+  }
+  return total;
+}
+
+// A digest's share of some words, the first of which has the number `start`: cheap, for parameters by the million.
+inline uint64_t SumWords(const Word* words, int64_t length, Word start) {
+  uint64_t total = 0;
+  for (int64_t i = 0; i < length; ++i) {
+    total += static_cast<uint64_t>(words[i]) * (((start + static_cast<Word>(i)) * 0x9e3779b1U) | 1U);
+  }
+  return total;
+}
+
+inline int64_t BitmapWords(int64_t size) { return (size + 15) / 16; }
+
+inline void PackBitmap(const Sent* sent, int64_t count, int64_t size, Word* out) {
+  std::memset(out, 0, BitmapWords(size) * sizeof(Word));
+  for (int64_t i = 0; i < count; ++i) {
+    const uint64_t index = sent[i] >> 1;
+    out[index / 16] |= (1U + (sent[i] & 1U)) << (2 * (index % 16));
+  }
+}
+
+// Returns what is wrong, or nothing.
+inline std::string UnpackBitmap(const Word* in, int64_t length, int64_t count, int64_t size, Sent* out) {
+  if (length != BitmapWords(size)) return "a bitmap of another length";
+  int64_t found = 0;
+  for (int64_t i = 0; i < length; ++i) {
+    for (Word rest = in[i]; rest != 0;) {
+      const int place = __builtin_ctz(rest) / 2;
+      const Word code = (rest >> (2 * place)) & 3U;
+      const uint64_t index = static_cast<uint64_t>(i) * 16 + place;
+      if (code == 3U || index >= static_cast<uint64_t>(size) || found == count) return "a wrong bitmap";
+      out[found++] = static_cast<Sent>(index << 1 | (code - 1U));
+      rest &= ~(3U << (2 * place));
+    }
+  }
+  return found == count ? "" : "fewer elements than it says";
+}
+
+inline std::string UnpackWord32(const Word* in, int64_t length, int64_t count, int64_t size, Sent* out) {
+  if (length != count) return "a list of another length";
+  int64_t last = -1;
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t index = in[i] >> 1;
+    if (index <= last || index >= size) return "indices out of order";
+    last = index;
+    out[i] = in[i];
+  }
+  return "";
+}
+
+}  // namespace tfscale
+
+#endif  // TFSCALE_KERNELS_MESSAGE_H_
