@@ -1,11 +1,14 @@
 """Samples a second of every strategy, as ratios to what a person would write by hand, measured in the same run.
 
-usage: python -m tfscale.scripts.bench_strategies [--rounds 3] [--seconds 4] [--batch 128 512] [--json FILE]
+usage: python -m tfscale.scripts.bench_strategies [--rounds 3] [--seconds 4] [--batch 128 512] [--only NAME ...]
+                                                  [--json FILE]
 
 Two references:
 
 * hand-written: one process, all cores, a plain tf.function step with the same model, optimizer and input pipeline;
 * pair: two processes with half the batch each that do not communicate at all, which no exchange can beat.
+
+Peers (bench_peers.py): MirroredStrategy, MultiWorkerMirroredStrategy and Horovod with an allreduce a variable.
 
 Every measurement runs in processes of its own, after a warm-up, and the variants take turns, so that a slow minute of
 the machine hits all of them; medians over the rounds are reported. LeNet on random 28x28 images: only time counts.
@@ -22,6 +25,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tfscale.scripts import bench_peers
+
 from tfscale.launch.processes import Processes
 from tfscale.launch.run_directory import RunDirectory
 from tfscale.reporting.console import person_console, results_table
@@ -31,6 +36,7 @@ WARM_UP = 30
 
 ONE_PROCESS: Mapping[str, Sequence[str]] = {
     "hand-written": (),
+    "MirroredStrategy": (),
     "local, 1 replica": ("strategy=local", "strategy.replicas=1"),
     "local, 2 replicas, every 5": ("strategy=local", "strategy.replicas=2"),
     "local, 2 replicas, every 1": ("strategy=local", "strategy.replicas=2", "strategy.every=1"),
@@ -38,9 +44,12 @@ ONE_PROCESS: Mapping[str, Sequence[str]] = {
 }
 TWO_PROCESSES: Mapping[str, Sequence[str]] = {
     "pair": (),
+    "hand-written Horovod": (),
+    "MultiWorkerMirroredStrategy": (),
     "horovod": ("strategy=horovod",),
     "horovod_averaging, every 5": ("strategy=horovod_averaging",),
     "sharing": ("strategy=sharing",),
+    "sharing, delay 1": ("strategy=sharing", "strategy.delay=1"),
 }
 COMMON = (
     "model=lenet",
@@ -76,10 +85,8 @@ def work(name: str, batch: int, seconds: float, folder: Path) -> None:
     from tfscale.world import World, from_environment
 
     world = from_environment() or World()
-    if name in ("hand-written", "pair"):
-        step, own = _by_hand(batch // world.size, world.rank, world.size)
-    else:
-        step, own = _by_strategy({**ONE_PROCESS, **TWO_PROCESSES}[name], batch, world)
+    words = {**ONE_PROCESS, **TWO_PROCESSES}[name]
+    step, own = _by_strategy(words, batch, world) if words else _by_hand(name, batch, world, folder)
     for _ in range(WARM_UP):
         step()
     (folder / f"ready-{world.rank}").touch()
@@ -131,46 +138,22 @@ def _by_strategy(words: Sequence[str], batch: int, world):
     return lambda: next(steps).losses[0], batch // world.size
 
 
-def _by_hand(batch: int, rank: int, processes: int):
-    """A plain tf.function step, as tutorials write it, with the same model, optimizer and input pipeline."""
-    import keras
-    import tensorflow as tf
-
-    from tfscale import devices
-    from tfscale.data.base import Shard
-    from tfscale.data.pipeline import ArrayData
-    from tfscale.data.synthetic import synthetic
-    from tfscale.models.lenet import lenet
-
-    devices.claim(1, local_rank=rank, local_size=processes)
-    data = ArrayData(synthetic(examples=16384, test_examples=16, shape=[28, 28, 1], classes=10, noise=1.0, seed=0))
-    model = lenet(input_shape=data.input_shape, classes=data.classes)
-    optimizer = keras.optimizers.SGD(0.05, momentum=0.9, nesterov=True)
-    optimizer.build(model.trainable_variables)
-    loss_of = keras.losses.SparseCategoricalCrossentropy()
-
-    @tf.function
-    def step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            loss: tf.Tensor = loss_of(y, model(x, training=True))  # pyright: ignore[reportAssignmentType]
-        variables = model.trainable_variables
-        optimizer.apply(tape.gradient(loss, [each.value for each in variables]), variables)
-        return loss
-
-    batches = iter(data.train(Shard(0, 1), batch=batch, seed=rank, start=0, prefetch=4))
-
-    def once() -> tf.Tensor:
-        x, y, _ = next(batches)
-        return step(x, y)
-
-    return once, batch
+def _by_hand(name: str, batch: int, world, folder: Path) -> bench_peers.Step:
+    """One step of a peer."""
+    if name == "MirroredStrategy":
+        return bench_peers.mirrored(batch)
+    if name == "MultiWorkerMirroredStrategy":
+        return bench_peers.multi_worker(batch, world.rank, world.size, folder)
+    make = bench_peers.horovod if name == "hand-written Horovod" else bench_peers.alone
+    return make(batch, world.rank, world.size)
 
 
-def bench(batches: Sequence[int], rounds: int, seconds: float) -> list[dict[str, object]]:
+def bench(batches: Sequence[int], rounds: int, seconds: float, only: Sequence[str] | None) -> list[dict[str, object]]:
     """Measures all variants in turns; a row each, ratios to both references of the same batch."""
     rows = []
     for batch in batches:
-        names = [*ONE_PROCESS, *TWO_PROCESSES]
+        everything = [*ONE_PROCESS, *TWO_PROCESSES]
+        names = [name for name in everything if only is None or name in (*only, "hand-written", "pair")]
         rates: dict[str, list[float]] = {name: [] for name in names}
         for turn in range(rounds):
             for name in names:
@@ -203,6 +186,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
     parser.add_argument("--batch", type=int, nargs="+", default=[128, 512], help="global batches, even")
+    parser.add_argument("--only", nargs="+", default=None, help="these, besides the two references")
     parser.add_argument("--json", type=Path, default=None, help="also write the rows there")
     parser.add_argument("--worker", default=None, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, default=None, help=argparse.SUPPRESS)
@@ -210,7 +194,7 @@ def main() -> None:
     if arguments.worker is not None:
         work(arguments.worker, arguments.batch[0], arguments.seconds, arguments.folder)
         return
-    rows = bench(arguments.batch, arguments.rounds, arguments.seconds)
+    rows = bench(arguments.batch, arguments.rounds, arguments.seconds, arguments.only)
     results_table(person_console(), "strategies, samples a second (medians)", rows)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(rows, indent=2) + "\n")

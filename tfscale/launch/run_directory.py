@@ -5,6 +5,7 @@ runs/NAME/
     environment.json  versions and settings that results depend on
     metrics.jsonl     training records and evaluations
     summary.json      results, once the run has ended well
+    sharing.png       what sharing did over the steps, and tensors.png for each tensor; see reporting/plots.py
     checkpoints/      see training/checkpoint.py
     logs/             rank-N.log, what the process said; rank-N.error, what it died of
 """
