@@ -19,7 +19,7 @@ def claim(replicas: int, *, local_rank: int = 0, local_size: int = 1) -> tuple[s
 
     With GPUs, the processes of a host divide them (rank `local_rank` takes every `local_size`-th), memory grows on
     demand, and replicas beyond the number of GPUs share them in turn. Without, each replica gets a logical CPU device,
-    and the processes of a host divide the cores.
+    and the processes of a host divide the cores: each is bound to its own.
 
     Args:
         replicas: How many replicas this process holds.
@@ -37,8 +37,22 @@ def claim(replicas: int, *, local_rank: int = 0, local_size: int = 1) -> tuple[s
             tf.config.experimental.set_memory_growth(gpu, True)
         return tuple(f"/GPU:{replica % len(own)}" for replica in range(replicas))
     if local_size > 1:
-        threads = max(1, len(os.sched_getaffinity(0)) // local_size)
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_intra_op_parallelism_threads(len(_own_cores(local_rank, local_size)))
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration() for _ in range(replicas)])
     return tuple(f"/CPU:{replica}" for replica in range(replicas))
+
+
+def _own_cores(local_rank: int, local_size: int) -> set[int]:
+    """Binds this process to its share of the cores that it may use, and returns it; at least one, shared if need be.
+
+    Processes that wait for each other at every step lose what one of them takes of another's core: two of LeNet are a
+    tenth faster so. Threads that start from here on are bound too.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        return set(range(max(1, (os.cpu_count() or 1) // local_size)))
+    cores = sorted(os.sched_getaffinity(0))
+    share = cores[local_rank * len(cores) // local_size : (local_rank + 1) * len(cores) // local_size]
+    own = set(share or [cores[local_rank % len(cores)]])
+    os.sched_setaffinity(0, own)
+    return own
