@@ -107,12 +107,22 @@ def closing_table(console: Console, summary: Mapping[str, Any], next_commands: S
         sent, dense = human_bytes(summary["bytes_sent"]), human_bytes(summary["bytes_dense"])
         ratio = f"{summary['bytes_ratio']:g} times fewer" if summary["bytes_ratio"] else "none sent"
         table.add_row("bytes exchanged", f"{sent}; an allreduce every step: {dense} ({ratio})")
+    if "mean_encode_ms" in summary:
+        table.add_row("sharing", _costs(summary))
     if summary.get("skipped_steps"):
         table.add_row("skipped steps", f"{summary['skipped_steps']} (a gradient was not finite)")
     table.add_row("files", str(summary["directory"]))
     console.print(table, highlight=False)
     for command in next_commands:
         console.print(f"  {command}", highlight=False)
+
+
+def _costs(summary: Mapping[str, Any]) -> str:
+    """What compression has cost of a step, and how much it sent."""
+    phases = {"encode": "encoding", "exchange": "exchanging", "decode": "decoding"}
+    parts = [f"{summary[f'mean_{phase}_ms']:.2f} ms {words}" for phase, words in phases.items()]
+    whole = 1e3 * summary["mean_seconds"]
+    return f"density {summary['mean_density']:.1e}; of a step of {whole:.1f} ms, {', '.join(parts)}"
 
 
 def results_table(console: Console, title: str, rows: Sequence[Mapping[str, Any]]) -> None:

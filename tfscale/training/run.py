@@ -5,6 +5,7 @@ things at the same steps.
 """
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,9 @@ from tfscale.training.checkpoint import Checkpoints
 from tfscale.training.evaluate import Evaluator
 from tfscale.training.loop import StepInfo, training_steps
 from tfscale.training.state import RunState, digest
+
+AVERAGED = ("seconds", "density")
+"""Of the figures of every step, those whose mean is a result, besides the times that the strategy measures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +80,8 @@ class Run:
         self._evaluator, self._checkpoints, self._sinks = evaluator, checkpoints, sinks
         self._whole = plan.batch * self._collective.size
         self._steps: list[StepInfo] = []
+        self._sums: Counter[str] = Counter()
+        self._told = 0
         self._averaged: tf.Tensor | None = None
         self._mark, self._marked_step = 0.0, 0
         self._seconds, self._timed_examples, self._first_step = 0.0, 0, 0.0
@@ -184,6 +190,9 @@ class Run:
             for each in self._steps
         ]
         self._steps.clear()
+        self._told += len(steps)
+        for record in steps:
+            self._sums.update({name: record[name] for name in record if name.endswith("_ms") or name in AVERAGED})
         columns = {name: values.numpy() for name, values in self._state.strategy.tensor_measurements().items()}
         layout = self._state.replicas[0].layout
         tensors = {
@@ -234,5 +243,6 @@ class Run:
             "bytes_sent": sent,
             "bytes_dense": dense,
             "bytes_ratio": round(dense / sent, 2) if sent else None,
+            **{f"mean_{name}": total / self._told for name, total in self._sums.items()},
             "parameters_sha256": sha256,
         }
