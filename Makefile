@@ -14,7 +14,7 @@ help: ## this list
 
 setup: $(READY) ## a virtual environment with everything, Horovod and the kernels built for its TensorFlow
 
-$(READY): requirements.txt pyproject.toml scripts/build_horovod.py scripts/build_kernels.py $(wildcard tfscale/kernels/*)
+$(READY): requirements.txt pyproject.toml scripts/build_horovod.py scripts/build_kernels.py $(wildcard tfscale/kernels/*.cc tfscale/kernels/*.h) tfscale/kernels/library.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 		|| { echo "make: $(PYTHON) is not Python 3.11 or newer; install it, or name one: make PYTHON=python3.12"; exit 1; }
 	@for tool in cmake c++; do command -v $$tool >/dev/null \

@@ -5,6 +5,7 @@ why job.py starts with it.
 """
 
 import os
+from pathlib import Path
 
 import tensorflow as tf
 
@@ -19,7 +20,8 @@ def claim(replicas: int, *, local_rank: int = 0, local_size: int = 1) -> tuple[s
 
     With GPUs, the processes of a host divide them (rank `local_rank` takes every `local_size`-th), memory grows on
     demand, and replicas beyond the number of GPUs share them in turn. Without, each replica gets a logical CPU device,
-    and the processes of a host divide the cores: each is bound to its own.
+    and the processes of a host divide the cores: each is bound to
+    its own, unless the launcher has bound it.
 
     Args:
         replicas: How many replicas this process holds.
@@ -37,22 +39,34 @@ def claim(replicas: int, *, local_rank: int = 0, local_size: int = 1) -> tuple[s
             tf.config.experimental.set_memory_growth(gpu, True)
         return tuple(f"/GPU:{replica % len(own)}" for replica in range(replicas))
     if local_size > 1:
-        tf.config.threading.set_intra_op_parallelism_threads(len(_own_cores(local_rank, local_size)))
+        tf.config.threading.set_intra_op_parallelism_threads(bind_to_own_cores(local_rank, local_size))
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration() for _ in range(replicas)])
     return tuple(f"/CPU:{replica}" for replica in range(replicas))
 
 
-def _own_cores(local_rank: int, local_size: int) -> set[int]:
-    """Binds this process to its share of the cores that it may use, and returns it; at least one, shared if need be.
+def bind_to_own_cores(local_rank: int, local_size: int) -> int:
+    """Binds this process to its share of the machine's cores; returns how many threads it should have.
 
     Processes that wait for each other at every step lose what one of them takes of another's core: two of LeNet are a
-    tenth faster so. Threads that start from here on are bound too.
+    tenth faster so. Threads that start from here on are bound too. A process that is not allowed all cores has been
+    bound by its launcher, or is in a share of the machine that is not ours to cut.
     """
-    if not hasattr(os, "sched_setaffinity"):
-        return set(range(max(1, (os.cpu_count() or 1) // local_size)))
-    cores = sorted(os.sched_getaffinity(0))
-    share = cores[local_rank * len(cores) // local_size : (local_rank + 1) * len(cores) // local_size]
-    own = set(share or [cores[local_rank % len(cores)]])
-    os.sched_setaffinity(0, own)
-    return own
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    threads = max(1, len(allowed) // local_size)
+    if hasattr(os, "sched_setaffinity") and len(allowed) == os.cpu_count() and len(allowed) >= local_size:
+        cores = sorted(allowed, key=_place)
+        own = cores[local_rank * len(cores) // local_size : (local_rank + 1) * len(cores) // local_size]
+        os.sched_setaffinity(0, own)
+        threads = len(own)
+    return threads
+
+
+def _place(core: int) -> tuple[int, int, int]:
+    """Socket, physical core, logical core: neighbours in this order share most."""
+    topology = Path(f"/sys/devices/system/cpu/cpu{core}/topology")
+    try:
+        socket, physical = (int((topology / name).read_text()) for name in ("physical_package_id", "core_id"))
+    except (OSError, ValueError):
+        return 0, core, core
+    return socket, physical, core

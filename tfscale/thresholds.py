@@ -1,6 +1,6 @@
 """How large an element must be to be sent: policies that follow the density of the messages.
 
-All are pure functions of (threshold, density, step), with the density taken over the messages of ALL replicas: every
+All are pure functions of (threshold, density, strain, step), taken over the messages of ALL replicas: every
 process computes the same next threshold from what the gathered messages say, so there is one threshold in the job and
 no collective is spent on agreeing.
 
@@ -63,7 +63,7 @@ class Fixed:
         self.initial: float | None = initial
 
     def density(self, step: tf.Tensor) -> tf.Tensor:
-        """Not used: a fixed threshold asks for no density; 0.001 is what it is taken for."""
+        """Not asked for: there is always a threshold."""
         return tf.constant(1e-3)
 
     def next(self, threshold: tf.Tensor, density: tf.Tensor, strain: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
@@ -105,7 +105,7 @@ class TargetDensity:
     threshold *= exp(gain * (density - target)), one step's factor held within [1/2, 2].
 
     A residual of many thresholds would take as many steps to deliver, so the threshold rises until the largest has
-    SATURATED of them; where not even the largest reaches the threshold, it falls to that.
+    SATURATED of them; where not even the largest reaches the threshold, it falls towards that, by DL4J_RATE a step.
 
     Args:
         initial: First threshold in gradient units, or None (see `Threshold`).
@@ -126,7 +126,10 @@ class TargetDensity:
         return (1 / 16) * tf.pow(16 * self._density, progress)
 
     def next(self, threshold: tf.Tensor, density: tf.Tensor, strain: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """Returns the threshold moved towards the target, or at once to where it can work."""
-        steered = tf.exp(self._gain * (density - self.density(step)))
-        saturated, starved = strain / SATURATED, tf.minimum(strain, 1.0)
-        return threshold * tf.clip_by_value(tf.maximum(steered, saturated) * starved, 0.5, 2.0)
+        """Returns the threshold moved towards the target, or faster to where it can work."""
+        off = density - self.density(step)
+        saturated = tf.broadcast_to(strain / SATURATED, tf.shape(density))
+        if threshold.shape.num_elements() != 1:  # the strain is another tensor's where a tensor sends little
+            saturated = tf.where(off > 0, saturated, 0.0)
+        factor = tf.maximum(tf.exp(self._gain * off), saturated) * tf.clip_by_value(strain, DL4J_RATE, 1.0)
+        return threshold * tf.clip_by_value(factor, 0.5, 2.0)

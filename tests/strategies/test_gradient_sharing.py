@@ -108,7 +108,7 @@ def test_nothing_is_lost(threshold: str, course: str) -> None:
 
 
 def test_momentum_is_that_of_the_optimizer() -> None:
-    """With a tiny threshold nothing waits long, so momentum before the exchange is plain momentum."""
+    """Dense steps leave nothing waiting, so momentum before the exchange is plain momentum."""
     strategy = sharing(Fixed(initial=1e-30), 4, combine="mean", momentum=0.5, warmup=10)
     got = [float(step(strategy, [np.ones(4)] * 3, number)[0]) for number in range(3)]
     assert got == pytest.approx([1.0, 1.5, 1.75])
@@ -161,6 +161,15 @@ def test_training_goes_on_after_a_nan(
     assert job.evaluator(job.state.consensus())["loss"] < before / 2
 
 
+@pytest.mark.parametrize("settings", [{"warmup": 6}, {"flush_every": 1}])
+def test_dense_steps_do_not_move_the_threshold(settings: dict[str, int]) -> None:
+    """With a delay, messages that send nothing stand for them: once, each halved the threshold."""
+    strategy = sharing(TargetDensity(initial=0.5, density=0.01, ramp=0, gain=1.0), 3, delay=1, **settings)
+    for number in range(6):
+        step(strategy, [[1, 1, 1]] * 3, number)
+    assert measured(strategy, "threshold") == 0.5
+
+
 @pytest.mark.parametrize("per_tensor", [False, True])
 def test_the_first_threshold_is_the_mean_of_what_replicas_propose(per_tensor: bool) -> None:
     policy = TargetDensity(initial=None, density=0.01, ramp=0, gain=1.0)
@@ -195,7 +204,10 @@ def test_auto_turns_compression_off_where_it_loses(
 ) -> None:
     strategy = sharing(Fixed(initial=0.5), 2, auto=True, delay=1)
     assert not step(strategy, [[3, 0.25]] * 3, 0).any()
+    strategy._exchange.steered.assign(60)
     assert strategy.review(99) is None
+    monkeypatch.setattr(strategy._exchange.stopwatch, "least_seconds", lambda: float("inf"))
+    assert strategy.review(100) is None, "nothing has been measured yet"
     monkeypatch.setattr(strategy._exchange.stopwatch, "least_seconds", lambda: seconds)
     words = strategy.review(100)
     assert words is not None
@@ -210,6 +222,14 @@ def test_auto_turns_compression_off_where_it_loses(
 # What an option changes: settings that bring it out, and what is then seen with the first and with the second value.
 # One replica's gradient is in `GRADIENT`; the others' are zero.
 GRADIENT = [3.0, -0.75, 0.25, 0.1]
+
+
+def reviewed(strategy: GradientSharing) -> bool:
+    run_steps(strategy, 2)
+    strategy._exchange.steered.assign(60)
+    return strategy.review(100) is not None
+
+
 Looks = Callable[[GradientSharing], object]
 
 
@@ -246,7 +266,7 @@ OPTIONS: dict[str, tuple[tuple[object, object], dict[str, object], Looks, tuple[
     "clip_norm": ((None, 3.0), {}, after(1, residual(0)), (2.5, 1.174002)),
     "clip_residual": ((None, 2.0), {}, after(1, residual(0)), (2.5, 1.0)),
     "clip_every": ((1, 2), {"clip_residual": 2.0}, after(1, residual(0)), (1.0, 2.5)),
-    "auto": ((False, True), {}, after(1, lambda s: s.review(100) is not None), (False, True)),
+    "auto": ((False, True), {}, lambda s: reviewed(s), (False, True)),
     "kernel": (("native", "plain"), {}, lambda s: s.compressor, ("native kernels", "plain TensorFlow operations")),
     "codec": ((Word32(), Smallest()), {}, after(1, lambda s: measured(s, "bytes_sent")), (160.0, 152.0)),
 }

@@ -50,7 +50,7 @@ def strain(peaks: tf.Tensor, thresholds: tf.Tensor) -> tf.Tensor:
 
 
 def ratio(strain: tf.Tensor) -> tf.Tensor:
-    """What `strain` stands for, rounded down by at most a fifth, [] float32."""
+    """What `strain` stands for, [] float32: between 2^-32 and 2^31.75 rounded down by at most a fifth."""
     return tf.bitcast(tf.bitwise.left_shift(strain + _ONE, _QUARTERS), tf.float32)
 
 
@@ -92,7 +92,7 @@ def threshold_word(thresholds: tf.Tensor) -> tf.Tensor:
     return bits[0] if thresholds.shape[0] == 1 else checksum(tf.concat([tf.zeros([HEADER], tf.int32), bits], axis=0))
 
 
-def verify(message: tf.Tensor, rank: int, header: tf.Tensor, digest: tf.Tensor) -> tf.Tensor:
+def verify(message: tf.Tensor, rank: int, header: tf.Tensor, digest: tf.Tensor, size: int, small: int) -> tf.Tensor:
     """Returns the message; refuses what is damaged or not of this step.
 
     Args:
@@ -100,6 +100,8 @@ def verify(message: tf.Tensor, rank: int, header: tf.Tensor, digest: tf.Tensor) 
         rank: Whose it is.
         header: [2] int32: step, threshold.
         digest: [] int32 that it must have.
+        size: D.
+        small: Elements that travel whole.
 
     Raises:
         tf.errors.InvalidArgumentError: It says what is wrong.
@@ -111,6 +113,9 @@ def verify(message: tf.Tensor, rank: int, header: tf.Tensor, digest: tf.Tensor) 
         (tf.equal(padded[1], header[0]), "it is of another step"),
         (tf.equal(padded[2], header[1]), "it has another threshold"),
         (tf.equal(padded[4], digest), "its parameters differ from rank 0's"),
+        (base.from_int32(padded[3:4])[0] <= size, "more elements than the model has"),
+        (is_void(padded) | (tf.size(message) >= HEADER + small), "it is cut off"),
+        (~is_void(padded) | tf.equal(tf.size(message), HEADER), "an empty message with a payload"),
     )
     asserts = [
         tf.debugging.Assert(good, [f"tfscale: the message of rank {rank} is damaged: {what}; at step", header[0]])

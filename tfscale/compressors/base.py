@@ -14,7 +14,7 @@ from tfscale.codecs.base import Code
 from tfscale.vectors import Layout
 
 UNSOUND = 2.0**63
-"""A contribution with an element that has reached it (its square is beyond float32), or is NaN or Inf, is not used."""
+"""A contribution with an element that has reached it, or is NaN or Inf, is not used."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -131,7 +131,8 @@ class Plain:
     def verified(self, messages: Sequence[tf.Tensor], header: tf.Tensor) -> list[tf.Tensor]:
         """W messages by rank -> the same, if they are whole, of this step, and agree; see `codecs.message.verify`."""
         digest = tf.concat([messages[0], tf.zeros([framing.HEADER], tf.int32)], axis=0)[4]
-        return [framing.verify(message, rank, header, digest) for rank, message in enumerate(messages)]
+        size, small = self._rule.layout.size, self._small
+        return [framing.verify(each, rank, header, digest, size, small) for rank, each in enumerate(messages)]
 
     def combine(self, messages: Sequence[tf.Tensor], thresholds: tf.Tensor, header: tf.Tensor) -> Combined:
         """See `base.Compressor`."""

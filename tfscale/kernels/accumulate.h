@@ -73,8 +73,9 @@ class Accumulate : public tf::OpKernel {
     }
     const float* given = contribution.flat<float>().data();
     std::vector<Pass> passes(chunks_.size());
-    // A thread writes what it finds where nobody else does. Kept from step to step, under the residual's lock: new
-    // pages every step would cost more than the pass itself when much is sent.
+    // A thread writes what it finds where nobody else does: 4 bytes an element, touched only where something is sent.
+    // Kept from step to step: new pages every step would cost more than the pass itself when much is sent.
+    tf::mutex_lock room(room_lock_);
     room_.resize(chunks_.size());
     Parallel(context, chunks_.size(), kChunk * (kind_ == kNone ? 1 : 2), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
@@ -154,6 +155,7 @@ class Accumulate : public tf::OpKernel {
   bool masking_;
   Momentum kind_;
   std::vector<Part> chunks_, small_;
+  tf::mutex room_lock_;
   std::vector<std::unique_ptr<Sent[]>> room_;
 };
 

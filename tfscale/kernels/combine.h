@@ -28,6 +28,8 @@ class Combine : public tf::OpKernel {
     const auto header = context->input(0).flat<int32_t>();  // step, threshold
     const auto thresholds = context->input(1).flat<float>();
     const bool one = thresholds.size() == 1;
+    OP_REQUIRES(context, one || thresholds.size() == static_cast<int64_t>(layout_.sizes.size()),
+                absl::InvalidArgumentError("there must be 1 threshold or one a tensor"));
     const int replicas = context->num_inputs() - 2;
     tf::Tensor *sum, *counts, *is_void, *strain;
     OP_REQUIRES_OK(context, context->allocate_output(0, {layout_.size}, &sum));

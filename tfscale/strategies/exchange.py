@@ -92,8 +92,7 @@ class Exchange(tf.Module):
         self.thresholds = tf.Variable(tf.fill([tensors if per_tensor else 1], policy.initial or 0.0), trainable=False)
         self.counts = tf.Variable(tf.zeros([tensors], tf.int64), trainable=False)
         self.peaks = tf.Variable(tf.zeros([tensors]), trainable=False)
-        self.bytes_sent, self.skipped = counter(), counter()
-        self.clipped = tf.Variable(tf.constant(0.0), trainable=False)
+        self.bytes_sent, self.skipped, self.steered = counter(), counter(), counter()
         self.off = tf.Variable(tf.constant(False), trainable=False)
         self.stopwatch = Stopwatch("encode", "exchange", "decode")
         nothing = self._empty(tf.constant(-1, tf.int64), tf.constant(0)) if course.delay else None
@@ -111,7 +110,7 @@ class Exchange(tf.Module):
         """
         norm = self._course.clip_norm
         if norm is not None:
-            contributions = [Contribution(tf.clip_by_norm(each.vector, norm), each.sound) for each in contributions]
+            contributions = [_clipped(each, norm) for each in contributions]
         if not self._course.may_be_dense:
             return self._exchange_sparse(contributions, digests, step)
         return tf.cond(
@@ -191,7 +190,7 @@ class Exchange(tf.Module):
 
         def clip() -> tf.Tensor:
             left = tf.clip_by_value(memory.residual, -bound, bound)
-            self.clipped.assign_add(tf.reduce_sum(tf.abs(memory.residual - left)))
+            memory.clipped.assign_add(tf.reduce_sum(tf.abs(memory.residual - left)))
             return memory.residual.assign(left)
 
         due = tf.equal((step + 1) % self._course.clip_every, 0) & ~self._is_closed()
@@ -200,7 +199,7 @@ class Exchange(tf.Module):
     def _arrive(self, messages: Sequence[tf.Tensor], made: tf.Tensor) -> tf.Tensor:
         """R messages of step `made` -> the sum of all W's [D]."""
         gathered = self.stopwatch.time("exchange", messages, lambda: self._collective.gather(messages))
-        words = tf.add_n([tf.size(message) for message in gathered])
+        words = tf.add_n([tf.size(message, out_type=tf.int64) for message in gathered])
         self.bytes_sent.assign_add(gather_bytes(words, self._collective.size))
         header = self._header(made, tf.constant(0), tf.constant(0))[:2]
         return self.stopwatch.time(
@@ -230,8 +229,11 @@ class Exchange(tf.Module):
 
         def take() -> tf.Tensor:
             density, strain = self._densities(combined.counts), framing.ratio(combined.strain)
-            following = self._policy.next(thresholds, density, strain, made)
-            self.thresholds.assign(tf.maximum(following, SMALLEST))
+            following = tf.maximum(self._policy.next(thresholds, density, strain, made), SMALLEST)
+            # A message that only stands for a dense step says nothing about the threshold.
+            placeholder = self.off | self._course.is_dense(made) | (made < 0)
+            self.thresholds.assign(tf.where(placeholder, thresholds, following))
+            self.steered.assign_add(tf.cast(~placeholder, tf.int64))
             return tf.identity(combined.sum)
 
         def give_back() -> tf.Tensor:
@@ -258,8 +260,8 @@ class Exchange(tf.Module):
     ) -> tf.Tensor:
         """Contributions and residuals R x [D], all of them, once -> [D]; and what was pending."""
         # One that is not sound makes the mean not finite.
-        vectors = [tf.where(each.sound, each.vector, float("nan")) for each in contributions]
-        moving = [memory.moving(each, self._rule) for memory, each in zip(self.memories, vectors, strict=True)]
+        whole = [tf.where(each.sound, each.vector, float("nan")) for each in contributions]
+        moving = [memory.moving(each, self._rule) for memory, each in zip(self.memories, whole, strict=True)]
         arrived = self._arrive_pending(step) if self._course.delay else None
         with tf.control_dependencies([] if arrived is None else [arrived]):
             residuals = [memory.residual.read_value() for memory in self.memories]
@@ -280,3 +282,11 @@ class Exchange(tf.Module):
         with tf.control_dependencies([dense]):
             self._keep([self._empty(step, digest) for digest in digests])
         return arrived + dense
+
+
+def _clipped(contribution: Contribution, norm: float) -> Contribution:
+    """Clips in l2 norm; a norm beyond float32 makes the contribution unsound."""
+    own = tf.norm(contribution.vector)
+    factor = tf.minimum(1.0, tf.math.divide_no_nan(norm, own))
+    vector = contribution.vector * tf.where(own > 0, factor, 1.0)
+    return Contribution(vector, contribution.sound & tf.math.is_finite(own))

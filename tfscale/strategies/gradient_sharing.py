@@ -12,8 +12,8 @@ There is one collective a step. With `delay: 1` it carries the messages of the s
 gradients are computed, and what a step contributes is applied one step later.
 
 A replica with a gradient that cannot be used (NaN, Inf, beyond 2^63) sends a void message, and then all skip the step:
-what each was about to send returns to its residual, and what the sound elements contributed waits there. Momentum that
-masking has cleared stays cleared.
+what each was about to send returns to its residual, and what sound replicas contributed waits there (but for tensors
+that are exchanged whole, and in dense steps: theirs is lost). Optimizers see a gradient of zeros at such a step.
 
 References:
     Strom 2015 (the rule). Lin et al. 2018, "Deep Gradient Compression" (momentum correction, factor masking, local
@@ -32,6 +32,7 @@ from tfscale.collectives.base import Collective, mean_bytes
 from tfscale.compressors.base import Rule
 from tfscale.compressors.choice import choose
 from tfscale.errors import UserError
+from tfscale.kernels import library
 from tfscale.strategies import review
 from tfscale.strategies.base import agreed_parameters
 from tfscale.strategies.exchange import Course, Exchange
@@ -109,6 +110,7 @@ class GradientSharing(tf.Module):
             clip_every=clip_every,
         )
         self._agreed: tf.Variable | None = None
+        self._reviewed = tf.Variable(tf.constant(False), trainable=False)
 
     def build(self, parameters: Sequence[tf.Tensor], layout: Layout) -> None:
         """Creates residuals (and velocities) [D] beside each replica's parameters, all zero.
@@ -140,6 +142,10 @@ class GradientSharing(tf.Module):
             course=self._course,
             devices=devices,
         )
+        if self._course.auto and not self._exchange.stopwatch.works:
+            raise UserError(
+                f"strategy.auto=true cannot measure: op determinism forbids TensorFlow's clock; type: {library.BUILD}"
+            )
         self.bytes_sent = self._exchange.bytes_sent
         self._review = Review(self.collective, layout.size)
         self._layout = layout
@@ -186,14 +192,18 @@ class GradientSharing(tf.Module):
         return agreed_parameters(self.collective, parameters, self._layout.size)
 
     def measurements(self) -> dict[str, tf.Tensor]:
-        """Bytes, skipped steps and clipped mass so far; the last step's density, threshold, peak and times.
+        """Bytes, skipped steps and clipped mass so far; density, threshold, peak and times of the last compressed step.
 
-        `residual_ratio` is the largest |residual| of this process's replicas in thresholds, before sending. `threshold`
-        is the mean where tensors have their own.
+        `residual_ratio` is the largest |residual| of this process's replicas in thresholds, before sending, and
+        `clipped` the mass that they lost. `threshold` is the mean where tensors have their own.
         """
         exchange = self._exchange
         sent = tf.cast(tf.reduce_sum(exchange.counts), tf.float32)
-        clipped = {} if self._course.clip_residual is None else {"clipped": exchange.clipped.read_value()}
+        clipped = (
+            {}
+            if self._course.clip_residual is None
+            else {"clipped": tf.add_n([memory.clipped.read_value() for memory in exchange.memories])}
+        )
         return {
             "bytes_sent": exchange.bytes_sent.read_value(),
             "skipped_steps": exchange.skipped.read_value(),
@@ -215,12 +225,16 @@ class GradientSharing(tf.Module):
         }
 
     def review(self, step: int) -> str | None:
-        """With `auto`, at step 100: compression or an allreduce from here on, decided by what they take."""
-        if not self._course.auto or step != review.STEP:
-            return None
+        """With `auto`, once, at step 100 or later: compression or an allreduce from here on, by what they take."""
         exchange = self._exchange
-        loses, figures = self._review(exchange.stopwatch.least_seconds())
+        if not self._course.auto or step % review.EVERY or self._reviewed or exchange.steered < review.STEERED:
+            return None
+        decision = self._review(exchange.stopwatch.least_seconds())
         exchange.bytes_sent.assign_add(self._review.bytes)
+        if decision is None:
+            return None
+        loses, figures = decision
+        self._reviewed.assign(True)
         exchange.off.assign(loses)
         return f"{figures}: {'an allreduce takes over' if loses else 'compression stays'}"
 
@@ -234,7 +248,8 @@ class GradientSharing(tf.Module):
         state = {
             "thresholds": exchange.thresholds,
             "skipped_steps": exchange.skipped,
-            "clipped": exchange.clipped,
+            "steered": exchange.steered,
+            "reviewed": self._reviewed,
             "bytes_sent": exchange.bytes_sent,
             "off": exchange.off,
         }

@@ -5,6 +5,7 @@ centre set-ups), so it is held against what it replaces: an allreduce of D float
 bytes are few.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from typing import final
@@ -13,8 +14,11 @@ import tensorflow as tf
 
 from tfscale.collectives.base import Collective, mean_bytes
 
-STEP = 100
-"""Optimizer steps completed when it is decided: first steps trace, and thresholds are still moving."""
+EVERY = 100
+"""Steps between two looks at whether it can be decided."""
+
+STEERED = 50
+"""It is decided once so many compressed steps have been taken: first steps trace, and thresholds still move."""
 
 REPEATS = 3
 SHARE = 64
@@ -37,16 +41,19 @@ class Review:
         self._probe = min(size, max(SMALLEST, size // SHARE))
         self.bytes = REPEATS * (mean_bytes(self._probe, collective.size) + mean_bytes(1, collective.size))
 
-    def __call__(self, seconds: float) -> tuple[bool, str]:
+    def __call__(self, seconds: float) -> tuple[bool, str] | None:
         """Compares what compression takes with an allreduce. All processes must call it.
 
         Args:
             seconds: What encoding, exchanging and decoding take of a step in this process.
 
         Returns:
-            Whether an allreduce is faster, the same in every process; and the figures.
+            Whether an allreduce is faster, the same in every process; and the figures. None if a process has not
+            measured compression since it started.
         """
         ours, dense = self._slowest([seconds, self._dense_seconds()])
+        if not math.isfinite(ours):
+            return None
         words = (
             f"compression takes {1e3 * ours:.2f} ms of a step, an allreduce of {self._size:,} floats about "
             f"{1e3 * dense:.2f} ms (from {self._probe:,} and 1 of them)"

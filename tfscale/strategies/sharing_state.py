@@ -25,6 +25,7 @@ class ReplicaMemory(tf.Module):
         with tf.device(device):
             self.residual = tf.Variable(tf.zeros([size]), trainable=False)
             self.velocity = tf.Variable(tf.zeros([size]), trainable=False) if momentum else None
+            self.clipped = tf.Variable(tf.constant(0.0), trainable=False)
             self._sound = tf.Variable(tf.constant(True), trainable=False)
         with tf.device("CPU:0"):
             self.pending = None if pending is None else tf.Variable(pending, trainable=False, shape=[None])
@@ -72,5 +73,10 @@ class ReplicaMemory(tf.Module):
 
     def state(self) -> Mapping[str, tf.Variable]:
         """What must survive."""
-        own = {"residual": self.residual, "velocity": self.velocity, "pending": self.pending}
+        own = {
+            "residual": self.residual,
+            "velocity": self.velocity,
+            "pending": self.pending,
+            "clipped": self.clipped,
+        }
         return {name: variable for name, variable in own.items() if variable is not None}

@@ -51,9 +51,14 @@ class Stopwatch(tf.Module):
             self._least[phase].assign(tf.minimum(self._least[phase], seconds))
         return result
 
+    @property
+    def works(self) -> bool:
+        """Whether there is a clock."""
+        return self._clock is not None
+
     def least_seconds(self) -> float:
-        """What all phases together took when each was at its fastest; 0 if nothing is measured."""
-        return 0.0 if self._clock is None else sum(float(least) for least in self._least.values())
+        """What all phases together took when each was at its fastest; infinite until all were measured."""
+        return sum(float(least) for least in self._least.values())
 
     def milliseconds(self) -> dict[str, tf.Tensor]:
         """Phase_ms -> the last step's."""

@@ -81,7 +81,7 @@ class Run:
         self._whole = plan.batch * self._collective.size
         self._steps: list[StepInfo] = []
         self._sums: Counter[str] = Counter()
-        self._told = 0
+        self._told, self._first_number = 0, state.step + 1
         self._averaged: tf.Tensor | None = None
         self._mark, self._marked_step = 0.0, 0
         self._seconds, self._timed_examples, self._first_step = 0.0, 0, 0.0
@@ -190,8 +190,9 @@ class Run:
             for each in self._steps
         ]
         self._steps.clear()
-        self._told += len(steps)
-        for record in steps:
+        usual = [record for record in steps if record["step"] != self._first_number]  # the first one compiles
+        self._told += len(usual)
+        for record in usual:
             self._sums.update({name: record[name] for name in record if name.endswith("_ms") or name in AVERAGED})
         columns = {name: values.numpy() for name, values in self._state.strategy.tensor_measurements().items()}
         layout = self._state.replicas[0].layout
@@ -243,6 +244,6 @@ class Run:
             "bytes_sent": sent,
             "bytes_dense": dense,
             "bytes_ratio": round(dense / sent, 2) if sent else None,
-            **{f"mean_{name}": total / self._told for name, total in self._sums.items()},
+            **{f"mean_{name}": total / max(self._told, 1) for name, total in self._sums.items()},
             "parameters_sha256": sha256,
         }
