@@ -49,7 +49,7 @@ def hostile(size: int, seed: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("momentum", [(0.0, False, False), (0.9, False, True), (0.9, True, True), (0.5, True, False)])
-@pytest.mark.parametrize("sizes", [(1,), (63,), (64, 65), (5, 70_000, 1, 0, 130), (200, 3)])
+@pytest.mark.parametrize("sizes", [(1,), (64, 65), (5, 70_000, 1, 0, 130)])
 @pytest.mark.parametrize("per_tensor", [False, True])
 def test_the_kernel_has_the_bits_of_the_plain_operations(
     sizes: tuple[int, ...], momentum: tuple[float, bool, bool], per_tensor: bool
@@ -82,8 +82,8 @@ def test_the_kernel_has_the_bits_of_the_plain_operations(
 
 
 @pytest.mark.parametrize("name", CODECS)
-@pytest.mark.parametrize("density", [0.0, 1e-4, 1e-2, 0.1, 0.5, 1.0])
-@pytest.mark.parametrize("size", [1, 17, 4096, 150_001])
+@pytest.mark.parametrize("density", [0.0, 1e-3, 0.1, 1.0])
+@pytest.mark.parametrize("size", [1, 4096, 150_001])
 def test_every_code_says_the_same(name: str, density: float, size: int) -> None:
     """More than one block of rice at the largest size, and every divisor between."""
     random = np.random.default_rng(size)
