@@ -15,7 +15,7 @@ import pytest
 
 pytestmark = pytest.mark.horovod
 
-STEPS = int(os.environ.get("TFSCALE_SOAK_STEPS", "1500"))
+STEPS = int(os.environ.get("TFSCALE_SOAK_STEPS", "600"))
 POISONS = ("nan", "inf", "1e38", "1e-40")
 MODULE = f"""
 import tensorflow as tf
