@@ -45,44 +45,37 @@ def _gradients(model, loss_of, x, y):
 
 def alone(batch: int, rank: int, processes: int) -> Step:
     """A plain tf.function step; several processes that run it do not know of each other."""
-    import tensorflow as tf
-
-    from tfscale import devices
-
-    devices.claim(1, local_rank=rank, local_size=processes)
-    data, model, optimizer, loss_of = _parts()
-
-    @tf.function
-    def step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        loss, gradients = _gradients(model, loss_of, x, y)
-        optimizer.apply(gradients, model.trainable_variables)
-        return loss
-
-    batches = _batches(data, batch // processes, rank)
-
-    def once() -> tf.Tensor:
-        x, y, _ = next(batches)
-        return step(x, y)
-
-    return once, batch // processes
+    return _one_replica(batch, rank, processes, lambda: lambda gradients: gradients)
 
 
 def horovod(batch: int, rank: int, processes: int) -> Step:
     """Horovod's own recipe: every gradient through an allreduce of its own."""
-    import horovod.tensorflow as hvd
+
+    def join() -> Callable[[list], list]:
+        import horovod.tensorflow as hvd
+
+        hvd.init()
+        return lambda gradients: [
+            hvd.allreduce(each, op=hvd.Average, name=f"gradient.{index}") for index, each in enumerate(gradients)
+        ]
+
+    return _one_replica(batch, rank, processes, join)
+
+
+def _one_replica(batch: int, rank: int, processes: int, join: Callable[[], Callable[[list], list]]) -> Step:
+    """A tf.function step of one replica a process; `join`, called once devices are claimed, combines gradients."""
     import tensorflow as tf
 
     from tfscale import devices
 
     devices.claim(1, local_rank=rank, local_size=processes)
-    hvd.init()
+    combined = join()
     data, model, optimizer, loss_of = _parts()
 
     @tf.function
     def step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         loss, gradients = _gradients(model, loss_of, x, y)
-        means = [hvd.allreduce(each, op=hvd.Average, name=f"gradient.{index}") for index, each in enumerate(gradients)]
-        optimizer.apply(means, model.trainable_variables)
+        optimizer.apply(combined(gradients), model.trainable_variables)
         return loss
 
     batches = _batches(data, batch // processes, rank)
