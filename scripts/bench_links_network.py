@@ -9,12 +9,12 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tfscale.launch.processes import serving
 from tfscale.launch.signals import ENDING, Stopped
 
 INTERFACE = "eth0"
@@ -111,7 +111,6 @@ def emulated(ranks: int, link: str) -> Iterator[Network]:
 @contextmanager
 def rendezvous(network: Network) -> Iterator[int]:
     """Serves Horovod's key-value store at the bridge's address; gives its port."""
-    from horovod.runner.common.util.hosts import get_host_assignments, parse_hosts
     from horovod.runner.http.http_server import RendezvousHandler, RendezvousHTTPServer
 
     def inside() -> RendezvousHTTPServer:
@@ -126,13 +125,6 @@ def rendezvous(network: Network) -> Iterator[int]:
 
     with ThreadPoolExecutor(1) as pool:
         server = pool.submit(inside).result(timeout=60)
-    server.daemon_threads = True
     ranks = len(network.hosts)
-    hosts = ",".join(f"{address(rank)}:1" for rank in range(ranks))
-    server.init(get_host_assignments(parse_hosts(hosts), ranks))
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serving(server, ",".join(f"{address(rank)}:1" for rank in range(ranks)), ranks) as port:
+        yield port

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import IO, final
+from typing import IO, Any, final
 
 from tfscale.launch.run_directory import VARIABLE, RunDirectory
 from tfscale.launch.signals import Stopped, signals_raise
@@ -40,12 +40,20 @@ GRACE = 3.0
 @contextmanager
 def _rendezvous(processes: int) -> Iterator[int]:
     """Serves Horovod's key-value store on loopback while the job runs; gives its port."""
-    from horovod.runner.common.util.hosts import get_host_assignments, parse_hosts
     from horovod.runner.http.http_server import RendezvousHandler, RendezvousHTTPServer
 
     server = RendezvousHTTPServer(("127.0.0.1", 0), RendezvousHandler, 0)
+    with serving(server, f"127.0.0.1:{processes}", processes) as port:
+        yield port
+
+
+@contextmanager
+def serving(server: Any, hosts: str, processes: int) -> Iterator[int]:
+    """Lets a bound RendezvousHTTPServer answer the processes of `hosts` (HOST:PROCESSES,...); gives its port."""
+    from horovod.runner.common.util.hosts import get_host_assignments, parse_hosts
+
     server.daemon_threads = True
-    server.init(get_host_assignments(parse_hosts(f"127.0.0.1:{processes}"), processes))
+    server.init(get_host_assignments(parse_hosts(hosts), processes))
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
     try:
         yield server.server_address[1]
