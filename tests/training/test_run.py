@@ -41,13 +41,18 @@ class Memory:
         pass
 
 
-def go(job: Job, folder: Path) -> tuple[dict, Memory]:
+def go(job: Job, folder: Path, stop: Callable[[], Exception | None] = lambda: None) -> tuple[dict, Memory]:
     memory = Memory()
-    checkpoints = Checkpoints(folder, keep=9)
-    return (
-        Run(job.state, job.plan, data=job.data, evaluator=job.evaluator, checkpoints=checkpoints, sinks=[memory])(),
-        memory,
+    run = Run(
+        job.state,
+        job.plan,
+        data=job.data,
+        evaluator=job.evaluator,
+        checkpoints=Checkpoints(folder, keep=9),
+        sinks=[memory],
+        stop=stop,
     )
+    return run(), memory
 
 
 def test_everything_happens_every_so_many_steps_and_at_the_end(build_job: Callable[..., Job], tmp_path: Path) -> None:
@@ -93,6 +98,13 @@ def test_the_last_step_synchronises(build_job: Callable[..., Job], tmp_path: Pat
     go(job, tmp_path)
     one, two = (replica.parameters().numpy() for replica in job.state.replicas)
     assert (one == two).all()
+
+
+def test_a_run_that_is_asked_to_stop_saves_first(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    answers = iter([None, None, KeyError("enough")])
+    with pytest.raises(KeyError, match="enough"):
+        go(build_job(*SMALL, "train.steps=6", "train.checkpoint_every=2"), tmp_path, lambda: next(answers))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000002", "step-000000003"]
 
 
 @pytest.mark.parametrize(("step", "seen"), [(0, 0), (1, 32), (6, 192), (7, 203), (8, 235), (14, 406)])

@@ -1,6 +1,7 @@
 """One process of a job, from its checked configuration to its exit code: what every launcher ends up running."""
 
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from tfscale.config import preflight
 from tfscale.config.schema import Config
 from tfscale.job import Job
 from tfscale.launch.run_directory import RunDirectory
-from tfscale.launch.signals import Stopped, signals_raise
+from tfscale.launch.signals import Stopped, signals_noted
 from tfscale.reporting import plots, summary
 from tfscale.reporting.base import Sink
 from tfscale.reporting.console import ConsoleSink, closing_table, person_console
@@ -23,6 +24,9 @@ from tfscale.strategies.gradient_sharing import GradientSharing
 from tfscale.training.checkpoint import Checkpoints
 from tfscale.training.run import Run
 from tfscale.world import World
+
+Stop = Callable[[], Stopped | None]
+"""What has asked the run to stop, if anything has."""
 
 
 def run_rank(config: Config, world: World, directory: RunDirectory | None) -> int:
@@ -35,19 +39,23 @@ def run_rank(config: Config, world: World, directory: RunDirectory | None) -> in
     """
     holder = [directory]
     # Among several processes it is the parent that stops: a rank in a collective could not hear the signal.
-    stoppable = signals_raise() if world.size == 1 else nullcontext()
+    alone = world.size == 1
     try:
-        with stoppable:
-            return _run(config, world, holder)
+        with signals_noted(lambda stopped: _say(stopped, holder[0])) if alone else nullcontext(lambda: None) as stop:
+            return _run(config, world, holder, stop)
     except Stopped as stopped:
-        more = f"; {holder[0].how_to_go_on()}" if holder[0] is not None else ""
-        print(f"tfscale: stopped by {stopped.name}{more}", file=sys.stderr)
+        _say(stopped, holder[0])
         return stopped.exit_code
     except Exception as error:  # noqa: BLE001 - a process must say what it died of before the others do
         return fail(error, world, holder[0])
 
 
-def _run(config: Config, world: World, holder: list[RunDirectory | None]) -> int:
+def _say(stopped: Stopped, directory: RunDirectory | None) -> None:
+    more = f"; {directory.how_to_go_on()}" if directory is not None else ""
+    print(f"tfscale: stopped by {stopped.name}{more}", file=sys.stderr, flush=True)
+
+
+def _run(config: Config, world: World, holder: list[RunDirectory | None], stop: Stop) -> int:
     connection = building.connect(config, world)
     path = connection.broadcast_text(str(holder[0].path) if holder[0] is not None else "")
     directory = holder[0] = holder[0] or RunDirectory(Path(path))
@@ -64,16 +72,25 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None]) -> int
             summary.write_environment(directory.environment)
         for each in dict.fromkeys((console, log)):
             _introduce(each, config, job, world, directory)
-        results = _train(job, checkpoints, _sinks(config, job, directory, world, console, log))
+        results = _train(job, checkpoints, _sinks(config, job, directory, world, console, log), stop)
         log.print(f"rank {world.rank} ended well; parameters {results['parameters_sha256']}", highlight=False)
     if world.is_chief:
         _close(config, job, world, directory, console, results)
     return 0
 
 
-def _train(job: Job, checkpoints: Checkpoints, sinks: list[Sink]) -> dict[str, Any]:
+def _train(job: Job, checkpoints: Checkpoints, sinks: list[Sink], stop: Stop) -> dict[str, Any]:
+    run = Run(
+        job.state,
+        job.plan,
+        data=job.data,
+        evaluator=job.evaluator,
+        checkpoints=checkpoints,
+        sinks=sinks,
+        stop=stop,
+    )
     try:
-        return Run(job.state, job.plan, data=job.data, evaluator=job.evaluator, checkpoints=checkpoints, sinks=sinks)()
+        return run()
     finally:
         for sink in sinks:
             sink.close()

@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager
 from typing import IO, Any, final
 
 from tfscale.launch.run_directory import VARIABLE, RunDirectory
-from tfscale.launch.signals import Stopped, signals_raise
+from tfscale.launch.signals import Stopped, show_cursor, signals_raise
 
 PARENT = "TFSCALE_PARENT"
 """Environment variable with the pid that a started process must not outlive."""
@@ -32,7 +32,6 @@ CYCLE = "0.5"
 """Milliseconds between two looks of Horovod's background thread: with its own 1 a step of LeNet waits longer, with less
 the thread takes more of a core than it saves."""
 
-SHOW_CURSOR = "\x1b[?25h"
 GRACE = 3.0
 """Seconds between asking a process to end and killing it."""
 
@@ -203,9 +202,8 @@ class Processes:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        if alive and sys.stdout.isatty():
-            sys.stdout.write(SHOW_CURSOR)  # the chief's progress bar had no time to
-            sys.stdout.flush()
+        if alive:
+            show_cursor()
 
 
 def die_with_parent() -> None:

@@ -1,13 +1,23 @@
-"""Signals that ask a parent to end its job, as an exception in its main thread."""
+"""Signals that ask for the end of a job.
+
+A parent, which only waits, gets them as an exception. A process that trains must not: an exception raised between two
+instructions of TensorFlow's Python leaves TensorFlow in a state of which it dies. There they are noted, and the loop
+asks after each step.
+"""
 
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from threading import Timer
 from types import FrameType
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SHOW_CURSOR = "\x1b[?25h"
+PATIENCE = 8.0
+"""Seconds that a process which trains has to complete its step and save; ten are usual before a SIGKILL."""
 
 
 class Stopped(Exception):
@@ -58,3 +68,44 @@ def signals_raise() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def signals_noted(say: Callable[[Stopped], None]) -> Iterator[Callable[[], Stopped | None]]:
+    """SIGINT, SIGTERM and SIGHUP are noted; a process that still runs `PATIENCE` seconds later is ended.
+
+    Args:
+        say: Tells the user, in the latter case.
+
+    Yields:
+        What to ask for the first of them.
+    """
+    noted, timers = list[Stopped](), list[Timer]()
+
+    def give_up(stopped: Stopped) -> None:
+        say(stopped)
+        show_cursor()
+        os._exit(stopped.exit_code)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if not noted:
+            noted.append(Stopped(number))
+            timers.append(Timer(PATIENCE, give_up, noted))
+            timers[0].daemon = True
+            timers[0].start()
+
+    before = {number: signal.signal(number, note) for number in ENDING}
+    try:
+        yield lambda: noted[0] if noted else None
+    finally:
+        for timer in timers:
+            timer.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def show_cursor() -> None:
+    """Gives a terminal back the cursor that a progress bar had hidden and had no time to show again."""
+    if sys.stdout.isatty():
+        sys.stdout.write(SHOW_CURSOR)
+        sys.stdout.flush()

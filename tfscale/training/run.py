@@ -6,7 +6,7 @@ things at the same steps.
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,8 @@ class Run:
         evaluator: Measures the consensus.
         checkpoints: Where state is saved.
         sinks: Get the records.
+        stop: Asked after each step: what the run is to raise once it has saved its state, if it is to stop before its
+            end. All processes of the job must get the same answers.
     """
 
     def __init__(
@@ -75,7 +77,9 @@ class Run:
         evaluator: Evaluator,
         checkpoints: Checkpoints,
         sinks: Sequence[Sink],
+        stop: Callable[[], Exception | None],
     ) -> None:
+        self._stop, self._saved = stop, state.step
         self._state, self._plan, self._data = state, plan, data
         self._evaluator, self._checkpoints, self._sinks = evaluator, checkpoints, sinks
         self._whole = plan.batch * self._collective.size
@@ -104,6 +108,10 @@ class Run:
         )
         while self._state.step < self._plan.steps:
             self._after(next(steps), first=self._state.step == start + 1)
+            asked = self._stop() if self._state.step < self._plan.steps else None
+            if asked is not None:
+                self._save()
+                raise asked
         steps.close()
         if not self._evaluation:
             self._evaluate()
@@ -131,8 +139,13 @@ class Run:
             if evaluates:
                 self._evaluate()
             if saves:
-                self._checkpoints.save(self._state)
+                self._save()
             self._start_clock()
+
+    def _save(self) -> None:
+        if self._saved != self._state.step:
+            self._checkpoints.save(self._state)
+            self._saved = self._state.step
 
     def _start_clock(self) -> None:
         self._mark, self._marked_step = time.perf_counter(), self._state.step
