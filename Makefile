@@ -31,12 +31,11 @@ train: $(READY) ## LeNet learns MNIST on two processes that share compressed gra
 	@$(BIN)/tfscale data fetch mnist
 	$(BIN)/tfscale train recipe=sharing_mnist
 
-test: $(READY) ## all tests: unit, real Horovod processes, packages
-	$(BIN)/python -m pytest -q -m "not horovod and not slow"
+test: test-fast ## all tests: unit, real Horovod processes, packages
 	$(BIN)/python -m pytest -q -m "horovod or slow"
 
-test-fast: $(READY) ## unit tests only
-	$(BIN)/python -m pytest -q -m "not horovod and not slow"
+test-fast: $(READY) ## unit tests only, on up to four cores
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal -m "not horovod and not slow"
 
 lint: $(READY) ## ruff
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

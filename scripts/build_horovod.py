@@ -2,13 +2,18 @@
 
 usage: python -m tfscale.scripts.build_horovod [--rebuild] [--wheel-only]      (or: python scripts/build_horovod.py)
 
-No Horovod wheel exists for TensorFlow 2.16 and later, and its last release does not compile against them. Two lines
-change, both in this script and nowhere else:
+No Horovod wheel exists for TensorFlow 2.16 and later, and its last release does not compile against them. A few lines
+change, all in this script and nowhere else:
 
 * horovod/tensorflow/CMakeLists.txt: `xla_mpi_ops.cc` is dropped from the sources. It includes XLA headers that
   TensorFlow has moved, and only serves collectives inside jit-compiled functions. Every other source compiles as it is.
 * horovod/common/gloo/gloo_controller.cc: `global_ranks_.reserve(size_)` becomes `resize`. As released, the controller
   reads an empty vector, and HOROVOD_STALL_CHECK_TIME_SECONDS never reports a stalled rank under Gloo.
+* horovod/common/operations.cc, tensor_queue.h and .cc: between two rounds the background thread waits for a tensor, for
+  HOROVOD_CYCLE_TIME at most. As released, it sleeps that long whatever comes, and must then be woken a thousand times a
+  second to be quick, each time to ask all other processes over the network whether they have something: 8 % of a core.
+* horovod/common/gloo/gloo_context.cc: a process set uses the network interface that its processes were given. As
+  released, it takes the one that the host's name resolves to, and listens there.
 
 The source is pip's copy of the release, held against its sha256 sum. The wheel is kept in the user's cache, under a
 name made of everything it depends on, so the second time takes a second.
@@ -54,6 +59,62 @@ CHANGES = (
         "horovod/common/gloo/gloo_controller.cc",
         "global_ranks_.reserve(size_);",
         "global_ranks_.resize(size_);",
+    ),
+    (
+        "horovod/common/operations.cc",
+        "std::this_thread::sleep_for(sleep_duration);",
+        "state.process_set_table.Get(0).tensor_queue.WaitForTensor(sleep_duration);",
+    ),
+    (
+        "horovod/common/tensor_queue.h",
+        """  void RemoveJoinTensor();
+
+protected:
+""",
+        """  void RemoveJoinTensor();
+
+  // Until a tensor is here, or the time is over.
+  void WaitForTensor(std::chrono::steady_clock::duration limit) {
+    std::unique_lock<std::mutex> guard(mutex_);
+    arrived_.wait_for(guard, limit, [this] { return !(tensor_table_.empty() && message_queue_.empty()); });
+  }
+
+protected:
+  std::condition_variable arrived_;
+
+""",
+    ),
+    (
+        "horovod/common/tensor_queue.h",
+        "#include <queue>\n",
+        "#include <chrono>\n#include <condition_variable>\n#include <queue>\n",
+    ),
+    (
+        "horovod/common/tensor_queue.cc",
+        """  message_queue_.push(std::move(message));
+  return Status::OK();
+""",
+        """  message_queue_.push(std::move(message));
+  arrived_.notify_one();
+  return Status::OK();
+""",
+    ),
+    (
+        "horovod/common/tensor_queue.cc",
+        """    message_queue_.push(std::move(messages[i]));
+  }
+  return Status::OK();
+""",
+        """    message_queue_.push(std::move(messages[i]));
+  }
+  arrived_.notify_one();
+  return Status::OK();
+""",
+    ),
+    (
+        "horovod/common/gloo/gloo_context.cc",
+        "  assert(global_context.IsEnabled());\n",
+        "  assert(global_context.IsEnabled());\n  gloo_iface_ = global_context.gloo_iface_;\n",
     ),
 )
 """File, text that must stand in it exactly once, text that takes its place."""

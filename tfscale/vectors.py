@@ -48,3 +48,7 @@ class Layout:
     def size(self) -> int:
         """D."""
         return sum(self.sizes)
+
+    def spread(self, values: tf.Tensor) -> tf.Tensor:
+        """One value [1], or one a tensor [T] -> what goes with [D]: [] or [D]."""
+        return values[0] if values.shape[0] == 1 else tf.repeat(values, self.sizes)

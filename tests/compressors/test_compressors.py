@@ -15,7 +15,7 @@ from tfscale.codecs.smallest import Smallest
 from tfscale.codecs.word32 import Word32
 from tfscale.compressors.base import Compressor, Found, Rule
 from tfscale.compressors.native import Native
-from tfscale.compressors.plain import Plain, take_back
+from tfscale.compressors.plain import Plain
 from tfscale.vectors import Layout
 
 COMPRESSORS: tuple[Callable[[Rule], Compressor], ...] = (Native, Plain)
@@ -182,12 +182,61 @@ def test_one_void_message_voids_the_step(make: Callable[[Rule], Compressor]) -> 
     assert not residual.numpy().any(), "nothing of an unsound contribution is used"
 
 
-def test_what_was_taken_is_given_back() -> None:
-    compressor, residual = Plain(rule(3)), tf.Variable(tf.zeros([3]))
-    found = add(compressor, residual, tf.constant([1.0, -2.0, 0.25]), tf.constant([0.5]))
-    words = compressor.listed(compressor.pack(found, NOTHING))
-    take_back(residual, words, tf.constant(0.5))
-    np.testing.assert_array_equal(residual.numpy(), [1.0, -2.0, 0.25])
+@pytest.mark.parametrize("make", COMPRESSORS)
+@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("thresholds", [[0.5], [0.5, 0.75]])
+def test_what_was_taken_is_given_back(make: Callable[[Rule], Compressor], name: str, thresholds: list[float]) -> None:
+    compressor, limits = make(rule(3, 4, codes=CODECS[name]().codes)), tf.constant(thresholds)
+    residual, given = tf.Variable(tf.zeros([7])), np.float32([1.0, -2.0, 0.25, 3.0, -0.75, 0.5, 0.0])
+    message = compressor.pack(add(compressor, residual, tf.constant(given), limits), NOTHING)
+    left = residual.numpy()
+    assert (left != given).any()
+    compressor.restore(residual, message, limits, tf.constant(False))
+    np.testing.assert_array_equal(residual.numpy(), left)
+    compressor.restore(residual, message, limits, tf.constant(True))
+    np.testing.assert_array_equal(residual.numpy(), given)
+
+
+@pytest.mark.parametrize("make", COMPRESSORS)
+def test_a_void_message_and_a_proposal_have_taken_nothing(make: Callable[[Rule], Compressor]) -> None:
+    compressor, residual = make(rule(3)), tf.Variable(tf.ones([3]))
+    for found in (found_of(3, sound=False), found_of(3)):
+        message = compressor.propose(found, tf.constant([2.0]), NOTHING)
+        compressor.restore(residual, message, tf.constant([0.0]), tf.constant(True))
+    np.testing.assert_array_equal(residual.numpy(), tf.ones([3]))
+
+
+def found_of(tensors: int, *small: float, sound: bool = True) -> Found:
+    """Nothing to send but what travels whole."""
+    return Found(tf.zeros([0], tf.int32), tf.zeros([tensors]), tf.constant(small, tf.float32), tf.constant(sound))
+
+
+def test_both_agree_on_the_mean_of_all_proposals() -> None:
+    settings, closed = rule(5, 2, 6, 7, min_size=4, scale=0.5), tf.zeros([4])
+    proposals = ([0.1, 0.0, 0.7, 0.0], [0.3, 0.0, 0.1, 0.0])
+    results = []
+    for make in COMPRESSORS:
+        compressor = make(settings)
+        messages = [compressor.propose(found_of(4, 1.0, 3.0), tf.constant(each), header(closed)) for each in proposals]
+        combined = compressor.combine(messages, closed, header(closed)[:2])
+        results.append([each.numpy().tobytes() for each in (*messages, *combined)])
+        np.testing.assert_allclose(combined.proposed, [0.2, 0.4, 0.4, 0.4], rtol=1e-6)
+        np.testing.assert_array_equal(combined.sum[5:7], [1.0, 3.0])
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("make", COMPRESSORS)
+def test_proposals_and_elements_do_not_mix(make: Callable[[Rule], Compressor]) -> None:
+    compressor = make(rule(3, 2))
+    for thresholds in (tf.constant([0.0, 0.0]), tf.constant([0.5, 0.5])):
+        packed = compressor.pack(found_of(2), header(thresholds))
+        proposed = compressor.propose(found_of(2), tf.constant([1.0, 1.0]), header(thresholds))
+        too_few = compressor.propose(found_of(2), tf.constant([1.0]), header(thresholds))
+        right, wrong = (packed, proposed) if thresholds[0] > 0 else (proposed, packed)
+        assert not bool(compressor.combine([right], thresholds, header(thresholds)[:2]).void)
+        for each in (wrong, too_few):
+            with pytest.raises(DAMAGED, match="message of rank 0"):
+                compressor.combine([each], thresholds, header(thresholds)[:2])
 
 
 def test_sums_do_not_depend_on_the_order_of_the_replicas() -> None:

@@ -184,6 +184,23 @@ def test_sharing_takes_the_optimizers_momentum_over() -> None:
     assert (adam.strategy["momentum"], adam.optimizer["beta_1"]) == (0.0, 0.9)
 
 
+@pytest.mark.parametrize(
+    ("words", "shares"),
+    [
+        ("optimizer=nesterov", "gradients"),
+        ("optimizer=sgd", "gradients"),
+        ("optimizer=adam", "updates"),
+        ("optimizer=adamw", "updates"),
+        ("optimizer=adam strategy.momentum=0.9", "gradients"),
+        ("optimizer=adam strategy.shares=gradients", "gradients"),
+        ("optimizer=sgd strategy.shares=updates", "updates"),
+    ],
+)
+def test_what_is_shared_follows_the_optimizer(words: str, shares: str) -> None:
+    chosen = config("strategy=sharing", "strategy/collective=in_process", *words.split())
+    assert chosen.strategy["shares"] == shares
+
+
 def user_folder(tmp_path: Path, name: str, text: str) -> Path:
     path = tmp_path / "conf" / name
     path.parent.mkdir(parents=True, exist_ok=True)

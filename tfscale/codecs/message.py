@@ -15,6 +15,8 @@ a message of another step are found before anything is applied. Horovod's transp
 bit in 20 receives made more than half of all allreduces silently wrong).
 """
 
+from typing import NamedTuple
+
 import tensorflow as tf
 
 from tfscale.codecs import base
@@ -64,7 +66,7 @@ def strain_of(message: tf.Tensor) -> tf.Tensor:
     return tf.bitwise.bitwise_and(tf.bitwise.right_shift(message[0], 8), 0xFF)
 
 
-def seal(number: int, header: tf.Tensor, count: tf.Tensor, payload: tf.Tensor) -> tf.Tensor:
+def seal(number: int | tf.Tensor, header: tf.Tensor, count: tf.Tensor, payload: tf.Tensor) -> tf.Tensor:
     """A whole message.
 
     Args:
@@ -92,33 +94,55 @@ def threshold_word(thresholds: tf.Tensor) -> tf.Tensor:
     return bits[0] if thresholds.shape[0] == 1 else checksum(tf.concat([tf.zeros([HEADER], tf.int32), bits], axis=0))
 
 
-def verify(message: tf.Tensor, rank: int, header: tf.Tensor, digest: tf.Tensor, size: int, small: int) -> tf.Tensor:
+class Frame(NamedTuple):
+    """What a message must look like to be believed.
+
+    Attributes:
+        header: [2] int32: step, threshold.
+        digest: [] int32, of the parameters.
+        size: D.
+        small: Elements that travel whole.
+        proposals: [] int32, thresholds that it must propose.
+    """
+
+    header: tf.Tensor
+    digest: tf.Tensor
+    size: int
+    small: int
+    proposals: tf.Tensor
+
+
+def verify(message: tf.Tensor, rank: int, frame: Frame) -> tf.Tensor:
     """Returns the message; refuses what is damaged or not of this step.
 
     Args:
         message: [M] int32.
         rank: Whose it is.
-        header: [2] int32: step, threshold.
-        digest: [] int32 that it must have.
-        size: D.
-        small: Elements that travel whole.
+        frame: What it must look like.
 
     Raises:
         tf.errors.InvalidArgumentError: It says what is wrong.
     """
     padded = tf.pad(message, [[0, tf.maximum(HEADER - tf.size(message), 0)]])
+    opens, void = tf.equal(format_of(padded), OPENING), is_void(padded)
+    whole = HEADER + frame.small + tf.where(opens, frame.proposals, 0)
     demands = (
         (tf.size(message) >= HEADER, "shorter than its header"),
         (tf.equal(padded[5], checksum(padded)), "its checksum is wrong"),
-        (tf.equal(padded[1], header[0]), "it is of another step"),
-        (tf.equal(padded[2], header[1]), "it has another threshold"),
-        (tf.equal(padded[4], digest), "its parameters differ from rank 0's"),
-        (base.from_int32(padded[3:4])[0] <= size, "more elements than the model has"),
-        (is_void(padded) | (tf.size(message) >= HEADER + small), "it is cut off"),
-        (~is_void(padded) | tf.equal(tf.size(message), HEADER), "an empty message with a payload"),
+        (tf.equal(padded[1], frame.header[0]), "it is of another step"),
+        (tf.equal(padded[2], frame.header[1]), "it has another threshold"),
+        (tf.equal(padded[4], frame.digest), "its parameters differ from rank 0's"),
+        (base.from_int32(padded[3:4])[0] <= frame.size, "more elements than the model has"),
+        (void | (tf.size(message) >= whole), "it is cut off"),
+        (~void | tf.equal(tf.size(message), HEADER), "an empty message with a payload"),
+        (
+            void
+            | tf.where(opens, tf.equal(tf.size(message), whole) & (frame.proposals > 0), tf.equal(frame.proposals, 0)),
+            "it proposes thresholds where there are some, or none where there are none",
+        ),
     )
     asserts = [
-        tf.debugging.Assert(good, [f"tfscale: the message of rank {rank} is damaged: {what}; at step", header[0]])
+        tf.debugging.Assert(good, [f"tfscale: the message of rank {rank} is damaged: {what}; at step", frame.header[0]])
         for good, what in demands
     ]
     with tf.control_dependencies([each for each in asserts if each is not None]):

@@ -86,12 +86,15 @@ class Combined(NamedTuple):
         counts: [T] int64, elements sent of each tensor, over all replicas; whole ones 0.
         void: [] bool, whether a replica asked to skip the step.
         strain: [] int32, the largest of all; see `codecs.message.strain`.
+        proposed: [1] or [T] float32, the mean by rank of the thresholds that all propose, where there were none. One
+            that nobody proposes is the largest of the others, or 0. Zeros if void, or if there were thresholds.
     """
 
     sum: tf.Tensor
     counts: tf.Tensor
     void: tf.Tensor
     strain: tf.Tensor
+    proposed: tf.Tensor
 
 
 class Compressor(Protocol):
@@ -127,12 +130,25 @@ class Compressor(Protocol):
         """Returns the message [M] int32; void if not sound. `header` is [4] int32: step, threshold, digest, strain."""
         ...
 
+    def propose(self, found: Found, proposal: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
+        """Returns the message [M] int32 that proposes thresholds [1] or [T]; void if not sound; `header` as `pack`."""
+        ...
+
     def combine(self, messages: Sequence[tf.Tensor], thresholds: tf.Tensor, header: tf.Tensor) -> Combined:
-        """Verifies, reads and adds W messages by rank. `header` is [2] int32: step, threshold.
+        """Verifies, reads and adds W messages by rank.
+
+        Args:
+            messages: That `pack` has made; or, where the first threshold is 0, `propose`.
+            thresholds: [1] or [T] that they were made with.
+            header: [2] int32: step, threshold.
 
         Raises:
             tf.errors.OpError: A message is damaged, or of another step, threshold or set of parameters.
         """
+        ...
+
+    def restore(self, residual: tf.Variable, message: tf.Tensor, thresholds: tf.Tensor, wanted: tf.Tensor) -> None:
+        """Gives a residual [D] back what its replica's verified message has taken from it, if `wanted` [] bool."""
         ...
 
     def digest(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:

@@ -53,10 +53,15 @@ class Native:
 
     def pack(self, found: Found, header: tf.Tensor) -> tf.Tensor:
         """See `base.Compressor`."""
+        return self.propose(found, tf.zeros([0]), header)
+
+    def propose(self, found: Found, proposal: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
+        """See `base.Compressor`."""
         return self._operations.tfscale_pack(
             found.sent,
             found.small,
             found.sound,
+            proposal,
             header,
             formats=[code.number for code in self._rule.codes],
             size=self._rule.layout.size,
@@ -70,6 +75,11 @@ class Native:
                     header, thresholds, list(messages), scale=self._rule.scale, **self._tensors
                 )
             )
+
+    def restore(self, residual: tf.Variable, message: tf.Tensor, thresholds: tf.Tensor, wanted: tf.Tensor) -> None:
+        """See `base.Compressor`."""
+        with tf.device("CPU:0"):
+            self._operations.tfscale_restore(residual.handle, message, thresholds, wanted, **self._tensors)
 
     def digest(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:
         """See `base.Compressor`."""

@@ -34,10 +34,6 @@ class Plain:
         self._parts = list(zip(starts, starts[1:], rule.whole, strict=False))
         self._small = sum(end - start for start, end, whole in self._parts if whole)
 
-    def each(self, thresholds: tf.Tensor) -> tf.Tensor:
-        """Thresholds [1] or [T] -> what goes with [D]: [] or [D]."""
-        return thresholds[0] if thresholds.shape[0] == 1 else tf.repeat(thresholds, self._rule.layout.sizes)
-
     def _whole(self, vector: tf.Tensor) -> tf.Tensor:
         """[D] -> [F], the tensors that are exchanged whole."""
         parts = [vector[start:end] for start, end, whole in self._parts if whole]
@@ -65,8 +61,8 @@ class Plain:
         after = before + added
         good = (tf.abs(tf.where(sparse, after, added)) < UNSOUND) & contribution.sound
         kept = tf.where(good & sparse, after, before)
-        hit = (tf.abs(kept) >= self.each(thresholds)) & sparse & contribution.sound
-        quantum = tf.where(hit, tf.sign(kept) * self.each(thresholds), 0.0)
+        hit = (tf.abs(kept) >= self._rule.layout.spread(thresholds)) & sparse & contribution.sound
+        quantum = tf.where(hit, tf.sign(kept) * self._rule.layout.spread(thresholds), 0.0)
         sound = tf.reduce_all(good)
         left = tf.where(hit, kept - quantum, kept)
         # An unsound step takes back what it has sent: the rounding of both is what the kernel's is.
@@ -104,8 +100,18 @@ class Plain:
         payload = tf.concat([payload, tf.bitcast(found.small, tf.int32)], axis=0)
         return framing.seal(code.number, header, tf.size(words), payload)
 
+    def propose(self, found: Found, proposal: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
+        """See `base.Compressor`."""
+        payload = tf.bitcast(tf.concat([proposal, found.small], axis=0), tf.int32)
+        payload, number = tf.cond(
+            found.sound,
+            lambda: (payload, tf.constant(framing.OPENING)),
+            lambda: (tf.zeros([0], tf.int32), tf.constant(framing.VOID)),
+        )
+        return framing.seal(number, header, tf.constant(0), payload)
+
     def listed(self, message: tf.Tensor) -> tf.Tensor:
-        """A sound message [M] -> what it sends, [n] int64 as in `codecs.base`; nothing for a void one."""
+        """A sound message [M] -> what it sends, [n] int64 as in `codecs.base`; nothing for a void one or a proposal."""
         size = self._rule.layout.size
         payload = message[framing.HEADER : tf.size(message) - self._small]
         count = codes_of.from_int32(message[3:4])[0]
@@ -118,9 +124,10 @@ class Plain:
             return nothing()
 
         branches = [nothing, *(lambda code=code: code.unpack(payload, count, size) for code in CODES)]
+        branches.append(nothing)
         return tf.switch_case(framing.format_of(message), dict(enumerate(branches)), default=unknown)
 
-    def quanta(self, words: tf.Tensor, thresholds: tf.Tensor) -> tf.Tensor:
+    def _quanta(self, words: tf.Tensor, thresholds: tf.Tensor) -> tf.Tensor:
         """A list [n] and thresholds [1] or [T] -> the threshold of each element, [] or [n]."""
         return thresholds[0] if thresholds.shape[0] == 1 else tf.gather(thresholds, self._owners(words))
 
@@ -128,19 +135,37 @@ class Plain:
         """A list [n] -> the number of the tensor that each element belongs to, [n]."""
         return tf.searchsorted(tf.constant([end for _, end, _ in self._parts], tf.int64), words // 2, side="right")
 
-    def verified(self, messages: Sequence[tf.Tensor], header: tf.Tensor) -> list[tf.Tensor]:
+    def _verified(self, messages: Sequence[tf.Tensor], thresholds: tf.Tensor, header: tf.Tensor) -> list[tf.Tensor]:
         """W messages by rank -> the same, if they are whole, of this step, and agree; see `codecs.message.verify`."""
         digest = tf.concat([messages[0], tf.zeros([framing.HEADER], tf.int32)], axis=0)[4]
-        size, small = self._rule.layout.size, self._small
-        return [framing.verify(each, rank, header, digest, size, small) for rank, each in enumerate(messages)]
+        frame = framing.Frame(
+            header=header,
+            digest=digest,
+            size=self._rule.layout.size,
+            small=self._small,
+            proposals=tf.where(thresholds[0] > 0, 0, tf.size(thresholds)),
+        )
+        return [framing.verify(each, rank, frame) for rank, each in enumerate(messages)]
 
     def combine(self, messages: Sequence[tf.Tensor], thresholds: tf.Tensor, header: tf.Tensor) -> Combined:
         """See `base.Compressor`."""
-        messages = self.verified(messages, header)
+        messages = self._verified(messages, thresholds, header)
         void = tf.reduce_any([framing.is_void(message) for message in messages])
         strain = tf.reduce_max([framing.strain_of(message) for message in messages])
         total, counts = tf.cond(void, self._nothing, lambda: self._summed(messages, thresholds))
-        return Combined(total, counts, void, strain)
+        proposed = tf.cond(
+            void | (thresholds[0] > 0),
+            lambda: tf.zeros_like(thresholds),
+            lambda: self._agreed(messages, vectors.size([thresholds])),
+        )
+        return Combined(total, counts, void, strain, proposed)
+
+    def _agreed(self, messages: Sequence[tf.Tensor], count: int) -> tf.Tensor:
+        total = tf.zeros([count])
+        for each in messages:
+            total += tf.bitcast(each[framing.HEADER : framing.HEADER + count], tf.float32)
+        mean = total / len(messages)
+        return tf.where(mean > 0, mean, tf.reduce_max(mean))
 
     def _nothing(self) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.zeros([self._rule.layout.size]), tf.zeros([len(self._parts)], tf.int64)
@@ -152,10 +177,10 @@ class Plain:
         signs = 1 - 2 * tf.cast(everything % 2, tf.int32)
         numbers = tf.cast(tf.math.unsorted_segment_sum(signs, everything // 2, size), tf.float32)
         counts = tf.math.unsorted_segment_sum(tf.ones_like(everything), self._owners(everything), tensors)
-        total = numbers * self.each(thresholds * self._rule.scale)
-        return self.with_whole(total, messages), counts
+        total = numbers * self._rule.layout.spread(thresholds * self._rule.scale)
+        return self._with_whole(total, messages), counts
 
-    def with_whole(self, total: tf.Tensor, messages: Sequence[tf.Tensor]) -> tf.Tensor:
+    def _with_whole(self, total: tf.Tensor, messages: Sequence[tf.Tensor]) -> tf.Tensor:
         """A sum [D] with the sum of what travels whole in its place, added by rank: the same bits everywhere."""
         if not self._small:
             return total
@@ -168,6 +193,17 @@ class Plain:
             at += end - start if whole else 0
         return tf.concat(pieces, axis=0)
 
+    def restore(self, residual: tf.Variable, message: tf.Tensor, thresholds: tf.Tensor, wanted: tf.Tensor) -> None:
+        """See `base.Compressor`."""
+
+        def give_back() -> tf.Tensor:
+            words = self.listed(message)
+            signs = 1.0 - 2.0 * tf.cast(words % 2, tf.float32)
+            residual.scatter_nd_add((words // 2)[:, tf.newaxis], signs * self._quanta(words, thresholds))
+            return tf.constant(True)
+
+        tf.cond(wanted, give_back, lambda: tf.constant(False))
+
     def digest(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:
         """See `base.Compressor`."""
         total, start = tf.constant(0, tf.int64), 0
@@ -179,9 +215,3 @@ class Plain:
             start += vectors.size([each])
         low, high = tf.bitwise.bitwise_and(total, 0xFFFFFFFF), tf.bitwise.right_shift(total, 32)
         return codes_of.to_int32(tf.bitwise.bitwise_xor(low, tf.bitwise.bitwise_and(high, 0xFFFFFFFF)))
-
-
-def take_back(residual: tf.Variable, words: tf.Tensor, quanta: tf.Tensor) -> None:
-    """Gives a residual [D] back what a list [n] had taken from it; quanta is [n] or []."""
-    signs = 1.0 - 2.0 * tf.cast(words % 2, tf.float32)
-    residual.scatter_nd_add((words // 2)[:, tf.newaxis], signs * quanta)

@@ -23,6 +23,9 @@ from tfscale.errors import UserError
 SAVED = "config.yaml"
 """The resolved configuration in a run directory."""
 
+SGD = "keras.optimizers.SGD"
+"""What `optimizer=nesterov` and `optimizer=sgd` name."""
+
 FIXED = ("train.batch", "seed", "strategy.replicas")
 """Keys that an earlier run keeps."""
 
@@ -113,7 +116,7 @@ def saved(folder: Path, words: Sequence[str]) -> Config:
 
 
 def check_job(config: Config, *, processes: int) -> Config:
-    """Checks what must hold between keys and returns the configuration with momentum in its place.
+    """Checks what must hold between keys and returns the configuration with nothing left `auto` of sharing.
 
     Args:
         config: Valid key by key.
@@ -125,14 +128,22 @@ def check_job(config: Config, *, processes: int) -> Config:
     problems = rules.problems_of(config, processes)
     if problems:
         raise UserError(*problems)
-    return _place_momentum(config)
+    return _decided(config)
 
 
-def _place_momentum(config: Config) -> Config:
-    """Moves the optimizer's momentum before the compression where the strategy says `auto`."""
-    if config.strategy.get("momentum") != "auto" and config.strategy.get("nesterov") != "auto":
+def _decided(config: Config) -> Config:
+    """Decides what strategy=sharing leaves `auto`: what replicas share, and where momentum is applied.
+
+    SGD's step is linear in the gradient, so gradients are shared, and its momentum moves before the compression. Other
+    optimizers divide by what they have seen of gradients, which sparse sums distort: each replica runs its own, and
+    the updates are shared.
+    """
+    if not {"shares", "momentum", "nesterov"} <= config.strategy.keys():
         return config
     strategy, optimizer = dict(config.strategy), dict(config.optimizer)
+    if strategy["shares"] == "auto":
+        before = strategy["momentum"] != "auto" and strategy["momentum"] > 0
+        strategy["shares"] = "gradients" if before or optimizer["_target_"] == SGD else "updates"
     takes_over = strategy["shares"] == "gradients" and strategy["momentum"] == "auto"
     if strategy["nesterov"] == "auto":
         strategy["nesterov"] = bool(optimizer.get("nesterov", False)) and takes_over

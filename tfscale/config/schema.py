@@ -217,7 +217,7 @@ class _GradientSharing(Table):
     collective: dict[str, Any]
     codec: dict[str, Any]
     threshold: dict[str, Any]
-    shares: Annotated[Literal["gradients", "updates"], rule("gradients or updates")]
+    shares: Annotated[Literal["auto", "gradients", "updates"], rule("auto, gradients or updates")]
     combine: Annotated[Literal["mean", "sum"], rule("mean or sum")]
     delay: Annotated[int, rule("0 or 1 step", ge=0, le=1)]
     per_tensor: Bool

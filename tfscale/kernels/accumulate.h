@@ -13,21 +13,6 @@
 
 namespace tfscale {
 
-inline absl::Status Exclusive(tf::OpKernelContext* context, tf::Var* variable, int64_t size, float** data) {
-  tf::Tensor* tensor = variable->tensor();
-  if (tensor->dtype() != tf::DT_FLOAT || tensor->NumElements() != size) {
-    return absl::InvalidArgumentError("a residual or velocity is not float32 [D]");
-  }
-  if (!tensor->RefCountIsOne()) {  // somebody still reads the old values
-    tf::Tensor copy;
-    TF_RETURN_IF_ERROR(context->allocate_temp(tf::DT_FLOAT, tensor->shape(), &copy));
-    std::memcpy(copy.flat<float>().data(), tensor->flat<float>().data(), size * sizeof(float));
-    *tensor = copy;
-  }
-  *data = tensor->flat<float>().data();
-  return absl::OkStatus();
-}
-
 class Accumulate : public tf::OpKernel {
  public:
   explicit Accumulate(tf::OpKernelConstruction* context) : OpKernel(context), layout_(context) {

@@ -31,24 +31,26 @@ class Combine : public tf::OpKernel {
     OP_REQUIRES(context, one || thresholds.size() == static_cast<int64_t>(layout_.sizes.size()),
                 absl::InvalidArgumentError("there must be 1 threshold or one a tensor"));
     const int replicas = context->num_inputs() - 2;
-    tf::Tensor *sum, *counts, *is_void, *strain;
+    tf::Tensor *sum, *counts, *is_void, *strain, *proposed;
     OP_REQUIRES_OK(context, context->allocate_output(0, {layout_.size}, &sum));
     OP_REQUIRES_OK(context, context->allocate_output(1, {static_cast<int64_t>(layout_.sizes.size())}, &counts));
     OP_REQUIRES_OK(context, context->allocate_output(2, {}, &is_void));
     OP_REQUIRES_OK(context, context->allocate_output(3, {}, &strain));
+    OP_REQUIRES_OK(context, context->allocate_output(4, {thresholds.size()}, &proposed));
+    const int64_t proposals = thresholds(0) > 0 ? 0 : thresholds.size();  // wanted of each replica
     float* out = sum->flat<float>().data();
     int32_t* whole_numbers = reinterpret_cast<int32_t*>(out);
     Parallel(context, layout_.size, 1, [&](int64_t begin, int64_t end) { std::fill(out + begin, out + end, 0.0f); });
     std::fill_n(counts->flat<int64_t>().data(), layout_.sizes.size(), 0);
     std::vector<std::vector<Sent>> sent(replicas);
-    std::vector<const float*> small(replicas, nullptr);
+    std::vector<const float*> small(replicas, nullptr), proposal(replicas, nullptr);
     std::vector<std::string> wrong(replicas);
     std::vector<char> voids(replicas, 0);
     const Word digest = replicas > 0 && context->input(2).NumElements() >= kHeader ? At(context, 0)[kDigest] : 0;
     Parallel(context, replicas, 1 << 16, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        wrong[i] = Open(At(context, i), context->input(2 + i).NumElements(), header(0), header(1), digest, &sent[i],
-                        &small[i]);
+        wrong[i] = Open(At(context, i), context->input(2 + i).NumElements(), header(0), header(1), digest, proposals,
+                        &sent[i], &proposal[i], &small[i]);
         voids[i] = wrong[i].empty() && FormatOf(At(context, i)) == kVoid;
       }
     });
@@ -61,7 +63,9 @@ class Combine : public tf::OpKernel {
     Word largest = 0;
     for (int i = 0; i < replicas; ++i) largest = std::max(largest, StrainOf(At(context, i)));
     strain->scalar<int32_t>()() = static_cast<int32_t>(largest);
+    proposed->flat<float>().setZero();
     if (skip) return;
+    if (proposals > 0) Agree(proposal, proposed->flat<float>().data(), proposals);
     int64_t* found = counts->flat<int64_t>().data();
     for (const auto& list : sent) {
       ByTensor(list, [&](size_t tensor, const Sent* begin, const Sent* end) {
@@ -90,7 +94,7 @@ class Combine : public tf::OpKernel {
 
   // Checks a message and lists what it sends. Returns what is wrong, or nothing.
   std::string Open(const Word* message, int64_t length, int32_t step, int32_t threshold, Word digest,
-                   std::vector<Sent>* sent, const float** small) const {
+                   int64_t proposals, std::vector<Sent>* sent, const float** proposal, const float** small) const {
     if (length < kHeader) return "shorter than its header";
     if (message[kChecksum] != Checksum(message, length)) return "its checksum is wrong";
     if (message[kStep] != static_cast<Word>(step)) return "it is of another step";
@@ -101,13 +105,24 @@ class Combine : public tf::OpKernel {
     if (rest < 0 || count > layout_.size) return "more elements than the model has";
     const Word* payload = message + kHeader;
     *small = reinterpret_cast<const float*>(payload + rest);
-    sent->resize(count);
-    switch (FormatOf(message)) {
-      case kWord32: return UnpackWord32(payload, rest, count, layout_.size, sent->data());
-      case kBitmap: return UnpackBitmap(payload, rest, count, layout_.size, sent->data());
-      case kRice: return UnpackRice(payload, rest, count, layout_.size, sent->data());
-      default: return "an unknown format";
+    if (proposals > 0 || FormatOf(message) == kOpening) {
+      *proposal = reinterpret_cast<const float*>(payload);
+      const bool opens = FormatOf(message) == kOpening && rest == proposals && count == 0;
+      return opens ? "" : "it proposes thresholds where there are some, or none where there are none";
     }
+    sent->resize(count);
+    return Unpack(FormatOf(message), payload, rest, count, layout_.size, sent->data());
+  }
+
+  // The mean of all proposals by rank; a tensor for which nobody proposes anything takes the largest of the others.
+  static void Agree(const std::vector<const float*>& proposal, float* out, int64_t count) {
+    float largest = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      for (const float* each : proposal) out[i] += each[i];
+      out[i] /= static_cast<float>(proposal.size());
+      largest = std::max(largest, out[i]);
+    }
+    for (int64_t i = 0; i < count; ++i) out[i] = out[i] > 0 ? out[i] : largest;
   }
 
   // Calls work(tensor, begin, end) for each tensor's part of a list.

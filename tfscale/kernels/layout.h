@@ -1,8 +1,9 @@
-// What the operations share: the model's tensors in one vector, and the device's threads.
+// What the operations share: the model's tensors in one vector, variables to write to, and the device's threads.
 #ifndef TFSCALE_KERNELS_LAYOUT_H_
 #define TFSCALE_KERNELS_LAYOUT_H_
 
 #include <algorithm>
+#include <cstring>
 #include <functional>
 #include <vector>
 
@@ -38,6 +39,22 @@ struct Layout {
   std::vector<bool> whole;
   int64_t size = 0, small = 0;
 };
+
+// The values of a float32 [D] variable whose lock is held, for writing.
+inline absl::Status Exclusive(tf::OpKernelContext* context, tf::Var* variable, int64_t size, float** data) {
+  tf::Tensor* tensor = variable->tensor();
+  if (tensor->dtype() != tf::DT_FLOAT || tensor->NumElements() != size) {
+    return absl::InvalidArgumentError("a residual or velocity is not float32 [D]");
+  }
+  if (!tensor->RefCountIsOne()) {  // somebody still reads the old values
+    tf::Tensor copy;
+    TF_RETURN_IF_ERROR(context->allocate_temp(tf::DT_FLOAT, tensor->shape(), &copy));
+    std::memcpy(copy.flat<float>().data(), tensor->flat<float>().data(), size * sizeof(float));
+    *tensor = copy;
+  }
+  *data = tensor->flat<float>().data();
+  return absl::OkStatus();
+}
 
 inline void Parallel(tf::OpKernelContext* context, int64_t total, int64_t cost,
                      const std::function<void(int64_t, int64_t)>& work) {

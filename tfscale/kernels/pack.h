@@ -1,4 +1,4 @@
-// TfscalePack: sent elements into a message with the shortest of the allowed codes.
+// TfscalePack: sent elements into a message with the shortest of the allowed codes, or a proposal into an opening.
 #ifndef TFSCALE_KERNELS_PACK_H_
 #define TFSCALE_KERNELS_PACK_H_
 
@@ -24,17 +24,20 @@ class Pack : public tf::OpKernel {
     const tf::Tensor& elements = context->input(0);
     const tf::Tensor& small = context->input(1);
     const bool sound = context->input(2).scalar<bool>()();
-    const auto header = context->input(3).flat<int32_t>();  // step, threshold, digest, strain
+    const tf::Tensor& proposal = context->input(3);
+    const auto header = context->input(4).flat<int32_t>();  // step, threshold, digest, strain
     const Sent* sent = reinterpret_cast<const Sent*>(elements.flat<int32_t>().data());
-    const int64_t count = sound ? elements.NumElements() : 0;
+    const bool opens = sound && proposal.NumElements() > 0;
+    const int64_t count = sound && !opens ? elements.NumElements() : 0;
     const int64_t whole = sound ? small.NumElements() : 0;
     std::vector<RiceBlock> blocks;
-    Format format = kVoid;
-    const int64_t length = sound ? Choose(context, sent, count, &format, &blocks) : 0;
+    Format format = opens ? kOpening : kVoid;
+    const int64_t length = opens ? proposal.NumElements() : sound ? Choose(context, sent, count, &format, &blocks) : 0;
     tf::Tensor* message;
     OP_REQUIRES_OK(context, context->allocate_output(0, {kHeader + length + whole}, &message));
     Word* out = reinterpret_cast<Word*>(message->flat<int32_t>().data());
     Word* payload = out + kHeader;
+    if (format == kOpening) std::memcpy(payload, proposal.flat<float>().data(), length * sizeof(Word));
     if (format == kWord32) std::memcpy(payload, sent, count * sizeof(Word));
     if (format == kBitmap) PackBitmap(sent, count, size_, payload);
     if (format == kRice) {

@@ -205,6 +205,16 @@ inline std::string UnpackRice(const Word* in, int64_t length, int64_t count, int
   return "";
 }
 
+// A payload of any code. Returns what is wrong, or nothing.
+inline std::string Unpack(Word format, const Word* in, int64_t length, int64_t count, int64_t size, Sent* out) {
+  switch (format) {
+    case kWord32: return UnpackWord32(in, length, count, size, out);
+    case kBitmap: return UnpackBitmap(in, length, count, size, out);
+    case kRice: return UnpackRice(in, length, count, size, out);
+    default: return "an unknown format";
+  }
+}
+
 }  // namespace tfscale
 
 #endif  // TFSCALE_KERNELS_RICE_H_

@@ -6,6 +6,7 @@
 #include "combine.h"
 #include "layout.h"
 #include "pack.h"
+#include "restore.h"
 #include "sound.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
@@ -40,6 +41,7 @@ absl::Status ShapesOfCombine(Shapes* shapes) {
   shapes->set_output(1, shapes->Vector(static_cast<int64_t>(sizes.size())));
   shapes->set_output(2, shapes->Scalar());
   shapes->set_output(3, shapes->Scalar());
+  shapes->set_output(4, shapes->input(1));
   return absl::OkStatus();
 }
 
@@ -67,7 +69,8 @@ REGISTER_OP("TfscalePack")
     .Input("sent: int32")
     .Input("small: float")
     .Input("sound: bool")
-    .Input("header: int32")  // step, threshold, digest, strain
+    .Input("proposal: float")  // thresholds, or nothing
+    .Input("header: int32")    // step, threshold, digest, strain
     .Attr("formats: list(int)")
     .Attr("size: int")
     .Output("message: int32")
@@ -85,7 +88,18 @@ REGISTER_OP("TfscaleCombine")
     .Output("counts: int64")
     .Output("void: bool")
     .Output("strain: int32")  // the largest of all
+    .Output("proposed: float")
     .SetShapeFn(ShapesOfCombine);
+
+REGISTER_OP("TfscaleRestore")
+    .Input("residual: resource")
+    .Input("message: int32")
+    .Input("thresholds: float")
+    .Input("wanted: bool")
+    .Attr("sizes: list(int)")
+    .Attr("whole: list(bool)")
+    .SetIsStateful()
+    .SetShapeFn(tf::shape_inference::NoOutputs);
 
 REGISTER_OP("TfscaleDigest")
     .Input("parameters: count * float")
@@ -113,6 +127,7 @@ REGISTER_KERNEL_BUILDER(Name("TfscaleSound").Device(tf::DEVICE_CPU), Sound);
 REGISTER_KERNEL_BUILDER(Name("TfscaleAccumulate").Device(tf::DEVICE_CPU), Accumulate);
 REGISTER_KERNEL_BUILDER(Name("TfscalePack").Device(tf::DEVICE_CPU), Pack);
 REGISTER_KERNEL_BUILDER(Name("TfscaleCombine").Device(tf::DEVICE_CPU), Combine);
+REGISTER_KERNEL_BUILDER(Name("TfscaleRestore").Device(tf::DEVICE_CPU), Restore);
 REGISTER_KERNEL_BUILDER(Name("TfscaleDigest").Device(tf::DEVICE_CPU), Digest);
 
 }  // namespace

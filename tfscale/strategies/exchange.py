@@ -11,11 +11,9 @@ from typing import final
 
 import tensorflow as tf
 
-from tfscale import vectors
 from tfscale.codecs import message as framing
 from tfscale.collectives.base import Collective, gather_bytes, mean_bytes
 from tfscale.compressors.base import Compressor, Contribution, Found, Rule
-from tfscale.compressors.plain import Plain, take_back
 from tfscale.strategies import opening
 from tfscale.strategies.base import counter
 from tfscale.strategies.sharing_state import ReplicaMemory
@@ -87,7 +85,6 @@ class Exchange(tf.Module):
         super().__init__()
         self._collective, self.compressor, self._rule = collective, compressor, rule
         self._policy, self._per_tensor, self._course = policy, per_tensor, course
-        self._plain = Plain(rule)
         tensors = len(rule.layout.sizes)
         self.thresholds = tf.Variable(tf.fill([tensors if per_tensor else 1], policy.initial or 0.0), trainable=False)
         self.counts = tf.Variable(tf.zeros([tensors], tf.int64), trainable=False)
@@ -157,7 +154,7 @@ class Exchange(tf.Module):
         found = Found(tf.zeros([0], tf.int32), tf.zeros([tensors]), small, tf.constant(True))
         return tf.cond(
             self._is_closed(),
-            lambda: opening.seal(found, tf.zeros_like(self.thresholds), header),
+            lambda: self.compressor.propose(found, tf.zeros_like(self.thresholds), header),
             lambda: self.compressor.pack(found, header),
         )
 
@@ -180,13 +177,14 @@ class Exchange(tf.Module):
 
     def _propose(self, memory: ReplicaMemory, found: Found, header: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         density, residual = self._policy.density(step + 1), memory.residual.read_value()
-        return opening.seal(found, opening.propose(residual, self._rule, density, self._per_tensor), header)
+        proposal = opening.propose(residual, self._rule, density, self._per_tensor)
+        return self.compressor.propose(found, proposal, header)
 
     def _clip(self, memory: ReplicaMemory, step: tf.Tensor) -> None:
         """Clips the residual, and counts what is lost."""
         if self._course.clip_residual is None:
             return
-        bound = self._plain.each(self.thresholds * self._course.clip_residual)
+        bound = self._rule.layout.spread(self.thresholds * self._course.clip_residual)
 
         def clip() -> tf.Tensor:
             left = tf.clip_by_value(memory.residual, -bound, bound)
@@ -202,47 +200,28 @@ class Exchange(tf.Module):
         words = tf.add_n([tf.size(message, out_type=tf.int64) for message in gathered])
         self.bytes_sent.assign_add(gather_bytes(words, self._collective.size))
         header = self._header(made, tf.constant(0), tf.constant(0))[:2]
-        return self.stopwatch.time(
-            "decode",
-            gathered,
-            lambda: tf.cond(
-                self._is_closed(), lambda: self._open(gathered, header), lambda: self._accept(gathered, header, made)
-            ),
-        )
-
-    def _open(self, messages: Sequence[tf.Tensor], header: tf.Tensor) -> tf.Tensor:
-        """Takes the first thresholds; only what travels whole has arrived."""
-        messages = self._plain.verified(messages, header)
-
-        def agree() -> tf.Tensor:
-            self.thresholds.assign(opening.agree(messages, vectors.size([self.thresholds])))
-            return self._plain.with_whole(tf.zeros([self._rule.layout.size]), messages)
-
-        self.counts.assign(tf.zeros_like(self.counts))
-        return tf.cond(tf.reduce_any([framing.is_void(message) for message in messages]), self._skip, agree)
+        return self.stopwatch.time("decode", gathered, lambda: self._accept(gathered, header, made))
 
     def _accept(self, messages: Sequence[tf.Tensor], header: tf.Tensor, made: tf.Tensor) -> tf.Tensor:
-        """Adds what was sent and moves the thresholds, or gives back what each replica was about to send."""
-        thresholds = self.thresholds.read_value()
+        """Adds what was sent and moves the thresholds, or takes the first ones.
+
+        If one message is void, each replica gets back what it was about to send.
+        """
+        closed, thresholds = self._is_closed(), self.thresholds.read_value()
         combined = self.compressor.combine(messages, thresholds, header)
+        for memory, rank in zip(self.memories, self._collective.ranks, strict=True):
+            self.compressor.restore(memory.residual, messages[rank], thresholds, combined.void)
         self.counts.assign(combined.counts)
-
-        def take() -> tf.Tensor:
-            density, strain = self._densities(combined.counts), framing.ratio(combined.strain)
-            following = tf.maximum(self._policy.next(thresholds, density, strain, made), SMALLEST)
-            # A message that only stands for a dense step says nothing about the threshold.
-            placeholder = self.off | self._course.is_dense(made) | (made < 0)
-            self.thresholds.assign(tf.where(placeholder, thresholds, following))
-            self.steered.assign_add(tf.cast(~placeholder, tf.int64))
-            return tf.identity(combined.sum)
-
-        def give_back() -> tf.Tensor:
-            for memory, rank in zip(self.memories, self._collective.ranks, strict=True):
-                words = self._plain.listed(messages[rank])
-                take_back(memory.residual, words, self._plain.quanta(words, thresholds))
-            return self._skip()
-
-        return tf.cond(combined.void, give_back, take)
+        self.skipped.assign_add(tf.cast(combined.void, tf.int64))
+        # A message that only stands for a dense step says nothing about the threshold.
+        placeholder = self.off | self._course.is_dense(made) | (made < 0)
+        steers = ~(combined.void | closed | placeholder)
+        density, strain = self._densities(combined.counts), framing.ratio(combined.strain)
+        following = tf.maximum(self._policy.next(thresholds, density, strain, made), SMALLEST)
+        moved = tf.where(steers, following, thresholds)
+        self.thresholds.assign(tf.where(closed, combined.proposed, moved))
+        self.steered.assign_add(tf.cast(steers, tf.int64))
+        return combined.sum
 
     def _densities(self, counts: tf.Tensor) -> tf.Tensor:
         """[T] elements sent by all -> density, [1] or [T]."""

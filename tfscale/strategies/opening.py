@@ -3,13 +3,10 @@
 It costs one step in which nothing but the proposals travels; what replicas contributed to it waits in their residuals.
 """
 
-from collections.abc import Sequence
-
 import tensorflow as tf
 
 from tfscale import vectors
-from tfscale.codecs import message as framing
-from tfscale.compressors.base import Found, Rule
+from tfscale.compressors.base import Rule
 
 SAMPLE = 1_000_000
 """A quantile is taken of at most so many elements."""
@@ -38,26 +35,3 @@ def propose(residual: tf.Tensor, rule: Rule, density: tf.Tensor, per_tensor: boo
             for part, whole in zip(parts, rule.whole, strict=True)
         ]
     )
-
-
-def seal(found: Found, proposal: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
-    """The message of a proposal, with what the replica exchanges whole; void if its contribution is not sound."""
-    payload = tf.bitcast(tf.concat([proposal, found.small], axis=0), tf.int32)
-    nothing = tf.zeros([0], tf.int32)
-    return tf.cond(
-        found.sound,
-        lambda: framing.seal(framing.OPENING, header, tf.constant(0), payload),
-        lambda: framing.seal(framing.VOID, header, tf.constant(0), nothing),
-    )
-
-
-def agree(messages: Sequence[tf.Tensor], count: int) -> tf.Tensor:
-    """Verified messages of proposals -> thresholds [count], the mean by rank; 0 if nobody has anything to send yet.
-
-    A tensor for which nobody proposes anything takes the largest threshold of the others.
-    """
-    total = tf.zeros([count])
-    for each in messages:
-        total += tf.bitcast(each[framing.HEADER : framing.HEADER + count], tf.float32)
-    mean = total / len(messages)
-    return tf.where(mean > 0, mean, tf.reduce_max(mean))
