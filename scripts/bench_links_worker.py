@@ -8,17 +8,14 @@ step, which compiles for seconds. Bytes are those of the interface: headers, ack
 between the processes, which never stops, are among them.
 """
 
-import ctypes
 import json
 import os
-import socket
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, final
+from typing import TYPE_CHECKING, Protocol, final
 
 from tfscale.scripts.bench_links_network import INTERFACE
 
@@ -28,7 +25,7 @@ from tfscale.world import World, from_environment
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from tfscale.collectives.base import Collective
+    from tfscale.collectives.base import Collective, RegularGather
 
 FP32, FP16, SHARING, POWERSGD = "allreduce fp32", "allreduce fp16", "sharing", "pytorch ddp + powersgd"
 STRATEGIES = {FP32: "horovod", FP16: "horovod", SHARING: "sharing"}
@@ -37,9 +34,6 @@ HIDDEN = (2900, 2900)
 
 MOMENTUM = 0.9
 SEED = 12345
-POWERSGD_RANK = 4
-POWERSGD_START = 2
-"""Steps of PyTorch that are plain allreduce, as few as it allows; its default of 1000 is longer than the training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +151,10 @@ class HalfPrecision:
         """As the other one."""
         return self._inner.gather(messages)
 
+    def regular_gather(self) -> "RegularGather":
+        """As the other one."""
+        return self._inner.regular_gather()
+
     def broadcast(self, vectors: Sequence["tf.Tensor"]) -> "tf.Tensor":
         """As the other one."""
         return self._inner.broadcast(vectors)
@@ -212,100 +210,20 @@ class Product:
         return bool(tf.reduce_any(tf.concat(said, axis=0) > 0))
 
 
-@final
-class PowerSgd:
-    """PyTorch's DistributedDataParallel over gloo, with its PowerSGD hook.
+def _trainer(task: Task, world: World) -> Trainer:
+    if task.column != POWERSGD:
+        return Product(task, world)
+    from tfscale.scripts.bench_links_powersgd import PowerSgd
 
-    The same layers, start distribution, optimizer and learning rate; an order of examples of its own.
-
-    Args:
-        task: Which.
-        world: Which process this is.
-    """
-
-    def __init__(self, task: Task, world: World) -> None:
-        import torch
-        import torch.distributed as dist
-        from torch.distributed.algorithms.ddp_comm_hooks import powerSGD_hook
-
-        from tfscale.data.idx import idx
-
-        self._torch, self._dist, self._world, self._batch = torch, dist, world, task.batch
-        torch.manual_seed(SEED)
-        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-        dist.init_process_group("gloo", rank=world.rank, world_size=world.size)
-        arrays = idx(name="mnist", folder=None)
-        self._train = self._tensors(arrays.x_train, arrays.y_train)
-        self._test = self._tensors(arrays.x_test, arrays.y_test)
-        # One bucket: with several, the hook's later collectives start in an order that differs between processes.
-        self._model = torch.nn.parallel.DistributedDataParallel(self._layers(), bucket_cap_mb=1000)
-        state = powerSGD_hook.PowerSGDState(
-            None, matrix_approximation_rank=POWERSGD_RANK, start_powerSGD_iter=POWERSGD_START
-        )
-        self._model.register_comm_hook(state, powerSGD_hook.powerSGD_hook)
-        self._optimizer = torch.optim.SGD(self._model.parameters(), task.rate, momentum=MOMENTUM, nesterov=True)
-        self._order, self._position = torch.randperm(len(self._train[1])), 0
-
-    def _tensors(self, x: Any, y: Any) -> tuple[Any, Any]:
-        return self._torch.tensor(x.reshape(len(x), -1)).float() / 255, self._torch.tensor(y).long()
-
-    def _layers(self) -> Any:
-        torch, widths, layers = self._torch, (784, *HIDDEN, 10), []
-        for before, after in pairwise(widths):
-            linear = torch.nn.Linear(before, after)
-            torch.nn.init.xavier_uniform_(linear.weight)
-            torch.nn.init.zeros_(linear.bias)
-            layers += [linear, torch.nn.ReLU()]
-        return torch.nn.Sequential(*layers[:-1])
-
-    def step(self) -> None:
-        """See `Trainer`."""
-        whole = self._batch * self._world.size
-        if self._position + whole > len(self._order):
-            self._order, self._position = self._torch.randperm(len(self._order)), 0
-        start = self._position + self._world.rank * self._batch
-        own = self._order[start : start + self._batch]
-        self._position += whole
-        self._optimizer.zero_grad()
-        self._torch.nn.functional.cross_entropy(self._model(self._train[0][own]), self._train[1][own]).backward()
-        self._optimizer.step()
-
-    def accuracy(self) -> float:
-        """See `Trainer`."""
-        x, y = (part[self._world.rank :: self._world.size] for part in self._test)
-        with self._torch.no_grad():
-            right = (self._model.module(x).argmax(dim=1) == y).sum()
-        self._dist.all_reduce(right)
-        return float(right) / len(self._test[1])
-
-    def anyone(self, flag: bool) -> bool:
-        """See `Trainer`."""
-        said = self._torch.tensor(int(flag))
-        self._dist.all_reduce(said)
-        return bool(said > 0)
-
-
-def name_this_host() -> None:
-    """Gives this process a host name of its own: its address.
-
-    Horovod 0.28.1 forgets HOROVOD_GLOO_IFACE in the context that carries its collectives (gloo_context.cc,
-    InitializeForProcessSet) and listens where the host's name leads, often to 127.0.0.1.
-    """
-    new_names = 0x04000000
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(new_names):
-        sys.exit(f"bench_links: cannot give a process its own host name: {os.strerror(ctypes.get_errno())}")
-    socket.sethostname(os.environ["HOROVOD_HOSTNAME"])
+    return PowerSgd(task, world, widths=HIDDEN, momentum=MOMENTUM, seed=SEED)
 
 
 def main() -> None:
     """Runs the task that the command line holds as JSON."""
     die_with_parent()
-    name_this_host()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     task, world = Task(**json.loads(sys.argv[1])), from_environment() or World()
-    trainer: Trainer = PowerSgd(task, world) if task.column == POWERSGD else Product(task, world)
-    measured = measure(trainer, task)
+    measured = measure(_trainer(task, world), task)
     (Path(task.folder) / f"measured-{world.rank}.json").write_text(json.dumps(asdict(measured)))
 
 

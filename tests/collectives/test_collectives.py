@@ -33,6 +33,9 @@ def test_in_process_mean_gather_broadcast() -> None:
     gathered = collective.gather([tf.constant(message(rank)) for rank in range(4)])
     assert [each.numpy().tolist() for each in gathered] == [message(rank).tolist() for rank in range(4)]
     np.testing.assert_array_equal(collective.broadcast(vectors), vectors[0])
+    again, words = collective.regular_gather()(gathered)
+    assert [each.numpy().tolist() for each in again] == [message(rank).tolist() for rank in range(4)]
+    assert int(words) == 3 + 6 + 9
 
 
 @pytest.mark.parametrize(("processes", "replicas"), [(1, 1), (2, 2), (3, 12), (4, 7), (5, 5)])
@@ -69,10 +72,18 @@ def exchange():
     padded = [tf.pad(each, [[0, 64 - tf.size(each)]]) for each in gathered]
     return collective.mean(vectors), padded, collective.broadcast(vectors)
 
+regular_gather = collective.regular_gather()
+
+@tf.function(input_signature=[tf.TensorSpec([], tf.int32)])
+def regular(times):
+    gathered, words = regular_gather([tf.tile(each, [times]) for each in messages])
+    return gathered
+
 mean, gathered, first = exchange()
 out = dict(ranks=list(collective.ranks), mean=mean.numpy().tobytes().hex(), first=first.numpy().tobytes().hex(),
            gathered=[each.numpy().tolist() for each in gathered],
-           lengths=[len(message(rank)) for rank in range(collective.size)])
+           lengths=[len(message(rank)) for rank in range(collective.size)],
+           regular=[[each.numpy().tolist() for each in regular(tf.constant(times))] for times in (1, 9, 0, 2)])
 open({folder!r} + f"/out-{{collective.ranks[0]}}.json", "w").write(json.dumps(out))
 """
 
@@ -102,3 +113,5 @@ def test_horovod_gives_what_in_process_gives(processes: int, replicas: int, tmp_
         assert bytes.fromhex(each["first"]) == vector(0).tobytes()
         unpadded = [row[:length] for row, length in zip(each["gathered"], each["lengths"], strict=True)]
         assert unpadded == [message(rank).tolist() for rank in range(replicas)]
+        for times, gathered in zip((1, 9, 0, 2), each["regular"], strict=True):
+            assert gathered == [np.tile(message(rank), times).tolist() for rank in range(replicas)]

@@ -127,19 +127,19 @@ def test_a_target_that_was_not_reached_has_no_time() -> None:
     assert (counted["steps_to_target"], counted["seconds_to_target"], counted["extrapolated"]) == (None, None, False)
 
 
-def test_only_dense_rows_on_the_slow_link_are_extrapolated() -> None:
+def test_only_dense_rows_on_shaped_links_are_extrapolated() -> None:
     shortened = {
         (column, link) for column in STRATEGIES for link in bench_links.LINKS
         if bench_links.is_extrapolated(column, link, False)
     }  # fmt: skip
-    assert shortened == {(FP32, "100mbit"), (FP16, "100mbit")}
+    assert shortened == {(column, link) for column in (FP32, FP16) for link in ("1gbit", "100mbit")}
     assert not bench_links.is_extrapolated(FP32, "100mbit", True)
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--rates", "100mbit"], "dense rows on 100mbit need the steps of --rates none; add it, or use --full"),
+        (["--rates", "100mbit"], "dense rows on shaped links need the steps of --rates none; add it, or use --full"),
         (["--every", "5"], "--steps must be >= 1 and --every > 5, the steps of the warm-up"),
         (["--batch", "6"], "--batch is divided among the processes, got 6; use a multiple of 4"),
         (["--threads", "0"], "--threads must be >= 1, got 0"),

@@ -11,6 +11,14 @@ from typing import Protocol
 import tensorflow as tf
 
 
+class RegularGather(Protocol):
+    """A gather that happens every step."""
+
+    def __call__(self, messages: Sequence[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """R x [M_r] int32 -> W x [M_w], by rank; and [] int64, the words with which they travelled."""
+        ...
+
+
 class Collective(Protocol):
     """How the W replicas of a job exchange tensors. All processes make the same calls in the same order.
 
@@ -28,6 +36,10 @@ class Collective(Protocol):
 
     def gather(self, messages: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """R x [M_r] int32 -> W x [M_w], by rank. Lengths may differ and may be 0."""
+        ...
+
+    def regular_gather(self) -> RegularGather:
+        """A gather for one place in every step, which may remember what it has seen there."""
         ...
 
     def broadcast(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:

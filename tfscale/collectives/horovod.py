@@ -11,7 +11,8 @@ from typing import final
 
 import tensorflow as tf
 
-from tfscale.collectives.base import ranks_of
+from tfscale.collectives.base import RegularGather, ranks_of
+from tfscale.collectives.room import Room
 from tfscale.errors import HOROVOD_MISSING, RunError, UserError
 
 
@@ -61,6 +62,7 @@ class Horovod:
             )
         self.size = replicas
         self.ranks = ranks_of(self._hvd.rank(), processes, self.size)
+        self._held = [len(ranks_of(process, processes, self.size)) for process in range(processes)]
         self._verify()
 
     def _name(self, what: str) -> str:
@@ -85,16 +87,39 @@ class Horovod:
         return tf.convert_to_tensor(self._hvd.allreduce(total, op=self._hvd.Sum, name=self._name("mean"))) / self.size
 
     def gather(self, messages: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """R x [M_r] -> W x [M_w]; each travels behind a word with its length."""
-        framed = [part for message in messages for part in (tf.size(message)[tf.newaxis], message)]
-        everything = self._hvd.allgather(tf.concat(framed, axis=0), name=self._name("gather"))
-        gathered, start = [], tf.constant(0)
-        for _ in range(self.size):
-            end = start + 1 + everything[start]
-            gathered.append(everything[start + 1 : end])
-            start = end
-        return gathered
+        """R x [M_r] -> W x [M_w]."""
+        return _unframed(self._allgather(_framed(messages)), self.size)
+
+    def regular_gather(self) -> RegularGather:
+        """As `gather`, from a room a process; see `room`."""
+        room = Room()
+
+        def gather(messages: Sequence[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
+            everything = self._allgather(_framed([room.put(_framed(messages))]))
+            rooms = _unframed(everything, len(self._held))
+            gathered = [_unframed(each, replicas) for each, replicas in zip(rooms, self._held, strict=True)]
+            return list(itertools.chain.from_iterable(gathered)), tf.size(everything, tf.int64)
+
+        return gather
+
+    def _allgather(self, words: tf.Tensor) -> tf.Tensor:
+        return tf.convert_to_tensor(self._hvd.allgather(words, name=self._name("gather")))
 
     def broadcast(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
         """R x [D] -> rank 0's [D]; rank 0 lives in process 0."""
         return self._hvd.broadcast(vectors[0], root_rank=0, name=self._name("broadcast"))
+
+
+def _framed(messages: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Messages [M] one after the other, each behind a word with its length."""
+    return tf.concat([part for message in messages for part in (tf.size(message)[tf.newaxis], message)], axis=0)
+
+
+def _unframed(words: tf.Tensor, count: int) -> list[tf.Tensor]:
+    """The first `count` messages of `_framed`."""
+    messages, start = [], tf.constant(0)
+    for _ in range(count):
+        end = start + 1 + words[start]
+        messages.append(words[start + 1 : end])
+        start = end
+    return messages

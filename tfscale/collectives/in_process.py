@@ -9,6 +9,8 @@ from typing import final
 
 import tensorflow as tf
 
+from tfscale.collectives.base import RegularGather
+
 
 @final
 class InProcess:
@@ -29,6 +31,14 @@ class InProcess:
     def gather(self, messages: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """R x [M_r] -> the same."""
         return list(messages)
+
+    def regular_gather(self) -> RegularGather:
+        """The same."""
+
+        def gather(messages: Sequence[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
+            return self.gather(messages), tf.add_n([tf.size(message, tf.int64) for message in messages])
+
+        return gather
 
     def broadcast(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
         """R x [D] -> rank 0's [D]."""

@@ -16,13 +16,6 @@
 #include <immintrin.h>
 #endif
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
-#define TFSCALE_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#elif defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define TFSCALE_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define TFSCALE_CLONES
-#endif
 #define TFSCALE_INLINE inline __attribute__((always_inline))
 
 namespace tfscale {

@@ -9,6 +9,15 @@
 #include <string>
 #include <vector>
 
+// A function is compiled for several kinds of processors, and the loader takes the best one.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
+#define TFSCALE_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#elif defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define TFSCALE_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define TFSCALE_CLONES
+#endif
+
 namespace tfscale {
 
 using Word = uint32_t;    // of a message
@@ -32,7 +41,7 @@ inline Word Mix(Word x) {
 }
 
 // Every word passes through a permutation that depends on its place, so no single wrong word goes unseen.
-inline Word Checksum(const Word* message, int64_t length) {
+TFSCALE_CLONES inline Word Checksum(const Word* message, int64_t length) {
   Word total = static_cast<Word>(length);
   for (int64_t i = 0; i < length; ++i) {
     if (i != kChecksum) total += Mix(message[i] + static_cast<Word>(i + 1) * 0x9e3779b9U);
@@ -41,7 +50,7 @@ inline Word Checksum(const Word* message, int64_t length) {
 }
 
 // A digest's share of some words, the first of which has the number `start`: cheap, for parameters by the million.
-inline uint64_t SumWords(const Word* words, int64_t length, Word start) {
+TFSCALE_CLONES inline uint64_t SumWords(const Word* words, int64_t length, Word start) {
   uint64_t total = 0;
   for (int64_t i = 0; i < length; ++i) {
     total += static_cast<uint64_t>(words[i]) * (((start + static_cast<Word>(i)) * 0x9e3779b1U) | 1U);

@@ -28,9 +28,9 @@ PARENT = "TFSCALE_PARENT"
 POLL = 0.05
 """Seconds between two looks at the processes."""
 
-CYCLE = "0.5"
-"""Milliseconds between two looks of Horovod's background thread: with its own 1 a step of LeNet waits longer, with less
-the thread takes more of a core than it saves."""
+CYCLE = "20"
+"""Milliseconds after which Horovod's background thread asks the others even if no tensor has woken it (see
+scripts/build_horovod.py): each question takes every process a tenth of a millisecond."""
 
 GRACE = 3.0
 """Seconds between asking a process to end and killing it."""

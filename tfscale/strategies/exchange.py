@@ -84,6 +84,7 @@ class Exchange(tf.Module):
     ) -> None:
         super().__init__()
         self._collective, self.compressor, self._rule = collective, compressor, rule
+        self._gather = collective.regular_gather()
         self._policy, self._per_tensor, self._course = policy, per_tensor, course
         tensors = len(rule.layout.sizes)
         self.thresholds = tf.Variable(tf.fill([tensors if per_tensor else 1], policy.initial or 0.0), trainable=False)
@@ -196,8 +197,7 @@ class Exchange(tf.Module):
 
     def _arrive(self, messages: Sequence[tf.Tensor], made: tf.Tensor) -> tf.Tensor:
         """R messages of step `made` -> the sum of all W's [D]."""
-        gathered = self.stopwatch.time("exchange", messages, lambda: self._collective.gather(messages))
-        words = tf.add_n([tf.size(message, out_type=tf.int64) for message in gathered])
+        gathered, words = self.stopwatch.time("exchange", messages, lambda: self._gather(messages))
         self.bytes_sent.assign_add(gather_bytes(words, self._collective.size))
         header = self._header(made, tf.constant(0), tf.constant(0))[:2]
         return self.stopwatch.time("decode", gathered, lambda: self._accept(gathered, header, made))
