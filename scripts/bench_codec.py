@@ -8,8 +8,8 @@ its own, in which all variants take turns, so that a slow second of the machine 
 
 Contributions are Gaussian and stay the same, residuals are in the steady state that this has, uniform between 0 and the
 threshold t on the contribution's side: with E|g| / t = p a share p of the elements is sent at every step, at
-independent places. Rates are D, or the number of sent elements, over the
-time; those of four messages count the sent elements of all four. The bound is D (H(p) + p) bits: positions and signs.
+independent places. Rates are D, or the number of elements sent in all messages, over the time. The bound is
+D (H(p) + p) bits: positions and signs.
 """
 
 import argparse

@@ -33,9 +33,8 @@ def test_in_process_mean_gather_broadcast() -> None:
     gathered = collective.gather([tf.constant(message(rank)) for rank in range(4)])
     assert [each.numpy().tolist() for each in gathered] == [message(rank).tolist() for rank in range(4)]
     np.testing.assert_array_equal(collective.broadcast(vectors), vectors[0])
-    again, words = collective.regular_gather()(gathered)
+    again = collective.regular_gather()(gathered)
     assert [each.numpy().tolist() for each in again] == [message(rank).tolist() for rank in range(4)]
-    assert int(words) == 3 + 6 + 9
 
 
 @pytest.mark.parametrize(("processes", "replicas"), [(1, 1), (2, 2), (3, 12), (4, 7), (5, 5)])
@@ -76,8 +75,7 @@ regular_gather = collective.regular_gather()
 
 @tf.function(input_signature=[tf.TensorSpec([], tf.int32)])
 def regular(times):
-    gathered, words = regular_gather([tf.tile(each, [times]) for each in messages])
-    return gathered
+    return regular_gather([tf.tile(each, [times]) for each in messages])
 
 mean, gathered, first = exchange()
 out = dict(ranks=list(collective.ranks), mean=mean.numpy().tobytes().hex(), first=first.numpy().tobytes().hex(),

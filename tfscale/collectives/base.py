@@ -14,8 +14,8 @@ import tensorflow as tf
 class RegularGather(Protocol):
     """A gather that happens every step."""
 
-    def __call__(self, messages: Sequence[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """R x [M_r] int32 -> W x [M_w], by rank; and [] int64, the words with which they travelled."""
+    def __call__(self, messages: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """R x [M_r] int32 -> W x [M_w], by rank."""
         ...
 
 

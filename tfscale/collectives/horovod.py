@@ -94,11 +94,10 @@ class Horovod:
         """As `gather`, from a room a process; see `room`."""
         room = Room()
 
-        def gather(messages: Sequence[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
-            everything = self._allgather(_framed([room.put(_framed(messages))]))
-            rooms = _unframed(everything, len(self._held))
+        def gather(messages: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+            rooms = _unframed(self._allgather(_framed([room.put(_framed(messages))])), len(self._held))
             gathered = [_unframed(each, replicas) for each, replicas in zip(rooms, self._held, strict=True)]
-            return list(itertools.chain.from_iterable(gathered)), tf.size(everything, tf.int64)
+            return list(itertools.chain.from_iterable(gathered))
 
         return gather
 

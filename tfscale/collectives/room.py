@@ -2,7 +2,8 @@
 
 Horovod remembers the shapes of a collective. While every process comes with the shapes of the last time, they agree by
 one bit each; otherwise all describe theirs to rank 0, which tells all what to do: four more rounds over the network, a
-third of an exchange's time on loopback. So a process sends its messages in a room that rarely changes its size.
+third of an exchange's time on loopback. So a process sends its messages in a room that rarely changes its size. What
+a strategy counts as sent is its messages; this room, like Horovod's own talk and TCP's headers, is the transport's.
 """
 
 from typing import final

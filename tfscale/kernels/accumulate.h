@@ -23,14 +23,9 @@ class Accumulate : public tf::OpKernel {
     kind_ = momentum_ == 0 ? kNone : nesterov ? kNesterov : kHeavyBall;
     int64_t small = 0;
     for (size_t i = 0; i < layout_.sizes.size(); ++i) {
-      if (layout_.whole[i]) {
-        small_.push_back({static_cast<int64_t>(i), small, layout_.sizes[i]});
-        small += layout_.sizes[i];
-        continue;
-      }
-      for (int64_t start = 0; start < layout_.sizes[i]; start += kChunk) {
-        chunks_.push_back({static_cast<int64_t>(i), layout_.starts[i] + start, std::min(kChunk, layout_.sizes[i] - start)});
-      }
+      if (!layout_.whole[i]) continue;
+      small_.push_back({static_cast<int64_t>(i), small, layout_.sizes[i]});
+      small += layout_.sizes[i];
     }
   }
 
@@ -57,14 +52,14 @@ class Accumulate : public tf::OpKernel {
       OP_REQUIRES_OK(context, Exclusive(context, velocity.get(), layout_.size, &moving));
     }
     const float* given = contribution.flat<float>().data();
-    std::vector<Pass> passes(chunks_.size());
+    std::vector<Pass> passes(layout_.chunks.size());
     // A thread writes what it finds where nobody else does: 4 bytes an element, touched only where something is sent.
     // Kept from step to step: new pages every step would cost more than the pass itself when much is sent.
     tf::mutex_lock room(room_lock_);
-    room_.resize(chunks_.size());
-    Parallel(context, chunks_.size(), kChunk * (kind_ == kNone ? 1 : 2), [&](int64_t begin, int64_t end) {
+    room_.resize(layout_.chunks.size());
+    Parallel(context, layout_.chunks.size(), kChunk * (kind_ == kNone ? 1 : 2), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        const Part& part = chunks_[i];
+        const Part& part = layout_.chunks[i];
         if (room_[i] == nullptr) room_[i].reset(new Sent[part.length + kSpare]);
         passes[i] = Pass{own + part.start, moving == nullptr ? nullptr : moving + part.start, given + part.start,
                          part.start, part.length, thresholds(thresholds.size() == 1 ? 0 : part.tensor), momentum_,
@@ -76,10 +71,6 @@ class Accumulate : public tf::OpKernel {
   }
 
  private:
-  struct Part {
-    int64_t tensor, start, length;
-  };
-
   void Finish(tf::OpKernelContext* context, const std::vector<Pass>& passes, const float* given, float* moving) {
     tf::Tensor *sent, *peaks, *small, *whether;
     OP_REQUIRES_OK(context, context->allocate_output(1, {static_cast<int64_t>(layout_.sizes.size())}, &peaks));
@@ -94,7 +85,7 @@ class Accumulate : public tf::OpKernel {
       sound = sound && passes[i].sound;
       float peak;
       std::memcpy(&peak, &passes[i].peak, sizeof peak);
-      largest[chunks_[i].tensor] = std::max(largest[chunks_[i].tensor], peak);
+      largest[layout_.chunks[i].tensor] = std::max(largest[layout_.chunks[i].tensor], peak);
     }
     for (const Part& part : small_) {
       const int64_t start = layout_.starts[part.tensor];
@@ -107,7 +98,7 @@ class Accumulate : public tf::OpKernel {
     auto* list = sent->flat<int32_t>().data();
     for (size_t i = 0; i < passes.size(); ++i) {
       if (!sound) {
-        TakeBack(passes[i], chunks_[i].start);
+        TakeBack(passes[i], layout_.chunks[i].start);
         continue;
       }
       std::memcpy(list, passes[i].sent, passes[i].count * sizeof(Sent));
@@ -139,7 +130,7 @@ class Accumulate : public tf::OpKernel {
   float momentum_;
   bool masking_;
   Momentum kind_;
-  std::vector<Part> chunks_, small_;
+  std::vector<Part> small_;  // starting at their places among what is exchanged whole
   tf::mutex room_lock_;
   std::vector<std::unique_ptr<Sent[]>> room_;
 };

@@ -1,7 +1,8 @@
 // TfscaleCombine: the messages of all replicas into their sum; TfscaleDigest: parameters into a number.
 //
 // The sum of signs is kept as a whole number in the place of each float and made a float in a second look at what was
-// sent, so the result does not depend on the order of messages, and only the elements that were sent are touched twice.
+// sent, so the result does not depend on the order of messages, and only the elements that were sent are touched twice:
+// while their chunk is in the cache.
 #ifndef TFSCALE_KERNELS_COMBINE_H_
 #define TFSCALE_KERNELS_COMBINE_H_
 
@@ -9,6 +10,7 @@
 #include <atomic>
 #include <cstring>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -39,8 +41,6 @@ class Combine : public tf::OpKernel {
     OP_REQUIRES_OK(context, context->allocate_output(4, {thresholds.size()}, &proposed));
     const int64_t proposals = thresholds(0) > 0 ? 0 : thresholds.size();  // wanted of each replica
     float* out = sum->flat<float>().data();
-    int32_t* whole_numbers = reinterpret_cast<int32_t*>(out);
-    Parallel(context, layout_.size, 1, [&](int64_t begin, int64_t end) { std::fill(out + begin, out + end, 0.0f); });
     std::fill_n(counts->flat<int64_t>().data(), layout_.sizes.size(), 0);
     std::vector<std::vector<Sent>> sent(replicas);
     std::vector<const float*> small(replicas, nullptr), proposal(replicas, nullptr);
@@ -64,26 +64,19 @@ class Combine : public tf::OpKernel {
     for (int i = 0; i < replicas; ++i) largest = std::max(largest, StrainOf(At(context, i)));
     strain->scalar<int32_t>()() = static_cast<int32_t>(largest);
     proposed->flat<float>().setZero();
-    if (skip) return;
+    if (skip) {
+      std::fill_n(out, layout_.size, 0.0f);
+      return;
+    }
     if (proposals > 0) Agree(proposal, proposed->flat<float>().data(), proposals);
-    int64_t* found = counts->flat<int64_t>().data();
-    for (const auto& list : sent) {
-      ByTensor(list, [&](size_t tensor, const Sent* begin, const Sent* end) {
-        found[tensor] += end - begin;
-        for (const Sent* each = begin; each < end; ++each) whole_numbers[*each >> 1] += 1 - 2 * static_cast<int>(*each & 1U);
-      });
-    }
-    for (const auto& list : sent) {
-      ByTensor(list, [&](size_t tensor, const Sent* begin, const Sent* end) {
-        const float quantum = thresholds(one ? 0 : tensor) * scale_;
-        for (const Sent* each = begin; each < end; ++each) {
-          const int32_t number = whole_numbers[*each >> 1];
-          // What is already a float has an exponent, and is far from these few whole numbers.
-          const bool counted = number <= replicas && number >= -replicas;
-          out[*each >> 1] = counted ? static_cast<float>(number) * quantum : out[*each >> 1];
-        }
-      });
-    }
+    std::vector<int64_t> found(layout_.chunks.size());
+    Parallel(context, layout_.chunks.size(), kChunk, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const Part& chunk = layout_.chunks[i];
+        found[i] = AddChunk(sent, chunk, thresholds(one ? 0 : chunk.tensor) * scale_, out);
+      }
+    });
+    for (size_t i = 0; i < found.size(); ++i) counts->flat<int64_t>()(layout_.chunks[i].tensor) += found[i];
     AddSmall(small, out);
   }
 
@@ -125,17 +118,31 @@ class Combine : public tf::OpKernel {
     for (int64_t i = 0; i < count; ++i) out[i] = out[i] > 0 ? out[i] : largest;
   }
 
-  // Calls work(tensor, begin, end) for each tensor's part of a list.
-  template <typename Work>
-  void ByTensor(const std::vector<Sent>& list, const Work& work) const {
-    const Sent *here = list.data(), *end = here + list.size();
-    while (here < end) {
-      const size_t tensor = layout_.Tensor(*here >> 1);
-      const Sent last = static_cast<Sent>(layout_.ends[tensor]);
-      const Sent* next = std::partition_point(here, end, [last](Sent each) { return (each >> 1) < last; });
-      work(tensor, here, next);
-      here = next;
+  // Writes one chunk of the sum; returns how many elements were sent of it.
+  static int64_t AddChunk(const std::vector<std::vector<Sent>>& sent, const Part& chunk, float quantum, float* out) {
+    int32_t* whole_numbers = reinterpret_cast<int32_t*>(out);
+    const int32_t replicas = static_cast<int32_t>(sent.size());
+    std::fill_n(out + chunk.start, chunk.length, 0.0f);
+    std::vector<std::pair<const Sent*, const Sent*>> own;
+    int64_t count = 0;
+    for (const auto& list : sent) {
+      const Sent first = static_cast<Sent>(chunk.start), last = static_cast<Sent>(chunk.start + chunk.length);
+      const Sent* end = list.data() + list.size();
+      const Sent* from = std::partition_point(list.data(), end, [first](Sent each) { return (each >> 1) < first; });
+      const Sent* to = std::partition_point(from, end, [last](Sent each) { return (each >> 1) < last; });
+      own.emplace_back(from, to);
+      count += to - from;
+      for (const Sent* each = from; each < to; ++each) whole_numbers[*each >> 1] += 1 - 2 * static_cast<int>(*each & 1U);
     }
+    for (const auto& [from, to] : own) {
+      for (const Sent* each = from; each < to; ++each) {
+        const int32_t number = whole_numbers[*each >> 1];
+        // What is already a float has an exponent, and is far from these few whole numbers.
+        const bool counted = number <= replicas && number >= -replicas;
+        out[*each >> 1] = counted ? static_cast<float>(number) * quantum : out[*each >> 1];
+      }
+    }
+    return count;
   }
 
   // Adds what travels whole in the order of the replicas: the same bits everywhere.

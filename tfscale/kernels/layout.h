@@ -20,6 +20,11 @@ namespace tf = tensorflow;
 
 constexpr int64_t kChunk = 1 << 16;  // elements that one thread takes at a time
 
+// A part of one tensor.
+struct Part {
+  int64_t tensor, start, length;
+};
+
 // A model's tensors in one vector: which part of it belongs to which, and which are exchanged whole.
 struct Layout {
   explicit Layout(tf::OpKernelConstruction* context) {
@@ -28,6 +33,9 @@ struct Layout {
     OP_REQUIRES(context, sizes.size() == whole.size(), absl::InvalidArgumentError("sizes and whole differ"));
     for (size_t i = 0; i < sizes.size(); ++i) {
       starts.push_back(size);
+      for (int64_t at = 0; !whole[i] && at < sizes[i]; at += kChunk) {
+        chunks.push_back({static_cast<int64_t>(i), size + at, std::min(kChunk, sizes[i] - at)});
+      }
       if (whole[i]) small += sizes[i];
       size += sizes[i];
       ends.push_back(size);
@@ -37,6 +45,7 @@ struct Layout {
 
   std::vector<int64_t> sizes, starts, ends;
   std::vector<bool> whole;
+  std::vector<Part> chunks;  // of all that is not exchanged whole
   int64_t size = 0, small = 0;
 };
 

@@ -197,7 +197,8 @@ class Exchange(tf.Module):
 
     def _arrive(self, messages: Sequence[tf.Tensor], made: tf.Tensor) -> tf.Tensor:
         """R messages of step `made` -> the sum of all W's [D]."""
-        gathered, words = self.stopwatch.time("exchange", messages, lambda: self._gather(messages))
+        gathered = self.stopwatch.time("exchange", messages, lambda: self._gather(messages))
+        words = tf.add_n([tf.size(message, out_type=tf.int64) for message in gathered])
         self.bytes_sent.assign_add(gather_bytes(words, self._collective.size))
         header = self._header(made, tf.constant(0), tf.constant(0))[:2]
         return self.stopwatch.time("decode", gathered, lambda: self._accept(gathered, header, made))
