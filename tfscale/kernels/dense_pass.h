@@ -22,7 +22,8 @@ namespace tfscale {
 
 constexpr int32_t kAbsolute = 0x7fffffff;
 constexpr int32_t kUnsound = 0x5f000000;  // 2^63: from there on (and for Inf and NaN) an element is not used
-constexpr int kGroup = 64;
+constexpr int kSpan = 256;   // added at a time, then looked at as a whole
+constexpr int kGroup = 64;   // of a span in which something is sent
 constexpr int kSpare = 16;   // a vector is stored whole, however few of it are sent
 
 TFSCALE_INLINE int32_t Bits(float value) {
@@ -48,11 +49,11 @@ struct Pass {
 
 enum Momentum { kNone, kHeavyBall, kNesterov };
 
-// One group of at most kGroup elements; returns the bits of its largest |residual|.
+// At most kSpan elements; returns the bits of the largest |residual| of them.
 template <Momentum kMomentum>
-TFSCALE_INLINE int32_t AddGroup(float* __restrict__ residual, float* __restrict__ velocity,
-                                const float* __restrict__ contribution, int length, float momentum, int32_t* unsound) {
-  int32_t peak = 0, bad = 0;
+TFSCALE_INLINE int32_t AddSpan(float* __restrict__ residual, float* __restrict__ velocity,
+                               const float* __restrict__ contribution, int length, float momentum, int32_t* unsound) {
+  int32_t peak = 0;
   for (int i = 0; i < length; ++i) {
     float added = contribution[i], moved = 0;
     if (kMomentum != kNone) {
@@ -63,13 +64,14 @@ TFSCALE_INLINE int32_t AddGroup(float* __restrict__ residual, float* __restrict_
     const float after = before + added;
     const int32_t bits = Bits(after);
     const bool good = bits < kUnsound;
-    bad |= good ? 0 : 1;
-    const float kept = good ? after : before;
-    residual[i] = kept;
+    residual[i] = good ? after : before;
     if (kMomentum != kNone) velocity[i] = good ? moved : velocity[i];
-    peak = std::max(peak, Bits(kept));
+    peak = std::max(peak, bits);
   }
-  *unsound |= bad;
+  if (peak < kUnsound) return peak;
+  *unsound = 1;
+  peak = 0;
+  for (int i = 0; i < length; ++i) peak = std::max(peak, Bits(residual[i]));
   return peak;
 }
 
@@ -135,25 +137,30 @@ TFSCALE_INLINE void Run(Pass* pass) {
 #if defined(__x86_64__)
   const bool wide = HasAvx512();
 #endif
-  for (int64_t start = 0; start < pass->length; start += kGroup) {
-    float* residual = pass->residual + start;
+  float* cleared = pass->masking ? pass->velocity : nullptr;
+  for (int64_t start = 0; start < pass->length; start += kSpan) {
     float* velocity = kMomentum == kNone ? nullptr : pass->velocity + start;
-    const int length = static_cast<int>(std::min<int64_t>(kGroup, pass->length - start));
+    const int64_t end = std::min<int64_t>(pass->length, start + kSpan);
     const int32_t largest =
-        length == kGroup
-            ? AddGroup<kMomentum>(residual, velocity, pass->contribution + start, kGroup, pass->momentum, &unsound)
-            : AddGroup<kMomentum>(residual, velocity, pass->contribution + start, length, pass->momentum, &unsound);
+        end - start == kSpan ? AddSpan<kMomentum>(pass->residual + start, velocity, pass->contribution + start, kSpan,
+                                                  pass->momentum, &unsound)
+                             : AddSpan<kMomentum>(pass->residual + start, velocity, pass->contribution + start,
+                                                  static_cast<int>(end - start), pass->momentum, &unsound);
     peak = std::max(peak, largest);
     if (largest < threshold) continue;
-    const Sent base = static_cast<Sent>(pass->first + start) << 1;
-    float* cleared = pass->masking ? velocity : nullptr;
+    for (int64_t at = start; at < end; at += kGroup) {
+      const int length = static_cast<int>(std::min<int64_t>(kGroup, end - at));
+      const Sent base = static_cast<Sent>(pass->first + at) << 1;
+      float* residual = pass->residual + at;
+      float* masked = cleared == nullptr ? nullptr : cleared + at;
 #if defined(__x86_64__)
-    if (length == kGroup && wide) {
-      sent = SendGroupAvx512(residual, cleared, threshold, pass->threshold, base, sent);
-      continue;
-    }
+      if (length == kGroup && wide) {
+        sent = SendGroupAvx512(residual, masked, threshold, pass->threshold, base, sent);
+        continue;
+      }
 #endif
-    sent = SendGroup(residual, cleared, length, threshold, pass->threshold, base, sent);
+      sent = SendGroup(residual, masked, length, threshold, pass->threshold, base, sent);
+    }
   }
   pass->count = sent - pass->sent;
   pass->peak = peak;
