@@ -277,7 +277,7 @@ def main() -> None:
     parser.add_argument("--worker", type=int, default=None, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.size < 10**6:
-        parser.error(f"--size must be >= 1000000, so that a density of 1e-5 sends something, got {arguments.size}")
+        parser.error(f"--size must be >= 1000000 for a density of 1e-5 to send something, got {arguments.size}")
     if arguments.worker is not None:
         print(json.dumps(work(arguments)))
         return

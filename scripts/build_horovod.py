@@ -48,6 +48,7 @@ DEFAULTS = {
     "HOROVOD_WITHOUT_PYTORCH": "1",
     "HOROVOD_WITHOUT_MXNET": "1",
     "HOROVOD_WITH_GLOO": "1",
+    "HOROVOD_LOCAL_VERSION": "tfscale",
 }
 CHANGES = (
     (

@@ -185,20 +185,19 @@ def test_sharing_takes_the_optimizers_momentum_over() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "shares"),
+    ("words", "shares", "combine"),
     [
-        ("optimizer=nesterov", "gradients"),
-        ("optimizer=sgd", "gradients"),
-        ("optimizer=adam", "updates"),
-        ("optimizer=adamw", "updates"),
-        ("optimizer=adam strategy.momentum=0.9", "gradients"),
-        ("optimizer=adam strategy.shares=gradients", "gradients"),
-        ("optimizer=sgd strategy.shares=updates", "updates"),
+        ("optimizer=nesterov", "gradients", "mean"),
+        ("optimizer=adam", "updates", "root"),
+        ("optimizer=adamw strategy.combine=sum", "updates", "sum"),
+        ("optimizer=adam strategy.momentum=0.9", "gradients", "mean"),
+        ("optimizer=adam strategy.shares=gradients", "gradients", "mean"),
+        ("optimizer=sgd strategy.shares=updates", "updates", "mean"),
     ],
 )
-def test_what_is_shared_follows_the_optimizer(words: str, shares: str) -> None:
+def test_what_is_shared_follows_the_optimizer(words: str, shares: str, combine: str) -> None:
     chosen = config("strategy=sharing", "strategy/collective=in_process", *words.split())
-    assert chosen.strategy["shares"] == shares
+    assert (chosen.strategy["shares"], chosen.strategy["combine"]) == (shares, combine)
 
 
 def user_folder(tmp_path: Path, name: str, text: str) -> Path:

@@ -136,9 +136,8 @@ def verify(message: tf.Tensor, rank: int, frame: Frame) -> tf.Tensor:
         (void | (tf.size(message) >= whole), "it is cut off"),
         (~void | tf.equal(tf.size(message), HEADER), "an empty message with a payload"),
         (
-            void
-            | tf.where(opens, tf.equal(tf.size(message), whole) & (frame.proposals > 0), tf.equal(frame.proposals, 0)),
-            "it proposes thresholds where there are some, or none where there are none",
+            void | tf.where(opens, _is_proposal(padded, whole, frame), tf.equal(frame.proposals, 0)),
+            "it proposes thresholds where there are some, or none (or no usable ones) where there are none",
         ),
     )
     asserts = [
@@ -147,3 +146,10 @@ def verify(message: tf.Tensor, rank: int, frame: Frame) -> tf.Tensor:
     ]
     with tf.control_dependencies([each for each in asserts if each is not None]):
         return tf.identity(padded)
+
+
+def _is_proposal(message: tf.Tensor, whole: tf.Tensor, frame: Frame) -> tf.Tensor:
+    """Whether an opening has as many thresholds as are wanted, all >= 0 and below the bound of a contribution."""
+    proposed = tf.bitcast(message[HEADER : HEADER + frame.proposals], tf.float32)
+    good = tf.reduce_all((proposed >= 0) & (proposed < 2.0**63))
+    return good & tf.equal(tf.size(message), whole) & (frame.proposals > 0) & tf.equal(message[3], 0)

@@ -64,5 +64,5 @@ def mean_bytes(elements: int, replicas: int) -> int:
 
 
 def gather_bytes(words: tf.Tensor, replicas: int) -> tf.Tensor:
-    """Bytes on the wire, over all replicas, of one gather of `words` words in all: each goes to W - 1 others."""
+    """Bytes, over all replicas, of one gather of messages with `words` words in all: each goes to W - 1 others."""
     return 4 * (replicas - 1) * tf.cast(words, tf.int64)

@@ -148,7 +148,10 @@ class Compressor(Protocol):
         ...
 
     def restore(self, residual: tf.Variable, message: tf.Tensor, thresholds: tf.Tensor, wanted: tf.Tensor) -> None:
-        """Gives a residual [D] back what its replica's verified message has taken from it, if `wanted` [] bool."""
+        """Gives a residual [D] back what its replica's verified message has taken from it, if `wanted` [] bool.
+
+        What was clipped since stays clipped.
+        """
         ...
 
     def digest(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:

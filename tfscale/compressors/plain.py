@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Sequence
 from typing import final
 
+import numpy as np
 import tensorflow as tf
 
 from tfscale import vectors
@@ -164,7 +165,8 @@ class Plain:
         total = tf.zeros([count])
         for each in messages:
             total += tf.bitcast(each[framing.HEADER : framing.HEADER + count], tf.float32)
-        mean = total / len(messages)
+        # The graph optimizer would make a division by a constant this product, which has other bits.
+        mean = total * (np.float32(1) / np.float32(len(messages)))
         return tf.where(mean > 0, mean, tf.reduce_max(mean))
 
     def _nothing(self) -> tuple[tf.Tensor, tf.Tensor]:
@@ -174,6 +176,9 @@ class Plain:
         size, tensors = self._rule.layout.size, len(self._parts)
         lists = [self.listed(message) for message in messages]
         everything = tf.concat(lists, axis=0)
+        if self._small:
+            sparse = tf.constant([not whole for *_, whole in self._parts])
+            everything = tf.boolean_mask(everything, tf.gather(sparse, self._owners(everything)))
         signs = 1 - 2 * tf.cast(everything % 2, tf.int32)
         numbers = tf.cast(tf.math.unsorted_segment_sum(signs, everything // 2, size), tf.float32)
         counts = tf.math.unsorted_segment_sum(tf.ones_like(everything), self._owners(everything), tensors)

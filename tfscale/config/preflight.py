@@ -132,18 +132,22 @@ def check_job(config: Config, *, processes: int) -> Config:
 
 
 def _decided(config: Config) -> Config:
-    """Decides what strategy=sharing leaves `auto`: what replicas share, and where momentum is applied.
+    """Decides what strategy=sharing leaves `auto`: what replicas share, how it adds up, and where momentum is applied.
 
     SGD's step is linear in the gradient, so gradients are shared, and its momentum moves before the compression. Other
     optimizers divide by what they have seen of gradients, which sparse sums distort: each replica runs its own, and
-    the updates are shared.
+    the updates are shared. Of W replicas each sees the root of W times the noise of the mean gradient, and makes its
+    updates smaller by as much, so they are summed over that root.
     """
-    if not {"shares", "momentum", "nesterov"} <= config.strategy.keys():
+    if not {"shares", "combine", "momentum", "nesterov"} <= config.strategy.keys():
         return config
     strategy, optimizer = dict(config.strategy), dict(config.optimizer)
+    linear = optimizer["_target_"] == SGD
     if strategy["shares"] == "auto":
         before = strategy["momentum"] != "auto" and strategy["momentum"] > 0
-        strategy["shares"] = "gradients" if before or optimizer["_target_"] == SGD else "updates"
+        strategy["shares"] = "gradients" if before or linear else "updates"
+    if strategy["combine"] == "auto":
+        strategy["combine"] = "mean" if strategy["shares"] == "gradients" or linear else "root"
     takes_over = strategy["shares"] == "gradients" and strategy["momentum"] == "auto"
     if strategy["nesterov"] == "auto":
         strategy["nesterov"] = bool(optimizer.get("nesterov", False)) and takes_over

@@ -218,7 +218,7 @@ class _GradientSharing(Table):
     codec: dict[str, Any]
     threshold: dict[str, Any]
     shares: Annotated[Literal["auto", "gradients", "updates"], rule("auto, gradients or updates")]
-    combine: Annotated[Literal["mean", "sum"], rule("mean or sum")]
+    combine: Annotated[Literal["auto", "mean", "root", "sum"], rule("auto, mean, root or sum")]
     delay: Annotated[int, rule("0 or 1 step", ge=0, le=1)]
     per_tensor: Bool
     min_size: NotNegative

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "dense_pass.h"
 #include "layout.h"
 #include "message.h"
 #include "rice.h"
@@ -100,8 +101,9 @@ class Combine : public tf::OpKernel {
     *small = reinterpret_cast<const float*>(payload + rest);
     if (proposals > 0 || FormatOf(message) == kOpening) {
       *proposal = reinterpret_cast<const float*>(payload);
-      const bool opens = FormatOf(message) == kOpening && rest == proposals && count == 0;
-      return opens ? "" : "it proposes thresholds where there are some, or none where there are none";
+      bool opens = FormatOf(message) == kOpening && rest == proposals && count == 0;
+      for (int64_t i = 0; opens && i < rest; ++i) opens = (*proposal)[i] >= 0 && Bits((*proposal)[i]) < kUnsound;
+      return opens ? "" : "it proposes thresholds where there are some, or none (or no usable ones) where there are none";
     }
     sent->resize(count);
     return Unpack(FormatOf(message), payload, rest, count, layout_.size, sent->data());
@@ -112,7 +114,7 @@ class Combine : public tf::OpKernel {
     float largest = 0;
     for (int64_t i = 0; i < count; ++i) {
       for (const float* each : proposal) out[i] += each[i];
-      out[i] /= static_cast<float>(proposal.size());
+      out[i] *= 1.0f / static_cast<float>(proposal.size());
       largest = std::max(largest, out[i]);
     }
     for (int64_t i = 0; i < count; ++i) out[i] = out[i] > 0 ? out[i] : largest;

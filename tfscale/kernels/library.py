@@ -16,8 +16,9 @@ from types import ModuleType
 
 BUILD = "python -m tfscale.scripts.build_kernels"
 SOURCE = "sharing.cc"
-FLAGS = ("-O3", "-fPIC", "-shared", "-ffp-contract=off", "-fno-trapping-math", "-w")
-"""No contraction: a fused multiply-add would not give the bits of the plain operations."""
+FLAGS = ("-O3", "-fPIC", "-shared", "-ffp-contract=off", "-fno-trapping-math", "-fno-strict-aliasing", "-w")
+"""No contraction: a fused multiply-add would not give the bits of the plain operations. Whole numbers are kept for a
+while where floats belong, so types do not tell what can be aliased."""
 
 
 def tensorflow_version() -> str | None:

@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager
 from typing import IO, Any, final
 
 from tfscale.launch.run_directory import VARIABLE, RunDirectory
-from tfscale.launch.signals import Stopped, show_cursor, signals_raise
+from tfscale.launch.signals import PATIENCE, Stopped, show_cursor, signals_raise
 
 PARENT = "TFSCALE_PARENT"
 """Environment variable with the pid that a started process must not outlive."""
@@ -28,12 +28,8 @@ PARENT = "TFSCALE_PARENT"
 POLL = 0.05
 """Seconds between two looks at the processes."""
 
-CYCLE = "20"
-"""Milliseconds after which Horovod's background thread asks the others even if no tensor has woken it (see
-scripts/build_horovod.py): each question takes every process a tenth of a millisecond."""
-
-GRACE = 3.0
-"""Seconds between asking a process to end and killing it."""
+GRACE = PATIENCE + 2
+"""Seconds between asking a process to end and killing it: a job of one process completes its step and saves."""
 
 
 @contextmanager
@@ -84,7 +80,6 @@ def rank_environment(
         "HOROVOD_GLOO_RENDEZVOUS_ADDR": "127.0.0.1",
         "HOROVOD_GLOO_RENDEZVOUS_PORT": str(port),
         "HOROVOD_GLOO_TIMEOUT_SECONDS": str(start_timeout),
-        "HOROVOD_CYCLE_TIME": os.environ.get("HOROVOD_CYCLE_TIME", CYCLE),
     }
 
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from threading import Timer
+from threading import Event, Thread
 from types import FrameType
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -74,34 +74,45 @@ def signals_raise() -> Iterator[None]:
 def signals_noted(say: Callable[[Stopped], None]) -> Iterator[Callable[[], Stopped | None]]:
     """SIGINT, SIGTERM and SIGHUP are noted; a process that still runs `PATIENCE` seconds later is ended.
 
+    A thread hears of them: handlers in Python wait for the main thread, which may be in an operation for long.
+
     Args:
         say: Tells the user, in the latter case.
 
     Yields:
         What to ask for the first of them.
     """
-    noted, timers = list[Stopped](), list[Timer]()
+    noted, over = list[Stopped](), Event()
+    ear, mouth = os.pipe()
+    os.set_blocking(mouth, False)
 
-    def give_up(stopped: Stopped) -> None:
-        say(stopped)
-        show_cursor()
-        os._exit(stopped.exit_code)
+    def listen() -> None:
+        heard = os.read(ear, 1)
+        if not heard:
+            return
+        noted.append(Stopped(heard[0]))
+        if over.wait(PATIENCE):
+            return
+        try:
+            say(noted[0])
+            show_cursor()
+        finally:
+            os._exit(noted[0].exit_code)
 
-    def note(number: int, frame: FrameType | None) -> None:
-        if not noted:
-            noted.append(Stopped(number))
-            timers.append(Timer(PATIENCE, give_up, noted))
-            timers[0].daemon = True
-            timers[0].start()
-
-    before = {number: signal.signal(number, note) for number in ENDING}
+    listener = Thread(target=listen, name="signals", daemon=True)
+    listener.start()
+    before = {number: signal.signal(number, lambda number, frame: None) for number in ENDING}
+    woken = signal.set_wakeup_fd(mouth, warn_on_full_buffer=False)
     try:
         yield lambda: noted[0] if noted else None
     finally:
-        for timer in timers:
-            timer.cancel()
+        signal.set_wakeup_fd(woken)
         for number, handler in before.items():
             signal.signal(number, handler)
+        over.set()
+        os.close(mouth)
+        listener.join()
+        os.close(ear)
 
 
 def show_cursor() -> None:

@@ -52,7 +52,7 @@ class GradientSharing(tf.Module):
         per_tensor: Whether each trainable tensor has a threshold of its own.
         shares: `gradients`: one optimizer step on what was exchanged, optimizer state equal everywhere. `updates`: each
             replica's optimizer runs on its own gradient, and the change of the parameters is exchanged.
-        combine: `mean` over replicas, or `sum`.
+        combine: `mean` over replicas, `sum`, or `root`: the sum over the root of W.
         min_size: Tensors with fewer elements are exchanged whole, in the same message.
         clip_norm: Clips each contribution to clip_norm / sqrt(W) in l2 norm; None for no clipping.
         clip_residual: Clips residuals to so many thresholds, every `clip_every` steps; None for no clipping.
@@ -78,7 +78,7 @@ class GradientSharing(tf.Module):
         threshold: Threshold,
         per_tensor: bool,
         shares: Literal["gradients", "updates"],
-        combine: Literal["mean", "sum"],
+        combine: Literal["mean", "root", "sum"],
         min_size: int,
         clip_norm: float | None,
         clip_residual: float | None,
@@ -98,7 +98,7 @@ class GradientSharing(tf.Module):
         self._codec, self._policy, self._per_tensor = codec, threshold, per_tensor
         self._kernel: Literal["auto", "native", "plain"] = kernel
         self._shares_updates = shares == "updates"
-        self._scale = 1.0 / collective.size if combine == "mean" else 1.0
+        self._scale = {"mean": 1.0 / collective.size, "root": collective.size**-0.5, "sum": 1.0}[combine]
         self._min_size, self._momentum, self._nesterov, self._masking = min_size, momentum, nesterov, masking
         self._course = Course(
             warmup=warmup,

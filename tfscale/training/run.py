@@ -79,7 +79,7 @@ class Run:
         sinks: Sequence[Sink],
         stop: Callable[[], Exception | None],
     ) -> None:
-        self._stop, self._saved = stop, state.step
+        self._stop = stop
         self._state, self._plan, self._data = state, plan, data
         self._evaluator, self._checkpoints, self._sinks = evaluator, checkpoints, sinks
         self._whole = plan.batch * self._collective.size
@@ -108,10 +108,6 @@ class Run:
         )
         while self._state.step < self._plan.steps:
             self._after(next(steps), first=self._state.step == start + 1)
-            asked = self._stop() if self._state.step < self._plan.steps else None
-            if asked is not None:
-                self._save()
-                raise asked
         steps.close()
         if not self._evaluation:
             self._evaluate()
@@ -132,20 +128,19 @@ class Run:
             self._log(info)
         for sink in self._sinks:
             sink.progress(info.step)
+        asked = None if last else self._stop()
         evaluates = last or info.step % self._plan.evaluate_every == 0
-        saves = last or info.step % self._plan.checkpoint_every == 0
+        saves = last or asked is not None or info.step % self._plan.checkpoint_every == 0
         if evaluates or saves:
             self._stop_clock(info)
+            if saves:
+                self._checkpoints.save(self._state)
+            if asked is not None:
+                self._tell_details()
+                raise asked
             if evaluates:
                 self._evaluate()
-            if saves:
-                self._save()
             self._start_clock()
-
-    def _save(self) -> None:
-        if self._saved != self._state.step:
-            self._checkpoints.save(self._state)
-            self._saved = self._state.step
 
     def _start_clock(self) -> None:
         self._mark, self._marked_step = time.perf_counter(), self._state.step
