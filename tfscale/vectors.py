@@ -32,6 +32,14 @@ def unflatten(vector: tf.Tensor, like: Sequence[tf.Variable]) -> list[tf.Tensor]
     ]
 
 
+def opaque(vector: tf.Tensor) -> tf.Tensor:
+    """The vector itself, as an operation that the graph optimizer leaves alone; it copies nothing.
+
+    It would draw a common factor out of a sum, or add in another order: other bits.
+    """
+    return tf.raw_ops.PlaceholderWithDefault(input=vector, shape=vector.shape)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Layout:
     """Which part of a vector [D] belongs to which trainable tensor.

@@ -285,3 +285,29 @@ def test_a_sum_beyond_all_bounds_leaves_its_element_and_sends_nothing(make: Call
     assert not bool(found.sound)
     assert found.sent.shape == [0]
     np.testing.assert_array_equal(residual.numpy(), np.float32([8e18, 2.0, 1.0]))
+
+
+def test_both_agree_bit_for_bit_inside_a_function_on_any_number_of_proposals() -> None:
+    """The graph optimizer turns divisions by constants into products."""
+    closed, random = tf.zeros([50]), np.random.default_rng(0)
+    settings = rule(*[3] * 50)
+    for replicas in (3, 5, 7):
+        proposals = [tf.constant(random.random(50), tf.float32) for _ in range(replicas)]
+        agreed = set()
+        for make in COMPRESSORS:
+            compressor = make(settings)
+            messages = [compressor.propose(found_of(50), each, header(closed)) for each in proposals]
+            combine = tf.function(
+                lambda *messages, c=compressor: c.combine(messages, closed, header(closed)[:2]).proposed
+            )
+            agreed.add(combine(*messages).numpy().tobytes())
+        assert len(agreed) == 1
+
+
+@pytest.mark.parametrize("make", COMPRESSORS)
+@pytest.mark.parametrize("proposal", [np.nan, np.inf, -0.5])
+def test_a_proposal_that_cannot_be_a_threshold_is_refused(make: Callable[[Rule], Compressor], proposal: float) -> None:
+    compressor, closed = make(rule(3)), tf.zeros([1])
+    message = compressor.propose(found_of(1), tf.constant([proposal], tf.float32), header(closed))
+    with pytest.raises(DAMAGED, match="message of rank 0"):
+        compressor.combine([message], closed, header(closed)[:2])

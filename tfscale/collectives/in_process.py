@@ -10,6 +10,7 @@ from typing import final
 import tensorflow as tf
 
 from tfscale.collectives.base import RegularGather
+from tfscale.vectors import opaque
 
 
 @final
@@ -26,7 +27,7 @@ class InProcess:
 
     def mean(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
         """R x [D] -> [D]; the sum runs in replica order."""
-        return tf.add_n([_opaque(vector) for vector in vectors]) / self.size
+        return tf.add_n([opaque(vector) for vector in vectors]) / self.size
 
     def gather(self, messages: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """R x [M_r] -> the same."""
@@ -39,8 +40,3 @@ class InProcess:
     def broadcast(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
         """R x [D] -> rank 0's [D]."""
         return tf.identity(vectors[0])
-
-
-def _opaque(vector: tf.Tensor) -> tf.Tensor:
-    """The vector itself, as an operation that the graph optimizer leaves alone; it copies nothing."""
-    return tf.raw_ops.PlaceholderWithDefault(input=vector, shape=vector.shape)

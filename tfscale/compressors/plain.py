@@ -164,8 +164,8 @@ class Plain:
     def _agreed(self, messages: Sequence[tf.Tensor], count: int) -> tf.Tensor:
         total = tf.zeros([count])
         for each in messages:
-            total += tf.bitcast(each[framing.HEADER : framing.HEADER + count], tf.float32)
-        # The graph optimizer would make a division by a constant this product, which has other bits.
+            total = vectors.opaque(total + tf.bitcast(each[framing.HEADER : framing.HEADER + count], tf.float32))
+        # The graph optimizer would make a division by a constant this product.
         mean = total * (np.float32(1) / np.float32(len(messages)))
         return tf.where(mean > 0, mean, tf.reduce_max(mean))
 
@@ -191,7 +191,7 @@ class Plain:
             return total
         small = tf.bitcast(messages[0][-self._small :], tf.float32)
         for message in messages[1:]:
-            small = small + tf.bitcast(message[-self._small :], tf.float32)
+            small = vectors.opaque(small + tf.bitcast(message[-self._small :], tf.float32))
         pieces, at = [], 0
         for start, end, whole in self._parts:
             pieces.append(small[at : at + end - start] * self._rule.scale if whole else total[start:end])
