@@ -20,12 +20,13 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfscale.scripts.bench_codec_plot import RATES, draw
+
 from tfscale.reporting.console import person_console, results_table
-from tfscale.reporting.plots import COLOURS, grid, scale
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -40,8 +41,6 @@ FEW = 10_000
 HEADER_BITS = 192
 
 PASS = ("peer", "peer_ms", "over_peer", "plain_over_peer", "momentum_peer_ms", "momentum_over_peer")
-RATES = ("encode", "decode", "decode_4")
-"""Each has a rate of dense and one of sent elements, in millions a second."""
 
 
 def bits(message: "tf.Tensor", count: int, size: int) -> dict[str, Any]:
@@ -235,34 +234,6 @@ def run(threads: int, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     if done.returncode:
         sys.exit(f"bench_codec: {threads} threads failed:\n{done.stderr[-3000:]}")
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def draw(rows: Sequence[Mapping[str, Any]], bounds: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Ratios and rates over the density; a line style for each number of threads."""
-    titles = ("dense pass: time / peer", "bits / entropy bound", "millions of D a second", "millions sent a second")
-    figure, panels = grid(titles, columns=2, size=(11, 8))
-    ratios = {"native": "over_peer", "native, momentum": "momentum_over_peer", "plain operations": "plain_over_peer"}
-    dense, sent = ({name: f"{name}_{what}_M/s" for name in RATES} for what in ("dense", "sent"))
-    threads = sorted({row["threads"] for row in rows})
-    of = {number: [row for row in rows if row["threads"] == number] for number in threads}
-    for style, (number, own) in zip(("-", "--", ":", "-."), of.items(), strict=False):
-        for panel, lines in ((panels[0], ratios), (panels[2], dense), (panels[3], sent)):
-            for (label, name), colour in zip(lines.items(), COLOURS, strict=False):
-                shown = label.replace("_", " ") if number == threads[0] else None
-                panel.plot(*_points(own, name), f"o{style}", color=colour, label=shown, markersize=4)
-            panel.plot([], [], style, color="#555555", label=f"{number} thread{'s' * (number > 1)}")
-    for each, colour in zip((of[threads[0]], bounds), COLOURS, strict=False):
-        label = f"D = {each[0]['size']:,}" if each else None
-        panels[1].plot(*_points(each, "bits_over_bound"), "o-", color=colour, label=label, markersize=4)
-    for panel in panels:
-        panel.set(xscale="log", xlabel="density")
-        scale(panel)
-        panel.legend(fontsize=8, frameon=False)
-    figure.savefig(path, dpi=110)
-
-
-def _points(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[list[float], list[float]]:
-    return [row["density"] for row in rows], [row[name] for row in rows]
 
 
 def main() -> None:

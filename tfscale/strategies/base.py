@@ -24,7 +24,7 @@ class Strategy(Protocol):
         exchanges_gradients: Whether `reduce_gradients` does anything; if not, the loop does not flatten them.
         averages_optimizer: Whether optimizer slots belong to the synchronised vector [S].
         reports_after_averaging: Whether the loop measures the loss again once parameters were replaced.
-        bytes_sent: [] int64 variable: bytes on the wire since the start, over all replicas (see `collectives.base`).
+        bytes_sent: [] int64 variable: bytes exchanged since the start, over all replicas (see `collectives.base`).
     """
 
     collective: Collective
