@@ -129,7 +129,7 @@ def test_a_first_run_learns_digits_in_an_empty_folder(tmp_path: Path) -> None:
     assert {record["kind"] for record in records} == {"step", "train", "evaluation"}
     assert records[-1]["accuracy"] == pytest.approx(summary["accuracy"], abs=1e-6)
     assert (run / "config.yaml").is_file()
-    assert json.loads((run / "environment.json").read_text())["packages"]["tensorflow"].startswith("2.21.")
+    assert json.loads((run / "environment.json").read_text())["tensorflow"].startswith("2.21.")
     assert summary["parameters_sha256"] in (run / "logs" / "rank-0.log").read_text()
     assert re.search(r"test accuracy +│ 0\.9", done.stdout)
     again = tfscale("evaluate", f"run={run.name}", cwd=tmp_path)

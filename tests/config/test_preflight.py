@@ -286,10 +286,11 @@ def test_a_saved_configuration_comes_back_with_values_changed(tmp_path: Path) ->
     folder = tmp_path / "runs" / "one"
     folder.mkdir(parents=True)
     first = config("strategy=sharing", "strategy/collective=in_process", "train.batch=9", "run.name=one")
-    write(first, folder)
+    assert first.strategy["replicas"] == "auto"
+    write(first, folder, replicas=3)
     again = check_job(saved(folder, ["train.epochs=3"]), processes=1)
     assert again.train == first.train.model_copy(update={"epochs": 3})
-    assert again.strategy == first.strategy
+    assert again.strategy == {**first.strategy, "replicas": 3}, "a run keeps its replicas wherever it goes on"
     assert again.run.dir == str(folder.parent), "a run that was moved goes on where it is"
     with pytest.raises(UserError, match=r"train.epoch is not a key that can change .* did you mean train.epochs\?"):
         saved(folder, ["train.epoch=3"])

@@ -1,6 +1,6 @@
 """Checkpoints: 2n steps are n steps, a save, and n more in fresh objects, bit for bit; damage is found."""
 
-import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from tests.strategies.test_contracts import SMALL, VARIANTS, run
-from tfscale.errors import UserError
+from tfscale.errors import RunError, UserError
 from tfscale.job import Job
-from tfscale.training.checkpoint import Checkpoints, restore_model
+from tfscale.training import checkpoint_files
+from tfscale.training.checkpoint import Checkpoints, newest, restore_model
+from tfscale.training.checkpoint_files import DamagedError
 from tfscale.training.loop import training_steps
 
 STEPS = 7
@@ -24,7 +26,7 @@ RESUMED = (
         "sharing updates",
         "sharing a step later",
     ),
-    *("sharing a step later", "sharing per tensor", "sharing after a warm-up"),
+    *("sharing per tensor", "sharing after a warm-up"),
 )
 """Each has state of its own."""
 
@@ -37,8 +39,25 @@ def everything(job: Job) -> dict[str, np.ndarray]:
     return state
 
 
+def no_damage(place: Path, error: DamagedError) -> None:
+    raise AssertionError(f"{place}: {error}")
+
+
 def no_warning(words: str) -> None:
     raise AssertionError(words)
+
+
+def alone(folder: Path, *, keep: int = 2, warn: Callable[[str], None] = no_warning) -> Checkpoints:
+    """The checkpoints of a run of one process."""
+    return Checkpoints(folder, keep=keep, process=0, processes=1, attempt="a", identity={"cpu": "x"}, warn=warn)
+
+
+def saved(job: Job, folder: Path, *, keep: int = 2) -> Checkpoints:
+    """Checkpoints, one of the job's state among them."""
+    checkpoints = alone(folder, keep=keep)
+    checkpoints.save(job.state)
+    checkpoints.finish()
+    return checkpoints
 
 
 @pytest.mark.parametrize(
@@ -48,10 +67,9 @@ def no_warning(words: str) -> None:
 def test_resuming_gives_the_same_bits(build_job: Callable[..., Job], tmp_path: Path, name: str, optimizer: str) -> None:
     words = (*SMALL, f"optimizer={optimizer}", "model.dropout=0.2", "train.batch=16", *VARIANTS[name])
     straight = run(build_job(*words), 2 * STEPS)
-    checkpoints = Checkpoints(tmp_path, keep=2)
-    checkpoints.save(run(build_job(*words), STEPS).state)
+    checkpoints = saved(run(build_job(*words), STEPS), tmp_path)
     resumed = build_job(*words, "seed=999")
-    checkpoints.restore(resumed.state, checkpoints.newest(no_warning))
+    checkpoints.restore(resumed.state, newest(tmp_path, no_damage))
     assert resumed.state.step == STEPS
     feed = training_steps(resumed.state, resumed.data, shards=2, batch=16, seed=straight.plan.seed, prefetch=2)
     for _ in range(STEPS):
@@ -63,10 +81,9 @@ def test_resuming_gives_the_same_bits(build_job: Callable[..., Job], tmp_path: P
 
 
 def test_a_resumed_run_takes_its_own_learning_rate(build_job: Callable[..., Job], tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path, keep=2)
-    checkpoints.save(run(build_job(*SMALL, "optimizer.learning_rate=0.5"), 1).state)
+    checkpoints = saved(run(build_job(*SMALL, "optimizer.learning_rate=0.5"), 1), tmp_path)
     resumed = build_job(*SMALL, "optimizer.learning_rate=0.25")
-    checkpoints.restore(resumed.state, checkpoints.newest(no_warning))
+    checkpoints.restore(resumed.state, newest(tmp_path, no_damage))
     assert float(resumed.state.replicas[0].optimizer.learning_rate) == 0.25
     assert int(resumed.state.replicas[0].optimizer.iterations) == 1
 
@@ -75,7 +92,7 @@ def test_saving_disturbs_nothing(build_job: Callable[..., Job], tmp_path: Path) 
     words = (*SMALL, "model.dropout=0.2", "strategy=local", "strategy.every=5")
     plain = everything(run(build_job(*words), 8))
     job = run(build_job(*words), 4)
-    Checkpoints(tmp_path, keep=2).save(job.state)
+    saved(job, tmp_path)
     got = everything(run(job, 4))
     for key, value in plain.items():
         np.testing.assert_array_equal(got[key], value, err_msg=key)
@@ -83,52 +100,52 @@ def test_saving_disturbs_nothing(build_job: Callable[..., Job], tmp_path: Path) 
 
 def test_a_damaged_checkpoint_is_passed_over(build_job: Callable[..., Job], tmp_path: Path) -> None:
     job = build_job(*SMALL)
-    checkpoints = Checkpoints(tmp_path, keep=5)
     for _ in range(3):
-        checkpoints.save(run(job, 1).state)
-    newest = tmp_path / "step-000000003" / "replica-0001.npz"
-    content = bytearray(newest.read_bytes())
+        saved(run(job, 1), tmp_path, keep=5)
+    last = tmp_path / "step-000000003" / "replica-0001.npz"
+    content = bytearray(last.read_bytes())
     content[len(content) // 2] ^= 1
-    newest.write_bytes(bytes(content))
+    last.write_bytes(bytes(content))
     (tmp_path / "step-000000002" / "MANIFEST.json").write_text("{")
-    warnings: list[str] = []
-    assert checkpoints.newest(warnings.append).name == "step-000000001"
-    assert len(warnings) == 2
-    assert "replica-0001.npz has the wrong sha256 sum" in warnings[0]
+    found: list[str] = []
+    assert newest(tmp_path, lambda place, error: found.append(str(error))).name == "step-000000001"
+    assert len(found) == 2
+    assert found[0] == "replica-0001.npz has the wrong sha256 sum"
 
 
-@pytest.mark.parametrize("change", [("step", "stepp"), ('"step": 2', '"step": 3'), ("shared.npz", "shored.npz")])
+@pytest.mark.parametrize(
+    "change", [("step", "stepp"), ('"step": 2', '"step": 3'), ("shared.npz", "shored.npz"), ('"x"', '"y"')]
+)
 def test_an_edited_manifest_is_damage(build_job: Callable[..., Job], tmp_path: Path, change: tuple[str, str]) -> None:
     job = build_job(*SMALL)
-    checkpoints = Checkpoints(tmp_path, keep=5)
     for _ in range(2):
-        checkpoints.save(run(job, 1).state)
+        saved(run(job, 1), tmp_path, keep=5)
     manifest = tmp_path / "step-000000002" / "MANIFEST.json"
     manifest.write_text(manifest.read_text().replace(*change))
-    warnings: list[str] = []
-    assert checkpoints.newest(warnings.append).name == "step-000000001"
-    assert len(warnings) == 1
+    found: list[str] = []
+    assert newest(tmp_path, lambda place, error: found.append(str(error))).name == "step-000000001"
+    assert len(found) == 1
 
 
 def test_without_a_whole_checkpoint_the_message_says_so(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has none; delete .* or give another run.name"):
-        Checkpoints(tmp_path, keep=1).newest(no_warning)
+        newest(tmp_path, no_damage)
 
 
 def test_old_checkpoints_go(build_job: Callable[..., Job], tmp_path: Path) -> None:
     job = build_job(*SMALL)
-    checkpoints = Checkpoints(tmp_path, keep=2)
+    checkpoints = alone(tmp_path, keep=2)
     for _ in range(4):
         checkpoints.save(run(job, 1).state)
+    checkpoints.finish()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000003", "step-000000004"]
 
 
 def test_a_checkpoint_of_other_replicas_or_another_model_is_refused(
     build_job: Callable[..., Job], tmp_path: Path
 ) -> None:
-    checkpoints = Checkpoints(tmp_path, keep=2)
-    checkpoints.save(run(build_job(*SMALL), 1).state)
-    place = checkpoints.newest(no_warning)
+    checkpoints = saved(run(build_job(*SMALL), 1), tmp_path)
+    place = newest(tmp_path, no_damage)
     with pytest.raises(UserError, match=r"strategy.replicas must be 2 as in the checkpoint, got 3"):
         checkpoints.restore(build_job(*SMALL, "strategy.replicas=3").state, place)
     with pytest.raises(UserError, match=r"must be that of the checkpoint"):
@@ -140,10 +157,71 @@ def test_a_checkpoint_of_other_replicas_or_another_model_is_refused(
 def test_the_saved_model_is_the_consensus(build_job: Callable[..., Job], tmp_path: Path) -> None:
     """Off an averaging boundary: what evaluation sees is the mean, whatever the number of replicas that load it."""
     job = run(build_job(*SMALL, "strategy=local", "strategy.every=100"), 3)
-    checkpoints = Checkpoints(tmp_path, keep=1)
-    checkpoints.save(job.state)
+    saved(job, tmp_path)
     wanted = job.evaluator(job.state.consensus())
     other = build_job(*SMALL, "strategy=local", "strategy.replicas=1", "seed=5")
-    restore_model(other.state, checkpoints.newest(no_warning))
+    restore_model(other.state, newest(tmp_path, no_damage))
     assert other.evaluator(other.state.consensus()) == pytest.approx(wanted, rel=1e-6)
-    assert json.loads((tmp_path / "step-000000003" / "MANIFEST.json").read_text())["replicas"] == 2
+    assert checkpoint_files.read_manifest(tmp_path / "step-000000003").replicas == 2
+
+
+def test_a_checkpoint_names_its_parent_and_what_it_depended_on(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    job = build_job(*SMALL)
+    checkpoints = alone(tmp_path)
+    for _ in range(2):
+        checkpoints.save(run(job, 1).state)
+    checkpoints.finish()
+    manifest = checkpoint_files.read_manifest(tmp_path / "step-000000002")
+    assert (manifest.parent, manifest.identity) == ("step-000000001", {"cpu": "x"})
+
+
+def test_a_checkpoint_that_cannot_be_written_is_a_warning_and_the_next_is_tried(
+    build_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, warnings = build_job(*SMALL), list[str]()
+    checkpoints = alone(tmp_path, warn=warnings.append)
+    checkpoints.save(run(job, 1).state)
+    checkpoints.finish()
+    with monkeypatch.context() as broken:
+
+        def full(descriptor: int) -> None:
+            raise OSError(28, "No space left on device")
+
+        broken.setattr(os, "fsync", full)
+        checkpoints.save(run(job, 1).state)
+        checkpoints.settle()
+    (warning,) = warnings
+    assert "step-000000002 could not be saved: [Errno 28] No space left on device; the earlier ones are" in warning
+    with pytest.raises(RunError, match="No space left"):
+        checkpoints.finish()
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000000001"]
+    checkpoints.save(run(job, 1).state)
+    checkpoints.finish()
+    assert newest(tmp_path, no_damage).name == "step-000000003"
+
+
+def test_the_chief_gives_up_a_checkpoint_that_another_process_could_not_write(
+    build_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    job, warnings = build_job(*SMALL), list[str]()
+    place = tmp_path / "step-000000001.tmp-a"
+    checkpoints = Checkpoints(tmp_path, keep=1, process=0, processes=2, attempt="a", identity={}, warn=warnings.append)
+    place.mkdir()
+    (place / "part-0001.failed").touch()
+    checkpoints.save(run(job, 1).state)
+    checkpoints.settle()
+    assert "process 1 could not write its part" in warnings[0]
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_an_earlier_start_left_half_written_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "step-000000003.tmp-b").mkdir()
+    alone(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_checkpoint_can_be_set_aside(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    saved(run(build_job(*SMALL), 1), tmp_path)
+    checkpoint_files.set_aside(tmp_path / "step-000000001")
+    assert [path.name for path in tmp_path.iterdir()] == ["damaged-step-000000001"]
+    assert not checkpoint_files.complete(tmp_path)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.strategies.test_contracts import SMALL
+from tests.training.test_checkpoint import alone
 from tfscale.job import Job
 from tfscale.reporting.base import Record
-from tfscale.training.checkpoint import Checkpoints
 from tfscale.training.run import Run, examples_seen
 
 
@@ -48,7 +48,7 @@ def go(job: Job, folder: Path, stop: Callable[[], Exception | None] = lambda: No
         job.plan,
         data=job.data,
         evaluator=job.evaluator,
-        checkpoints=Checkpoints(folder, keep=9),
+        checkpoints=alone(folder, keep=9),
         sinks=[memory],
         stop=stop,
     )

@@ -8,7 +8,7 @@ from tfscale.config.schema import Config
 from tfscale.launch.run_directory import RunDirectory
 from tfscale.reporting import summary
 from tfscale.reporting.console import person_console, results_table
-from tfscale.training.checkpoint import Checkpoints, restore_model
+from tfscale.training.checkpoint import newest, restore_model
 from tfscale.world import World
 
 
@@ -26,8 +26,12 @@ def _evaluate(config: Config, world: World, directory: RunDirectory) -> int:
     if world.is_chief:
         directory.forget_failures()
     console = person_console(quiet=not world.is_chief)
-    checkpoints = Checkpoints(directory.checkpoints, keep=config.train.keep_checkpoints)
-    place = checkpoints.newest(warn=lambda words: console.print(f"warning: {words}", highlight=False))
+    place = newest(
+        directory.checkpoints,
+        lambda place, error: console.print(
+            f"warning: checkpoint {place.name} is damaged ({error}); using the one before it", highlight=False
+        ),
+    )
     config = building.for_evaluation(config)
     job = building.build(config, building.connect(config, world))
     restore_model(job.state, place)

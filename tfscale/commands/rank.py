@@ -1,6 +1,7 @@
 """One process of a job, from its checked configuration to its exit code: what every launcher ends up running."""
 
 import sys
+import uuid
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,7 +13,7 @@ from tfscale import job as building
 from tfscale.commands.failure import fail
 from tfscale.config import preflight
 from tfscale.config.schema import Config
-from tfscale.job import Job
+from tfscale.job import Connection, Job
 from tfscale.launch.run_directory import RunDirectory
 from tfscale.launch.signals import Stopped, signals_noted
 from tfscale.reporting import plots, summary
@@ -21,7 +22,8 @@ from tfscale.reporting.console import ConsoleSink, closing_table, person_console
 from tfscale.reporting.jsonl import JsonLines
 from tfscale.reporting.tensorboard import TensorBoard
 from tfscale.strategies.gradient_sharing import GradientSharing
-from tfscale.training.checkpoint import Checkpoints
+from tfscale.training.checkpoint import Checkpoints, newest
+from tfscale.training.checkpoint_files import DamagedError, set_aside
 from tfscale.training.run import Run
 from tfscale.world import World
 
@@ -57,18 +59,26 @@ def _say(stopped: Stopped, directory: RunDirectory | None) -> None:
 
 def _run(config: Config, world: World, holder: list[RunDirectory | None], stop: Stop) -> int:
     connection = building.connect(config, world)
-    path = connection.broadcast_text(str(holder[0].path) if holder[0] is not None else "")
+    said = connection.broadcast_text(f"{uuid.uuid4().hex}\n{holder[0].path if holder[0] is not None else ''}")
+    attempt, _, path = said.partition("\n")
     directory = holder[0] = holder[0] or RunDirectory(Path(path))
     job = building.build(config, connection)
-    checkpoints = Checkpoints(directory.checkpoints, keep=config.train.keep_checkpoints)
     with directory.log(world.rank).open("a", encoding="utf-8") as stream:
         log = Console(file=stream, width=160, force_terminal=False)
         console = person_console() if world.is_chief else log
+        checkpoints = Checkpoints(
+            directory.checkpoints,
+            keep=config.train.keep_checkpoints,
+            process=world.rank,
+            processes=world.size,
+            attempt=attempt,
+            identity=summary.identity(),
+            warn=lambda words: console.print(f"warning: {words}", highlight=False, markup=False),
+        )
         if config.resume:
-            place = checkpoints.newest(warn=lambda words: console.print(f"warning: {words}", highlight=False))
-            checkpoints.restore(job.state, place)
+            _go_on(job, checkpoints, directory, connection, console if world.is_chief else None)
         if world.is_chief:
-            preflight.write(config, directory.path)
+            preflight.write(config, directory.path, replicas=job.collective.size)
             summary.write_environment(directory.environment)
         for each in dict.fromkeys((console, log)):
             _introduce(each, config, job, world, directory)
@@ -77,6 +87,27 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], stop: 
     if world.is_chief:
         _close(config, job, world, directory, console, results)
     return 0
+
+
+def _go_on(
+    job: Job, checkpoints: Checkpoints, directory: RunDirectory, connection: Connection, console: Console | None
+) -> None:
+    """Restores the newest sound checkpoint, which the chief, who has a console, chooses for all."""
+
+    def warn(words: str) -> None:
+        if console is not None:
+            console.print(f"warning: {words}", highlight=False, markup=False)
+
+    def damaged(place: Path, error: DamagedError) -> None:
+        set_aside(place)
+        warn(f"checkpoint {place.name} is damaged ({error}) and set aside; using the one before it")
+
+    chosen = newest(directory.checkpoints, damaged).name if console is not None else ""
+    place = directory.checkpoints / connection.broadcast_text(chosen)
+    before, now = checkpoints.restore(job.state, place).identity, summary.identity()
+    differ = [f"{key} {before.get(key)}, now {now.get(key)}" for key in now if before.get(key) != now.get(key)]
+    if differ:
+        warn(f"the run may not end in the bits it would have had: {'; '.join(differ)}")
 
 
 def _train(job: Job, checkpoints: Checkpoints, sinks: list[Sink], stop: Stop) -> dict[str, Any]:

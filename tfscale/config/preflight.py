@@ -158,8 +158,17 @@ def _decided(config: Config) -> Config:
     return config.model_copy(update={"strategy": strategy, "optimizer": optimizer})
 
 
-def write(config: Config, folder: Path) -> None:
-    """Writes the resolved configuration into a run directory, as a whole or not at all."""
+def write(config: Config, folder: Path, *, replicas: int) -> None:
+    """Writes the resolved configuration into a run directory, as a whole or not at all.
+
+    Args:
+        config: Resolved.
+        folder: Of the run.
+        replicas: W, which a resumed run keeps on however many processes and devices there are then.
+    """
+    document = config.model_dump(mode="json")
+    if "replicas" in document["strategy"]:
+        document["strategy"]["replicas"] = replicas
     temporary = folder / f"{SAVED}.tmp"
-    OmegaConf.save(OmegaConf.create(config.model_dump(mode="json")), temporary)
+    OmegaConf.save(OmegaConf.create(document), temporary)
     os.replace(temporary, folder / SAVED)

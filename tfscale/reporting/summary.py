@@ -23,18 +23,26 @@ def write(document: Mapping[str, Any], path: Path) -> None:
     os.replace(temporary, path)
 
 
+def identity() -> dict[str, Any]:
+    """What the bits of a result depend on besides the run's settings."""
+    return {
+        **{name: _version(name) for name in PACKAGES},
+        "device": sorted({device.device_type for device in tf.config.list_logical_devices()}),
+        "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
+        "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
+        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
+    }
+
+
 def write_environment(path: Path) -> None:
-    """Writes versions, devices, and the settings that a result's bits depend on."""
+    """Writes `identity`, and what else there is to know of the machine."""
     write(
         {
-            "packages": {name: _version(name) for name in PACKAGES},
+            **identity(),
             "python": sys.version.split()[0],
             "platform": platform.platform(),
             "cpus": os.cpu_count(),
             "devices": [device.name for device in tf.config.list_logical_devices()],
-            "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
-            "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
-            "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
         },
         path,
     )

@@ -1,196 +1,178 @@
-"""Saves and restores a RunState: a folder a checkpoint, written aside and renamed, so that it is whole or absent.
+"""Saves and restores a RunState, in the background: training goes on while a checkpoint is written.
 
-    checkpoints/step-000000120/
-        replica-0000.npz ...   each replica's own state (weights, statistics, random streams, optimizer, residual)
-        shared.npz             what the strategy shares (threshold, counters)
-        model.npz              the consensus: the one model that the replicas stand for, for evaluation and prediction
-        MANIFEST.json          step, number of replicas, sha256 of every file
-
-Saving disturbs nothing: the replicas' state is saved as it is, between averagings too. All processes write into one
-folder, so on several hosts it must be on a file system that they share.
+What is saved is copied first, as it is, between averagings too, so saving disturbs nothing. A checkpoint that cannot be
+written is a warning: the earlier ones are intact, and the next is tried as usual. What a checkpoint's files are and how
+damage is found is in `checkpoint_files`.
 """
 
-import hashlib
-import json
-import os
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import final
-
-import numpy as np
-import tensorflow as tf
+from threading import Thread
+from typing import Any, final
 
 from tfscale.errors import RunError, UserError
-from tfscale.training.state import Arrays, RunState
+from tfscale.training import checkpoint_files as files
+from tfscale.training.checkpoint_files import Arrays, DamagedError, Manifest
+from tfscale.training.state import RunState
 
-MANIFEST = "MANIFEST.json"
+Tell = Callable[[str], None]
+"""Gets a warning, in words."""
 
 
 @final
 class Checkpoints:
-    """The checkpoints of one run.
+    """The checkpoints that one process of a run takes part in.
 
     Args:
         folder: Where they are; made when the first is saved.
         keep: How many of the newest to keep.
+        process: This process's rank.
+        processes: How many save together.
+        attempt: The same in all of them, and different whenever the job is started.
+        identity: What the run's bits depend on besides its settings.
+        warn: Told of a checkpoint that could not be saved, from a thread.
     """
 
-    def __init__(self, folder: Path, *, keep: int) -> None:
-        self._folder, self._keep = folder, keep
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        keep: int,
+        process: int,
+        processes: int,
+        attempt: str,
+        identity: Mapping[str, Any],
+        warn: Tell,
+    ) -> None:
+        self._folder, self._keep, self._process, self._processes = folder, keep, process, processes
+        self._attempt, self._identity, self._warn = attempt, identity, warn
+        self._writer: Thread | None = None
+        self._failure: str | None = None
+        self._latest: int | None = None
+        if process == 0:
+            files.sweep(folder)
 
     def save(self, state: RunState) -> None:
-        """Saves the state of all replicas of the job. All processes must call it, at the same step.
+        """Begins to save the state of all replicas of the job. All processes must call it, at the same step.
 
-        Raises:
-            OSError: Nothing could be written; the earlier checkpoints are intact.
-            RunError: A replica's file is not where the chief looks for it.
+        Waits for the save before to end, which has a limit.
         """
-        collective = state.strategy.collective
-        final_place = self._folder / _name(state.step)
-        place = final_place.with_suffix(".tmp")
         consensus = state.consensus()
-        if collective.ranks[0] == 0:
-            shutil.rmtree(place, ignore_errors=True)
-            place.mkdir(parents=True)
-        _barrier(state)
-        for index, replica in enumerate(state.replicas):
-            _write(place / f"replica-{replica.rank:04d}.npz", state.replica_arrays(index))
-        _barrier(state)
-        if collective.ranks[0] == 0:
-            _write(place / "shared.npz", state.shared_arrays())
-            _write(place / "model.npz", _model_arrays(state, consensus))
-            _seal(place, state.step, collective.size)
-            shutil.rmtree(final_place, ignore_errors=True)
-            os.replace(place, final_place)
-            _sync_folder(self._folder)
-            for old in self._complete()[self._keep :]:
-                shutil.rmtree(old, ignore_errors=True)
-        _barrier(state)
+        self.settle()
+        if state.step == self._latest:
+            return
+        parts: dict[str, Arrays] = {
+            files.replica_file(replica.rank): state.replica_arrays(index)
+            for index, replica in enumerate(state.replicas)
+        }
+        if self._process == 0:
+            parts |= {files.SHARED: state.shared_arrays(), files.MODEL: state.replicas[0].model_arrays(consensus)}
+        self._writer = Thread(target=self._write, args=(state.step, parts), name="checkpoint", daemon=True)
+        self._writer.start()
 
-    def _complete(self) -> list[Path]:
-        """Checkpoints by their names, newest first."""
-        return sorted((path for path in self._folder.glob("step-*") if not path.suffix), reverse=True)
+    def settle(self) -> None:
+        """Returns once the save that was begun has ended, well or not."""
+        if self._writer is not None:
+            self._writer.join()
+            self._writer = None
 
-    def newest(self, warn: Callable[[str], None]) -> Path:
-        """The newest checkpoint whose files have the sums of its manifest; warns about each that is passed over.
+    def finish(self) -> None:
+        """Returns once what was saved last is on the disk.
 
         Raises:
-            UserError: There is none.
+            RunError: It could not be saved.
         """
-        for place in self._complete():
-            damage = _damage(place)
-            if damage is None:
-                return place
-            warn(f"checkpoint {place.name} is damaged ({damage}); using the one before it")
-        raise UserError(
-            f"run.name must name a run with a whole checkpoint, but {self._folder} has none; delete "
-            f"{self._folder.parent} or give another run.name"
-        )
+        self.settle()
+        if self._failure is not None:
+            raise RunError(self._failure)
 
-    def restore(self, state: RunState, place: Path) -> None:
-        """Puts a checkpoint into the state.
+    def _write(self, step: int, parts: Mapping[str, Arrays]) -> None:
+        final_place = self._folder / files.folder_name(step)
+        place = self._folder / f"{final_place.name}.tmp-{self._attempt}"
+        parent = None if self._latest is None else files.folder_name(self._latest)
+        try:
+            files.write_part(place, parts, part=self._process)
+            if self._process == 0:
+                files.seal(place, final_place, parts=self._processes, identity=self._identity, parent=parent)
+                files.retire(self._folder, keep=self._keep)
+        except (OSError, DamagedError) as error:
+            self._failure = f"checkpoint {final_place.name} could not be saved: {error}"
+            self._warn(f"{self._failure}; the earlier ones are intact, and training goes on")
+            if self._process == 0:
+                files.discard(place)
+        else:
+            self._latest, self._failure = step, None
+
+    def restore(self, state: RunState, place: Path) -> Manifest:
+        """Puts a checkpoint into the state, and looks whether the state then is what was saved.
+
+        Returns:
+            What the checkpoint says of itself.
 
         Raises:
+            DamagedError: A file is not as it was written.
             UserError: It is of another number of replicas, or of another model, optimizer or strategy.
+            RunError: A variable did not take its value.
         """
-        manifest = json.loads((place / MANIFEST).read_text())
+        manifest = files.read_manifest(place)
         replicas = state.strategy.collective.size
-        if manifest["replicas"] != replicas:
+        if manifest.replicas != replicas:
             raise UserError(
-                f"strategy.replicas must be {manifest['replicas']} as in the checkpoint, got {replicas}; start as many "
-                "processes as before"
+                f"strategy.replicas must be {manifest.replicas} as in the checkpoint, got {replicas}; leave it out"
             )
         for index, replica in enumerate(state.replicas):
-            state.load_replica(index, _read(place / f"replica-{replica.rank:04d}.npz"))
-        state.load_shared(_read(place / "shared.npz"))
-        state.step = manifest["step"]
+            wanted = files.read(place, files.replica_file(replica.rank), manifest)
+            state.load_replica(index, wanted)
+            _compare(wanted, state.replica_arrays(index))
+        shared = files.read(place, files.SHARED, manifest)
+        state.load_shared(shared)
+        _compare(shared, state.shared_arrays())
+        state.step = self._latest = manifest.step
+        return manifest
+
+
+def newest(folder: Path, damaged: Callable[[Path, DamagedError], None]) -> Path:
+    """The newest checkpoint that is sound.
+
+    Args:
+        folder: Of all checkpoints.
+        damaged: Told of each that is passed over.
+
+    Raises:
+        UserError: There is none.
+    """
+    for place in files.complete(folder):
+        try:
+            files.verify(place)
+        except DamagedError as error:
+            damaged(place, error)
+        else:
+            return place
+    raise UserError(
+        f"run.name must name a run with a whole checkpoint, but {folder} has none; delete {folder.parent} or give "
+        "another run.name"
+    )
 
 
 def restore_model(state: RunState, place: Path) -> None:
-    """Puts a checkpoint's consensus into every replica of the state, whatever their number; optimizers stay new."""
-    arrays = _read(place / "model.npz")
+    """Puts a checkpoint's consensus into every replica of the state, whatever their number; optimizers stay new.
+
+    Raises:
+        DamagedError: A file is not as it was written.
+        UserError: It is of another model.
+    """
+    manifest = files.read_manifest(place)
+    arrays = files.read(place, files.MODEL, manifest)
     for replica in state.replicas:
         for name, variable in replica.variables().items():
             if name.startswith("model/"):
                 if name not in arrays or arrays[name].shape != tuple(variable.shape):
                     raise UserError(f"the checkpoint in {place} is of another model: {name} does not fit")
                 variable.assign(arrays[name])
-    state.step = json.loads((place / MANIFEST).read_text())["step"]
+    state.step = manifest.step
 
 
-def _model_arrays(state: RunState, consensus: tf.Tensor) -> Arrays:
-    replica = state.replicas[0]
-    own = replica.parameters()
-    replica.assign(consensus)
-    arrays = {name: np.asarray(variable) for name, variable in replica.variables().items() if name.startswith("model/")}
-    replica.assign(own)
-    return arrays
-
-
-def _barrier(state: RunState) -> None:
-    """Returns once all processes have come here."""
-    collective = state.strategy.collective
-    collective.gather([tf.zeros([0], tf.int32) for _ in collective.ranks])
-
-
-def _write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    with path.open("wb") as stream:
-        np.savez(stream, **dict(arrays))  # pyright: ignore[reportArgumentType] - names, not its options
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _read(path: Path) -> Arrays:
-    with np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
-
-
-def _sum(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _name(step: int) -> str:
-    return f"step-{step:09d}"
-
-
-def _names(replicas: int) -> list[str]:
-    """The files of a checkpoint."""
-    return [f"replica-{rank:04d}.npz" for rank in range(replicas)] + ["shared.npz", "model.npz"]
-
-
-def _seal(place: Path, step: int, replicas: int) -> None:
-    names = _names(replicas)
-    missing = [name for name in names if not (place / name).is_file()]
-    if missing:
-        raise RunError(
-            f"{place} lacks {', '.join(missing)}: run.dir must be on a file system that all hosts of the job share"
-        )
-    manifest = {"step": step, "replicas": replicas, "files": {name: _sum(place / name) for name in names}}
-    with (place / MANIFEST).open("w") as stream:
-        json.dump(manifest, stream, indent=2)
-        stream.flush()
-        os.fsync(stream.fileno())
-    _sync_folder(place)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _damage(place: Path) -> str | None:
-    """What is wrong with a checkpoint, if anything."""
-    try:
-        manifest = json.loads((place / MANIFEST).read_text())
-        files = manifest["files"]
-        if place.name != _name(manifest["step"]) or set(files) != set(_names(manifest["replicas"])):
-            return f"{MANIFEST} is of another checkpoint"
-        wrong = [name for name, wanted in files.items() if _sum(place / name) != wanted]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return f"{MANIFEST}: {error}"
-    return f"{wrong[0]} has the wrong sha256 sum" if wrong else None
+def _compare(wanted: Arrays, got: Arrays) -> None:
+    for name, value in wanted.items():
+        if value.tobytes() != got[name].tobytes():
+            raise RunError(f"{name} does not have the value that was restored; this is a bug")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import final
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfscale import vectors
@@ -115,6 +116,15 @@ class Replica:
                 self._synchronised, vectors.unflatten(parameters, self._synchronised), strict=True
             ):
                 variable.assign(value)
+
+    def model_arrays(self, parameters: tf.Tensor) -> dict[str, np.ndarray]:
+        """The model's weights, statistics and random streams by name, as `assign` of [S] would leave them."""
+        values = vectors.unflatten(parameters, self._synchronised)
+        assigned = {id(own): value for own, value in zip(self._synchronised, values, strict=True)}
+        return {
+            f"model/{variable.path}": tf.convert_to_tensor(assigned.get(id(variable.value), variable.value)).numpy()
+            for variable in self.model.variables
+        }
 
     def variables(self) -> dict[str, keras.Variable]:
         """Everything of this replica that must survive, by name: weights, statistics, random streams, optimizer.

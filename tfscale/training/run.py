@@ -112,6 +112,7 @@ class Run:
         if not self._evaluation:
             self._evaluate()
         sha256 = self._synchronise()
+        self._checkpoints.finish()
         return {**self._results(sha256), "seconds": round(time.perf_counter() - began, 3)}
 
     def _after(self, info: StepInfo, *, first: bool) -> None:
@@ -136,6 +137,7 @@ class Run:
             if saves:
                 self._checkpoints.save(self._state)
             if asked is not None:
+                self._checkpoints.finish()
                 self._tell_details()
                 raise asked
             if evaluates:

@@ -14,9 +14,8 @@ import tensorflow as tf
 
 from tfscale.errors import UserError
 from tfscale.strategies.base import Strategy
+from tfscale.training.checkpoint_files import Arrays
 from tfscale.training.replica import Replica
-
-Arrays = Mapping[str, np.ndarray]
 
 
 @dataclass(kw_only=True)
@@ -34,12 +33,14 @@ class RunState:
     strategy: Strategy
 
     def replica_arrays(self, index: int) -> Arrays:
-        """The state of this process's replica number `index`, by name."""
-        return {name: np.asarray(variable) for name, variable in self._replica_variables(index).items()}
+        """A copy of the state of this process's replica number `index`, by name."""
+        return {
+            name: tf.convert_to_tensor(variable).numpy() for name, variable in self._replica_variables(index).items()
+        }
 
     def shared_arrays(self) -> Arrays:
-        """The state that all replicas share, by name."""
-        return {name: np.asarray(variable) for name, variable in self.strategy.shared_state().items()}
+        """A copy of the state that all replicas share, by name."""
+        return {name: tf.convert_to_tensor(variable).numpy() for name, variable in self.strategy.shared_state().items()}
 
     def load_replica(self, index: int, arrays: Arrays) -> None:
         """Puts back what `replica_arrays` returned.

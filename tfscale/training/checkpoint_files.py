@@ -1,0 +1,258 @@
+"""The files of one checkpoint: how they get onto the disk whole, and how damage to them is found.
+
+    checkpoints/step-000000120/
+        replica-0000.npz ...   each replica's own state (weights, statistics, random streams, optimizer, residual)
+        shared.npz             what the strategy shares (threshold, counters)
+        model.npz              the consensus: the one model that the replicas stand for, for evaluation and prediction
+        MANIFEST.json          step, replicas, sizes and sha256 sums of the files, what the run depended on, the
+                               checkpoint before, and a sum of all that
+
+Every process writes its part aside, into `step-N.tmp-ATTEMPT/`, and says what it wrote in a file of its own; the chief
+waits for all parts, seals them with the manifest and renames the folder. No process waits for another to go on
+training, so no exchange is needed. On several hosts the folder must be on a file system that they share.
+
+No tensor is ever unpickled. Nothing here imports TensorFlow.
+"""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Arrays = Mapping[str, np.ndarray]
+MANIFEST = "MANIFEST.json"
+SHARED, MODEL = "shared.npz", "model.npz"
+WAIT = 60.0
+"""Seconds that the chief waits for the parts of the other processes."""
+
+_LOOK = 0.01
+_FORMAT = 2
+
+
+class DamagedError(Exception):
+    """A file is not what was saved; the message says which, and how that shows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a checkpoint says of itself.
+
+    Attributes:
+        step: Optimizer steps completed.
+        replicas: W.
+        files: Name -> sha256 of each file.
+        identity: What the run's bits depend on besides its settings.
+        parent: Name of the checkpoint that the run had saved before, or went on from.
+    """
+
+    step: int
+    replicas: int
+    files: Mapping[str, str]
+    identity: Mapping[str, Any]
+    parent: str | None
+
+    @property
+    def digest(self) -> str:
+        """sha256 of everything that must survive: equal if and only if two checkpoints hold the same bits."""
+        return _sum(json.dumps([self.step, self.replicas, sorted(self.files.items())]).encode())
+
+
+def folder_name(step: int) -> str:
+    """Of the checkpoint after `step` steps."""
+    return f"step-{step:09d}"
+
+
+def replica_file(rank: int) -> str:
+    """Name of the file of a replica."""
+    return f"replica-{rank:04d}.npz"
+
+
+def complete(folder: Path) -> list[Path]:
+    """The checkpoints of a run by their names, newest first; whether they are sound is not looked at."""
+    return sorted((path for path in folder.glob("step-*") if not path.suffix), reverse=True)
+
+
+def write_part(place: Path, files: Mapping[str, Arrays], *, part: int) -> None:
+    """Writes one process's files, compares them with what is then on the disk, and says so.
+
+    Args:
+        place: The folder aside; made if need be.
+        files: Name -> arrays by name.
+        part: The process's rank.
+
+    Raises:
+        OSError: Something could not be written, or reads back as something else.
+    """
+    place.mkdir(parents=True, exist_ok=True)
+    try:
+        _write(_part(place, part), json.dumps(_write_all(place, files)).encode())
+    except OSError:
+        with suppress(OSError):
+            _failed(place, part).touch()
+        raise
+
+
+def _write_all(place: Path, files: Mapping[str, Arrays]) -> dict[str, str]:
+    sums = {}
+    for name, arrays in files.items():
+        stream = io.BytesIO()
+        np.savez(stream, **dict(arrays))  # pyright: ignore[reportArgumentType] - names, not its options
+        content = stream.getbuffer()
+        _write(place / name, content)
+        sums[name] = _sum(content)
+    return sums
+
+
+def seal(place: Path, final_place: Path, *, parts: int, identity: Mapping[str, Any], parent: str | None) -> None:
+    """Makes a checkpoint of what all processes have written: the chief's last act.
+
+    Raises:
+        OSError: Something could not be written, there is such a checkpoint, or parts are missing after `WAIT` seconds.
+    """
+    files: dict[str, str] = {}
+    deadline = time.monotonic() + WAIT
+    for part in range(parts):
+        while not _part(place, part).exists():
+            if _failed(place, part).exists():
+                raise OSError(f"process {part} could not write its part")
+            if time.monotonic() > deadline:
+                raise OSError(f"process {part} has not written its part in {WAIT:.0f} s")
+            time.sleep(_LOOK)
+        files |= json.loads(_part(place, part).read_bytes())
+        _part(place, part).unlink()
+    step = int(final_place.name.removeprefix("step-"))
+    replicas = sum(name.startswith("replica-") for name in files)
+    manifest = Manifest(step=step, replicas=replicas, files=files, identity=identity, parent=parent)
+    body = {"format": _FORMAT, **vars(manifest)}
+    _write(place / MANIFEST, json.dumps({**body, "sha256": _sum(_canonical(body))}, indent=2).encode())
+    _sync(place)
+    os.replace(place, final_place)
+    _sync(final_place.parent)
+
+
+def read_manifest(place: Path) -> Manifest:
+    """The manifest of a checkpoint.
+
+    Raises:
+        DamagedError: It is not that of this folder, or is not as it was written.
+    """
+    try:
+        body = json.loads((place / MANIFEST).read_bytes())
+        wanted, form = body.pop("sha256"), body.pop("format")
+        if wanted != _sum(_canonical({"format": form, **body})):
+            raise DamagedError(f"{MANIFEST} has the wrong sha256 sum")
+        manifest = Manifest(**body)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DamagedError(f"{MANIFEST}: {' '.join(str(error).split())}") from None
+    names = {SHARED, MODEL, *(replica_file(rank) for rank in range(manifest.replicas))}
+    if place.name != folder_name(manifest.step) or set(manifest.files) != names:
+        raise DamagedError(f"{MANIFEST} is of another checkpoint")
+    return manifest
+
+
+def read(place: Path, name: str, manifest: Manifest) -> Arrays:
+    """The arrays in one file.
+
+    Raises:
+        DamagedError: The file is not as it was written.
+    """
+    with np.load(io.BytesIO(_content(place, name, manifest)), allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def verify(place: Path) -> Manifest:
+    """The manifest, after all files were read and compared with it.
+
+    Raises:
+        DamagedError: Something is not as it was written.
+    """
+    manifest = read_manifest(place)
+    for name in manifest.files:
+        _content(place, name, manifest)
+    return manifest
+
+
+def set_aside(place: Path) -> None:
+    """Renames a damaged checkpoint, so that it is not looked at again, but can be."""
+    target = place.with_name(f"damaged-{place.name}")
+    discard(target)
+    os.replace(place, target)
+
+
+def sweep(folder: Path) -> None:
+    """Removes what saves that did not come to their end have left: no other process may be saving."""
+    for place in folder.glob("step-*.tmp-*"):
+        discard(place)
+
+
+def discard(place: Path) -> None:
+    """Removes a folder aside, as far as it can be."""
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def retire(folder: Path, *, keep: int) -> None:
+    """Removes all but the newest `keep` checkpoints.
+
+    Raises:
+        DamagedError: The newest does not read back as it was saved; nothing is removed.
+    """
+    places = complete(folder)
+    if len(places) > keep:
+        read_manifest(places[0])
+    for old in places[keep:]:
+        discard(old)
+
+
+def _content(place: Path, name: str, manifest: Manifest) -> bytes:
+    try:
+        content = (place / name).read_bytes()
+    except OSError as error:
+        raise DamagedError(f"{name}: {error.strerror}") from None
+    if _sum(content) != manifest.files[name]:
+        raise DamagedError(f"{name} has the wrong sha256 sum")
+    return content
+
+
+def _part(place: Path, part: int) -> Path:
+    return place / f"part-{part:04d}.json"
+
+
+def _failed(place: Path, part: int) -> Path:
+    return place / f"part-{part:04d}.failed"
+
+
+def _write(path: Path, content: bytes | memoryview) -> None:
+    """Writes aside, through to the disk, and renames; then reads it back."""
+    temporary = path.with_name(f"{path.name}.new")
+    with temporary.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    if temporary.read_bytes() != content:
+        raise OSError(f"{path.name} does not read back as it was written")
+    os.replace(temporary, path)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sum(content: bytes | memoryview) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _canonical(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, sort_keys=True).encode()
