@@ -68,7 +68,7 @@ def _one_replica(batch: int, rank: int, processes: int, join: Callable[[], Calla
 
     from tfscale import devices
 
-    devices.claim(1, local_rank=rank, local_size=processes)
+    devices.claim(1, local_rank=rank, local_size=processes, threads=max(1, devices.cores() // processes))
     combined = join()
     data, model, optimizer, loss_of = _parts()
 
@@ -105,7 +105,7 @@ def multi_worker(batch: int, rank: int, processes: int, folder: Path) -> Step:
 
     from tfscale import devices
 
-    devices.claim(1, local_rank=rank, local_size=processes)
+    devices.claim(1, local_rank=rank, local_size=processes, threads=max(1, devices.cores() // processes))
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     return _distributed(strategy, batch, batch // processes, [rank]), batch // processes
 

@@ -42,7 +42,7 @@ def _seeded() -> None:
 def build_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Job]:
     """Builds the job of some overrides in this process."""
 
-    def claim(replicas: int, *, local_rank: int = 0, local_size: int = 1) -> tuple[str, ...]:
+    def claim(replicas: int, *, local_rank: int = 0, local_size: int = 1, threads: int = 0) -> tuple[str, ...]:
         return tuple(f"/CPU:{replica % DEVICES}" for replica in range(replicas))
 
     monkeypatch.setattr(devices, "claim", claim)

@@ -62,10 +62,12 @@ class Connection:
 
     Attributes:
         devices: One a replica of this process.
+        threads: That one operation may use on a CPU; 0 for as many as there are cores.
         collective: How all replicas exchange tensors.
     """
 
     devices: tuple[str, ...]
+    threads: int
     collective: Collective
 
     def broadcast_text(self, text: str) -> str:
@@ -87,10 +89,14 @@ def connect(config: Config, world: World) -> Connection:
     """
     trust(config.trust)
     replicas = _replicas(config, world)
+    threads = _threads(config, world, replicas)
     places = devices.claim(
-        len(ranks_of(world.rank, world.size, replicas)), local_rank=world.local_rank, local_size=world.local_size
+        len(ranks_of(world.rank, world.size, replicas)),
+        local_rank=world.local_rank,
+        local_size=world.local_size,
+        threads=threads,
     )
-    return Connection(devices=places, collective=_collective(config, world, replicas))
+    return Connection(devices=places, threads=threads, collective=_collective(config, world, replicas))
 
 
 def build(config: Config, connection: Connection) -> Job:
@@ -139,6 +145,7 @@ def for_evaluation(config: Config) -> Config:
     averaging = {
         "_target_": "tfscale.strategies.gradient_averaging.GradientAveraging",
         "collective": {"_target_": "auto"},
+        "reproducible": False,
     }
     return config.model_copy(update={"strategy": averaging})
 
@@ -150,6 +157,15 @@ def _replicas(config: Config, world: World) -> int:
         return int(wanted)
     between_processes = _collective_target(config, world) is Horovod
     return world.size if between_processes else devices.visible_gpus() or 2
+
+
+def _threads(config: Config, world: World, replicas: int) -> int:
+    """As configured; auto depends on the replicas of this host, not on how many processes hold them."""
+    if config.launch.threads != "auto":
+        return config.launch.threads
+    if _collective_target(config, world) is not Horovod:
+        return 0
+    return max(1, devices.cores() * world.size // (replicas * world.local_size))
 
 
 def _collective_target(config: Config, world: World) -> object:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfscale.collectives.base import gather_bytes, mean_bytes, ranks_of
 from tfscale.collectives.in_process import InProcess
+from tfscale.collectives.ordered import ordered_bytes, ordered_mean
 from tfscale.launch.processes import Processes
 from tfscale.launch.run_directory import RunDirectory
 
@@ -35,6 +36,32 @@ def test_in_process_mean_gather_broadcast() -> None:
     np.testing.assert_array_equal(collective.broadcast(vectors), vectors[0])
     again = collective.regular_gather()(gathered)
     assert [each.numpy().tolist() for each in again] == [message(rank).tolist() for rank in range(4)]
+
+
+def test_an_ordered_mean_adds_by_rank() -> None:
+    vectors = [vector(rank) for rank in range(4)]
+    wanted = vectors[0]
+    for each in vectors[1:]:
+        wanted = wanted + each
+    got = tf.function(lambda: ordered_mean(InProcess(replicas=4), [tf.constant(each) for each in vectors]))()
+    np.testing.assert_array_equal(got, wanted / np.float32(4))
+    assert ordered_bytes(100, 3) == 3 * 101 * 4 * 2, "each vector and its sum go to two others"
+
+
+@pytest.mark.parametrize("bit", [0, 13, 31])
+def test_an_ordered_mean_refuses_what_was_changed_on_the_way(bit: int) -> None:
+    class Noisy:
+        """Flips a bit of what rank 1 has sent."""
+
+        size = 2
+
+        def gather(self, messages: list[tf.Tensor]) -> list[tf.Tensor]:
+            words = messages[1].numpy()
+            words[7] ^= np.int32(-(2**31)) if bit == 31 else np.int32(1 << bit)
+            return [messages[0], tf.constant(words)]
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match="the message of rank 1 is damaged: its sum is wrong"):
+        ordered_mean(Noisy(), [tf.constant(vector(rank)) for rank in range(2)])  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize(("processes", "replicas"), [(1, 1), (2, 2), (3, 12), (4, 7), (5, 5)])

@@ -287,10 +287,11 @@ def test_a_saved_configuration_comes_back_with_values_changed(tmp_path: Path) ->
     folder.mkdir(parents=True)
     first = config("strategy=sharing", "strategy/collective=in_process", "train.batch=9", "run.name=one")
     assert first.strategy["replicas"] == "auto"
-    write(first, folder, replicas=3)
+    write(first, folder, replicas=3, threads=1)
     again = check_job(saved(folder, ["train.epochs=3"]), processes=1)
     assert again.train == first.train.model_copy(update={"epochs": 3})
     assert again.strategy == {**first.strategy, "replicas": 3}, "a run keeps its replicas wherever it goes on"
+    assert again.launch.threads == 1
     assert again.run.dir == str(folder.parent), "a run that was moved goes on where it is"
     with pytest.raises(UserError, match=r"train.epoch is not a key that can change .* did you mean train.epochs\?"):
         saved(folder, ["train.epoch=3"])

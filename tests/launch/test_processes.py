@@ -92,6 +92,13 @@ def test_sharing_does_not_depend_on_how_many_processes_hold_the_replicas(tmp_pat
     assert {one["parameters_sha256"]} == {each["parameters_sha256"] for each in several}
 
 
+@pytest.mark.parametrize("strategy", ["horovod", "horovod_averaging"])
+def test_reproducible_averaging_does_not_depend_on_the_number_of_processes(tmp_path: Path, strategy: str) -> None:
+    words = (*SMALL, "model=cnn", f"strategy={strategy}", "strategy.reproducible=true", "strategy.replicas=3")
+    results = [launched(tmp_path, f"on-{np}", *words, "train.steps=15", f"launch.np={np}") for np in (1, 3)]
+    assert len({each["parameters_sha256"] for each in results}) == 1
+
+
 def test_horovod_gives_the_parameters_of_one_replica_with_the_whole_batch(tmp_path: Path) -> None:
     import numpy as np
 

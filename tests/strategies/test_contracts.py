@@ -20,6 +20,8 @@ STRATEGIES = {
 }
 VARIANTS = {
     **STRATEGIES,
+    "horovod, reproducible": ("strategy=horovod", IN_PROCESS, "strategy.reproducible=true"),
+    "local, reproducible": ("strategy=local", "strategy.every=3", "strategy.reproducible=true"),
     "local, slots apart": ("strategy=local", "strategy.every=3", "strategy.average_optimizer=false"),
     "sharing updates": (*SHARING, "strategy.shares=updates"),
     "sharing sum": (*SHARING, "strategy.combine=sum", "optimizer.learning_rate=0.02"),

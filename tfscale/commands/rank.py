@@ -78,7 +78,7 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], stop: 
         if config.resume:
             _go_on(job, checkpoints, directory, connection, console if world.is_chief else None)
         if world.is_chief:
-            preflight.write(config, directory.path, replicas=job.collective.size)
+            preflight.write(config, directory.path, replicas=job.collective.size, threads=connection.threads)
             summary.write_environment(directory.environment)
         for each in dict.fromkeys((console, log)):
             _introduce(each, config, job, world, directory)

@@ -158,15 +158,17 @@ def _decided(config: Config) -> Config:
     return config.model_copy(update={"strategy": strategy, "optimizer": optimizer})
 
 
-def write(config: Config, folder: Path, *, replicas: int) -> None:
+def write(config: Config, folder: Path, *, replicas: int, threads: int) -> None:
     """Writes the resolved configuration into a run directory, as a whole or not at all.
 
     Args:
         config: Resolved.
         folder: Of the run.
         replicas: W, which a resumed run keeps on however many processes and devices there are then.
+        threads: That one operation may use, kept likewise.
     """
     document = config.model_dump(mode="json")
+    document["launch"]["threads"] = threads
     if "replicas" in document["strategy"]:
         document["strategy"]["replicas"] = replicas
     temporary = folder / f"{SAVED}.tmp"

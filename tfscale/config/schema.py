@@ -60,6 +60,7 @@ class Launch(Table):
     """conf/launch."""
 
     np: AutoWhole
+    threads: Annotated[Annotated[int, Field(ge=0, le=MOST)] | Auto, rule("a whole number from 0 to 1e9, or auto")]
     hosts: Annotated[
         list[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+(:[1-9][0-9]*)?$")]] | None,
         rule("a list of hosts with their numbers of processes, [host1:2,host2:2], or null"),
@@ -202,11 +203,13 @@ class _Piecewise(Table):
 class _GradientAveraging(Table):
     replicas: AutoWhole
     collective: dict[str, Any]
+    reproducible: Bool
 
 
 class _ParameterAveraging(Table):
     replicas: AutoWhole
     collective: dict[str, Any]
+    reproducible: Bool
     every: Steps
     average_optimizer: Bool
     report_after_averaging: Bool

@@ -12,8 +12,9 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from tfscale.collectives.base import Collective
-from tfscale.vectors import Layout
+from tfscale.collectives.base import Collective, mean_bytes
+from tfscale.collectives.ordered import ordered_bytes, ordered_mean
+from tfscale.vectors import Layout, size
 
 
 class Strategy(Protocol):
@@ -95,12 +96,23 @@ class Averaging(tf.Module):
 
     Args:
         collective: How replicas exchange tensors.
+        reproducible: Whether they add in replica order (see `collectives.ordered`).
     """
 
-    def __init__(self, *, collective: Collective) -> None:
+    def __init__(self, *, collective: Collective, reproducible: bool) -> None:
         super().__init__()
         self.collective = collective
         self.bytes_sent = counter()
+        self._reproducible = reproducible
+
+    def mean(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
+        """R x [D] -> [D]; what it sends is counted."""
+        replicas, elements = self.collective.size, size(vectors[:1])
+        if self._reproducible:
+            self.bytes_sent.assign_add(ordered_bytes(elements, replicas))
+            return ordered_mean(self.collective, vectors)
+        self.bytes_sent.assign_add(mean_bytes(elements, replicas))
+        return self.collective.mean(vectors)
 
     def measurements(self) -> dict[str, tf.Tensor]:
         """Bytes so far."""
@@ -137,4 +149,4 @@ def agreed_parameters(collective: Collective, parameters: Sequence[tf.Tensor], t
     statistics = [vector[trainable:] for vector in parameters]
     if statistics[0].shape[0] == 0:
         return parameters[0]
-    return tf.concat([parameters[0][:trainable], collective.mean(statistics)], axis=0)
+    return tf.concat([parameters[0][:trainable], ordered_mean(collective, statistics)], axis=0)

@@ -9,7 +9,7 @@ from typing import final
 
 import tensorflow as tf
 
-from tfscale.collectives.base import Collective, mean_bytes
+from tfscale.collectives.base import Collective
 from tfscale.strategies.base import Averaging, agreed_parameters
 from tfscale.vectors import Layout
 
@@ -20,14 +20,15 @@ class GradientAveraging(Averaging):
 
     Args:
         collective: How replicas exchange tensors.
+        reproducible: Whether they add in replica order: the same bits on any number of processes.
     """
 
     exchanges_gradients = True
     averages_optimizer = False
     reports_after_averaging = False
 
-    def __init__(self, *, collective: Collective) -> None:
-        super().__init__(collective=collective)
+    def __init__(self, *, collective: Collective, reproducible: bool) -> None:
+        super().__init__(collective=collective, reproducible=reproducible)
         self._trainable = 0
 
     def build(self, parameters: Sequence[tf.Tensor], layout: Layout) -> None:
@@ -38,8 +39,7 @@ class GradientAveraging(Averaging):
         self, gradients: Sequence[tf.Tensor], parameters: Sequence[Sequence[tf.Tensor]], step: tf.Tensor
     ) -> list[tf.Tensor]:
         """R x [D] -> R times the mean over all W."""
-        self.bytes_sent.assign_add(mean_bytes(self._trainable, self.collective.size))
-        return [self.collective.mean(gradients)] * len(gradients)
+        return [self.mean(gradients)] * len(gradients)
 
     def parameters_due(self, step: int) -> bool:
         """Never: equal gradients keep equal parameters equal."""

@@ -28,7 +28,8 @@ import tensorflow as tf
 
 from tfscale import vectors
 from tfscale.codecs.base import MAXIMUM_SIZE, Codec
-from tfscale.collectives.base import Collective, mean_bytes
+from tfscale.collectives.base import Collective
+from tfscale.collectives.ordered import ordered_bytes
 from tfscale.compressors.base import Rule
 from tfscale.compressors.choice import choose
 from tfscale.errors import UserError
@@ -184,7 +185,8 @@ class GradientSharing(tf.Module):
         digest = self._exchange.compressor.digest([self._agreed.read_value()])
         self._agreed.assign_add(self._exchange(updates, [digest] * len(updates), step - 1))
         statistics = agreed_parameters(self.collective, parameters, size)[size:]
-        self.bytes_sent.assign_add(mean_bytes(vectors.size([statistics]), self.collective.size))
+        if elements := vectors.size([statistics]):
+            self.bytes_sent.assign_add(ordered_bytes(elements, self.collective.size))
         return tf.concat([self._agreed, statistics], axis=0)
 
     def consensus(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:

@@ -12,8 +12,8 @@ from typing import final
 
 import tensorflow as tf
 
-from tfscale import vectors
-from tfscale.collectives.base import Collective, mean_bytes
+from tfscale.collectives.base import Collective
+from tfscale.collectives.ordered import ordered_mean
 from tfscale.strategies.base import Averaging
 from tfscale.vectors import Layout
 
@@ -24,6 +24,7 @@ class ParameterAveraging(Averaging):
 
     Args:
         collective: How replicas exchange tensors.
+        reproducible: Whether they add in replica order: the same bits on any number of processes.
         every: K, in optimizer steps.
         average_optimizer: Whether momentum and other optimizer slots are averaged too; if not, each replica keeps its
             own.
@@ -33,9 +34,15 @@ class ParameterAveraging(Averaging):
     exchanges_gradients = False
 
     def __init__(
-        self, *, collective: Collective, every: int, average_optimizer: bool, report_after_averaging: bool
+        self,
+        *,
+        collective: Collective,
+        reproducible: bool,
+        every: int,
+        average_optimizer: bool,
+        report_after_averaging: bool,
     ) -> None:
-        super().__init__(collective=collective)
+        super().__init__(collective=collective, reproducible=reproducible)
         self.averages_optimizer = average_optimizer
         self.reports_after_averaging = report_after_averaging
         self._every = every
@@ -55,9 +62,10 @@ class ParameterAveraging(Averaging):
 
     def reduce_parameters(self, parameters: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
         """R x [S] -> the mean [S] over all W."""
-        self.bytes_sent.assign_add(mean_bytes(vectors.size(parameters[:1]), self.collective.size))
-        return self.collective.mean(parameters)
+        return self.mean(parameters)
 
     def consensus(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:
         """R x [S] -> the mean [S] over all W."""
+        if self._reproducible:
+            return ordered_mean(self.collective, parameters)
         return self.collective.mean(parameters)

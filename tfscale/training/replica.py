@@ -119,12 +119,12 @@ class Replica:
 
     def model_arrays(self, parameters: tf.Tensor) -> dict[str, np.ndarray]:
         """The model's weights, statistics and random streams by name, as `assign` of [S] would leave them."""
-        values = vectors.unflatten(parameters, self._synchronised)
-        assigned = {id(own): value for own, value in zip(self._synchronised, values, strict=True)}
-        return {
-            f"model/{variable.path}": tf.convert_to_tensor(assigned.get(id(variable.value), variable.value)).numpy()
-            for variable in self.model.variables
-        }
+        arrays = {f"model/{variable.path}": tf.convert_to_tensor(variable).numpy() for variable in self.model.variables}
+        own = {id(variable.value): f"model/{variable.path}" for variable in self.model.variables}
+        for variable, value in zip(self._synchronised, vectors.unflatten(parameters, self._synchronised), strict=True):
+            if id(variable) in own:
+                arrays[own[id(variable)]] = value.numpy()
+        return arrays
 
     def variables(self) -> dict[str, keras.Variable]:
         """Everything of this replica that must survive, by name: weights, statistics, random streams, optimizer.
