@@ -74,7 +74,7 @@ def measure(name: str, batch: int, seconds: float) -> float:
         else:
             directory = RunDirectory(folder)
             job = Processes(command, processes=2, directory=directory, start_timeout=120, interface=None)
-            if job.run():
+            if job.run().code:
                 sys.exit(f"{name} failed:\n{directory.log(0).read_text()[-3000:]}")
         return sum(float(path.read_text()) for path in folder.glob("rate-*"))
 

@@ -11,6 +11,8 @@ from tfscale.errors import RunError, UserError
 
 COMMANDS = {
     "train": "train a model; every word is a setting, KEY=VALUE",
+    "resume": "go on with a run that ended early: tfscale resume [NAME]",
+    "runs": "list runs, how far they are, and what kept them going",
     "evaluate": "measure a trained run on test data",
     "ls": "list groups and their options, recipes, data sets",
     "data": "fetch a data set: tfscale data fetch mnist",

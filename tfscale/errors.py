@@ -1,4 +1,4 @@
-"""The two ways a command ends badly.
+"""The two ways a command ends badly, and one in which a run ends early.
 
 A user's mistake and a failed run look different to a shell script (exit codes 2 and 1) and to a person (what to type
 next, against what broke). Everything else is a bug and keeps its traceback.
@@ -29,6 +29,10 @@ class UserError(Exception):
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
         self.problems: Sequence[str] = problems
+
+
+class Enough(Exception):
+    """The run is to end here, well; the message says why."""
 
 
 class RunError(Exception):

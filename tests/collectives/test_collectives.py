@@ -124,7 +124,7 @@ def test_horovod_gives_what_in_process_gives(processes: int, replicas: int, tmp_
         start_timeout=60,
         interface=None,
     )
-    assert job.run() == 0, (tmp_path / "logs" / "rank-1.log").read_text()
+    assert job.run().code == 0, (tmp_path / "logs" / "rank-1.log").read_text()
     results = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("out-*.json"))]
     assert len(results) == processes
     assert sorted(rank for each in results for rank in each["ranks"]) == list(range(replicas))

@@ -64,6 +64,11 @@ def test_version() -> None:
         (["ls", "modle"], "modle is not a group; did you mean model?"),
         (["data", "fetch", "minst"], "minst is not a data set that can be fetched; did you mean mnist?"),
         (["evaluate"], "evaluate must have the name of a run; type: tfscale evaluate run=NAME"),
+        (["resume"], "there are no runs in runs; type tfscale train, or name their folder: run.dir=DIR"),
+        (["resume", "one", "two"], "resume must have one run, got one and two; type: tfscale resume one"),
+        (["resume", "none"], "run none does not exist in runs; there are no runs in runs"),
+        (["runs"], "there are no runs in runs; type tfscale train, or name their folder: run.dir=DIR"),
+        (["runs", "one"], "runs takes run.dir=DIR only, got one; type: tfscale runs --help"),
         (["evaluate", "run=none"], "run none does not exist in runs; there are no runs in runs"),
     ],
 )
@@ -98,7 +103,7 @@ def test_sigterm_ends_a_single_process_cleanly(tmp_path: Path) -> None:
     _, errors = process.communicate(timeout=15)
     assert process.returncode == 143
     assert errors.splitlines() == [
-        "tfscale: stopped by SIGTERM; go on after its last checkpoint with: tfscale train resume=true run.name=one"
+        "tfscale: stopped by SIGTERM; go on after its last checkpoint with: tfscale resume one"
     ]
 
 
@@ -143,8 +148,8 @@ def test_an_earlier_run_is_not_overwritten_and_can_go_on(tmp_path: Path) -> None
     assert tfscale(*words, "train.steps=10", cwd=tmp_path).returncode == 0
     refused = tfscale(*words, cwd=tmp_path)
     assert refused.returncode == 2
-    assert "type resume=true run.name=one to go on with it, or give another run.name" in refused.stderr
-    more = tfscale("train", "resume=true", "run.name=one", "train.steps=20", cwd=tmp_path)
+    assert "type tfscale resume one to go on with it, or give another run.name" in refused.stderr
+    more = tfscale("resume", "train.steps=20", cwd=tmp_path)
     assert more.returncode == 0, more.stderr
     assert "going on after step 10" in more.stdout
     assert tfscale("train", "run.name=two", "train.batch=16", "train.steps=20", cwd=tmp_path).returncode == 0

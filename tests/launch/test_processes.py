@@ -2,58 +2,18 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 
 from tests.conftest import write_idx
+from tests.launch.jobs import command, launched, summary
 
-pytestmark = pytest.mark.horovod
+pytestmark = [pytest.mark.horovod, pytest.mark.usefixtures("nothing_is_left_behind")]
 BIN = Path(sys.executable).parent
 SMALL = ("data=digits", "train.batch=24", "train.epochs=3")
-
-
-def command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "tfscale", "train", *words]
-
-
-def launched(folder: Path, name: str, *words: str) -> dict[str, Any]:
-    """Runs a job to its end under tfscale's own launcher and returns its summary."""
-    done = subprocess.run(
-        command(*words, f"run.name={name}"),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return summary(folder, name)
-
-
-def summary(folder: Path, name: str) -> dict[str, Any]:
-    return json.loads((folder / "runs" / name / "summary.json").read_text())
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left_behind(tmp_path: Path) -> Iterator[None]:
-    """No test may leave a process alive that works in its folder."""
-    yield
-    deadline = time.monotonic() + 10
-    while left := [
-        process.info
-        for process in psutil.process_iter(["pid", "cmdline", "cwd"])
-        if str(process.info["cwd"] or "").startswith(str(tmp_path))
-    ]:
-        assert time.monotonic() < deadline, left
-        time.sleep(0.1)
 
 
 @pytest.mark.parametrize("processes", [3])
@@ -179,67 +139,6 @@ def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert summary(tmp_path, "halves")["parameters_sha256"] == straight["parameters_sha256"]
     assert summary(tmp_path, "halves")["bytes_sent"] == straight["bytes_sent"]
-
-
-def start(folder: Path, *words: str) -> subprocess.Popen[str]:
-    """Starts a job that would take minutes, and waits until it trains."""
-    endless = ("train.epochs=100000", "train.log_every=5", "launch.np=3", "run.name=one")
-    process = subprocess.Popen(
-        command("strategy=horovod", *endless, *words),
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    metrics = folder / "runs" / "one" / "metrics.jsonl"
-    deadline = time.monotonic() + 90
-    while not (metrics.exists() and metrics.stat().st_size):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    return process
-
-
-def ranks_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    children = psutil.Process(process.pid).children()
-    return sorted(children, key=lambda child: int(child.environ()["HOROVOD_RANK"]))
-
-
-def finish(process: subprocess.Popen[str], seconds: float) -> tuple[str, list[str]]:
-    """Waits for the end, which must come within `seconds`; returns standard output and error lines."""
-    output, errors = process.communicate(timeout=seconds)
-    return output, errors.splitlines()
-
-
-@pytest.mark.parametrize("rank", [0, 2])
-def test_a_killed_rank_ends_the_job_with_one_clear_error(tmp_path: Path, rank: int) -> None:
-    process = start(tmp_path)
-    victim = ranks_of(process)[rank]
-    victim.send_signal(signal.SIGKILL)
-    _, errors = finish(process, 15)
-    assert process.returncode == 1
-    (error,) = errors
-    assert error.startswith(f"tfscale: rank {rank} (process {victim.pid}) was killed by SIGKILL")
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_to_the_parent_ends_all(tmp_path: Path, number: signal.Signals, code: int) -> None:
-    process = start(tmp_path)
-    process.send_signal(number)
-    _, errors = finish(process, 15)
-    assert process.returncode == code
-    assert len(errors) == 1
-    assert errors[0].startswith(f"tfscale: stopped by {number.name}; ")
-
-
-def test_a_parent_that_is_killed_takes_its_processes_along(tmp_path: Path) -> None:
-    process = start(tmp_path)
-    ranks = ranks_of(process)
-    process.kill()
-    process.communicate(timeout=10)
-    gone, alive = psutil.wait_procs(ranks, timeout=5)
-    assert not alive
-    assert len(gone) == 3
 
 
 BROKEN = """

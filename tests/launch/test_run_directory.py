@@ -29,7 +29,7 @@ def test_numbering_is_safe_among_many(tmp_path: Path) -> None:
 
 def test_an_existing_name_says_both_ways_out(tmp_path: Path) -> None:
     create(tmp_path, "one", "mlp")
-    with pytest.raises(UserError, match=r"type resume=true run.name=one to go on with it, or give another run.name"):
+    with pytest.raises(UserError, match=r"type tfscale resume one to go on with it, or give another run.name"):
         create(tmp_path, "one", "mlp")
 
 
@@ -59,10 +59,23 @@ def test_only_a_run_that_never_began_is_discarded(tmp_path: Path) -> None:
 def test_the_earliest_failure_is_the_cause(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
     assert directory.first_failure() is None
-    directory.record_failure(Failure(rank=0, when=20.0, message="a collective failed", code=1))
-    directory.record_failure(Failure(rank=2, when=10.0, message="disk full", code=1))
+    directory.record_failure(Failure(rank=0, when=20.0, message="a collective failed", code=1, again=True))
+    directory.record_failure(Failure(rank=2, when=10.0, message="disk full", code=1, again=False))
     first = directory.first_failure()
     assert first is not None
-    assert (first.rank, first.message) == (2, "disk full")
+    assert (first.rank, first.message, first.again) == (2, "disk full", False)
     directory.forget_failures()
     assert directory.first_failure() is None
+
+
+def test_a_run_is_trained_by_one_at_a_time(tmp_path: Path) -> None:
+    directory = create(tmp_path, "one", "mlp")
+    assert not directory.is_locked()
+    with directory.locked():
+        assert RunDirectory(directory.path).is_locked()
+        with (
+            pytest.raises(UserError, match=r"run one in .* is being trained; wait for its end, or stop it first"),
+            RunDirectory(directory.path).locked(),
+        ):
+            pass
+    assert not directory.is_locked()

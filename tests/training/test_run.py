@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.strategies.test_contracts import SMALL
+from tests.strategies.test_contracts import IN_PROCESS, SMALL
 from tests.training.test_checkpoint import alone
+from tfscale.errors import Enough
 from tfscale.job import Job
 from tfscale.reporting.base import Record
 from tfscale.training.run import Run, examples_seen
@@ -21,6 +22,7 @@ class Memory:
         self.seen: list[int] = []
         self.details_of: list[int] = []
         self.remarks: list[tuple[int, str]] = []
+        self.works: list[tuple[str, int]] = []
 
     def progress(self, step: int) -> None:
         self.seen.append(step)
@@ -37,11 +39,16 @@ class Memory:
     def evaluation(self, record: Record) -> None:
         self.evaluations.append(dict(record))
 
+    def begun(self, work: str, step: int) -> None:
+        self.works.append((work, step))
+
     def close(self) -> None:
         pass
 
 
-def go(job: Job, folder: Path, stop: Callable[[], Exception | None] = lambda: None) -> tuple[dict, Memory]:
+def go(
+    job: Job, folder: Path, stop: Callable[[int, Callable[[int], bool]], Exception | None] = lambda step, meets: None
+) -> tuple[dict, Memory]:
     memory = Memory()
     run = Run(
         job.state,
@@ -51,6 +58,7 @@ def go(job: Job, folder: Path, stop: Callable[[], Exception | None] = lambda: No
         checkpoints=alone(folder, keep=9),
         sinks=[memory],
         stop=stop,
+        pulse=memory.begun,
     )
     return run(), memory
 
@@ -103,8 +111,48 @@ def test_the_last_step_synchronises(build_job: Callable[..., Job], tmp_path: Pat
 def test_a_run_that_is_asked_to_stop_saves_first(build_job: Callable[..., Job], tmp_path: Path) -> None:
     answers = iter([None, None, KeyError("enough")])
     with pytest.raises(KeyError, match="enough"):
-        go(build_job(*SMALL, "train.steps=6", "train.checkpoint_every=2"), tmp_path, lambda: next(answers))
+        go(build_job(*SMALL, "train.steps=6", "train.checkpoint_every=2"), tmp_path, lambda step, meets: next(answers))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000002", "step-000000003"]
+
+
+def test_a_run_that_has_had_enough_ends_well(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    def stop(step: int, meets: Callable[[int], bool]) -> Exception | None:
+        return Enough() if step == 3 else None
+
+    results, memory = go(build_job(*SMALL, "train.steps=6", "train.log_every=2"), tmp_path, stop)
+    assert (results["steps"], memory.seen[-1]) == (3, 3)
+    assert [each["step"] for each in memory.steps] == [2, 3]
+    assert [each["step"] for each in memory.evaluations] == [3]
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000000003"]
+
+
+def test_processes_that_average_meet_at_averagings_and_logs(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    met: dict[int, bool] = {}
+
+    def stop(step: int, meets: Callable[[int], bool]) -> None:
+        met[step] = meets(step)
+
+    words = (*SMALL, "strategy=local", "strategy.every=4", "train.log_every=3", "train.steps=9")
+    go(build_job(*words), tmp_path / "a", stop)
+    assert [step for step, there in met.items() if there] == [3, 4, 6, 8]
+    go(build_job(*SMALL, "strategy=sharing", IN_PROCESS, "train.steps=4"), tmp_path / "b", stop)
+    assert met[1] is met[2] is met[3] is True
+
+
+def test_the_pulse_is_told_of_everything_that_may_take_long(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    words = ("strategy=local", "strategy.every=2", "train.steps=2", "train.log_every=2")
+    _, memory = go(build_job(*SMALL, *words), tmp_path)
+    assert memory.works[:5] == [
+        *(("waiting for data", 0), ("a step", 0), ("waiting for data", 1), ("a step", 1)),
+        ("averaging", 1),
+    ]
+    assert [work for work, _ in memory.works[5:]] == [
+        "logging",
+        "saving",
+        "evaluating",
+        *["a test batch"] * 2,
+        "closing",
+    ]
 
 
 @pytest.mark.parametrize(("step", "seen"), [(0, 0), (1, 32), (6, 192), (7, 203), (8, 235), (14, 406)])

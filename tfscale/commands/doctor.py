@@ -130,7 +130,7 @@ def _collectives() -> Finding:
             start_timeout=60,
             interface=None,
         )
-        if processes.run() == 0:
+        if processes.run().code == 0:
             return Finding(works=True, said="two processes exchanged a mean and messages of unequal length")
         said = directory.log(0).read_text(errors="replace").strip().splitlines()[-1:] or ["no output"]
     return Finding(works=False, said=said[0][:200], mend=f"{BUILD} --rebuild")

@@ -13,9 +13,8 @@ import traceback
 
 from tfscale.collectives.horovod import is_collective_failure
 from tfscale.errors import RunError, UserError, first_line
-from tfscale.launch import run_directory
-from tfscale.launch.run_directory import Failure, RunDirectory
-from tfscale.world import World, from_environment
+from tfscale.launch.run_directory import Failure, RunDirectory, started_by_us
+from tfscale.world import World
 
 DAMAGED = re.compile(r"(?<=tfscale: )the message of rank [^\n\"\]]*")
 """What an operation says that has refused a message; see codecs/message.py."""
@@ -36,8 +35,8 @@ def fail(error: Exception, world: World, directory: RunDirectory | None) -> int:
         The exit code. A process among several does not return: Horovod's exit handler would wait for the others.
     """
     code = 2 if isinstance(error, UserError) else 1
-    failure = Failure(rank=world.rank, when=time.time(), message=_message(error), code=code)
-    started_by_us = run_directory.VARIABLE in os.environ and from_environment() is not None
+    again = is_collective_failure(error) or DAMAGED.search(str(error)) is not None
+    failure = Failure(rank=world.rank, when=time.time(), message=_message(error), code=code, again=again)
     shown = False
     if directory is not None:
         if is_collective_failure(error) or (code == 2 and not world.is_chief):
@@ -48,7 +47,7 @@ def fail(error: Exception, world: World, directory: RunDirectory | None) -> int:
             directory.record_failure(failure)
             with directory.log(world.rank).open("a", encoding="utf-8") as stream:
                 traceback.print_exception(error, file=stream)
-    if not started_by_us and not shown and (directory is not None or world.is_chief):
+    if not started_by_us() and not shown and (directory is not None or world.is_chief):
         _show(failure, error, world, directory)
     if code == 2 and directory is not None:
         directory.discard()

@@ -1,9 +1,11 @@
 """One process of a job, from its checked configuration to its exit code: what every launcher ends up running."""
 
+import faulthandler
+import math
+import os
+import signal
 import sys
 import uuid
-from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,11 @@ from tfscale.commands.failure import fail
 from tfscale.config import preflight
 from tfscale.config.schema import Config
 from tfscale.job import Connection, Job
-from tfscale.launch.run_directory import RunDirectory
-from tfscale.launch.signals import Stopped, signals_noted
+from tfscale.launch.pulse import Pulse
+from tfscale.launch.run_directory import RunDirectory, started_by_us
+from tfscale.launch.signals import Noted, Stopped, signals_noted
+from tfscale.launch.stopping import Stopping
+from tfscale.launch.supervisor import RESTART
 from tfscale.reporting import plots, summary
 from tfscale.reporting.base import Sink
 from tfscale.reporting.console import ConsoleSink, closing_table, person_console
@@ -23,12 +28,9 @@ from tfscale.reporting.jsonl import JsonLines
 from tfscale.reporting.tensorboard import TensorBoard
 from tfscale.strategies.gradient_sharing import GradientSharing
 from tfscale.training.checkpoint import Checkpoints, newest
-from tfscale.training.checkpoint_files import DamagedError, set_aside
+from tfscale.training.checkpoint_files import DamagedError, complete, set_aside
 from tfscale.training.run import Run
 from tfscale.world import World
-
-Stop = Callable[[], Stopped | None]
-"""What has asked the run to stop, if anything has."""
 
 
 def run_rank(config: Config, world: World, directory: RunDirectory | None) -> int:
@@ -40,28 +42,33 @@ def run_rank(config: Config, world: World, directory: RunDirectory | None) -> in
         directory: Of the run; None in a process that has yet to hear of it from the chief.
     """
     holder = [directory]
-    # Among several processes it is the parent that stops: a rank in a collective could not hear the signal.
-    alone = world.size == 1
     try:
-        with signals_noted(lambda stopped: _say(stopped, holder[0])) if alone else nullcontext(lambda: None) as stop:
-            return _run(config, world, holder, stop)
+        with signals_noted(lambda stopped: _say(stopped, world, holder[0])) as noted:
+            return _run(config, world, holder, noted)
     except Stopped as stopped:
-        _say(stopped, holder[0])
+        _say(stopped, world, holder[0])
+        if world.size > 1:
+            os._exit(stopped.exit_code)  # Horovod's exit handler would wait for the others
         return stopped.exit_code
     except Exception as error:  # noqa: BLE001 - a process must say what it died of before the others do
         return fail(error, world, holder[0])
 
 
-def _say(stopped: Stopped, directory: RunDirectory | None) -> None:
+def _say(stopped: Stopped, world: World, directory: RunDirectory | None) -> None:
+    if not world.is_chief or started_by_us():
+        return
     more = f"; {directory.how_to_go_on()}" if directory is not None else ""
     print(f"tfscale: stopped by {stopped.name}{more}", file=sys.stderr, flush=True)
 
 
-def _run(config: Config, world: World, holder: list[RunDirectory | None], stop: Stop) -> int:
+def _run(config: Config, world: World, holder: list[RunDirectory | None], noted: Noted) -> int:
+    pulse = None if holder[0] is None else _pulse(config, world, holder[0])
     connection = building.connect(config, world)
     said = connection.broadcast_text(f"{uuid.uuid4().hex}\n{holder[0].path if holder[0] is not None else ''}")
     attempt, _, path = said.partition("\n")
     directory = holder[0] = holder[0] or RunDirectory(Path(path))
+    pulse = pulse or _pulse(config, world, directory)
+    stop = Stopping(directory.logs, attempt, world, noted=noted, max_time=config.train.max_time)
     job = building.build(config, connection)
     with directory.log(world.rank).open("a", encoding="utf-8") as stream:
         log = Console(file=stream, width=160, force_terminal=False)
@@ -75,18 +82,30 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], stop: 
             identity=summary.identity(),
             warn=lambda words: console.print(f"warning: {words}", highlight=False, markup=False),
         )
-        if config.resume:
+        if config.resume and not (RESTART in os.environ and _has_none(directory, connection)):
             _go_on(job, checkpoints, directory, connection, console if world.is_chief else None)
         if world.is_chief:
             preflight.write(config, directory.path, replicas=job.collective.size, threads=connection.threads)
             summary.write_environment(directory.environment)
         for each in dict.fromkeys((console, log)):
             _introduce(each, config, job, world, directory)
-        results = _train(job, checkpoints, _sinks(config, job, directory, world, console, log), stop)
+        sinks = _sinks(config, job, directory, world, console, log)
+        results = _train(job, checkpoints, sinks, stop, pulse)
         log.print(f"rank {world.rank} ended well; parameters {results['parameters_sha256']}", highlight=False)
     if world.is_chief:
         _close(config, job, world, directory, console, results)
     return 0
+
+
+def _pulse(config: Config, world: World, directory: RunDirectory) -> Pulse:
+    """The heartbeat of this rank, which also says where it is in its Python code when asked (SIGUSR1)."""
+    faulthandler.register(signal.SIGUSR1, directory.stack(world.rank).open("w"), all_threads=True)
+    return Pulse(directory.pulse(world.rank), timeout=config.launch.hang_timeout or math.inf)
+
+
+def _has_none(directory: RunDirectory, connection: Connection) -> bool:
+    """Whether the run has no checkpoint yet, as the chief sees it: a job that is started again then begins anew."""
+    return connection.broadcast_text("" if complete(directory.checkpoints) else "none") == "none"
 
 
 def _go_on(
@@ -110,7 +129,7 @@ def _go_on(
         warn(f"the run may not end in the bits it would have had: {'; '.join(differ)}")
 
 
-def _train(job: Job, checkpoints: Checkpoints, sinks: list[Sink], stop: Stop) -> dict[str, Any]:
+def _train(job: Job, checkpoints: Checkpoints, sinks: list[Sink], stop: Stopping, pulse: Pulse) -> dict[str, Any]:
     run = Run(
         job.state,
         job.plan,
@@ -119,6 +138,7 @@ def _train(job: Job, checkpoints: Checkpoints, sinks: list[Sink], stop: Stop) ->
         checkpoints=checkpoints,
         sinks=sinks,
         stop=stop,
+        pulse=pulse,
     )
     try:
         return run()

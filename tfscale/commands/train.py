@@ -15,6 +15,7 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,13 @@ from tfscale.config.schema import Config
 from tfscale.config.sweep import Combination, expand
 from tfscale.errors import UserError
 from tfscale.launch import gpus, hosts, run_directory, sweep
-from tfscale.launch.processes import Processes, die_with_parent
+from tfscale.launch.processes import die_with_parent
 from tfscale.launch.run_directory import RunDirectory
 from tfscale.launch.signals import Stopped
+from tfscale.launch.supervisor import Policy, Supervisor
 from tfscale.world import World, from_environment
+
+TRAIN = (sys.executable, "-m", "tfscale", "train")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -70,10 +74,12 @@ def main(words: Sequence[str]) -> int:
     if world is None and rules.uses_horovod(config, processes):
         return _launch(config, words, processes)
     world = world or World()
-    directory = _directory(config) if world.is_chief or run_directory.VARIABLE in os.environ else None
-    with start_quietly():
-        from tfscale.commands.rank import run_rank
-    return run_rank(config, world, directory)
+    given = run_directory.started_by_us()
+    directory = _directory(config) if world.is_chief or given else None
+    with nullcontext() if directory is None or given else directory.locked():
+        with start_quietly():
+            from tfscale.commands.rank import run_rank
+        return run_rank(config, world, directory)
 
 
 def _config(overrides: Sequence[str], config_dir: str | None) -> Config:
@@ -96,9 +102,8 @@ def _processes(config: Config) -> int:
 
 def _directory(config: Config) -> RunDirectory:
     """The run's folder: the parent's, the one to resume, or a new one."""
-    given = os.environ.get(run_directory.VARIABLE)
-    if given is not None and from_environment() is not None:
-        return RunDirectory(Path(given))
+    if run_directory.started_by_us():
+        return RunDirectory(Path(os.environ[run_directory.VARIABLE]))
     if config.resume:
         directory = RunDirectory(rules.run_folder(config))
         directory.forget_failures()
@@ -113,28 +118,38 @@ def _directory(config: Config) -> RunDirectory:
 
 def _launch(config: Config, words: Sequence[str], processes: int) -> int:
     directory = _directory(config)
-    command = [sys.executable, "-m", "tfscale", "train", *words]
     launch = config.launch
-    if launch.hosts is not None:
-        code = hosts.run(
-            command,
-            processes=processes,
-            hosts=launch.hosts,
-            interface=launch.network_interface,
-            start_timeout=launch.start_timeout,
-            directory=directory,
-        )
-    else:
-        code = Processes(
-            command,
-            processes=processes,
-            directory=directory,
-            start_timeout=launch.start_timeout,
-            interface=launch.network_interface,
-        ).run()
+    with directory.locked():
+        if launch.hosts is not None:
+            code = hosts.run(
+                [*TRAIN, *words],
+                processes=processes,
+                hosts=launch.hosts,
+                interface=launch.network_interface,
+                start_timeout=launch.start_timeout,
+                directory=directory,
+            )
+        else:
+            code = Supervisor(
+                lambda restarts: _words(words, directory, restarts),
+                directory=directory,
+                policy=Policy(
+                    max_restarts=launch.max_restarts, min_np=launch.min_np, watches=launch.hang_timeout is not None
+                ),
+                start_timeout=launch.start_timeout,
+                interface=launch.network_interface,
+            ).run(processes)
     if code == 2:
         directory.discard()
     return code
+
+
+def _words(words: Sequence[str], directory: RunDirectory, restarts: int) -> list[str]:
+    """What a process runs: the command as it was typed, or, once the run has been described, the run by its name."""
+    if restarts == 0 or not (directory.path / preflight.SAVED).is_file():
+        return [*TRAIN, *words]
+    path = directory.path.absolute()
+    return [*TRAIN, "resume=true", f"run.name={path.name}", f"run.dir={path.parent}"]
 
 
 def _sweep(overrides: Sequence[str], config_dir: str | None) -> int:

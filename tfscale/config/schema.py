@@ -45,6 +45,7 @@ class Train(Table):
     log_every: Steps
     evaluate_every: OptionalSteps
     checkpoint_every: OptionalSteps
+    max_time: Annotated[Annotated[float, Field(gt=0)] | None, rule("a number of seconds > 0, or null")]
     keep_checkpoints: Whole
 
 
@@ -70,6 +71,9 @@ class Launch(Table):
         rule("the name of a network interface, or null"),
     ]
     start_timeout: Annotated[int, rule("a whole number of seconds from 1 to 1e9", ge=1, le=MOST)]
+    hang_timeout: Annotated[Annotated[float, Field(gt=0)] | None, rule("a number of seconds > 0, or null")]
+    max_restarts: NotNegative
+    min_np: Whole
 
 
 class Config(Table):

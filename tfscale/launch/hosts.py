@@ -62,7 +62,7 @@ def run(
             return stopped.exit_code
     if code == 0:
         return 0
-    shown = directory.show_first_failure()
-    if shown is None:
-        print(f"tfscale: horovodrun ended with exit code {code}; its own words are above", file=sys.stderr)
-    return shown or code
+    failure = directory.first_failure()
+    words = f"horovodrun ended with exit code {code}; its own words are above"
+    print(f"tfscale: {directory.words_of(failure) if failure is not None else words}", file=sys.stderr)
+    return failure.code if failure is not None else code

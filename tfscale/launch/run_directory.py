@@ -7,18 +7,24 @@ runs/NAME/
     summary.json      results, once the run has ended well
     sharing.png       what sharing did over the steps, and tensors.png for each tensor; see reporting/plots.py
     checkpoints/      see training/checkpoint.py
-    logs/             rank-N.log, what the process said; rank-N.error, what it died of
+    membership.jsonl  which processes trained it, and what ended them; see launch/membership.py
+    lock              held by whoever trains it
+    logs/             rank-N.log, what the process said; rank-N.error, what it died of; rank-N.pulse, what it does;
+                      rank-N.stack, where it was when it hung
 """
 
+import fcntl
 import json
 import os
 import shutil
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
 from tfscale.errors import UserError
+from tfscale.world import from_environment
 
 VARIABLE = "TFSCALE_RUN"
 """Environment variable in which a parent that made the folder hands it to the ranks it starts; others ignore it."""
@@ -33,12 +39,14 @@ class Failure:
         when: Seconds since the epoch; the smallest is the cause, the rest are consequences.
         message: For the user.
         code: Exit code.
+        again: Whether the job may do better if it is started again.
     """
 
     rank: int
     when: float
     message: str
     code: int
+    again: bool
 
 
 @final
@@ -60,6 +68,7 @@ class RunDirectory:
         self.summary = path / "summary.json"
         self.environment = path / "environment.json"
         self.tensorboard = path / "tensorboard"
+        self.membership = path / "membership.jsonl"
         self.logs = path / "logs"
         try:
             self.logs.mkdir(exist_ok=True)
@@ -73,6 +82,41 @@ class RunDirectory:
         """What rank `rank` said."""
         return self.logs / f"rank-{rank}.log"
 
+    def pulse(self, rank: int) -> Path:
+        """What rank `rank` does."""
+        return self.logs / f"rank-{rank}.pulse"
+
+    def stack(self, rank: int) -> Path:
+        """Where rank `rank` is in its Python code, if it was asked."""
+        return self.logs / f"rank-{rank}.stack"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else trains this run meanwhile; the kernel gives the lock back when this process is gone.
+
+        Raises:
+            UserError: Somebody does.
+        """
+        with (self.path / "lock").open("w") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f"run {self.path.name} in {self.path.parent} is being trained; wait for its end, or stop it first"
+                ) from None
+            yield
+
+    def is_locked(self) -> bool:
+        """Whether somebody trains this run."""
+        try:
+            with (self.path / "lock").open() as stream:
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
     def record_failure(self, failure: Failure) -> None:
         """Writes down what a process died of, for the parent or the chief to show."""
         place = self._failure(failure.rank)
@@ -85,21 +129,17 @@ class RunDirectory:
         found = [Failure(**json.loads(place.read_text())) for place in self.logs.glob("rank-*.error")]
         return min(found, key=lambda failure: failure.when, default=None)
 
-    def show_first_failure(self) -> int | None:
-        """Prints the cause of a job's end to standard error and returns its exit code, if a process recorded one."""
-        failure = self.first_failure()
-        if failure is None:
-            return None
+    def words_of(self, failure: Failure) -> str:
+        """A failure for the user."""
         where = "" if failure.code == 2 else f" Its log: {self.log(failure.rank)}"
-        print(f"tfscale: rank {failure.rank} failed: {failure.message}{where}", file=sys.stderr)
-        return failure.code
+        return f"rank {failure.rank} failed: {failure.message}{where}"
 
     def how_to_go_on(self) -> str:
         """What a person who stopped the run may want to know."""
         if not self.checkpoints.is_dir():
             return f"there is no checkpoint yet: {self.path} can be deleted"
         place = "" if self.path.parent.name == "runs" else f" run.dir={self.path.parent}"
-        return f"go on after its last checkpoint with: tfscale train resume=true run.name={self.path.name}{place}"
+        return f"go on after its last checkpoint with: tfscale resume {self.path.name}{place}"
 
     def discard(self) -> None:
         """Removes a run that this process made and that ended before it began, so that its name is free again."""
@@ -108,11 +148,17 @@ class RunDirectory:
 
     def forget_failures(self) -> None:
         """Removes the records of an earlier start."""
-        for place in self.logs.glob("rank-*.error"):
-            place.unlink()
+        for pattern in ("rank-*.error", "rank-*.pulse", "rank-*.stack"):
+            for place in self.logs.glob(pattern):
+                place.unlink(missing_ok=True)
 
     def _failure(self, rank: int) -> Path:
         return self.logs / f"rank-{rank}.error"
+
+
+def started_by_us() -> bool:
+    """Whether a parent of ours has started this process as a rank, and says what there is to say."""
+    return VARIABLE in os.environ and from_environment() is not None
 
 
 def create(folder: Path, name: str | None, stem: str) -> RunDirectory:
@@ -135,8 +181,7 @@ def create(folder: Path, name: str | None, stem: str) -> RunDirectory:
         if not folder.is_dir():
             raise UserError(f"run.dir must be a folder, got {folder}, which is a file; name another") from None
         raise UserError(
-            f"run.name={name} exists in {folder}; type resume=true run.name={name} to go on with it, or give another "
-            "run.name"
+            f"run.name={name} exists in {folder}; type tfscale resume {name} to go on with it, or give another run.name"
         ) from None
     except OSError as error:
         raise UserError(

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Event, Thread
 from types import FrameType
+from typing import final
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SHOW_CURSOR = "\x1b[?25h"
@@ -70,19 +71,37 @@ def signals_raise() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@contextmanager
-def signals_noted(say: Callable[[Stopped], None]) -> Iterator[Callable[[], Stopped | None]]:
-    """SIGINT, SIGTERM and SIGHUP are noted; a process that still runs `PATIENCE` seconds later is ended.
+@final
+class Noted:
+    """What to ask for the first signal.
 
-    A thread hears of them: handlers in Python wait for the main thread, which may be in an operation for long.
+    Whoever has asked has done work since the process started, which it will want to save before it ends.
+    """
+
+    def __init__(self) -> None:
+        self.first: Stopped | None = None
+        self.has_work = False
+
+    def __call__(self) -> Stopped | None:
+        """The first signal, if there was one."""
+        self.has_work = True
+        return self.first
+
+
+@contextmanager
+def signals_noted(say: Callable[[Stopped], None]) -> Iterator[Noted]:
+    """SIGINT, SIGTERM and SIGHUP are noted, the first of them.
+
+    A process that has no work to save is ended at once, one that still runs `PATIENCE` seconds later then. A thread
+    hears of signals: handlers in Python wait for the main thread, which may be in an operation for long.
 
     Args:
-        say: Tells the user, in the latter case.
+        say: Tells the user when the process is ended here.
 
     Yields:
         What to ask for the first of them.
     """
-    noted, over = list[Stopped](), Event()
+    noted, over = Noted(), Event()
     ear, mouth = os.pipe()
     os.set_blocking(mouth, False)
 
@@ -90,21 +109,21 @@ def signals_noted(say: Callable[[Stopped], None]) -> Iterator[Callable[[], Stopp
         heard = os.read(ear, 1)
         if not heard:
             return
-        noted.append(Stopped(heard[0]))
-        if over.wait(PATIENCE):
+        noted.first = Stopped(heard[0])
+        if over.wait(PATIENCE if noted.has_work else 0):
             return
         try:
-            say(noted[0])
+            say(noted.first)
             show_cursor()
         finally:
-            os._exit(noted[0].exit_code)
+            os._exit(noted.first.exit_code)
 
     listener = Thread(target=listen, name="signals", daemon=True)
     listener.start()
     before = {number: signal.signal(number, lambda number, frame: None) for number in ENDING}
     woken = signal.set_wakeup_fd(mouth, warn_on_full_buffer=False)
     try:
-        yield lambda: noted[0] if noted else None
+        yield noted
     finally:
         signal.set_wakeup_fd(woken)
         for number, handler in before.items():

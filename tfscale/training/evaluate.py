@@ -54,8 +54,13 @@ class Evaluator:
         with tf.device(device):
             return [keras.metrics.Mean(name="loss"), *(make() for make in metrics.values())]
 
-    def __call__(self, consensus: tf.Tensor) -> dict[str, float]:
-        """Returns loss and metrics of the model with parameters `consensus` [S]. All processes must call it."""
+    def __call__(self, consensus: tf.Tensor, before_batch: Callable[[], None] = lambda: None) -> dict[str, float]:
+        """Returns loss and metrics of the model with parameters `consensus` [S]. All processes must call it.
+
+        Args:
+            consensus: What to evaluate.
+            before_batch: Called before each batch.
+        """
         for replica, metrics, update in zip(self._replicas, self._metrics, self._updates, strict=True):
             own = replica.parameters()
             replica.assign(consensus)
@@ -63,6 +68,7 @@ class Evaluator:
                 metric.reset_state()
             shard = Shard(replica.rank, self._collective.size)
             for x, y in self._data.evaluate(shard, batch=BATCH):
+                before_batch()
                 update(x, y)
             replica.assign(own)
         return dict(zip(self._names, self._results(), strict=True))

@@ -43,7 +43,14 @@ class StepInfo:
 
 
 def training_steps(
-    state: RunState, data: Data, *, shards: int, batch: int, seed: int, prefetch: int
+    state: RunState,
+    data: Data,
+    *,
+    shards: int,
+    batch: int,
+    seed: int,
+    prefetch: int,
+    pulse: Callable[[str, int], None] = lambda work, step: None,
 ) -> Iterator[StepInfo]:
     """Trains for ever, from `state.step` on; `state` is up to date at every yield.
 
@@ -54,6 +61,7 @@ def training_steps(
         batch: B.
         seed: Of the order of examples.
         prefetch: Batches prepared ahead.
+        pulse: Told what is begun, and after how many steps.
     """
     feeds = [
         data.train(Shard(replica.rank, shards), batch=batch, seed=seed, start=state.step, prefetch=prefetch)
@@ -65,11 +73,14 @@ def training_steps(
     feed = zip(*feeds, strict=True)
     while True:
         began = time.perf_counter()
+        pulse("waiting for data", state.step)
         batches = next(feed)
+        pulse("a step", state.step)
         train = train or _step_function(state.replicas, state.strategy, batches)
         losses, measurements = train(batches, tf.constant(state.step, tf.int64))
         averaged = None
         if state.strategy.parameters_due(state.step + 1):
+            pulse("averaging", state.step)
             measurements = synchronise(tf.constant(state.step + 1, tf.int64))
             if state.strategy.reports_after_averaging:
                 averaged = score(batches)

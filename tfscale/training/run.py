@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfscale.collectives.base import Collective, mean_bytes
 from tfscale.data.base import Data
-from tfscale.errors import RunError
+from tfscale.errors import Enough, RunError
 from tfscale.reporting.base import Sink
 from tfscale.training.checkpoint import Checkpoints
 from tfscale.training.evaluate import Evaluator
@@ -64,8 +64,10 @@ class Run:
         evaluator: Measures the consensus.
         checkpoints: Where state is saved.
         sinks: Get the records.
-        stop: Asked after each step: what the run is to raise once it has saved its state, if it is to stop before its
-            end. All processes of the job must get the same answers.
+        stop: Asked after each step, with its number and whether all processes meet in a step with a number: what the
+            run is to raise once it has saved its state, or `Enough`, if it is to end before its last step. All
+            processes of the job must get the same answers.
+        pulse: Told what this process begins to do, and after how many steps.
     """
 
     def __init__(
@@ -77,9 +79,10 @@ class Run:
         evaluator: Evaluator,
         checkpoints: Checkpoints,
         sinks: Sequence[Sink],
-        stop: Callable[[], Exception | None],
+        stop: Callable[[int, Callable[[int], bool]], Exception | None],
+        pulse: Callable[[str, int], None],
     ) -> None:
-        self._stop = stop
+        self._stop, self._pulse = stop, pulse
         self._state, self._plan, self._data = state, plan, data
         self._evaluator, self._checkpoints, self._sinks = evaluator, checkpoints, sinks
         self._whole = plan.batch * self._collective.size
@@ -90,6 +93,7 @@ class Run:
         self._mark, self._marked_step = 0.0, 0
         self._seconds, self._timed_examples, self._first_step = 0.0, 0, 0.0
         self._evaluation: dict[str, float] = {}
+        self._ended = False
 
     @property
     def _collective(self) -> Collective:
@@ -105,12 +109,14 @@ class Run:
             batch=self._plan.batch,
             seed=self._plan.seed,
             prefetch=self._plan.prefetch,
+            pulse=self._pulse,
         )
-        while self._state.step < self._plan.steps:
+        while self._state.step < self._plan.steps and not self._ended:
             self._after(next(steps), first=self._state.step == start + 1)
         steps.close()
         if not self._evaluation:
             self._evaluate()
+        self._pulse("closing", self._state.step)
         sha256 = self._synchronise()
         self._checkpoints.finish()
         return {**self._results(sha256), "seconds": round(time.perf_counter() - began, 3)}
@@ -124,25 +130,40 @@ class Run:
         if info.remark is not None:
             for sink in self._sinks:
                 sink.remark(info.step, info.remark)
-        last = info.step == self._plan.steps
-        if last or info.step % self._plan.log_every == 0:
+        planned = info.step == self._plan.steps
+        logs = planned or info.step % self._plan.log_every == 0
+        if logs:
+            self._log(info)
+        asked = None if planned else self._stop(info.step, self._meets)  # after the log, in which processes may meet
+        last = self._ended = planned or isinstance(asked, Enough)
+        if last and not logs:
             self._log(info)
         for sink in self._sinks:
             sink.progress(info.step)
-        asked = None if last else self._stop()
         evaluates = last or info.step % self._plan.evaluate_every == 0
         saves = last or asked is not None or info.step % self._plan.checkpoint_every == 0
         if evaluates or saves:
             self._stop_clock(info)
             if saves:
+                self._pulse("saving", info.step)
                 self._checkpoints.save(self._state)
-            if asked is not None:
+            if asked is not None and not last:
                 self._checkpoints.finish()
                 self._tell_details()
                 raise asked
             if evaluates:
                 self._evaluate()
             self._start_clock()
+
+    def _meets(self, step: int) -> bool:
+        """Whether all processes exchange something in this step, or when it is completed."""
+        strategy = self._state.strategy
+        return (
+            strategy.exchanges_gradients
+            or strategy.parameters_due(step)
+            or step % self._plan.log_every == 0
+            or step == self._plan.steps
+        )
 
     def _start_clock(self) -> None:
         self._mark, self._marked_step = time.perf_counter(), self._state.step
@@ -167,6 +188,7 @@ class Run:
         return float(tf.reduce_mean(tf.bitcast(gathered, tf.float32)))
 
     def _log(self, info: StepInfo) -> None:
+        self._pulse("logging", info.step)
         self._stop_clock(info)
         loss = self._mean(tf.add_n([each.losses for each in self._steps]) / len(self._steps))
         self._tell_details()
@@ -214,7 +236,10 @@ class Run:
             sink.details(steps, tensors)
 
     def _evaluate(self) -> None:
-        self._evaluation = self._evaluator(self._state.consensus())
+        self._pulse("evaluating", self._state.step)
+        self._evaluation = self._evaluator(
+            self._state.consensus(), lambda: self._pulse("a test batch", self._state.step)
+        )
         for sink in self._sinks:
             sink.evaluation({"step": self._state.step, **self._evaluation})
 

@@ -1,0 +1,67 @@
+"""Jobs of real processes, started as a user does: run to their end, or watched on the way."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tfscale.training.checkpoint_files import complete
+
+
+def command(*words: str) -> list[str]:
+    """`tfscale train`."""
+    return [sys.executable, "-m", "tfscale", "train", *words]
+
+
+def launched(folder: Path, name: str, *words: str) -> dict[str, Any]:
+    """Runs a job to its end under tfscale's own launcher and returns its summary."""
+    done = subprocess.run(
+        command(*words, f"run.name={name}"),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return summary(folder, name)
+
+
+def summary(folder: Path, name: str) -> dict[str, Any]:
+    """summary.json of a run."""
+    return json.loads((folder / "runs" / name / "summary.json").read_text())
+
+
+@contextmanager
+def started(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """A job, once its run has a checkpoint; killed at the end if it is still there."""
+    process = subprocess.Popen(command(*words), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 90
+        while not any(complete(place) for place in folder.glob("runs/*/checkpoints")):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate(timeout=30)
+
+
+def ranks_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The processes that a job's parent has started, by rank."""
+    children = psutil.Process(process.pid).children()
+    return sorted(children, key=lambda child: int(child.environ()["HOROVOD_RANK"]))
+
+
+def finish(process: subprocess.Popen[str], seconds: float) -> list[str]:
+    """Waits for the end, which must come within `seconds`; returns the lines of standard error."""
+    _, errors = process.communicate(timeout=seconds)
+    return errors.splitlines()

@@ -1,0 +1,153 @@
+"""Real processes that die, freeze, hang or are asked to stop: the run ends in the bits that it would have had."""
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.launch.jobs import command, finish, launched, ranks_of, started, summary
+from tfscale.launch import membership
+from tfscale.training import checkpoint_files
+
+pytestmark = [pytest.mark.horovod, pytest.mark.usefixtures("nothing_is_left_behind")]
+JOB = ("data=digits", "train.batch=16", "train.checkpoint_every=20", "model.dropout=0.2", "launch.np=3")
+SHARING = (*JOB, "strategy=sharing", "optimizer=adam", "train.steps=400")
+HOROVOD = (*JOB, "strategy=horovod", "strategy.reproducible=true", "train.steps=400")
+LOCAL = (*JOB, "strategy=local", "strategy.reproducible=true", "train.steps=400")
+
+
+def again(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    """`tfscale resume`, to its end."""
+    return subprocess.run(
+        [*command()[:-1], "resume", *words], cwd=folder, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def digest(folder: Path, name: str) -> str:
+    """Of everything in a run's last checkpoint."""
+    newest = checkpoint_files.complete(folder / "runs" / name / "checkpoints")[0]
+    return checkpoint_files.verify(newest).digest
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The digests of runs that nothing happened to."""
+    folder = tmp_path_factory.mktemp("straight")
+    digests = {}
+    for name, words in {"sharing": SHARING, "horovod": HOROVOD, "local": LOCAL}.items():
+        launched(folder, name, *words)
+        digests[name] = digest(folder, name)
+    return digests
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "rank"), [("sharing", SHARING, 0), ("horovod", HOROVOD, 2), ("local", LOCAL, 1)]
+)
+def test_a_killed_rank_changes_nothing(
+    tmp_path: Path, straight: dict[str, str], name: str, words: tuple[str, ...], rank: int
+) -> None:
+    with started(tmp_path, *words, "run.name=one") as process:
+        victim = ranks_of(process)[rank]
+        victim.kill()
+        errors = finish(process, 120)
+    assert process.returncode == 0, errors
+    (error,) = errors
+    assert error.startswith(f"tfscale: rank {rank} (process {victim.pid}) was killed by SIGKILL")
+    assert "; starting again after step-0000" in error
+    assert digest(tmp_path, "one") == straight[name]
+    events = membership.read(tmp_path / "runs" / "one" / "membership.jsonl")
+    assert [event["event"] for event in events] == ["start", "training", "end", "start", "training", "end"]
+    assert events[4]["seconds_lost"] > 0
+    lines = (tmp_path / "runs" / "one" / "metrics.jsonl").read_text().splitlines()
+    steps = [record["step"] for record in map(json.loads, lines) if record["kind"] == "step"]
+    assert steps == sorted(set(steps)), "no step is recorded twice"
+
+
+def test_a_frozen_rank_is_found(tmp_path: Path, straight: dict[str, str]) -> None:
+    with started(tmp_path, *SHARING, "run.name=one") as process:
+        victim = ranks_of(process)[1]
+        victim.send_signal(signal.SIGSTOP)
+        errors = finish(process, 120)
+    assert process.returncode == 0, errors
+    assert f"rank 1 (process {victim.pid}) has been stopped (SIGSTOP) after step" in errors[0]
+    assert digest(tmp_path, "one") == straight["sharing"]
+
+
+ENDLESS = """
+import os
+from pathlib import Path
+from tfscale.data import digits, pipeline
+
+class Endless(pipeline.ArrayData):
+    def train(self, shard, *, start, **settings):
+        for number, batch in enumerate(super().train(shard, start=start, **settings), start=start):
+            while shard.rank == 1 and number == 130 and "TFSCALE_RESTART" not in os.environ:
+                pass
+            yield batch
+
+def endless():
+    return Endless(digits.digits(test_fraction=0.2))
+"""
+
+
+def test_a_rank_that_loops_for_ever_is_found_and_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "endless.py").write_text(ENDLESS)
+    (tmp_path / "conf" / "data").mkdir(parents=True)
+    (tmp_path / "conf" / "data" / "endless.yaml").write_text("_target_: endless.endless\n")
+    words = ("--config-dir", "conf", "data=endless", "trust=[endless]", *SHARING[1:], "run.name=one")
+    done = subprocess.run(command(*words), cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    (error,) = done.stderr.splitlines()
+    assert "tfscale: rank 1 (process " in error
+    assert "hangs after step 130: waiting for data for 4" in error
+    assert 'endless.py", line 9 in train' in error
+    assert summary(tmp_path, "one")["steps"] == 400
+
+
+def test_a_rank_that_keeps_dying_ends_the_job_after_the_restarts_that_it_may_have(tmp_path: Path) -> None:
+    with started(tmp_path, *SHARING, "run.name=one", "launch.max_restarts=0") as process:
+        ranks_of(process)[1].kill()
+        errors = finish(process, 30)
+    assert process.returncode == 1
+    (error,) = errors
+    assert "was killed by SIGKILL. Its log: runs/one/logs/rank-1.log" in error
+    assert "starting again" not in error
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_all_ranks_stop_at_one_step_and_what_goes_on_changes_nothing(
+    tmp_path: Path, straight: dict[str, str], number: signal.Signals, code: int
+) -> None:
+    with started(tmp_path, *LOCAL, "run.name=one") as process:
+        process.send_signal(number)
+        process.send_signal(number)
+        errors = finish(process, 15)
+    assert process.returncode == code
+    assert errors == [f"tfscale: stopped by {number.name}; go on after its last checkpoint with: tfscale resume one"]
+    (event,) = (
+        each for each in membership.read(tmp_path / "runs" / "one" / "membership.jsonl") if each["event"] == "end"
+    )
+    assert event["code"] == code
+    newest = checkpoint_files.complete(tmp_path / "runs" / "one" / "checkpoints")[0]
+    assert checkpoint_files.verify(newest).replicas == 3
+    assert again(tmp_path).returncode == 0
+    assert digest(tmp_path, "one") == straight["local"]
+
+
+def test_a_supervisor_that_is_killed_takes_its_processes_along(tmp_path: Path, straight: dict[str, str]) -> None:
+    with started(tmp_path, *SHARING, "run.name=one") as process:
+        second = again(tmp_path, "one")
+        assert second.returncode == 2
+        assert "run one in runs is being trained" in second.stderr
+        ranks = ranks_of(process)
+        process.kill()
+        process.communicate(timeout=10)
+        gone, alive = psutil.wait_procs(ranks, timeout=2)
+        assert not alive
+        assert len(gone) == 3
+    done = again(tmp_path, "launch.np=2")
+    assert done.returncode == 0, done.stderr
+    assert digest(tmp_path, "one") == straight["sharing"], "two processes hold the three replicas now"

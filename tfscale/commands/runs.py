@@ -1,0 +1,85 @@
+"""tfscale runs: lists runs, how far they are, and what it took to keep them going.
+
+usage: tfscale runs [run.dir=DIR]
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tfscale.config import preflight
+from tfscale.errors import UserError
+from tfscale.launch import membership, pulse
+from tfscale.launch.run_directory import RunDirectory
+
+STOPPED = (129, 130, 143)
+"""Exit codes of a run that was asked to end."""
+
+
+def main(words: Sequence[str]) -> int:
+    """Runs `tfscale runs`; see the module's docstring."""
+    if words and words[0] in ("-h", "--help"):
+        print(__doc__)
+        return 0
+    unknown = [word for word in words if not word.startswith("run.dir=")]
+    if unknown:
+        raise UserError(f"runs takes run.dir=DIR only, got {unknown[0]}; type: tfscale runs --help")
+    folder = Path(dict(word.split("=", 1) for word in words).get("run.dir", "runs")).expanduser()
+    from tfscale.reporting.console import person_console, results_table
+
+    places = sorted(path.parent for path in folder.glob(f"*/{preflight.SAVED}"))
+    if not places:
+        raise UserError(f"there are no runs in {folder}; type tfscale train, or name their folder: run.dir=DIR")
+    results_table(person_console(), f"runs in {folder}", [_row(RunDirectory(place)) for place in places])
+    return 0
+
+
+def _row(directory: RunDirectory) -> dict[str, Any]:
+    events = membership.read(directory.membership)
+    starts = [event for event in events if event["event"] == "start"]
+    last = next((event for event in reversed(events) if event["event"] == "end"), {})
+    results = _results(directory.summary)
+    trains = directory.is_locked()
+    metric = next(iter(results.get("metrics", [])), None)
+    return {
+        "run": directory.path.name,
+        "state": _state(trains, results, last),
+        "step": _step(directory) if trains or not results else results.get("steps"),
+        "result": "" if metric is None else f"{metric} {results.get(metric)}",
+        "processes": starts[-1].get("processes", "") if starts else results.get("processes", ""),
+        "restarts": sum(1 for event in starts if event.get("restarts")),
+        "seconds lost": round(sum(event.get("seconds_lost", 0) for event in events), 1),
+        "last trouble": _trouble(events),
+    }
+
+
+def _state(trains: bool, results: Mapping[str, Any], last: Mapping[str, Any]) -> str:
+    if trains:
+        return "training"
+    if last.get("code") in STOPPED:
+        return "stopped"
+    if last.get("code"):
+        return "failed"
+    return "done" if results else "ended early"
+
+
+def _trouble(events: Sequence[Mapping[str, Any]]) -> str:
+    """Why processes ended before the run did, the last time they did."""
+    causes = [event["cause"] for event in events if event["event"] == "end" and event.get("cause")]
+    return str(causes[-1]).split(". Its log", 1)[0].split("; go on", 1)[0] if causes else ""
+
+
+def _step(directory: RunDirectory) -> int | None:
+    """Steps that all ranks have completed, by their heartbeats."""
+    beats = [pulse.read(path) for path in directory.logs.glob("rank-*.pulse")]
+    return min((beat.step for beat in beats if beat is not None), default=None)
+
+
+def _results(path: Path) -> Mapping[str, Any]:
+    with suppress(OSError, ValueError):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(document, dict):
+            return document
+    return {}

@@ -1,0 +1,116 @@
+"""Finds out that a job has stopped going on, and where it is stuck.
+
+A rank in an exchange waits for the others, so none is blamed for being late alone: the job hangs when the time of every
+rank's work is over (see `pulse`), or when a process has been stopped. Then all are asked for their Python stacks, and
+the ranks that are not waiting for others are named.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import final
+
+from tfscale.launch import pulse
+from tfscale.launch.pulse import PATIENT, Beat
+from tfscale.launch.run_directory import RunDirectory
+
+EVERY = 0.25
+"""Seconds between two looks."""
+
+STOPPED = 2.0
+"""Seconds for which a process may be stopped."""
+
+ANSWER = 0.3
+"""Seconds for the ranks to write their stacks; each does so at once, or cannot."""
+
+EXCHANGES = ("a step", "averaging", "logging", "evaluating", "closing")
+"""Works in which a rank may be waiting for others."""
+
+
+@final
+class Watch:
+    """Looks after the processes of one start of a job.
+
+    Args:
+        pids: Of the processes, by rank.
+        directory: Of the run.
+        leniency: How many times as long as it has said any work may take.
+    """
+
+    def __init__(self, pids: Sequence[int], directory: RunDirectory, *, leniency: float) -> None:
+        self._pids, self._directory, self._leniency = pids, directory, leniency
+        self._next = self._began = time.monotonic()
+        self._stopped_since: dict[int, float] = {}
+        self.beats: list[Beat | None] = [None] * len(pids)
+
+    @property
+    def step(self) -> int | None:
+        """Optimizer steps that all ranks have completed; None if one has yet to begin."""
+        steps = [beat.step for beat in self.beats if beat is not None and beat.work != pulse.STARTING]
+        return min(steps) if len(steps) == len(self._pids) else None
+
+    def look(self) -> str | None:
+        """What is wrong, if anything is; looks every `EVERY` seconds however often it is called."""
+        now = time.monotonic()
+        if now < self._next:
+            return None
+        self._next = now + EVERY
+        self.beats = [pulse.read(self._directory.pulse(rank)) or before for rank, before in enumerate(self.beats)]
+        for rank, pid in enumerate(self._pids):
+            since = self._stopped_since.setdefault(rank, now) if _is_stopped(pid) else None
+            if since is None:
+                self._stopped_since.pop(rank, None)
+            elif now - since >= STOPPED:
+                beat = self.beats[rank]
+                where = "" if beat is None else f" after step {beat.step:,}"
+                return f"rank {rank} (process {pid}) has been stopped (SIGSTOP){where}"
+        beats = [beat for beat in self.beats if beat is not None]
+        if len(beats) < len(self._pids):
+            late = now > self._began + PATIENT
+            return f"rank {self.beats.index(None)} has not begun to train in {PATIENT:.0f} s" if late else None
+        if all(now > beat.began + self._leniency * (beat.deadline - beat.began) for beat in beats):
+            return self._report(beats, now)
+        return None
+
+    def _report(self, beats: Sequence[Beat], now: float) -> str:
+        """Names the ranks that hang, with the innermost line of their Python."""
+        for pid in self._pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGUSR1)
+        time.sleep(ANSWER)
+        alone = [rank for rank, beat in enumerate(beats) if beat.work not in EXCHANGES]
+        fewest = min(beat.step for beat in beats)
+        behind = [rank for rank, beat in enumerate(beats) if beat.step == fewest]
+        guilty = alone or (behind if len(behind) < len(beats) else range(len(beats)))
+        words = []
+        for rank in guilty:
+            beat, place = beats[rank], innermost(self._directory.stack(rank))
+            words.append(
+                f"rank {rank} (process {self._pids[rank]}) hangs after step {beat.step:,}: {beat.work} for "
+                f"{now - beat.began:.1f} s, {place}"
+            )
+        return f"{'; '.join(words)}. Stacks: {self._directory.logs / 'rank-*.stack'}"
+
+
+def innermost(path: Path) -> str:
+    """The innermost line of the main thread in a stack that `faulthandler` wrote, but for Python's own machinery."""
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except OSError:
+        return "it has left no stack"
+    heads = [index for index, line in enumerate(lines) if line.startswith(("Current thread", "Thread"))]
+    last = max(heads, default=-1)  # the main thread is written last
+    frames = [line.strip() for line in lines[last + 1 :] if line.startswith("  File") and "<frozen" not in line]
+    return f"in {frames[0]}" if frames else "it has left no stack"
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether the process is stopped by a signal, where /proc says so; a debugger's stop is not meant."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[:1] == ["T"]

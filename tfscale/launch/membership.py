@@ -1,0 +1,42 @@
+"""membership.jsonl: who trained a run, from when to when, what ended it, and what that cost.
+
+One line an event: `start` (processes, and the step they go on after), `training` (the first step since is completed, so
+many seconds after the last end), `end` (why, and the last step that was completed). Nothing here may stop a run.
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, final
+
+
+@final
+class Membership:
+    """Appends to the record of one run.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def note(self, event: str, **facts: object) -> None:
+        """Writes one line; a disk that is full is not the run's concern."""
+        line = json.dumps({"event": event, "when": round(time.time(), 3), **facts})
+        with suppress(OSError), self._path.open("a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
+
+
+def read(path: Path) -> Sequence[Mapping[str, Any]]:
+    """The events, oldest first; lines that are not whole are left out."""
+    events = []
+    with suppress(OSError):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            with suppress(ValueError):
+                event = json.loads(line)
+                if isinstance(event, dict) and isinstance(event.get("event"), str):
+                    events.append(event)
+    return events

@@ -1,0 +1,91 @@
+"""A rank's heartbeat, beaten by the thread that trains, so that it stops when training does.
+
+Whatever the training thread begins (a step, a batch of an evaluation, a save) it says so first, with the time by which
+it should have come to the next thing: ten times the longest that this kind of work has ever taken here, or the job's
+`launch.hang_timeout` if that is longer; what is done for the first time compiles, and has minutes. A job hangs when
+every rank's time is over, since one that waits for another must not be blamed, or when a rank has been stopped.
+
+A beat is a write into memory that a file maps: it costs under two microseconds and outlives the process.
+"""
+
+import mmap
+import struct
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+PATIENT = 600.0
+"""Seconds for work that is done for the first time: it may compile for long."""
+
+LONGEST = 10.0
+"""Times the longest that a kind of work has taken until now."""
+
+STARTING = "starting"
+"""What a rank does until it trains."""
+
+_BEAT = struct.Struct("<qdd16s")
+"""Steps completed, when it began and by when it should be over (seconds, monotonic), and the kind of work."""
+
+_COPIES = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beat:
+    """What a rank does.
+
+    Attributes:
+        step: Optimizer steps completed.
+        began: When, in monotonic seconds.
+        deadline: By when the next beat should come.
+        work: What, in a word or two.
+    """
+
+    step: int
+    began: float
+    deadline: float
+    work: str
+
+
+@final
+class Pulse:
+    """Beats for one rank.
+
+    Args:
+        path: The file.
+        timeout: Seconds that no usual work takes.
+    """
+
+    def __init__(self, path: Path, *, timeout: float) -> None:
+        with path.open("w+b") as stream:
+            stream.truncate(_COPIES * _BEAT.size)
+            self._map = mmap.mmap(stream.fileno(), _COPIES * _BEAT.size)
+        self._timeout = timeout
+        self._longest: dict[str, float] = {}
+        self._work, self._began = STARTING, time.monotonic()
+        self._write(0, self._began + PATIENT)
+
+    def __call__(self, work: str, step: int) -> None:
+        """`work` begins, at most 16 letters, with `step` optimizer steps completed."""
+        now = time.monotonic()
+        self._longest[self._work] = max(self._longest.get(self._work, 0.0), now - self._began)
+        known = self._longest.get(work)
+        self._work, self._began = work, now
+        self._write(step, now + (PATIENT if known is None else max(self._timeout, LONGEST * known)))
+
+    def _write(self, step: int, deadline: float) -> None:
+        beat = _BEAT.pack(step, self._began, deadline, self._work.encode())
+        self._map[:] = beat * _COPIES  # two, so that a reader sees whether it has read while one was written
+
+
+def read(path: Path) -> Beat | None:
+    """The last beat of a rank; None if there is none yet, or one is just being written."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    one, two = content[: _BEAT.size], content[_BEAT.size :]
+    if one != two or len(one) != _BEAT.size:
+        return None
+    step, began, deadline, work = _BEAT.unpack(one)
+    return Beat(step=step, began=began, deadline=deadline, work=work.rstrip(b"\0").decode(errors="replace"))

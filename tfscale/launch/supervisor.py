@@ -1,0 +1,131 @@
+"""Trains a run on this machine to its end, whatever happens to its processes on the way.
+
+When a process dies, hangs or is frozen, or a message arrives damaged, all are ended and the job is started again after
+its last checkpoint; replicas are logical, so it ends in the bits it would have had, with fewer processes too. What the
+code of the user raises is not tried again: it would be raised again.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from tfscale.launch.membership import Membership
+from tfscale.launch.processes import End, Processes
+from tfscale.launch.run_directory import RunDirectory
+from tfscale.launch.signals import Stopped, signals_raise
+from tfscale.training import checkpoint_files
+
+RESTART = "TFSCALE_RESTART"
+"""Environment variable with how often the job has been started again, in a process of such a start."""
+
+FRUITLESS = 2
+"""Restarts without a new checkpoint after which there is one process less, down to `launch.min_np`."""
+
+LONGEST_PAUSE = 10.0
+"""Seconds between two starts, at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """When a job is started again.
+
+    Attributes:
+        max_restarts: How often without a new checkpoint in between.
+        min_np: With how many processes at least.
+        watches: Whether a job that hangs is one to start again.
+    """
+
+    max_restarts: int
+    min_np: int
+    watches: bool
+
+
+@final
+class Supervisor:
+    """Starts the processes of a run, and starts them again.
+
+    Args:
+        command: What each process runs, given how often the job has been started before.
+        directory: Of the run, which this process has locked.
+        policy: When to start again.
+        start_timeout: Seconds for all processes to find each other.
+        interface: Network interface; None for loopback.
+    """
+
+    def __init__(
+        self,
+        command: Callable[[int], Sequence[str]],
+        *,
+        directory: RunDirectory,
+        policy: Policy,
+        start_timeout: int,
+        interface: str | None,
+    ) -> None:
+        self._command, self._directory, self._policy = command, directory, policy
+        self._start_timeout, self._interface = start_timeout, interface
+        self._membership = Membership(directory.membership)
+        self._ended: float | None = None
+
+    def run(self, processes: int) -> int:
+        """Trains with so many processes at first; returns the exit code, whose reason has been printed."""
+        with signals_raise():
+            try:
+                return self._run(processes)
+            except Stopped as stopped:  # between two starts
+                print(f"tfscale: stopped by {stopped.name}; {self._directory.how_to_go_on()}", file=sys.stderr)
+                return stopped.exit_code
+
+    def _run(self, processes: int) -> int:
+        restarts = fruitless = hangs = 0
+        while True:
+            before = self._newest()
+            end = self._once(restarts, processes, leniency=2.0**hangs if self._policy.watches else None)
+            if end.cause is None:
+                return 0
+            after = self._newest()
+            fruitless = 0 if after != before else fruitless
+            if not end.again or fruitless >= self._policy.max_restarts:
+                more = f" {self._how_often(restarts)}" if restarts else ""
+                print(f"tfscale: {end.cause}{more}", file=sys.stderr, flush=True)
+                return end.code
+            hangs += end.hung
+            fruitless += 1
+            if fruitless > FRUITLESS and processes > self._policy.min_np:
+                processes -= 1
+            restarts += 1
+            where = "from the beginning" if after is None else f"after {after.name}"
+            print(f"tfscale: {end.cause}; starting again {where}, {processes} process(es)", file=sys.stderr, flush=True)
+            time.sleep(min(LONGEST_PAUSE, 0.5 * (2.0**fruitless - 1)) if fruitless > 1 else 0)
+
+    def _newest(self) -> Path | None:
+        return next(iter(checkpoint_files.complete(self._directory.checkpoints)), None)
+
+    def _once(self, restarts: int, processes: int, *, leniency: float | None) -> End:
+        self._directory.forget_failures()
+        job = Processes(
+            self._command(restarts),
+            processes=processes,
+            directory=self._directory,
+            start_timeout=self._start_timeout,
+            interface=self._interface,
+            leniency=leniency,
+            extra={RESTART: str(restarts)} if restarts else {},
+            trains=self._trains,
+        )
+        checkpoint = self._newest()
+        name = None if checkpoint is None else checkpoint.name
+        self._membership.note("start", restarts=restarts, processes=processes, checkpoint=name)
+        end = job.run()
+        self._ended = time.time()
+        self._membership.note("end", code=end.code, cause=end.cause, step=end.step)
+        return end
+
+    def _trains(self, step: int) -> None:
+        lost = {} if self._ended is None else {"seconds_lost": round(time.time() - self._ended, 3)}
+        self._membership.note("training", step=step, **lost)
+
+    def _how_often(self, restarts: int) -> str:
+        return f"(started again {restarts} time(s); launch.max_restarts={self._policy.max_restarts})"
