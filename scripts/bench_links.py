@@ -34,8 +34,9 @@ from pathlib import Path
 from tfscale.scripts.bench_links_network import INTERFACE, UNSHAPED, address, emulated, rendezvous, undisturbed
 from tfscale.scripts.bench_links_worker import FP16, FP32, POWERSGD, SHARING, Measured, Task
 
-from tfscale.launch.processes import PARENT, rank_environment
+from tfscale.launch.processes import rank_environment
 from tfscale.launch.signals import Stopped, end, signals_raise
+from tfscale.launch.starting import PARENT
 from tfscale.reporting.console import person_console, results_table
 
 LINKS = (UNSHAPED, "1gbit", "100mbit")

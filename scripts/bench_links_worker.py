@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol, final
 
 from tfscale.scripts.bench_links_network import INTERFACE
 
-from tfscale.launch.processes import die_with_parent
+from tfscale.launch.starting import die_with_parent
 from tfscale.world import World, from_environment
 
 if TYPE_CHECKING:

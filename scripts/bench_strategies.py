@@ -29,6 +29,7 @@ from tfscale.scripts import bench_peers
 
 from tfscale.launch.processes import Processes
 from tfscale.launch.run_directory import RunDirectory
+from tfscale.launch.starting import by_command
 from tfscale.reporting.console import person_console, results_table
 
 WARM_UP = 30
@@ -73,7 +74,7 @@ def measure(name: str, batch: int, seconds: float) -> float:
                 sys.exit(f"{name} failed:\n{done.stderr[-3000:]}")
         else:
             directory = RunDirectory(folder)
-            job = Processes(command, processes=2, directory=directory, start_timeout=120, interface=None)
+            job = Processes(by_command(command), processes=2, directory=directory, start_timeout=120, interface=None)
             if job.run().code:
                 sys.exit(f"{name} failed:\n{directory.log(0).read_text()[-3000:]}")
         return sum(float(path.read_text()) for path in folder.glob("rate-*"))

@@ -14,6 +14,16 @@ from contextlib import contextmanager
 @contextmanager
 def start_quietly() -> Iterator[None]:
     """Holds back standard error while TensorFlow is imported and looks for its devices."""
+    with quiet():
+        yield
+        import tensorflow as tf
+
+        tf.config.list_physical_devices("GPU")  # the CUDA libraries speak at the first look
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Holds back standard error, and shows it after all if something fails."""
     if "TFSCALE_DEBUG" in os.environ:
         yield
         return
@@ -23,9 +33,6 @@ def start_quietly() -> Iterator[None]:
         os.dup2(held.fileno(), 2)
         try:
             yield
-            import tensorflow as tf
-
-            tf.config.list_physical_devices("GPU")  # the CUDA libraries speak at the first look
         except BaseException:
             held.seek(0)
             os.write(kept, held.read())

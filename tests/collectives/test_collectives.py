@@ -13,6 +13,7 @@ from tfscale.collectives.in_process import InProcess
 from tfscale.collectives.ordered import ordered_bytes, ordered_mean
 from tfscale.launch.processes import Processes
 from tfscale.launch.run_directory import RunDirectory
+from tfscale.launch.starting import by_command
 
 # The same inputs for every transport: a vector and a message for each rank.
 SIZE = 1001
@@ -118,7 +119,7 @@ open({folder!r} + f"/out-{{collective.ranks[0]}}.json", "w").write(json.dumps(ou
 def test_horovod_gives_what_in_process_gives(processes: int, replicas: int, tmp_path: Path) -> None:
     code = CHILD.format(tests=str(Path(__file__).parent), folder=str(tmp_path), replicas=replicas, processes=processes)
     job = Processes(
-        [sys.executable, "-c", code],
+        by_command([sys.executable, "-c", code]),
         processes=processes,
         directory=RunDirectory(tmp_path),
         start_timeout=60,

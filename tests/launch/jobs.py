@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 
+from tfscale.launch import membership
 from tfscale.training.checkpoint_files import complete
 
 
@@ -55,10 +56,12 @@ def started(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
             process.communicate(timeout=30)
 
 
-def ranks_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """The processes that a job's parent has started, by rank."""
-    children = psutil.Process(process.pid).children()
-    return sorted(children, key=lambda child: int(child.environ()["HOROVOD_RANK"]))
+def ranks_of(folder: Path, name: str) -> list[psutil.Process]:
+    """The processes of a run's last start, by rank."""
+    starts = [
+        event for event in membership.read(folder / "runs" / name / "membership.jsonl") if event["event"] == "start"
+    ]
+    return [psutil.Process(pid) for pid in starts[-1]["processes"]]
 
 
 def finish(process: subprocess.Popen[str], seconds: float) -> list[str]:

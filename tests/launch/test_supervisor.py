@@ -50,7 +50,7 @@ def test_a_killed_rank_changes_nothing(
     tmp_path: Path, straight: dict[str, str], name: str, words: tuple[str, ...], rank: int
 ) -> None:
     with started(tmp_path, *words, "run.name=one") as process:
-        victim = ranks_of(process)[rank]
+        victim = ranks_of(tmp_path, "one")[rank]
         victim.kill()
         errors = finish(process, 120)
     assert process.returncode == 0, errors
@@ -68,7 +68,7 @@ def test_a_killed_rank_changes_nothing(
 
 def test_a_frozen_rank_is_found(tmp_path: Path, straight: dict[str, str]) -> None:
     with started(tmp_path, *SHARING, "run.name=one") as process:
-        victim = ranks_of(process)[1]
+        victim = ranks_of(tmp_path, "one")[1]
         victim.send_signal(signal.SIGSTOP)
         errors = finish(process, 120)
     assert process.returncode == 0, errors
@@ -109,7 +109,7 @@ def test_a_rank_that_loops_for_ever_is_found_and_named_with_its_line(tmp_path: P
 
 def test_a_rank_that_keeps_dying_ends_the_job_after_the_restarts_that_it_may_have(tmp_path: Path) -> None:
     with started(tmp_path, *SHARING, "run.name=one", "launch.max_restarts=0") as process:
-        ranks_of(process)[1].kill()
+        ranks_of(tmp_path, "one")[1].kill()
         errors = finish(process, 30)
     assert process.returncode == 1
     (error,) = errors
@@ -142,7 +142,7 @@ def test_a_supervisor_that_is_killed_takes_its_processes_along(tmp_path: Path, s
         second = again(tmp_path, "one")
         assert second.returncode == 2
         assert "run one in runs is being trained" in second.stderr
-        ranks = ranks_of(process)
+        ranks = ranks_of(tmp_path, "one")
         process.kill()
         process.communicate(timeout=10)
         gone, alive = psutil.wait_procs(ranks, timeout=2)

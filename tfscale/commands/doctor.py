@@ -20,6 +20,7 @@ from tfscale.kernels import library
 from tfscale.launch import gpus
 from tfscale.launch.processes import Processes
 from tfscale.launch.run_directory import RunDirectory
+from tfscale.launch.starting import by_command
 
 BUILD = "python -m tfscale.scripts.build_horovod"
 ENOUGH_DISK = 1 << 30
@@ -124,7 +125,7 @@ def _collectives() -> Finding:
     with tempfile.TemporaryDirectory() as temporary:
         directory = RunDirectory(Path(temporary))
         processes = Processes(
-            [sys.executable, "-c", TWO_PROCESSES],
+            by_command([sys.executable, "-c", TWO_PROCESSES]),
             processes=2,
             directory=directory,
             start_timeout=60,

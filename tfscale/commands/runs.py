@@ -48,7 +48,7 @@ def _row(directory: RunDirectory) -> dict[str, Any]:
         "state": _state(trains, results, last),
         "step": _step(directory) if trains or not results else results.get("steps"),
         "result": "" if metric is None else f"{metric} {results.get(metric)}",
-        "processes": starts[-1].get("processes", "") if starts else results.get("processes", ""),
+        "processes": len(starts[-1].get("processes", [])) if starts else results.get("processes", ""),
         "restarts": sum(1 for event in starts if event.get("restarts")),
         "seconds lost": round(sum(event.get("seconds_lost", 0) for event in events), 1),
         "last trouble": _trouble(events),

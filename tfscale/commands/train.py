@@ -14,21 +14,21 @@ usage: tfscale train [KEY=VALUE ...] [-m] [--config-dir DIR] [--cfg job] [--info
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from tfscale.chatter import start_quietly
+from tfscale.chatter import quiet, start_quietly
 from tfscale.config import inspect, preflight, rules
 from tfscale.config.overrides import key_of, parse
 from tfscale.config.schema import Config
 from tfscale.config.sweep import Combination, expand
 from tfscale.errors import UserError
 from tfscale.launch import gpus, hosts, run_directory, sweep
-from tfscale.launch.processes import die_with_parent
 from tfscale.launch.run_directory import RunDirectory
 from tfscale.launch.signals import Stopped
+from tfscale.launch.starting import Start, by_command, by_fork, die_with_parent
 from tfscale.launch.supervisor import Policy, Supervisor
 from tfscale.world import World, from_environment
 
@@ -131,7 +131,7 @@ def _launch(config: Config, words: Sequence[str], processes: int) -> int:
             )
         else:
             code = Supervisor(
-                lambda restarts: _words(words, directory, restarts),
+                _rank_starter(config, words, directory),
                 directory=directory,
                 policy=Policy(
                     max_restarts=launch.max_restarts, min_np=launch.min_np, watches=launch.hang_timeout is not None
@@ -144,12 +144,30 @@ def _launch(config: Config, words: Sequence[str], processes: int) -> int:
     return code
 
 
-def _words(words: Sequence[str], directory: RunDirectory, restarts: int) -> list[str]:
-    """What a process runs: the command as it was typed, or, once the run has been described, the run by its name."""
-    if restarts == 0 or not (directory.path / preflight.SAVED).is_file():
-        return [*TRAIN, *words]
+def _rank_starter(config: Config, words: Sequence[str], directory: RunDirectory) -> Callable[[int, int], Start]:
+    """How a rank is started, given how often the job was before, and the number of processes.
+
+    The first time with the configuration as it was typed; then with the run's own, once it has written it down.
+    """
     path = directory.path.absolute()
-    return [*TRAIN, "resume=true", f"run.name={path.name}", f"run.dir={path.parent}"]
+    again = ["resume=true", f"run.name={path.name}", f"run.dir={path.parent}"]
+
+    def starter(restarts: int, processes: int) -> Start:
+        described = restarts and (path / preflight.SAVED).is_file()
+        if not sys.platform.startswith("linux"):
+            return by_command([*TRAIN, *(again if described else words)])
+        own = preflight.check_job(preflight.saved(path, again), processes=processes) if described else config
+        with quiet():  # TensorFlow is imported here, once, and used in the forks only
+            from tfscale.commands.rank import run_rank
+
+        def rank() -> int:
+            with start_quietly():
+                pass
+            return run_rank(own, from_environment() or World(), RunDirectory(path))
+
+        return by_fork(rank)
+
+    return starter
 
 
 def _sweep(overrides: Sequence[str], config_dir: str | None) -> int:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tfscale.errors import UserError
-from tfscale.launch.processes import PARENT
 from tfscale.launch.run_directory import VARIABLE, RunDirectory
 from tfscale.launch.signals import Stopped, end, signals_raise
+from tfscale.launch.starting import PARENT
 
 PATIENCE = 15.0
 """Seconds for horovodrun to end its processes; it takes five to kill them."""

@@ -1,7 +1,8 @@
 """membership.jsonl: who trained a run, from when to when, what ended it, and what that cost.
 
-One line an event: `start` (processes, and the step they go on after), `training` (the first step since is completed, so
-many seconds after the last end), `end` (why, and the last step that was completed). Nothing here may stop a run.
+One line an event: `start` (numbers of the processes by rank, and the checkpoint they go on after), `training` (the
+first step since is completed, so many seconds after the last end), `end` (why, and the last step that was completed).
+Nothing here may stop a run.
 """
 
 import json

@@ -9,25 +9,20 @@ the job is then started again is for the supervisor to say.
 """
 
 import math
-import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import IO, Any, final
+from typing import Any, final
 
 from tfscale.launch.hangs import Watch
 from tfscale.launch.run_directory import VARIABLE, RunDirectory
 from tfscale.launch.signals import ENDING, PATIENCE, Stopped, show_cursor, signals_raise
-
-PARENT = "TFSCALE_PARENT"
-"""Environment variable with the pid that a started process must not outlive."""
+from tfscale.launch.starting import Handle, Start
 
 POLL = 0.05
 """Seconds between two looks at the processes."""
@@ -39,14 +34,11 @@ STOPS = tuple(128 + number for number in ENDING)
 """Exit codes of a rank that was asked to end."""
 
 
-@contextmanager
-def _rendezvous(processes: int) -> Iterator[int]:
-    """Serves Horovod's key-value store on loopback while the job runs; gives its port."""
+def _store() -> Any:
+    """Horovod's key-value store, bound to loopback; it answers once it is served."""
     from horovod.runner.http.http_server import RendezvousHandler, RendezvousHTTPServer
 
-    server = RendezvousHTTPServer(("127.0.0.1", 0), RendezvousHandler, 0)
-    with serving(server, f"127.0.0.1:{processes}", processes) as port:
-        yield port
+    return RendezvousHTTPServer(("127.0.0.1", 0), RendezvousHandler, 0)
 
 
 @contextmanager
@@ -56,12 +48,14 @@ def serving(server: Any, hosts: str, processes: int) -> Iterator[int]:
 
     server.daemon_threads = True
     server.init(get_host_assignments(parse_hosts(hosts), processes))
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
+    thread.start()
     try:
         yield server.server_address[1]
     finally:
         server.shutdown()
         server.server_close()
+        thread.join()
 
 
 def _loopback() -> str:
@@ -114,19 +108,20 @@ class Processes:
     """The processes of one start of a job.
 
     Args:
-        command: What each runs.
+        start: Starts each.
         processes: How many.
         directory: Of the run.
         start_timeout: Seconds for all to find each other.
         interface: Network interface; None for loopback.
         leniency: How many times as long as usual any work may take before the job is said to hang; None for ever.
         extra: More environment variables.
-        trains: Called once with a step that is completed and that was not before.
+        started: Called with the numbers of the processes.
+        trains: Called once, with a step that was not completed before.
     """
 
     def __init__(
         self,
-        command: Sequence[str],
+        start: Start,
         *,
         processes: int,
         directory: RunDirectory,
@@ -134,33 +129,32 @@ class Processes:
         interface: str | None,
         leniency: float | None = None,
         extra: Mapping[str, str] = MappingProxyType({}),
+        started: Callable[[Sequence[int]], None] = lambda pids: None,
         trains: Callable[[int], None] = lambda step: None,
     ) -> None:
-        self._command, self._size, self._directory = list(command), processes, directory
+        self._start_one, self._size, self._directory = start, processes, directory
         self._start_timeout, self._interface = start_timeout, interface
-        self._leniency, self._extra, self._trains = leniency, extra, trains
-        self._running: list[subprocess.Popen[bytes]] = []
+        self._leniency, self._extra, self._started, self._trains = leniency, extra, started, trains
+        self._running: list[Handle] = []
 
     def run(self) -> End:
         """Runs the job to its end; a signal that asks for the end is handed on, and then waited for."""
         with ExitStack() as stack:
             stack.enter_context(signals_raise())
-            port = stack.enter_context(_rendezvous(self._size))
             stack.callback(self._kill_all)
             try:
+                store = _store()
                 for rank in range(self._size):
-                    log = stack.enter_context(self._directory.log(rank).open("ab"))
-                    self._start(rank, port, log)
-                watch = Watch(
-                    [process.pid for process in self._running], self._directory, leniency=self._leniency or math.inf
-                )
-                return self._watch(watch)
+                    self._start(rank, store.server_address[1])
+                stack.enter_context(serving(store, f"127.0.0.1:{self._size}", self._size))  # a thread: after any fork
+                pids = [process.pid for process in self._running]
+                self._started(pids)
+                return self._watch(Watch(pids, self._directory, leniency=self._leniency or math.inf))
             except Stopped as stopped:
                 return self._stop(stopped)
 
-    def _start(self, rank: int, port: int, log: IO[bytes]) -> None:
+    def _start(self, rank: int, port: int) -> None:
         environment = {
-            **os.environ,
             **rank_environment(
                 rank,
                 processes=self._size,
@@ -169,21 +163,11 @@ class Processes:
                 interface=self._interface,
             ),
             VARIABLE: str(self._directory.path.absolute()),
-            PARENT: str(os.getpid()),
             **self._extra,
         }
-        # The chief talks to the terminal; a session of their own keeps Ctrl-C for the parent to act on.
-        output = None if rank == 0 else log
-        self._running.append(
-            subprocess.Popen(
-                self._command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=log,
-                start_new_session=True,
-            )
-        )
+        with self._directory.log(rank).open("ab") as log:
+            # The chief talks to the terminal; a session of their own keeps Ctrl-C for the parent to act on.
+            self._running.append(self._start_one(environment, None if rank == 0 else log, log))
 
     def _watch(self, watch: Watch) -> End:
         began: float | None = None
@@ -242,17 +226,3 @@ class Processes:
             process.wait()
         if alive:
             show_cursor()
-
-
-def die_with_parent() -> None:
-    """In a started process: the kernel kills it when the parent that started it is gone (Linux)."""
-    parent = os.environ.get(PARENT)
-    if parent is None or not sys.platform.startswith("linux"):
-        return
-    import ctypes
-
-    set_parent_death_signal = 1
-    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
-    if str(os.getppid()) != parent:
-        print(f"tfscale: the process that started this one ({PARENT}={parent}) is gone", file=sys.stderr)
-        os._exit(1)

@@ -7,7 +7,7 @@ code of the user raises is not tried again: it would be raised again.
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -16,6 +16,7 @@ from tfscale.launch.membership import Membership
 from tfscale.launch.processes import End, Processes
 from tfscale.launch.run_directory import RunDirectory
 from tfscale.launch.signals import Stopped, signals_raise
+from tfscale.launch.starting import Start
 from tfscale.training import checkpoint_files
 
 RESTART = "TFSCALE_RESTART"
@@ -48,7 +49,7 @@ class Supervisor:
     """Starts the processes of a run, and starts them again.
 
     Args:
-        command: What each process runs, given how often the job has been started before.
+        start: Starts a process, given how often the job has been started before and how many there are now.
         directory: Of the run, which this process has locked.
         policy: When to start again.
         start_timeout: Seconds for all processes to find each other.
@@ -57,14 +58,14 @@ class Supervisor:
 
     def __init__(
         self,
-        command: Callable[[int], Sequence[str]],
+        start: Callable[[int, int], Start],
         *,
         directory: RunDirectory,
         policy: Policy,
         start_timeout: int,
         interface: str | None,
     ) -> None:
-        self._command, self._directory, self._policy = command, directory, policy
+        self._start, self._directory, self._policy = start, directory, policy
         self._start_timeout, self._interface = start_timeout, interface
         self._membership = Membership(directory.membership)
         self._ended: float | None = None
@@ -106,18 +107,19 @@ class Supervisor:
     def _once(self, restarts: int, processes: int, *, leniency: float | None) -> End:
         self._directory.forget_failures()
         job = Processes(
-            self._command(restarts),
+            self._start(restarts, processes),
             processes=processes,
             directory=self._directory,
             start_timeout=self._start_timeout,
             interface=self._interface,
             leniency=leniency,
             extra={RESTART: str(restarts)} if restarts else {},
+            started=lambda pids: self._membership.note(
+                "start", restarts=restarts, processes=pids, checkpoint=None if newest is None else newest.name
+            ),
             trains=self._trains,
         )
-        checkpoint = self._newest()
-        name = None if checkpoint is None else checkpoint.name
-        self._membership.note("start", restarts=restarts, processes=processes, checkpoint=name)
+        newest = self._newest()
         end = job.run()
         self._ended = time.time()
         self._membership.note("end", code=end.code, cause=end.cause, step=end.step)

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tfscale.config.sweep import Combination
-from tfscale.launch.processes import PARENT
 from tfscale.launch.signals import Stopped, end, signals_raise
+from tfscale.launch.starting import PARENT
 
 PATIENCE = 15.0
 """Seconds for a job that was asked to end."""
