@@ -37,3 +37,7 @@ class Enough(Exception):
 
 class RunError(Exception):
     """A run failed for a reason that the message says in full: exit code 1, no traceback."""
+
+
+class ExchangeError(RunError):
+    """What processes exchanged was changed on the way, and nothing of it was used: the job can be started again."""

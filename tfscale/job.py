@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from tfscale import devices
 from tfscale.collectives.base import Collective, ranks_of
 from tfscale.collectives.horovod import Horovod
 from tfscale.collectives.in_process import InProcess
+from tfscale.collectives.sealed import agree, gather_bytes_of
 from tfscale.config.instantiate import instantiate, trust
 from tfscale.config.schema import Config
 from tfscale.data.base import Arrays, Data
@@ -24,7 +24,7 @@ from tfscale.strategies.base import Strategy
 from tfscale.training.evaluate import Evaluator
 from tfscale.training.replica import Replica
 from tfscale.training.run import Plan
-from tfscale.training.state import RunState
+from tfscale.training.state import RunState, digest
 from tfscale.vectors import Layout
 from tfscale.world import World
 
@@ -72,9 +72,8 @@ class Connection:
 
     def broadcast_text(self, text: str) -> str:
         """The chief's text, in every process. All processes must call it."""
-        words = tf.io.decode_raw(tf.constant(text.encode("utf-32-le")), tf.int32)
-        gathered = self.collective.gather([words for _ in self.collective.ranks])
-        return gathered[0].numpy().tobytes().decode("utf-32-le")
+        own = text.encode("utf-32-le")
+        return gather_bytes_of(self.collective, [own for _ in self.collective.ranks])[0].decode("utf-32-le")
 
 
 def connect(config: Config, world: World) -> Connection:
@@ -127,6 +126,7 @@ def build(config: Config, connection: Connection) -> Job:
     start = collective.broadcast([replica.parameters() for replica in own])
     for replica in own:
         replica.assign(start)
+    agree(collective, [digest(replica) for replica in own], "the parameters that replicas start with")
     strategy.build([replica.parameters() for replica in own], own[0].layout)
     metrics = {
         name: (lambda name=name, node=node: instantiate(f"metrics.{name}", node))

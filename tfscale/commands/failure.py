@@ -12,7 +12,7 @@ import time
 import traceback
 
 from tfscale.collectives.horovod import is_collective_failure
-from tfscale.errors import RunError, UserError, first_line
+from tfscale.errors import ExchangeError, RunError, UserError, first_line
 from tfscale.launch.run_directory import Failure, RunDirectory, started_by_us
 from tfscale.world import World
 
@@ -35,7 +35,8 @@ def fail(error: Exception, world: World, directory: RunDirectory | None) -> int:
         The exit code. A process among several does not return: Horovod's exit handler would wait for the others.
     """
     code = 2 if isinstance(error, UserError) else 1
-    again = is_collective_failure(error) or DAMAGED.search(str(error)) is not None
+    damaged = isinstance(error, ExchangeError) or DAMAGED.search(str(error)) is not None
+    again = is_collective_failure(error) or damaged
     failure = Failure(rank=world.rank, when=time.time(), message=_message(error), code=code, again=again)
     shown = False
     if directory is not None:

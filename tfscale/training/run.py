@@ -13,8 +13,9 @@ from typing import Any
 import tensorflow as tf
 
 from tfscale.collectives.base import Collective, mean_bytes
+from tfscale.collectives.sealed import agree
 from tfscale.data.base import Data
-from tfscale.errors import Enough, RunError
+from tfscale.errors import Enough
 from tfscale.reporting.base import Sink
 from tfscale.training.checkpoint import Checkpoints
 from tfscale.training.evaluate import Evaluator
@@ -250,16 +251,13 @@ class Run:
             The sha256 of the parameters, the same for every replica of the job.
 
         Raises:
-            RunError: It is not.
+            ExchangeError: It is not.
         """
         consensus = self._state.consensus()
         for replica in self._state.replicas:
             replica.assign(consensus)
         own = [digest(replica) for replica in self._state.replicas]
-        words = [tf.io.decode_raw(tf.constant(bytes.fromhex(each)), tf.int32) for each in own]
-        different = {message.numpy().tobytes().hex() for message in self._collective.gather(words)}
-        if len(different) > 1:
-            raise RunError(f"the replicas ended with {len(different)} different sets of parameters; this is a bug")
+        agree(self._collective, own, "the parameters that replicas end with")
         return own[0]
 
     def _samples_per_second(self) -> float:

@@ -1,0 +1,184 @@
+"""Injects faults into real runs, and looks whether they end in the bits of a run that nothing happened to.
+
+usage: python -m tfscale.scripts.chaos [--faults kill freeze ...] [--strategies sharing horovod local] [--count 15]
+                                       [--processes 3] [--seed 1] [--json FILE] [--folder DIR]
+
+Every strategy first trains undisturbed (digits, dropout, Adam, a checkpoint every 25 steps). Then, for each fault,
+runs of the same settings are disturbed at random times, five times each, until `--count` faults have been injected,
+and their last checkpoints are compared: weights, statistics, random streams, optimizer, residuals, thresholds, step.
+What happens is drawn from the seed; when it meets the run is up to the machine.
+
+A row of the table is a fault under a strategy: how often it was injected, how often the run went on (by itself, or by
+`tfscale resume` where the job was ended), how many runs ended in equal bits, and how long it took from the end of one
+start to the first new step of the next.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tfscale.scripts.chaos_faults import FAULTS, PREPARED, Fault, Victim
+
+from tfscale.launch import membership
+from tfscale.reporting.console import person_console, results_table
+from tfscale.training import checkpoint_files
+
+STRATEGIES = {
+    "sharing": ("strategy=sharing",),
+    "horovod": ("strategy=horovod", "strategy.reproducible=true"),
+    "local": ("strategy=local", "strategy.reproducible=true"),
+}
+COMMON = (
+    *("data=digits", "model.dropout=0.2", "optimizer=adam", "train.batch=16", "train.steps=1000"),
+    *("train.checkpoint_every=25", "train.evaluate_every=200", "launch.max_restarts=1000"),
+)
+A_RUN = 5
+"""Faults in one run."""
+
+LIMIT = 300.0
+"""Seconds for a run to come to its end."""
+
+
+@dataclass
+class Tally:
+    """What became of the faults of one kind under one strategy."""
+
+    injected: int = 0
+    survived: int = 0
+    runs: int = 0
+    equal: int = 0
+    recoveries: list[float] = field(default_factory=list)
+    replayed: list[int] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def _train(folder: Path, name: str, words: Sequence[str]) -> "subprocess.Popen[bytes]":
+    log = (folder / f"{name}.log").open("ab")
+    command = [sys.executable, "-m", "tfscale", *words]
+    with log:
+        return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env={**os.environ, **PREPARED})
+
+
+def _digest(folder: Path, name: str) -> str | None:
+    """Of everything in the last checkpoint of a run that has come to its end."""
+    if not (folder / "runs" / name / "summary.json").exists():
+        return None
+    return checkpoint_files.verify(checkpoint_files.complete(folder / "runs" / name / "checkpoints")[0]).digest
+
+
+def _disturbed(
+    folder: Path, name: str, words: Sequence[str], fault: Fault, chance: random.Random, tally: Tally
+) -> None:
+    """One run with up to `A_RUN` faults, to its end."""
+    process = _train(folder, name, ["train", *COMMON, *words, f"run.name={name}"])
+    victim = Victim(process=process, run=folder / "runs" / name, chance=chance)
+    deadline = time.monotonic() + LIMIT
+    for _ in range(A_RUN):
+        if not victim.wait(chance.uniform(0.0, 3.0)):
+            break
+        again = fault(victim)
+        tally.injected += 1
+        if again is not None:
+            victim.process = _train(folder, name, ["resume", name, *again])
+        tally.survived += 1
+    try:
+        code = victim.process.wait(max(1.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        victim.process.kill()
+        code = victim.process.wait()
+        tally.problems.append(f"{name} did not end in {LIMIT:.0f} s")
+    tally.runs += 1
+    if code:
+        tally.survived -= 1
+        tally.problems.append(f"{name} ended with exit code {code}: {(folder / f'{name}.log').read_text()[-300:]}")
+
+
+def _recoveries(run: Path) -> list[float]:
+    return [event["seconds_lost"] for event in membership.read(run / "membership.jsonl") if event.get("seconds_lost")]
+
+
+def _replayed(run: Path) -> list[int]:
+    """Steps that were done before a fault and had to be done again."""
+    events, steps = membership.read(run / "membership.jsonl"), []
+    for before, after in itertools.pairwise(events):
+        if before["event"] == "end" and after["event"] == "start" and before.get("step") and after.get("checkpoint"):
+            steps.append(max(0, before["step"] - int(after["checkpoint"].removeprefix("step-"))))
+    return steps
+
+
+def bench(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+    """A row for each fault under each strategy."""
+    rows = []
+    for strategy in arguments.strategies:
+        words = (*STRATEGIES[strategy], f"launch.np={arguments.processes}")
+        if _train(folder, strategy, ["train", *COMMON, *words, f"run.name={strategy}"]).wait():
+            sys.exit(f"{strategy} failed undisturbed:\n{(folder / f'{strategy}.log').read_text()[-3000:]}")
+        wanted = _digest(folder, strategy)
+        for name in arguments.faults:
+            chance, tally, number = random.Random(f"{arguments.seed} {strategy} {name}"), Tally(), 0
+            while tally.injected < arguments.count and number < 2 * arguments.count:
+                number += 1
+                run = f"{strategy}-{name}-{number}"
+                _disturbed(folder, run, words, FAULTS[name], chance, tally)
+                tally.equal += bool(equal := _digest(folder, run) == wanted)
+                if not equal:
+                    tally.problems.append(f"{run} ended in other bits")
+                tally.recoveries += _recoveries(folder / "runs" / run)
+                tally.replayed += _replayed(folder / "runs" / run)
+                print(f"{run}: {tally.injected} injected, equal {equal}", file=sys.stderr, flush=True)
+            rows.append(_row(strategy, name, tally))
+    return rows
+
+
+def _row(strategy: str, name: str, tally: Tally) -> dict[str, Any]:
+    recoveries = sorted(tally.recoveries)
+    return {
+        "strategy": strategy,
+        "fault": name,
+        "injected": tally.injected,
+        "survived": tally.survived,
+        "runs": tally.runs,
+        "equal_bits": tally.equal,
+        "recovery_p50_s": round(statistics.median(recoveries), 2) if recoveries else None,
+        "recovery_p99_s": round(recoveries[min(len(recoveries) - 1, int(0.99 * len(recoveries)))], 2)
+        if recoveries
+        else None,
+        "most_steps_replayed": max(tally.replayed, default=None),
+        "problems": "; ".join(tally.problems),
+    }
+
+
+def main() -> None:
+    """Runs the faults that were asked for; exit code 1 if a run did not go on or ended in other bits."""
+    parser = argparse.ArgumentParser(description="Injects faults into real runs.")
+    parser.add_argument("--faults", nargs="+", choices=FAULTS, default=list(FAULTS))
+    parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES))
+    parser.add_argument("--count", type=int, default=15, help="faults of each kind under each strategy")
+    parser.add_argument("--processes", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", type=Path, default=None, help="also write the rows there")
+    parser.add_argument("--folder", type=Path, default=None, help="keep the runs there")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = bench(arguments, folder)
+    results_table(person_console(), f"faults, seed {arguments.seed}", rows)
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+    sys.exit(any(row["problems"] for row in rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Heartbeats, and what is concluded from them."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tfscale.launch import hangs, pulse
+from tfscale.launch.hangs import Watch, innermost
+from tfscale.launch.pulse import PATIENT, Pulse
+from tfscale.launch.run_directory import RunDirectory
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr("time.monotonic", lambda: self.now)
+        monkeypatch.setattr("time.sleep", lambda seconds: None)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def test_what_is_done_for_the_first_time_has_minutes_and_then_ten_times_its_longest(
+    tmp_path: Path, clock: Clock
+) -> None:
+    beat = Pulse(tmp_path / "p", timeout=4.0)
+    limits = []
+    for work, seconds in (("a step", 60.0), ("logging", 0.1), ("a step", 2.0), ("logging", 0.0)):
+        beat(work, 7)
+        read = pulse.read(tmp_path / "p")
+        assert read is not None
+        assert (read.work, read.step, read.began) == (work, 7, clock.now)
+        limits.append(read.deadline - read.began)
+        clock.now += seconds
+    assert limits == [PATIENT, PATIENT, 600.0, 4.0]
+
+
+def test_half_a_beat_is_none(tmp_path: Path) -> None:
+    assert pulse.read(tmp_path / "none") is None
+    Pulse(tmp_path / "p", timeout=1.0)
+    whole = (tmp_path / "p").read_bytes()
+    (tmp_path / "p").write_bytes(whole[:-1] + b"x")
+    assert pulse.read(tmp_path / "p") is None
+
+
+@pytest.fixture
+def job(tmp_path: Path, clock: Clock) -> Callable[..., str | None]:
+    """Three ranks that beat as they are told to, then nothing for some seconds: what is wrong then."""
+    directory = RunDirectory(tmp_path)
+    ranks = [Pulse(directory.pulse(rank), timeout=4.0) for rank in range(3)]
+    sleepers = [subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) for _ in ranks]
+    watch = Watch([process.pid for process in sleepers], directory, leniency=1.0)
+
+    def look(*works: str, seconds: float, steps: tuple[int, ...] = (9, 9, 9)) -> str | None:
+        for _ in range(2):  # twice, so that nothing is done for the first time
+            for rank, (work, step) in enumerate(zip(works, steps, strict=True)):
+                ranks[rank](work, step)
+                ranks[rank]("saving", step)
+                ranks[rank](work, step)
+        clock.now += seconds
+        for process in sleepers:  # they know nothing of the question for their stacks, and end of it
+            process.kill()
+        for process in sleepers:
+            process.wait()
+        return watch.look()
+
+    return look
+
+
+def test_ranks_that_wait_for_a_slow_one_do_not_hang(job: Callable[..., str | None]) -> None:
+    assert job("a step", "a step", "waiting for data", seconds=3.9) is None
+
+
+def test_a_rank_that_keeps_all_others_waiting_is_named(job: Callable[..., str | None]) -> None:
+    wrong = job("a step", "a step", "waiting for data", seconds=4.3)
+    assert wrong is not None
+    assert wrong.startswith("rank 2 (process ")
+    assert "hangs after step 9: waiting for data for 4.3 s, it has left no stack" in wrong
+
+
+def test_among_ranks_that_exchange_the_one_with_fewest_steps_is_named(job: Callable[..., str | None]) -> None:
+    wrong = job("a step", "a step", "a step", seconds=5, steps=(9, 8, 9))
+    assert wrong is not None
+    assert wrong.count("rank ") == 1
+    assert wrong.startswith("rank 1 ")
+
+
+def test_without_beats_there_are_minutes(tmp_path: Path, clock: Clock) -> None:
+    watch = Watch([os.getpid()], RunDirectory(tmp_path), leniency=1.0)
+    assert watch.look() is None
+    assert watch.step is None
+    clock.now += PATIENT + 1
+    assert watch.look() == "rank 0 has not begun to train in 600 s"
+
+
+def test_a_stopped_process_is_found_whatever_it_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    monkeypatch.setattr(hangs, "_is_stopped", lambda pid: pid == 12)
+    directory = RunDirectory(tmp_path)
+    for rank in range(2):
+        Pulse(directory.pulse(rank), timeout=4.0)
+    watch = Watch([11, 12], directory, leniency=1.0)
+    assert watch.look() is None
+    clock.now += 1.9
+    assert watch.look() is None
+    clock.now += 0.3
+    assert watch.look() == "rank 1 (process 12) has been stopped (SIGSTOP) after step 0"
+
+
+def test_the_innermost_line_is_that_of_the_main_thread(tmp_path: Path) -> None:
+    stack = tmp_path / "rank-0.stack"
+    stack.write_text(
+        'Thread 0x1 (most recent call first):\n  File "other.py", line 3 in run\n\n'
+        'Current thread 0x2 (most recent call first):\n  File "<frozen abc>", line 1 in x\n'
+        '  File "mine.py", line 7 in load\n  File "loop.py", line 9 in train\n'
+    )
+    assert innermost(stack) == 'in File "mine.py", line 7 in load'
+    assert innermost(tmp_path / "none") == "it has left no stack"

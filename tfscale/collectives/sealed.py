@@ -1,0 +1,55 @@
+"""Messages that say whether they have arrived as they were sent: TCP's own sum lets some flipped bits through.
+
+A sealed message ends with the sum of its words modulo 2^32, which every single flipped bit changes.
+"""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tfscale.collectives.base import Collective
+from tfscale.errors import ExchangeError
+
+
+def seal(words: tf.Tensor) -> tf.Tensor:
+    """[M] int32 -> [M + 1]."""
+    return tf.concat([words, tf.reduce_sum(words)[tf.newaxis]], axis=0)
+
+
+def unseal(message: tf.Tensor, rank: int) -> tf.Tensor:
+    """[M + 1] int32 of a rank -> [M].
+
+    Raises:
+        tf.errors.InvalidArgumentError: It is not what the rank has sent.
+    """
+    words = message[:-1]
+    good = tf.equal(tf.reduce_sum(words), message[-1])
+    checked = tf.debugging.Assert(good, [f"tfscale: the message of rank {rank} is damaged: its sum is wrong"])
+    with tf.control_dependencies([] if checked is None else [checked]):
+        return tf.identity(words)
+
+
+def gather_bytes_of(collective: Collective, contents: Sequence[bytes]) -> list[bytes]:
+    """R contents, of whole words -> W, by rank; outside of a graph.
+
+    Raises:
+        ExchangeError: One is not what its rank has sent.
+    """
+    messages = collective.gather([seal(tf.io.decode_raw(tf.constant(each), tf.int32)) for each in contents])
+    try:
+        return [unseal(message, rank).numpy().tobytes() for rank, message in enumerate(messages)]
+    except (tf.errors.OpError, ValueError) as error:
+        raise ExchangeError("what the processes told each other was damaged on the way") from error
+
+
+def agree(collective: Collective, digests: Sequence[str], what: str) -> None:
+    """Returns if the R digests, of `what`, are those of all W replicas.
+
+    Raises:
+        ExchangeError: They are not.
+    """
+    gathered = gather_bytes_of(collective, [bytes.fromhex(each) for each in digests])
+    usual = max(set(gathered), key=gathered.count)
+    different = [rank for rank, each in enumerate(gathered) if each != usual]
+    if different:
+        raise ExchangeError(f"{what} differ: those of rank {different[0]} are not those of the others")
