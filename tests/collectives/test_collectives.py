@@ -11,6 +11,8 @@ import tensorflow as tf
 from tfscale.collectives.base import gather_bytes, mean_bytes, ranks_of
 from tfscale.collectives.in_process import InProcess
 from tfscale.collectives.ordered import ordered_bytes, ordered_mean
+from tfscale.collectives.sealed import agree, gather_bytes_of
+from tfscale.errors import ExchangeError
 from tfscale.launch.processes import Processes
 from tfscale.launch.run_directory import RunDirectory
 from tfscale.launch.starting import by_command
@@ -63,6 +65,26 @@ def test_an_ordered_mean_refuses_what_was_changed_on_the_way(bit: int) -> None:
 
     with pytest.raises(tf.errors.InvalidArgumentError, match="the message of rank 1 is damaged: its sum is wrong"):
         ordered_mean(Noisy(), [tf.constant(vector(rank)) for rank in range(2)])  # pyright: ignore[reportArgumentType]
+
+
+def test_replicas_that_do_not_agree_are_told_apart() -> None:
+    collective = InProcess(replicas=3)
+    agree(collective, ["00" * 32] * 3, "numbers")
+    with pytest.raises(ExchangeError, match="numbers differ: those of rank 1 are not those of the others"):
+        agree(collective, ["00" * 32, "01" * 32, "00" * 32], "numbers")
+
+
+def test_what_processes_tell_each_other_is_verified() -> None:
+    class Noisy:
+        """Flips a bit of what rank 0 has sent."""
+
+        size = 1
+
+        def gather(self, messages: list[tf.Tensor]) -> list[tf.Tensor]:
+            return [messages[0] ^ tf.constant([0, 8, 0], tf.int32)]
+
+    with pytest.raises(ExchangeError, match="damaged on the way"):
+        gather_bytes_of(Noisy(), [b"12345678"])  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize(("processes", "replicas"), [(1, 1), (2, 2), (3, 12), (4, 7), (5, 5)])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import write_idx
-from tfscale.config.preflight import check_job, preflight, saved, write
+from tfscale.config.preflight import check_job, preflight, saved, with_replicas, write
 from tfscale.config.schema import Config
 from tfscale.errors import UserError
 
@@ -287,7 +287,7 @@ def test_a_saved_configuration_comes_back_with_values_changed(tmp_path: Path) ->
     folder.mkdir(parents=True)
     first = config("strategy=sharing", "strategy/collective=in_process", "train.batch=9", "run.name=one")
     assert first.strategy["replicas"] == "auto"
-    write(first, folder, replicas=3, threads=1)
+    write(with_replicas(first, 3), folder, threads=1)
     again = check_job(saved(folder, ["train.epochs=3"]), processes=1)
     assert again.train == first.train.model_copy(update={"epochs": 3})
     assert again.strategy == {**first.strategy, "replicas": 3}, "a run keeps its replicas wherever it goes on"

@@ -1,12 +1,14 @@
 """What every strategy owes: transparency, agreement, and learning."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from tfscale.data.base import Shard
 from tfscale.job import Job
 from tfscale.training.loop import training_steps
 
@@ -88,6 +90,25 @@ def test_replicas_learn_and_agree_bit_for_bit(build_job: Callable[..., Job], nam
     first, *rest = parameters(job)
     for each in rest:
         np.testing.assert_array_equal(each[: job.layout.size], first[: job.layout.size])
+    assert job.evaluator(job.state.consensus())["loss"] < before / 2
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["horovod", "horovod, reproducible"])
+def test_a_mean_that_is_not_finite_is_skipped_by_all(
+    build_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, name: str, poison: float
+) -> None:
+    job = build_job(*SMALL, "train.batch=16", "data.noise=0.3", "optimizer=adam", *VARIANTS[name])
+    before, clean = job.evaluator(job.state.consensus())["loss"], job.data.train
+
+    def poisoned(shard: Shard, **settings: int) -> Iterator[tuple[tf.Tensor, ...]]:
+        for number, (x, y, weight) in enumerate(clean(shard, **settings)):
+            yield (x * poison if number == 5 and shard.rank == 1 else x), y, weight
+
+    monkeypatch.setattr(job.data, "train", poisoned)
+    run(job, 60)
+    assert int(job.state.strategy.measurements()["skipped_steps"]) == 1
+    assert all(np.isfinite(each).all() for each in job.state.replica_arrays(1).values())
     assert job.evaluator(job.state.consensus())["loss"] < before / 2
 
 

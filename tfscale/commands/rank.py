@@ -20,7 +20,6 @@ from tfscale.launch.pulse import Pulse
 from tfscale.launch.run_directory import RunDirectory, started_by_us
 from tfscale.launch.signals import Noted, Stopped, signals_noted
 from tfscale.launch.stopping import Stopping
-from tfscale.launch.supervisor import RESTART
 from tfscale.reporting import plots, summary
 from tfscale.reporting.base import Sink
 from tfscale.reporting.console import ConsoleSink, closing_table, person_console
@@ -82,10 +81,11 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], noted:
             identity=summary.identity(),
             warn=lambda words: console.print(f"warning: {words}", highlight=False, markup=False),
         )
-        if config.resume and not (RESTART in os.environ and _has_none(directory, connection)):
+        if config.resume and _has_checkpoints(directory, connection):
             _go_on(job, checkpoints, directory, connection, console if world.is_chief else None)
         if world.is_chief:
-            preflight.write(config, directory.path, replicas=job.collective.size, threads=connection.threads)
+            whole = preflight.with_replicas(config, job.collective.size)
+            preflight.write(whole, directory.path, threads=connection.threads)
             summary.write_environment(directory.environment)
         for each in dict.fromkeys((console, log)):
             _introduce(each, config, job, world, directory)
@@ -103,9 +103,9 @@ def _pulse(config: Config, world: World, directory: RunDirectory) -> Pulse:
     return Pulse(directory.pulse(world.rank), timeout=config.launch.hang_timeout or math.inf)
 
 
-def _has_none(directory: RunDirectory, connection: Connection) -> bool:
-    """Whether the run has no checkpoint yet, as the chief sees it: a job that is started again then begins anew."""
-    return connection.broadcast_text("" if complete(directory.checkpoints) else "none") == "none"
+def _has_checkpoints(directory: RunDirectory, connection: Connection) -> bool:
+    """Whether the run has a checkpoint yet, as the chief sees it; without any, it begins anew."""
+    return connection.broadcast_text("some" if complete(directory.checkpoints) else "none") == "some"
 
 
 def _go_on(

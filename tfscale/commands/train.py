@@ -72,7 +72,7 @@ def main(words: Sequence[str]) -> int:
     processes = world.size if world is not None else _processes(config)
     config = preflight.check_job(config, processes=processes)
     if world is None and rules.uses_horovod(config, processes):
-        return _launch(config, words, processes)
+        return _launch(preflight.with_replicas(config, processes), words, processes)
     world = world or World()
     given = run_directory.started_by_us()
     directory = _directory(config) if world.is_chief or given else None
@@ -120,6 +120,7 @@ def _launch(config: Config, words: Sequence[str], processes: int) -> int:
     directory = _directory(config)
     launch = config.launch
     with directory.locked():
+        preflight.write(config, directory.path)  # so that it can be resumed, whatever happens from here on
         if launch.hosts is not None:
             code = hosts.run(
                 [*TRAIN, *words],

@@ -158,19 +158,24 @@ def _decided(config: Config) -> Config:
     return config.model_copy(update={"strategy": strategy, "optimizer": optimizer})
 
 
-def write(config: Config, folder: Path, *, replicas: int, threads: int) -> None:
+def with_replicas(config: Config, replicas: int) -> Config:
+    """The configuration with so many replicas if it says auto: a resumed run keeps them, on any number of processes."""
+    if config.strategy.get("replicas") != "auto":
+        return config
+    return config.model_copy(update={"strategy": {**config.strategy, "replicas": replicas}})
+
+
+def write(config: Config, folder: Path, *, threads: int | None = None) -> None:
     """Writes the resolved configuration into a run directory, as a whole or not at all.
 
     Args:
         config: Resolved.
         folder: Of the run.
-        replicas: W, which a resumed run keeps on however many processes and devices there are then.
-        threads: That one operation may use, kept likewise.
+        threads: That one operation uses, where it is known: a resumed run keeps them.
     """
     document = config.model_dump(mode="json")
-    document["launch"]["threads"] = threads
-    if "replicas" in document["strategy"]:
-        document["strategy"]["replicas"] = replicas
+    if threads is not None:
+        document["launch"]["threads"] = threads
     temporary = folder / f"{SAVED}.tmp"
     OmegaConf.save(OmegaConf.create(document), temporary)
     os.replace(temporary, folder / SAVED)

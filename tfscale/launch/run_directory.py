@@ -136,10 +136,9 @@ class RunDirectory:
 
     def how_to_go_on(self) -> str:
         """What a person who stopped the run may want to know."""
-        if not self.checkpoints.is_dir():
-            return f"there is no checkpoint yet: {self.path} can be deleted"
         place = "" if self.path.parent.name == "runs" else f" run.dir={self.path.parent}"
-        return f"go on after its last checkpoint with: tfscale resume {self.path.name}{place}"
+        where = "after its last checkpoint" if self.checkpoints.is_dir() else "from the beginning"
+        return f"go on {where} with: tfscale resume {self.path.name}{place}"
 
     def discard(self) -> None:
         """Removes a run that this process made and that ended before it began, so that its name is free again."""

@@ -1,16 +1,19 @@
 """Every step applies the mean gradient of all replicas: synchronous data parallelism by allreduce.
 
+A mean that is not finite, because a replica's gradient was not, is not applied: all replicas skip the step alike, and
+their optimizers see a gradient of zeros.
+
 References:
     Goyal et al. 2017; Sergeev and Del Balso 2018 (Horovod). One flat tensor a step instead of one a variable.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import final
 
 import tensorflow as tf
 
 from tfscale.collectives.base import Collective
-from tfscale.strategies.base import Averaging, agreed_parameters
+from tfscale.strategies.base import Averaging, agreed_parameters, counter
 from tfscale.vectors import Layout
 
 
@@ -30,6 +33,7 @@ class GradientAveraging(Averaging):
     def __init__(self, *, collective: Collective, reproducible: bool) -> None:
         super().__init__(collective=collective, reproducible=reproducible)
         self._trainable = 0
+        self._skipped = counter()
 
     def build(self, parameters: Sequence[tf.Tensor], layout: Layout) -> None:
         """See `base.Strategy`."""
@@ -38,8 +42,15 @@ class GradientAveraging(Averaging):
     def reduce_gradients(
         self, gradients: Sequence[tf.Tensor], parameters: Sequence[Sequence[tf.Tensor]], step: tf.Tensor
     ) -> list[tf.Tensor]:
-        """R x [D] -> R times the mean over all W."""
-        return [self.mean(gradients)] * len(gradients)
+        """R x [D] -> R times the mean over all W; zeros if it is not finite, and the step is counted as skipped."""
+        mean = self.mean(gradients)
+
+        def skip() -> tf.Tensor:
+            self._skipped.assign_add(1)
+            return tf.zeros_like(mean)
+
+        sound = tf.reduce_all(tf.math.is_finite(mean))
+        return [tf.cond(sound, lambda: mean, skip)] * len(gradients)
 
     def parameters_due(self, step: int) -> bool:
         """Never: equal gradients keep equal parameters equal."""
@@ -48,6 +59,14 @@ class GradientAveraging(Averaging):
     def reduce_parameters(self, parameters: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
         """R x [S] -> [S]; see `consensus`."""
         return self.consensus(parameters)
+
+    def measurements(self) -> dict[str, tf.Tensor]:
+        """Bytes and skipped steps so far."""
+        return {**super().measurements(), "skipped_steps": self._skipped.read_value()}
+
+    def shared_state(self) -> Mapping[str, tf.Variable]:
+        """The counts of bytes and of skipped steps."""
+        return {**super().shared_state(), "skipped_steps": self._skipped}
 
     def consensus(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:
         """R x [S] -> [S]: the trainables as they are, the statistics averaged."""
