@@ -99,7 +99,7 @@ class Averaging(tf.Module):
         reproducible: Whether they add in replica order (see `collectives.ordered`).
     """
 
-    def __init__(self, *, collective: Collective, reproducible: bool) -> None:
+    def __init__(self, *, collective: Collective, reproducible: bool = False) -> None:
         super().__init__()
         self.collective = collective
         self.bytes_sent = counter()

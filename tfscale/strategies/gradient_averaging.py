@@ -30,7 +30,7 @@ class GradientAveraging(Averaging):
     averages_optimizer = False
     reports_after_averaging = False
 
-    def __init__(self, *, collective: Collective, reproducible: bool) -> None:
+    def __init__(self, *, collective: Collective, reproducible: bool = False) -> None:
         super().__init__(collective=collective, reproducible=reproducible)
         self._trainable = 0
         self._skipped = counter()
