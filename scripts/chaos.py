@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tfscale.scripts.chaos_faults import FAULTS, PREPARED, Fault, Victim
+from tfscale.scripts.chaos_faults import FAULTS, Fault, Victim, environment
 
 from tfscale.launch import membership
 from tfscale.reporting.console import person_console, results_table
@@ -67,7 +67,7 @@ def _train(folder: Path, name: str, words: Sequence[str]) -> "subprocess.Popen[b
     log = (folder / f"{name}.log").open("ab")
     command = [sys.executable, "-m", "tfscale", *words]
     with log:
-        return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env={**os.environ, **PREPARED})
+        return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env={**os.environ, **environment()})
 
 
 def _digest(folder: Path, name: str) -> str | None:

@@ -4,8 +4,9 @@ The faults on the wire come from a library that is loaded before all others (wir
 is received, the next time that something long enough is, after the fault was ordered through a file.
 """
 
-import os
+import atexit
 import random
+import shutil
 import signal
 import struct
 import subprocess
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -177,17 +179,18 @@ def damage(path: Path, chance: random.Random) -> str:
 
 def _wire(victim: Victim) -> None:
     """One bit of what some rank receives."""
-    place = Path(PREPARED["TFSCALE_CHAOS_WIRE"])
+    place = Path(environment()["TFSCALE_CHAOS_WIRE"])
     place.write_bytes(struct.pack("=II", 1, victim.chance.randrange(2**32)))
 
 
-def _prepared() -> Mapping[str, str]:
-    """Builds the library; the environment in which runs use it."""
-    folder = Path(tempfile.gettempdir()) / f"tfscale-chaos-{os.getuid()}"
-    folder.mkdir(exist_ok=True)
-    (folder / "wire.c").write_text(WIRE)
-    library, orders = folder / "wire.so", folder / f"orders-{os.getpid()}"
-    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", str(library), str(folder / "wire.c"), "-ldl"], check=True)
+@cache
+def environment() -> Mapping[str, str]:
+    """What a run must have in its environment for its wires to be disturbed; compiles the library."""
+    folder = Path(tempfile.mkdtemp(prefix="tfscale-chaos-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    source, library, orders = folder / "wire.c", folder / "wire.so", folder / "orders"
+    source.write_text(WIRE)
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", str(library), str(source), "-ldl"], check=True)
     orders.write_bytes(bytes(8))
     return {"LD_PRELOAD": str(library), "TFSCALE_CHAOS_WIRE": str(orders)}
 
@@ -201,4 +204,3 @@ FAULTS: Mapping[str, Fault] = {
     "corrupt": _corrupt,
     "wire": _wire,
 }
-PREPARED = _prepared()

@@ -1,0 +1,99 @@
+"""What a checkpoint every 50 steps costs, as a ratio within one run.
+
+usage: python -m tfscale.scripts.bench_checkpoints [--processes 2] [--blocks 30] [--every 50] [--strategy sharing]
+
+LeNet, global batch 128, on random images. Blocks of `--every` steps take turns: one begins with a save, which is
+written while its steps go on, and is waited for at its end; one has no save. Medians over the blocks.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tfscale.launch.processes import Processes
+from tfscale.launch.run_directory import RunDirectory
+from tfscale.launch.starting import by_command, die_with_parent
+
+WARM_UP = 60
+
+
+def work(arguments: argparse.Namespace) -> None:
+    """In each process: trains, and the chief prints what it measured."""
+    die_with_parent()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from tfscale.config.preflight import check_job, preflight
+    from tfscale.job import build, connect
+    from tfscale.training.checkpoint import Checkpoints
+    from tfscale.training.loop import training_steps
+    from tfscale.world import World, from_environment
+
+    world = from_environment() or World()
+    words = (f"strategy={arguments.strategy}", "model=lenet", "data=synthetic", "data.examples=16384")
+    config = preflight([*words, "train.steps=1000000", f"train.batch={128 // world.size}"], config_dir=None)
+    config = check_job(config, processes=world.size)
+    job = build(config, connect(config, world))
+    checkpoints = Checkpoints(
+        arguments.folder / "checkpoints",
+        keep=2,
+        process=world.rank,
+        processes=world.size,
+        attempt="bench",
+        identity={},
+        warn=sys.exit,
+    )
+    steps = training_steps(
+        job.state, job.data, shards=job.collective.size, batch=job.plan.batch, seed=job.plan.seed, prefetch=4
+    )
+    for _ in range(WARM_UP):
+        next(steps)
+    seconds: dict[bool, list[float]] = {True: [], False: []}
+    for block in range(2 * arguments.blocks):
+        began, saves = time.perf_counter(), block % 2 == 0
+        if saves:
+            checkpoints.save(job.state)
+        for _ in range(arguments.every - 1):
+            next(steps)
+        float(next(steps).losses[0])
+        checkpoints.settle()
+        seconds[saves].append(time.perf_counter() - began)
+    checkpoints.finish()
+    with_saves, without = (statistics.median(seconds[saves]) for saves in (True, False))
+    if world.is_chief:
+        print(
+            f"{arguments.strategy}, {world.size} processes: {arguments.every} steps {1e3 * without:.1f} ms, with a "
+            f"checkpoint {1e3 * with_saves:.1f} ms: {with_saves / without - 1:+.1%}"
+        )
+
+
+def main() -> None:
+    """Runs the bench, or one process of it."""
+    parser = argparse.ArgumentParser(description="What a checkpoint costs.")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--blocks", type=int, default=30)
+    parser.add_argument("--every", type=int, default=50)
+    parser.add_argument("--strategy", default="sharing")
+    parser.add_argument("--folder", type=Path, default=None, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.folder is not None:
+        work(arguments)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        command = [sys.executable, "-m", "tfscale.scripts.bench_checkpoints", *sys.argv[1:], "--folder", temporary]
+        directory = RunDirectory(Path(temporary))
+        job = Processes(
+            by_command(command),
+            processes=arguments.processes,
+            directory=directory,
+            start_timeout=120,
+            interface=None,
+        )
+        if job.run().code:
+            sys.exit(directory.log(0).read_text()[-3000:])
+
+
+if __name__ == "__main__":
+    main()
