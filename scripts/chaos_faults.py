@@ -179,8 +179,8 @@ def damage(path: Path, chance: random.Random) -> str:
 
 def _wire(victim: Victim) -> None:
     """One bit of what some rank receives."""
-    place = Path(environment()["TFSCALE_CHAOS_WIRE"])
-    place.write_bytes(struct.pack("=II", 1, victim.chance.randrange(2**32)))
+    with Path(environment()["TFSCALE_CHAOS_WIRE"]).open("r+b") as orders:  # mapped by all: it must keep its length
+        orders.write(struct.pack("=II", 1, victim.chance.randrange(2**32)))
 
 
 @cache

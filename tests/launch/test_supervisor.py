@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import psutil
@@ -131,17 +132,21 @@ def test_all_ranks_stop_at_one_step_and_what_goes_on_changes_nothing(
     assert digest(tmp_path, "one") == straight["local"]
 
 
-def test_a_supervisor_that_is_killed_takes_its_processes_along(tmp_path: Path, straight: dict[str, str]) -> None:
-    with started(tmp_path, *SHARING, "run.name=one") as process:
+def test_a_supervisor_that_is_killed_takes_its_processes_along(tmp_path: Path) -> None:
+    with started(tmp_path, *SHARING, "run.name=one", "train.steps=4000") as process:
         second = again(tmp_path, "one")
         assert second.returncode == 2
         assert "run one in runs is being trained" in second.stderr
+        time.sleep(6)  # longer than a hang is waited for: the run has its heartbeats still
+        events = membership.read(tmp_path / "runs" / "one" / "membership.jsonl")
+        assert [event["event"] for event in events] == ["start", "training"]
         ranks = ranks_of(tmp_path, "one")
         process.kill()
         process.communicate(timeout=10)
         gone, alive = psutil.wait_procs(ranks, timeout=2)
         assert not alive
         assert len(gone) == 3
-    done = again(tmp_path, "launch.np=2")
+    done = again(tmp_path, "launch.np=2", "train.max_time=1")
     assert done.returncode == 0, done.stderr
-    assert digest(tmp_path, "one") == straight["sharing"], "two processes hold the three replicas now"
+    assert summary(tmp_path, "one")["processes"] == 2
+    assert summary(tmp_path, "one")["steps"] < 4000

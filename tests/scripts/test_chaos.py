@@ -28,10 +28,10 @@ def test_fifteen_kills_at_random_times_change_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.horovod
-def test_flipped_bits_on_the_wire_and_other_numbers_of_processes_change_nothing(tmp_path: Path) -> None:
-    for row in chaos(tmp_path, "--faults", "wire", "resize", "--strategies", "sharing", "--count", "3"):
-        assert row["injected"] == row["survived"] >= 3, row
-        assert row["equal_bits"] == row["runs"] >= 1, row
+def test_flipped_bits_on_the_wire_change_nothing(tmp_path: Path) -> None:
+    (row,) = chaos(tmp_path, "--faults", "wire", "--strategies", "sharing", "--count", "3")
+    assert row["injected"] == row["survived"] >= 3, row
+    assert row["equal_bits"] == row["runs"] >= 1, row
 
 
 def chaos(folder: Path, *words: str) -> list[dict]:

@@ -148,10 +148,12 @@ def test_the_pulse_is_told_of_everything_that_may_take_long(build_job: Callable[
     ]
     assert [work for work, _ in memory.works[5:]] == [
         "logging",
+        "the disk",
         "saving",
         "evaluating",
         *["a test batch"] * 2,
         "closing",
+        "the disk",
     ]
 
 

@@ -128,8 +128,13 @@ def _framed(messages: Sequence[tf.Tensor]) -> tf.Tensor:
 def _unframed(words: tf.Tensor, count: int) -> list[tf.Tensor]:
     """The first `count` messages of `_framed`."""
     messages, start = [], tf.constant(0)
-    for _ in range(count):
+    for number in range(count):
         end = start + 1 + words[start]
+        sound = (end > start) & (end <= tf.size(words))
+        wrong = f"tfscale: the message of rank {number} is damaged: its length is wrong"
+        checked = tf.debugging.Assert(sound, [wrong])
+        with tf.control_dependencies([] if checked is None else [checked]):
+            end = tf.identity(end)
         messages.append(words[start + 1 : end])
         start = end
     return messages

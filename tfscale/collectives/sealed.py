@@ -52,4 +52,5 @@ def agree(collective: Collective, digests: Sequence[str], what: str) -> None:
     usual = max(set(gathered), key=gathered.count)
     different = [rank for rank, each in enumerate(gathered) if each != usual]
     if different:
-        raise ExchangeError(f"{what} differ: those of rank {different[0]} are not those of the others")
+        whose = f"those of rank {different[0]} are not those of the others" if len(gathered) > 2 else "by rank"
+        raise ExchangeError(f"{what} differ: {whose}")

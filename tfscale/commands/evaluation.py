@@ -14,7 +14,7 @@ from tfscale.world import World
 
 def evaluate_run(config: Config, world: World, folder: Path) -> int:
     """Evaluates the newest checkpoint of the run in `folder`, one replica a process."""
-    directory = RunDirectory(folder)
+    directory = RunDirectory(folder, logs="logs-evaluation")  # the run may be in training, with failures of its own
     try:
         return _evaluate(config, world, directory)
     except Exception as error:  # noqa: BLE001 - a process must say what it died of before the others do

@@ -10,6 +10,7 @@ import re
 import sys
 import time
 import traceback
+from contextlib import suppress
 
 from tfscale.collectives.horovod import is_collective_failure
 from tfscale.errors import ExchangeError, RunError, UserError, first_line
@@ -45,9 +46,10 @@ def fail(error: Exception, world: World, directory: RunDirectory | None) -> int:
         # The chief removes a run that could not begin: then it has shown why.
         shown = not directory.path.is_dir() or directory.first_failure() is not None
         if directory.path.is_dir():
-            directory.record_failure(failure)
-            with directory.log(world.rank).open("a", encoding="utf-8") as stream:
+            with suppress(OSError), directory.log(world.rank).open("a", encoding="utf-8") as stream:
                 traceback.print_exception(error, file=stream)
+            with suppress(OSError):  # a full disk: the exit code still says that it failed
+                directory.record_failure(failure)
     if not started_by_us() and not shown and (directory is not None or world.is_chief):
         _show(failure, error, world, directory)
     if code == 2 and directory is not None:

@@ -27,7 +27,7 @@ from tfscale.reporting.jsonl import JsonLines
 from tfscale.reporting.tensorboard import TensorBoard
 from tfscale.strategies.gradient_sharing import GradientSharing
 from tfscale.training.checkpoint import Checkpoints, newest
-from tfscale.training.checkpoint_files import DamagedError, complete, set_aside
+from tfscale.training.checkpoint_files import DamagedError, set_aside
 from tfscale.training.run import Run
 from tfscale.world import World
 
@@ -83,6 +83,8 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], noted:
         )
         if config.resume and _has_checkpoints(directory, connection):
             _go_on(job, checkpoints, directory, connection, console if world.is_chief else None)
+        elif config.resume and world.is_chief:
+            console.print("the run has no checkpoint yet and begins anew", highlight=False)
         if world.is_chief:
             whole = preflight.with_replicas(config, job.collective.size)
             preflight.write(whole, directory.path, threads=connection.threads)
@@ -104,8 +106,9 @@ def _pulse(config: Config, world: World, directory: RunDirectory) -> Pulse:
 
 
 def _has_checkpoints(directory: RunDirectory, connection: Connection) -> bool:
-    """Whether the run has a checkpoint yet, as the chief sees it; without any, it begins anew."""
-    return connection.broadcast_text("some" if complete(directory.checkpoints) else "none") == "some"
+    """Whether the run ever had a checkpoint, as the chief sees it; if not, it begins anew."""
+    some = any(directory.checkpoints.glob("*step-*"))
+    return connection.broadcast_text("some" if some else "none") == "some"
 
 
 def _go_on(

@@ -45,7 +45,7 @@ def _row(directory: RunDirectory) -> dict[str, Any]:
     metric = next(iter(results.get("metrics", [])), None)
     return {
         "run": directory.path.name,
-        "state": _state(trains, results, last),
+        "state": _state(trains, directory, last),
         "step": _step(directory) if trains or not results else results.get("steps"),
         "result": "" if metric is None else f"{metric} {results.get(metric)}",
         "processes": len(starts[-1].get("processes", [])) if starts else results.get("processes", ""),
@@ -55,14 +55,17 @@ def _row(directory: RunDirectory) -> dict[str, Any]:
     }
 
 
-def _state(trains: bool, results: Mapping[str, Any], last: Mapping[str, Any]) -> str:
+def _state(trains: bool, directory: RunDirectory, last: Mapping[str, Any]) -> str:
     if trains:
         return "training"
+    done = directory.summary.exists()
+    if done and directory.summary.stat().st_mtime > last.get("when", 0.0):  # under another launcher, since
+        return "done"
     if last.get("code") in STOPPED:
         return "stopped"
     if last.get("code"):
         return "failed"
-    return "done" if results else "ended early"
+    return "done" if done else "ended early"
 
 
 def _trouble(events: Sequence[Mapping[str, Any]]) -> str:

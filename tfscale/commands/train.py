@@ -14,6 +14,7 @@ usage: tfscale train [KEY=VALUE ...] [-m] [--config-dir DIR] [--cfg job] [--info
 import argparse
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -77,6 +78,8 @@ def main(words: Sequence[str]) -> int:
     given = run_directory.started_by_us()
     directory = _directory(config) if world.is_chief or given else None
     with nullcontext() if directory is None or given else directory.locked():
+        if directory is not None and not given:
+            directory.forget_failures()
         with start_quietly():
             from tfscale.commands.rank import run_rank
         return run_rank(config, world, directory)
@@ -97,7 +100,11 @@ def _processes(config: Config) -> int:
     """How many processes the job will have when none has been started yet."""
     if config.launch.np != "auto":
         return config.launch.np
-    return (gpus.count() or 2) if rules.uses_horovod(config, 1) else 1
+    if not rules.uses_horovod(config, 1):
+        return 1
+    replicas = config.strategy.get("replicas", "auto")
+    devices = gpus.count() or 2
+    return devices if replicas == "auto" else min(devices, replicas)
 
 
 def _directory(config: Config) -> RunDirectory:
@@ -105,9 +112,7 @@ def _directory(config: Config) -> RunDirectory:
     if run_directory.started_by_us():
         return RunDirectory(Path(os.environ[run_directory.VARIABLE]))
     if config.resume:
-        directory = RunDirectory(rules.run_folder(config))
-        directory.forget_failures()
-        return directory
+        return RunDirectory(rules.run_folder(config))
     model = config.model["_target_"].rsplit(".", 1)[-1]
     data = str(config.data.get("name") or config.data["_target_"].rsplit(".", 1)[-1])
     strategy = config.strategy["_target_"].rpartition(".")[0].rpartition(".")[-1] or "strategy"
@@ -120,7 +125,8 @@ def _launch(config: Config, words: Sequence[str], processes: int) -> int:
     directory = _directory(config)
     launch = config.launch
     with directory.locked():
-        preflight.write(config, directory.path)  # so that it can be resumed, whatever happens from here on
+        if not (directory.path / preflight.SAVED).is_file():  # so that it can be resumed, whatever happens
+            preflight.write(config, directory.path)
         if launch.hosts is not None:
             code = hosts.run(
                 [*TRAIN, *words],
@@ -145,23 +151,26 @@ def _launch(config: Config, words: Sequence[str], processes: int) -> int:
     return code
 
 
-def _rank_starter(config: Config, words: Sequence[str], directory: RunDirectory) -> Callable[[int, int], Start]:
-    """How a rank is started, given how often the job was before, and the number of processes.
-
-    The first time with the configuration as it was typed; then with the run's own, once it has written it down.
-    """
+def _rank_starter(config: Config, words: Sequence[str], directory: RunDirectory) -> Callable[[int], Start]:
+    """How a rank is started, given how often the job was before."""
     path = directory.path.absolute()
-    again = ["resume=true", f"run.name={path.name}", f"run.dir={path.parent}"]
+    began = time.monotonic()
 
-    def starter(restarts: int, processes: int) -> Start:
-        described = restarts and (path / preflight.SAVED).is_file()
+    def starter(restarts: int) -> Start:
         if not sys.platform.startswith("linux"):
-            return by_command([*TRAIN, *(again if described else words)])
-        own = preflight.check_job(preflight.saved(path, again), processes=processes) if described else config
+            again = ["resume=true", f"run.name={path.name}", f"run.dir='{path.parent}'"]
+            return by_command([*TRAIN, *(again if restarts else words)])
+        own = config
+        if restarts:
+            left = config.train.max_time and max(1e-3, config.train.max_time - (time.monotonic() - began))
+            own = config.model_copy(
+                update={"resume": True, "train": config.train.model_copy(update={"max_time": left})}
+            )
         with quiet():  # TensorFlow is imported here, once, and used in the forks only
             from tfscale.commands.rank import run_rank
 
         def rank() -> int:
+            directory.leave_lock()
             with start_quietly():
                 pass
             return run_rank(own, from_environment() or World(), RunDirectory(path))

@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
@@ -26,8 +27,24 @@ STOPPED = 2.0
 ANSWER = 0.3
 """Seconds for the ranks to write their stacks; each does so at once, or cannot."""
 
-EXCHANGES = ("a step", "averaging", "logging", "evaluating", "closing")
+PAUSED = 1.5
+"""Seconds between two looks after which the whole machine, or container, must have been paused."""
+
+EXCHANGES = ("a step", "averaging", "logging", "saving", "evaluating", "a test batch", "closing")
 """Works in which a rank may be waiting for others."""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What is wrong with a job.
+
+    Attributes:
+        words: For the user.
+        hangs: Whether it seems to hang, and may only be slow.
+    """
+
+    words: str
+    hangs: bool
 
 
 @final
@@ -37,12 +54,12 @@ class Watch:
     Args:
         pids: Of the processes, by rank.
         directory: Of the run.
-        leniency: How many times as long as it has said any work may take.
+        leniency: How many times as long as it has said any work may take; None for ever.
     """
 
-    def __init__(self, pids: Sequence[int], directory: RunDirectory, *, leniency: float) -> None:
+    def __init__(self, pids: Sequence[int], directory: RunDirectory, *, leniency: float | None) -> None:
         self._pids, self._directory, self._leniency = pids, directory, leniency
-        self._next = self._began = time.monotonic()
+        self._last = self._began = time.monotonic()
         self._stopped_since: dict[int, float] = {}
         self.beats: list[Beat | None] = [None] * len(pids)
 
@@ -52,13 +69,18 @@ class Watch:
         steps = [beat.step for beat in self.beats if beat is not None and beat.work != pulse.STARTING]
         return min(steps) if len(steps) == len(self._pids) else None
 
-    def look(self) -> str | None:
+    def look(self) -> Trouble | None:
         """What is wrong, if anything is; looks every `EVERY` seconds however often it is called."""
         now = time.monotonic()
-        if now < self._next:
+        if now < self._last + EVERY:
             return None
-        self._next = now + EVERY
+        if now > self._last + PAUSED:  # nobody could beat
+            self._began = now
+            self._stopped_since.clear()
+        self._last = now
         self.beats = [pulse.read(self._directory.pulse(rank)) or before for rank, before in enumerate(self.beats)]
+        if self._leniency is None:
+            return None
         for rank, pid in enumerate(self._pids):
             since = self._stopped_since.setdefault(rank, now) if _is_stopped(pid) else None
             if since is None:
@@ -66,14 +88,18 @@ class Watch:
             elif now - since >= STOPPED:
                 beat = self.beats[rank]
                 where = "" if beat is None else f" after step {beat.step:,}"
-                return f"rank {rank} (process {pid}) has been stopped (SIGSTOP){where}"
+                return Trouble(f"rank {rank} (process {pid}) has been stopped (SIGSTOP){where}", hangs=False)
         beats = [beat for beat in self.beats if beat is not None]
         if len(beats) < len(self._pids):
             late = now > self._began + PATIENT
-            return f"rank {self.beats.index(None)} has not begun to train in {PATIENT:.0f} s" if late else None
-        if all(now > beat.began + self._leniency * (beat.deadline - beat.began) for beat in beats):
-            return self._report(beats, now)
+            silent = f"rank {self.beats.index(None)} has not begun to train in {PATIENT:.0f} s"
+            return Trouble(silent, hangs=True) if late else None
+        if all(self._is_late(beat, self._leniency, now) for beat in beats):
+            return Trouble(self._report(beats, now), hangs=True)
         return None
+
+    def _is_late(self, beat: Beat, leniency: float, now: float) -> bool:
+        return now > max(beat.began, self._began) + leniency * (beat.deadline - beat.began)
 
     def _report(self, beats: Sequence[Beat], now: float) -> str:
         """Names the ranks that hang, with the innermost line of their Python."""
@@ -81,10 +107,9 @@ class Watch:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGUSR1)
         time.sleep(ANSWER)
-        alone = [rank for rank, beat in enumerate(beats) if beat.work not in EXCHANGES]
         fewest = min(beat.step for beat in beats)
         behind = [rank for rank, beat in enumerate(beats) if beat.step == fewest]
-        guilty = alone or (behind if len(behind) < len(beats) else range(len(beats)))
+        guilty = [rank for rank in behind if beats[rank].work not in EXCHANGES] or behind
         words = []
         for rank in guilty:
             beat, place = beats[rank], innermost(self._directory.stack(rank))

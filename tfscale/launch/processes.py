@@ -9,12 +9,13 @@ the job is then started again is for the supervisor to say.
 """
 
 import math
+import os
 import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, final
@@ -23,6 +24,7 @@ from tfscale.launch.hangs import Watch
 from tfscale.launch.run_directory import VARIABLE, RunDirectory
 from tfscale.launch.signals import ENDING, PATIENCE, Stopped, show_cursor, signals_raise
 from tfscale.launch.starting import Handle, Start
+from tfscale.training import checkpoint_files
 
 POLL = 0.05
 """Seconds between two looks at the processes."""
@@ -92,7 +94,7 @@ class End:
         code: Exit code.
         cause: For the user; None if it ended well.
         again: Whether the job may do better if it is started again.
-        hung: Whether it did not end by itself.
+        hung: Whether it seemed to hang, and may only have been slow.
         step: Optimizer steps that all ranks had completed, as far as is known.
     """
 
@@ -136,6 +138,7 @@ class Processes:
         self._start_timeout, self._interface = start_timeout, interface
         self._leniency, self._extra, self._started, self._trains = leniency, extra, started, trains
         self._running: list[Handle] = []
+        self._training = False
 
     def run(self) -> End:
         """Runs the job to its end; a signal that asks for the end is handed on, and then waited for."""
@@ -149,7 +152,7 @@ class Processes:
                 stack.enter_context(serving(store, f"127.0.0.1:{self._size}", self._size))  # a thread: after any fork
                 pids = [process.pid for process in self._running]
                 self._started(pids)
-                return self._watch(Watch(pids, self._directory, leniency=self._leniency or math.inf))
+                return self._watch(Watch(pids, self._directory, leniency=self._leniency))
             except Stopped as stopped:
                 return self._stop(stopped)
 
@@ -177,10 +180,11 @@ class Processes:
                 return self._report(codes, watch.step)
             if all(code == 0 for code in codes):
                 return End(code=0, step=watch.step)
-            wrong = watch.look()
-            if wrong is not None:
-                return End(code=1, cause=wrong, again=True, hung=True, step=watch.step)
+            trouble = watch.look()
+            if trouble is not None:
+                return End(code=1, cause=trouble.words, again=True, hung=trouble.hangs, step=watch.step)
             if watch.step is not None and began is not None and watch.step > began:
+                self._training = True
                 self._trains(watch.step)
                 began = math.inf  # once is enough
             elif began is None:
@@ -210,11 +214,17 @@ class Processes:
         for process in self._running:
             if process.poll() is None:
                 process.send_signal(stopped.number)
+        newest = checkpoint_files.complete(self._directory.checkpoints)[:1]
         deadline = time.monotonic() + GRACE
         while any(process.poll() is None for process in self._running) and time.monotonic() < deadline:
             time.sleep(POLL)
+        codes = [process.poll() for process in self._running]
         self._kill_all()
-        words = f"stopped by {stopped.name}; {self._directory.how_to_go_on()}"
+        if all(code == 0 for code in codes):  # they were at their end
+            return End(code=0)
+        lost = newest == checkpoint_files.complete(self._directory.checkpoints)[:1] and self._training
+        saved = "; what was done since its last checkpoint was not saved in time" if lost else ""
+        words = f"stopped by {stopped.name}{saved}; {self._directory.how_to_go_on()}"
         return End(code=stopped.exit_code, cause=words)
 
     def _kill_all(self) -> None:
@@ -222,6 +232,8 @@ class Processes:
         alive = [process for process in self._running if process.poll() is None]
         for process in alive:
             process.kill()
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)  # and what it has started itself
         for process in alive:
             process.wait()
         if alive:

@@ -24,6 +24,12 @@ LONGEST = 10.0
 STARTING = "starting"
 """What a rank does until it trains."""
 
+DISK = "the disk"
+"""What a rank waits for before it saves again, and at its end."""
+
+SLOW = (DISK,)
+"""Works that always have minutes."""
+
 _BEAT = struct.Struct("<qdd16s")
 """Steps completed, when it began and by when it should be over (seconds, monotonic), and the kind of work."""
 
@@ -58,20 +64,22 @@ class Pulse:
 
     def __init__(self, path: Path, *, timeout: float) -> None:
         with path.open("w+b") as stream:
-            stream.truncate(_COPIES * _BEAT.size)
+            stream.write(bytes(_COPIES * _BEAT.size))  # and not a hole: a page that a full disk cannot give kills
+            stream.flush()
             self._map = mmap.mmap(stream.fileno(), _COPIES * _BEAT.size)
         self._timeout = timeout
         self._longest: dict[str, float] = {}
         self._work, self._began = STARTING, time.monotonic()
-        self._write(0, self._began + PATIENT)
+        self._write(0, self._began + max(PATIENT, timeout))
 
     def __call__(self, work: str, step: int) -> None:
         """`work` begins, at most 16 letters, with `step` optimizer steps completed."""
         now = time.monotonic()
         self._longest[self._work] = max(self._longest.get(self._work, 0.0), now - self._began)
         known = self._longest.get(work)
+        usual = PATIENT if known is None or work in SLOW else LONGEST * known
         self._work, self._began = work, now
-        self._write(step, now + (PATIENT if known is None else max(self._timeout, LONGEST * known)))
+        self._write(step, now + max(self._timeout, usual))
 
     def _write(self, step: int, deadline: float) -> None:
         beat = _BEAT.pack(step, self._began, deadline, self._work.encode())

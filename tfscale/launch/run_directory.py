@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import IO, final
 
 from tfscale.errors import UserError
 from tfscale.world import from_environment
@@ -56,20 +56,22 @@ class RunDirectory:
     Args:
         path: The folder, which exists.
         new: Whether this process has just made it.
+        logs: The folder in it for what processes say: those that train it have their own.
 
     Raises:
         UserError: It does not, or cannot be written to.
     """
 
-    def __init__(self, path: Path, *, new: bool = False) -> None:
+    def __init__(self, path: Path, *, new: bool = False, logs: str = "logs") -> None:
         self.path, self._new = path, new
+        self._lock: IO[str] | None = None
         self.checkpoints = path / "checkpoints"
         self.metrics = path / "metrics.jsonl"
         self.summary = path / "summary.json"
         self.environment = path / "environment.json"
         self.tensorboard = path / "tensorboard"
         self.membership = path / "membership.jsonl"
-        self.logs = path / "logs"
+        self.logs = path / logs
         try:
             self.logs.mkdir(exist_ok=True)
         except OSError as error:
@@ -97,24 +99,31 @@ class RunDirectory:
         Raises:
             UserError: Somebody does.
         """
-        with (self.path / "lock").open("w") as stream:
+        with (self.path / "lock").open("w") as self._lock:
             try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise UserError(
                     f"run {self.path.name} in {self.path.parent} is being trained; wait for its end, or stop it first"
                 ) from None
+            except OSError:
+                pass  # a file system without locks: whoever starts two jobs there must know it
             yield
+
+    def leave_lock(self) -> None:
+        """In a forked process: the lock stays the parent's alone, whatever this one starts and leaves behind."""
+        if self._lock is not None:
+            self._lock.close()
 
     def is_locked(self) -> bool:
         """Whether somebody trains this run."""
         try:
             with (self.path / "lock").open() as stream:
                 fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
         except BlockingIOError:
             return True
+        except OSError:
+            return False
         return False
 
     def record_failure(self, failure: Failure) -> None:

@@ -1,8 +1,9 @@
 """Trains a run on this machine to its end, whatever happens to its processes on the way.
 
 When a process dies, hangs or is frozen, or a message arrives damaged, all are ended and the job is started again after
-its last checkpoint; replicas are logical, so it ends in the bits it would have had, with fewer processes too. What the
-code of the user raises is not tried again: it would be raised again.
+its last checkpoint; it ends in the bits it would have had, as replicas are logical, and what depends on the number of
+processes that hold them (sums of an allreduce) is what `strategy.reproducible` is for. What the code of the user raises
+is not tried again: it would be raised again.
 """
 
 import sys
@@ -24,6 +25,9 @@ RESTART = "TFSCALE_RESTART"
 
 FRUITLESS = 2
 """Restarts without a new checkpoint after which there is one process less, down to `launch.min_np`."""
+
+MOST_LENIENT = 5
+"""Hangs without a new checkpoint after which works get no more time: each has doubled it, as none may have been one."""
 
 LONGEST_PAUSE = 10.0
 """Seconds between two starts, at most."""
@@ -49,7 +53,7 @@ class Supervisor:
     """Starts the processes of a run, and starts them again.
 
     Args:
-        start: Starts a process, given how often the job has been started before and how many there are now.
+        start: Starts a process, given how often the job has been started before.
         directory: Of the run, which this process has locked.
         policy: When to start again.
         start_timeout: Seconds for all processes to find each other.
@@ -58,7 +62,7 @@ class Supervisor:
 
     def __init__(
         self,
-        start: Callable[[int, int], Start],
+        start: Callable[[int], Start],
         *,
         directory: RunDirectory,
         policy: Policy,
@@ -76,7 +80,9 @@ class Supervisor:
             try:
                 return self._run(processes)
             except Stopped as stopped:  # between two starts
-                print(f"tfscale: stopped by {stopped.name}; {self._directory.how_to_go_on()}", file=sys.stderr)
+                words = f"stopped by {stopped.name}; {self._directory.how_to_go_on()}"
+                self._membership.note("end", code=stopped.exit_code, cause=words, step=None)
+                print(f"tfscale: {words}", file=sys.stderr, flush=True)
                 return stopped.exit_code
 
     def _run(self, processes: int) -> int:
@@ -87,12 +93,13 @@ class Supervisor:
             if end.cause is None:
                 return 0
             after = self._newest()
-            fruitless = 0 if after != before else fruitless
+            if after != before:
+                fruitless = hangs = 0
             if not end.again or fruitless >= self._policy.max_restarts:
                 more = f" {self._how_often(restarts)}" if restarts else ""
                 print(f"tfscale: {end.cause}{more}", file=sys.stderr, flush=True)
                 return end.code
-            hangs += end.hung
+            hangs = min(hangs + end.hung, MOST_LENIENT)
             fruitless += 1
             if fruitless > FRUITLESS and processes > self._policy.min_np:
                 processes -= 1
@@ -107,7 +114,7 @@ class Supervisor:
     def _once(self, restarts: int, processes: int, *, leniency: float | None) -> End:
         self._directory.forget_failures()
         job = Processes(
-            self._start(restarts, processes),
+            self._start(restarts),
             processes=processes,
             directory=self._directory,
             start_timeout=self._start_timeout,

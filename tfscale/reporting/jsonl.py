@@ -1,7 +1,9 @@
 """metrics.jsonl: one JSON object a line; steps, tensors, training records and evaluations told apart by `kind`."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import final
 
@@ -20,7 +22,9 @@ class JsonLines:
     def __init__(self, path: Path, *, start: int) -> None:
         if path.exists():
             lines = [line for line in path.read_text(encoding="utf-8").splitlines() if _is_before(line, start)]
-            path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            aside = path.with_suffix(".tmp")
+            aside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            os.replace(aside, path)
         self._stream = path.open("a", encoding="utf-8")
 
     def progress(self, step: int) -> None:
@@ -46,8 +50,9 @@ class JsonLines:
         self._write("evaluation", record)
 
     def _write(self, kind: str, record: Mapping[str, object]) -> None:
-        self._stream.write(json.dumps({"kind": kind, **finite(record)}) + "\n")
-        self._stream.flush()
+        with suppress(OSError):  # a full disk does not end a run
+            self._stream.write(json.dumps({"kind": kind, **finite(record)}) + "\n")
+            self._stream.flush()
 
     def close(self) -> None:
         """Closes the file."""

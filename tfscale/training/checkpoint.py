@@ -85,17 +85,24 @@ class Checkpoints:
         self.settle()
         if self._failure is not None:
             raise RunError(self._failure)
+        if self._process and self._latest is not None:
+            files.await_seal(self._place(self._latest), self._aside(self._latest))
+
+    def _place(self, step: int) -> Path:
+        return self._folder / files.folder_name(step)
+
+    def _aside(self, step: int) -> Path:
+        return self._folder / f"{files.folder_name(step)}.tmp-{self._attempt}"
 
     def _write(self, step: int, parts: Mapping[str, Arrays]) -> None:
-        final_place = self._folder / files.folder_name(step)
-        place = self._folder / f"{final_place.name}.tmp-{self._attempt}"
+        final_place, place = self._place(step), self._aside(step)
         parent = None if self._latest is None else files.folder_name(self._latest)
         try:
             files.write_part(place, parts, part=self._process)
             if self._process == 0:
                 files.seal(place, final_place, parts=self._processes, identity=self._identity, parent=parent)
                 files.retire(self._folder, keep=self._keep)
-        except (OSError, DamagedError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, this checkpoint is not there, and the run must know
             self._failure = f"checkpoint {final_place.name} could not be saved: {error}"
             self._warn(f"{self._failure}; the earlier ones are intact, and training goes on")
             if self._process == 0:

@@ -28,6 +28,8 @@ from typing import Any
 
 import numpy as np
 
+from tfscale.errors import UserError
+
 Arrays = Mapping[str, np.ndarray]
 MANIFEST = "MANIFEST.json"
 SHARED, MODEL = "shared.npz", "model.npz"
@@ -95,7 +97,7 @@ def write_part(place: Path, files: Mapping[str, Arrays], *, part: int) -> None:
     place.mkdir(parents=True, exist_ok=True)
     try:
         _write(_part(place, part), json.dumps(_write_all(place, files)).encode())
-    except OSError:
+    except Exception:
         with suppress(OSError):
             _failed(place, part).touch()
         raise
@@ -139,15 +141,26 @@ def seal(place: Path, final_place: Path, *, parts: int, identity: Mapping[str, A
     _sync(final_place.parent)
 
 
+def await_seal(final_place: Path, place: Path) -> None:
+    """Returns once the chief has sealed a checkpoint or given it up, or after `WAIT` seconds."""
+    deadline = time.monotonic() + WAIT
+    while place.exists() and not final_place.exists() and time.monotonic() < deadline:
+        time.sleep(_LOOK)
+
+
 def read_manifest(place: Path) -> Manifest:
     """The manifest of a checkpoint.
 
     Raises:
         DamagedError: It is not that of this folder, or is not as it was written.
+        UserError: Another version of tfscale has written it.
     """
     try:
         body = json.loads((place / MANIFEST).read_bytes())
-        wanted, form = body.pop("sha256"), body.pop("format")
+        form = body.pop("format", None)
+        if form != _FORMAT and isinstance(body.get("files"), dict):
+            raise UserError(f"{place} was written by another version of tfscale; go on with that version")
+        wanted = body.pop("sha256")
         if wanted != _sum(_canonical({"format": form, **body})):
             raise DamagedError(f"{MANIFEST} has the wrong sha256 sum")
         manifest = Manifest(**body)

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale.collectives.base import Collective
+from tfscale.collectives.sealed import seal, unseal
 from tfscale.data.base import Data, Shard
 from tfscale.errors import UserError
 from tfscale.training.replica import Replica
@@ -75,8 +76,8 @@ class Evaluator:
 
     def _results(self) -> list[float]:
         """Adds the metric states of all replicas in rank order, in float64, into the first one's and reads those."""
-        messages = [tf.bitcast(_flat(metrics), tf.int32) for metrics in self._metrics]
-        gathered = [tf.bitcast(message, tf.float32).numpy() for message in self._collective.gather(messages)]
+        messages = self._collective.gather([seal(tf.bitcast(_flat(metrics), tf.int32)) for metrics in self._metrics])
+        gathered = [tf.bitcast(unseal(each, rank), tf.float32).numpy() for rank, each in enumerate(messages)]
         total, start = np.asarray(np.stack(gathered).sum(axis=0, dtype=np.float64)), 0
         for metric in self._metrics[0]:
             for variable in metric.variables:

@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfscale.collectives.base import Collective, mean_bytes
-from tfscale.collectives.sealed import agree
+from tfscale.collectives.sealed import agree, seal, unseal
 from tfscale.data.base import Data
 from tfscale.errors import Enough
 from tfscale.reporting.base import Sink
@@ -119,6 +119,7 @@ class Run:
             self._evaluate()
         self._pulse("closing", self._state.step)
         sha256 = self._synchronise()
+        self._pulse("the disk", self._state.step)
         self._checkpoints.finish()
         return {**self._results(sha256), "seconds": round(time.perf_counter() - began, 3)}
 
@@ -146,9 +147,12 @@ class Run:
         if evaluates or saves:
             self._stop_clock(info)
             if saves:
+                self._pulse("the disk", info.step)
+                self._checkpoints.settle()
                 self._pulse("saving", info.step)
                 self._checkpoints.save(self._state)
             if asked is not None and not last:
+                self._pulse("the disk", info.step)
                 self._checkpoints.finish()
                 self._tell_details()
                 raise asked
@@ -184,8 +188,9 @@ class Run:
 
     def _mean(self, losses: tf.Tensor) -> float:
         """R losses -> the mean over all W."""
-        messages = [tf.bitcast(losses[index], tf.int32)[tf.newaxis] for index in range(len(self._state.replicas))]
-        gathered = tf.concat(self._collective.gather(messages), axis=0)
+        own = [tf.bitcast(losses[index], tf.int32)[tf.newaxis] for index in range(len(self._state.replicas))]
+        messages = self._collective.gather([seal(each) for each in own])
+        gathered = tf.concat([unseal(message, rank) for rank, message in enumerate(messages)], axis=0)
         return float(tf.reduce_mean(tf.bitcast(gathered, tf.float32)))
 
     def _log(self, info: StepInfo) -> None:
