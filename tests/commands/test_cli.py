@@ -158,6 +158,21 @@ def test_an_earlier_run_is_not_overwritten_and_can_go_on(tmp_path: Path) -> None
     assert one["parameters_sha256"] == two["parameters_sha256"]
 
 
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_used(tmp_path: Path) -> None:
+    words = ("train", "run.name=one", "train.batch=16", "train.steps=20", "train.checkpoint_every=10")
+    assert tfscale(*words, cwd=tmp_path).returncode == 0
+    run = tmp_path / "runs" / "one"
+    before = json.loads((run / "summary.json").read_text())["parameters_sha256"]
+    (run / "checkpoints" / "step-000000020" / "shared.npz").write_bytes(b"")
+    done = tfscale("resume", "one", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "warning: checkpoint step-000000020 is damaged (shared.npz has the wrong sha256 sum)" in done.stdout
+    assert "going on after step 10" in done.stdout
+    assert json.loads((run / "summary.json").read_text())["parameters_sha256"] == before
+    names = sorted(path.name for path in (run / "checkpoints").iterdir())
+    assert names == ["damaged-step-000000020", "step-000000010", "step-000000020"]
+
+
 def test_a_damaged_file_is_exit_code_2(tmp_path: Path) -> None:
     folder = write_idx(tmp_path / "d", train=30, test=20, zipped=True)
     path = folder / "train-images-idx3-ubyte.gz"

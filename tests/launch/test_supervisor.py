@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import pytest
 
 from tests.launch.jobs import command, finish, launched, ranks_of, started, summary
 from tfscale.launch import membership
+from tfscale.launch.run_directory import RunDirectory
+from tfscale.launch.starting import Start, by_command
+from tfscale.launch.supervisor import Policy, Supervisor
 from tfscale.training import checkpoint_files
 
 pytestmark = [pytest.mark.horovod, pytest.mark.usefixtures("nothing_is_left_behind")]
@@ -100,6 +104,28 @@ def test_a_rank_that_loops_for_ever_is_found_and_named_with_its_line(tmp_path: P
     assert "hangs after step 130: waiting for data for 4" in error
     assert 'endless.py", line 9 in train' in error
     assert summary(tmp_path, "one")["steps"] == 400
+
+
+def test_starts_that_fail_are_given_up_with_fewer_processes_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    starts: list[int] = []
+
+    def start(restarts: int) -> Start:
+        starts.append(restarts)
+        return by_command([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"])
+
+    directory = RunDirectory(tmp_path)
+    policy = Policy(max_restarts=3, min_np=2, watches=True)
+    supervisor = Supervisor(start, directory=directory, policy=policy, start_timeout=5, interface=None)
+    assert supervisor.run(3) == 1
+    assert starts == [0, 1, 2, 3]
+    events = membership.read(directory.membership)
+    assert [len(event["processes"]) for event in events if event["event"] == "start"] == [3, 3, 3, 2]
+    *again, last = capsys.readouterr().err.splitlines()
+    assert len(again) == 3
+    assert again[2].endswith("starting again from the beginning, 2 process(es)")
+    assert last.endswith("(started again 3 time(s); launch.max_restarts=3)")
 
 
 def test_a_rank_that_keeps_dying_ends_the_job_after_the_restarts_that_it_may_have(tmp_path: Path) -> None:

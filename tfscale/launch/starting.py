@@ -1,8 +1,9 @@
 """Two ways to start a rank: a command of its own, or a fork of this process.
 
-Importing TensorFlow takes seconds of every core. A parent that has imported it (and has used nothing of it: neither a
-device nor a thread) can fork ranks that begin to train at once, at the first start and whenever it has to start them
-again. That is for Linux; elsewhere a library that is loaded in a parent need not survive a fork.
+Importing TensorFlow takes seconds of every core. A parent that has imported it, and has used nothing of it, can fork
+ranks that begin to train at once, at the first start and whenever it has to start them again. TensorFlow starts its
+threads at its first use; the only ones that an import starts are OpenBLAS's, which looks after them around a fork. That
+is for Linux; elsewhere a library that is loaded in a parent need not survive a fork.
 """
 
 import atexit
@@ -69,7 +70,7 @@ def by_command(command: Sequence[str]) -> Start:
 
 
 def by_fork(main: Callable[[], int]) -> Start:
-    """Starts a copy of this process, which has but one thread, that calls `main` and exits with what it returns."""
+    """Starts a copy of this process, of its calling thread alone, that calls `main` and exits with what it returns."""
 
     def start(environment: Mapping[str, str], output: IO[bytes] | None, errors: IO[bytes]) -> Handle:
         sys.stdout.flush()

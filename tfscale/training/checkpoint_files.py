@@ -37,6 +37,7 @@ WAIT = 60.0
 """Seconds that the chief waits for the parts of the other processes."""
 
 _LOOK = 0.01
+_CHUNK = 1 << 20
 _FORMAT = 2
 
 
@@ -250,8 +251,10 @@ def _write(path: Path, content: bytes | memoryview) -> None:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
-    if temporary.read_bytes() != content:
-        raise OSError(f"{path.name} does not read back as it was written")
+    with temporary.open("rb") as stream:
+        for at in range(0, len(content), _CHUNK):
+            if stream.read(_CHUNK) != bytes(content[at : at + _CHUNK]):
+                raise OSError(f"{path.name} does not read back as it was written")
     os.replace(temporary, path)
 
 
