@@ -10,7 +10,8 @@ from tests.training.test_checkpoint import alone
 from tfscale.errors import Enough
 from tfscale.job import Job
 from tfscale.reporting.base import Record
-from tfscale.training.run import Run, examples_seen
+from tfscale.training.records import examples_seen
+from tfscale.training.run import Run
 
 
 class Memory:
