@@ -7,7 +7,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent / "tfscale"
 FLOORS = {
     "errors": -1, "vectors": 0, "devices": 0, "world": 0, "chatter": 0, "kernels": 0,
-    "collectives": 1, "codecs": 1, "thresholds": 1, "data": 1, "models": 1, "schedules": 1, "compressors": 2,
+    "collectives": 1, "codecs": 1, "thresholds": 1, "data": 1, "models": 1, "schedules": 1,
+    "early_stopping": 1, "compressors": 2,
     "strategies": 3, "reporting": 4, "training": 5, "config": 5, "launch": 6, "job": 6, "commands": 7, "cli": 8,
     "__init__": -2, "__main__": 9, "scripts": 9,
 }  # fmt: skip

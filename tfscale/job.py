@@ -134,7 +134,12 @@ def build(config: Config, connection: Connection) -> Job:
     }
     return Job(
         data=data,
-        state=RunState(step=0, replicas=own, strategy=strategy),
+        state=RunState(
+            step=0,
+            replicas=own,
+            strategy=strategy,
+            early_stopping=instantiate("early_stopping", config.early_stopping),
+        ),
         plan=plan,
         evaluator=Evaluator(own, data=data, collective=collective, loss=loss, metrics=metrics),
     )

@@ -9,8 +9,8 @@ import pytest
 
 from tests.strategies.test_contracts import run
 from tfscale.config.compose import composer, recipe_texts
+from tfscale.config.nodes import NODES
 from tfscale.config.preflight import preflight
-from tfscale.config.schema import NODES
 from tfscale.job import Job
 
 # What an option needs beside itself to be built on this machine.

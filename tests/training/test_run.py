@@ -10,6 +10,7 @@ from tests.training.test_checkpoint import alone
 from tfscale.errors import Enough
 from tfscale.job import Job
 from tfscale.reporting.base import Record
+from tfscale.training.checkpoint import best as best_checkpoint
 from tfscale.training.records import examples_seen
 from tfscale.training.run import Run
 
@@ -48,7 +49,11 @@ class Memory:
 
 
 def go(
-    job: Job, folder: Path, stop: Callable[[int, Callable[[int], bool]], Exception | None] = lambda step, meets: None
+    job: Job,
+    folder: Path,
+    stop: Callable[[int, Callable[[int], bool]], Exception | None] = lambda step, meets: None,
+    *,
+    keep: int = 9,
 ) -> tuple[dict, Memory]:
     memory = Memory()
     run = Run(
@@ -56,7 +61,7 @@ def go(
         job.plan,
         data=job.data,
         evaluator=job.evaluator,
-        checkpoints=alone(folder, keep=9),
+        checkpoints=alone(folder, keep=keep),
         sinks=[memory],
         stop=stop,
         pulse=memory.begun,
@@ -118,13 +123,34 @@ def test_a_run_that_is_asked_to_stop_saves_first(build_job: Callable[..., Job], 
 
 def test_a_run_that_has_had_enough_ends_well(build_job: Callable[..., Job], tmp_path: Path) -> None:
     def stop(step: int, meets: Callable[[int], bool]) -> Exception | None:
-        return Enough() if step == 3 else None
+        return Enough("it is late") if step == 3 else None
 
     results, memory = go(build_job(*SMALL, "train.steps=6", "train.log_every=2"), tmp_path, stop)
-    assert (results["steps"], memory.seen[-1]) == (3, 3)
+    assert (results["steps"], memory.seen[-1], results["ended_early"]) == (3, 3, "it is late")
     assert [each["step"] for each in memory.steps] == [2, 3]
     assert [each["step"] for each in memory.evaluations] == [3]
     assert [path.name for path in tmp_path.iterdir()] == ["step-000000003"]
+
+
+def test_a_run_that_does_not_improve_ends_and_keeps_its_best_checkpoint(
+    build_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """The learning rate is so large that the first evaluation stays the best."""
+    words = (
+        *("optimizer=sgd", "optimizer.learning_rate=100.0", "train.steps=50", "train.evaluate_every=3"),
+        *("early_stopping.patience=3", "early_stopping.monitor=loss", "early_stopping.keep_best=true"),
+    )
+    job = build_job(*SMALL, "data.noise=3.0", *words)
+    results, memory = go(job, tmp_path, keep=1)
+    losses = [each["loss"] for each in memory.evaluations]
+    best = min(range(len(losses)), key=lambda index: losses[index])
+    assert len(losses) == best + 4, "three more evaluations, none of them better"
+    assert results["steps"] == memory.steps[-1]["step"] == 3 * len(losses) < 50
+    assert results["best_step"] == 3 * (best + 1)
+    assert results["ended_early"] == "loss has not improved for 3 evaluations (early_stopping.patience)"
+    names = [f"step-{results[step]:09d}" for step in ("best_step", "steps")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert best_checkpoint(tmp_path / names[1]).name == names[0]
 
 
 def test_processes_that_average_meet_at_averagings_and_logs(build_job: Callable[..., Job], tmp_path: Path) -> None:
@@ -149,10 +175,10 @@ def test_the_pulse_is_told_of_everything_that_may_take_long(build_job: Callable[
     ]
     assert [work for work, _ in memory.works[5:]] == [
         "logging",
-        "the disk",
-        "saving",
         "evaluating",
         *["a test batch"] * 2,
+        "the disk",
+        "saving",
         "closing",
         "the disk",
     ]

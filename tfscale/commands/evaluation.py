@@ -8,20 +8,20 @@ from tfscale.config.schema import Config
 from tfscale.launch.run_directory import RunDirectory
 from tfscale.reporting import summary
 from tfscale.reporting.console import person_console, results_table
-from tfscale.training.checkpoint import newest, restore_model
+from tfscale.training.checkpoint import best, newest, restore_model
 from tfscale.world import World
 
 
-def evaluate_run(config: Config, world: World, folder: Path) -> int:
-    """Evaluates the newest checkpoint of the run in `folder`, one replica a process."""
+def evaluate_run(config: Config, world: World, folder: Path, *, best: bool) -> int:
+    """Evaluates the newest, or the best, checkpoint of the run in `folder`, one replica a process."""
     directory = RunDirectory(folder, logs="logs-evaluation")  # the run may be in training, with failures of its own
     try:
-        return _evaluate(config, world, directory)
+        return _evaluate(config, world, directory, of_best=best)
     except Exception as error:  # noqa: BLE001 - a process must say what it died of before the others do
         return fail(error, world, directory)
 
 
-def _evaluate(config: Config, world: World, directory: RunDirectory) -> int:
+def _evaluate(config: Config, world: World, directory: RunDirectory, *, of_best: bool) -> int:
     folder = directory.path
     if world.is_chief:
         directory.forget_failures()
@@ -32,6 +32,7 @@ def _evaluate(config: Config, world: World, directory: RunDirectory) -> int:
             f"warning: checkpoint {place.name} is damaged ({error}); using the one before it", highlight=False
         ),
     )
+    place = best(place) if of_best else place
     config = building.for_evaluation(config)
     job = building.build(config, building.connect(config, world))
     restore_model(job.state, place)

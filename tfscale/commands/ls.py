@@ -14,7 +14,7 @@ from tfscale.config.suggest import closest
 from tfscale.data import catalogue
 from tfscale.errors import UserError
 
-QUIET = ("train", "run", "launch")
+QUIET = ("train", "early_stopping", "run", "launch")
 """Groups with a single option: their keys matter, not the choice."""
 
 

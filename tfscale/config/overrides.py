@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tfscale.config.compose import Composer
-from tfscale.config.schema import NODES
+from tfscale.config.nodes import NODES
 from tfscale.config.suggest import closest, closest_key
 from tfscale.errors import UserError
 

@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from tfscale.config.allowed import ALLOWED, ALLOWED_INSIDE
 from tfscale.config.fields import Table
-from tfscale.config.schema import NODES, Config
+from tfscale.config.nodes import NODES
+from tfscale.config.schema import Config
 from tfscale.config.suggest import closest
 
 

@@ -100,6 +100,8 @@ def closing_table(console: Console, summary: Mapping[str, Any], next_commands: S
     for name in summary["metrics"]:
         table.add_row(f"test {name}", f"{summary[name]:.4f}")
     table.add_row("steps", f"{summary['steps']:,} ({summary['epochs']:g} epochs, {summary['examples']:,} examples)")
+    if "ended_early" in summary:
+        table.add_row("ended early", summary["ended_early"])
     table.add_row("time", f"{summary['seconds']:.1f} s ({summary['first_step_seconds']:.1f} s of it the first step)")
     table.add_row("speed", f"{summary['samples_per_second']:,.0f} samples/s")
     table.add_row("replicas", f"{summary['replicas']} in {summary['processes']} process(es)")

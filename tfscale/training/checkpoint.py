@@ -13,7 +13,7 @@ from typing import Any, final
 from tfscale.errors import RunError, UserError
 from tfscale.training import checkpoint_files as files
 from tfscale.training.checkpoint_files import Arrays, DamagedError, Manifest
-from tfscale.training.state import RunState
+from tfscale.training.state import STOPPING, RunState
 
 Tell = Callable[[str], None]
 """Gets a warning, in words."""
@@ -67,7 +67,9 @@ class Checkpoints:
         }
         if self._process == 0:
             parts |= {files.SHARED: state.shared_arrays(), files.MODEL: state.replicas[0].model_arrays(consensus)}
-        self._writer = Thread(target=self._write, args=(state.step, parts), name="checkpoint", daemon=True)
+        stopping = state.early_stopping
+        best = files.folder_name(stopping.best_step) if stopping.keep_best else None
+        self._writer = Thread(target=self._write, args=(state.step, parts, best), name="checkpoint", daemon=True)
         self._writer.start()
 
     def settle(self) -> None:
@@ -94,14 +96,14 @@ class Checkpoints:
     def _aside(self, step: int) -> Path:
         return self._folder / f"{files.folder_name(step)}.tmp-{self._attempt}"
 
-    def _write(self, step: int, parts: Mapping[str, Arrays]) -> None:
+    def _write(self, step: int, parts: Mapping[str, Arrays], best: str | None) -> None:
         final_place, place = self._place(step), self._aside(step)
         parent = None if self._latest is None else files.folder_name(self._latest)
         try:
             files.write_part(place, parts, part=self._process)
             if self._process == 0:
                 files.seal(place, final_place, parts=self._processes, identity=self._identity, parent=parent)
-                files.retire(self._folder, keep=self._keep)
+                files.retire(self._folder, keep=self._keep, best=best)
         except Exception as error:  # noqa: BLE001 - whatever it is, this checkpoint is not there, and the run must know
             self._failure = f"checkpoint {final_place.name} could not be saved: {error}"
             self._warn(f"{self._failure}; the earlier ones are intact, and training goes on")
@@ -159,6 +161,24 @@ def newest(folder: Path, damaged: Callable[[Path, DamagedError], None]) -> Path:
         f"run.name must name a run with a whole checkpoint, but {folder} has none; delete {folder.parent} or give "
         "another run.name"
     )
+
+
+def best(newest_place: Path) -> Path:
+    """The checkpoint of the best evaluation, as the newest one, which is sound, remembers it.
+
+    Raises:
+        UserError: It is not there.
+    """
+    arrays = files.read(newest_place, files.SHARED, files.read_manifest(newest_place))
+    place = newest_place.with_name(files.folder_name(int(arrays[f"{STOPPING}best_step"])))
+    try:
+        files.verify(place)
+    except DamagedError as error:
+        raise UserError(
+            f"checkpoint=best must be there, but {place} is not ({error}); runs keep it with "
+            "early_stopping.keep_best=true"
+        ) from None
+    return place
 
 
 def restore_model(state: RunState, place: Path) -> None:

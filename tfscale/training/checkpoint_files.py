@@ -158,12 +158,13 @@ def read_manifest(place: Path) -> Manifest:
     """
     try:
         body = json.loads((place / MANIFEST).read_bytes())
-        form = body.pop("format", None)
-        if form != _FORMAT and isinstance(body.get("files"), dict):
-            raise UserError(f"{place} was written by another version of tfscale; go on with that version")
-        wanted = body.pop("sha256")
+        if not {"format", "sha256"} & body.keys():
+            raise UserError(f"{place} was written by an earlier version of tfscale; go on with that version")
+        wanted, form = body.pop("sha256"), body.pop("format")
         if wanted != _sum(_canonical({"format": form, **body})):
             raise DamagedError(f"{MANIFEST} has the wrong sha256 sum")
+        if form != _FORMAT:
+            raise UserError(f"{place} was written by a later version of tfscale; go on with that version")
         manifest = Manifest(**body)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedError(f"{MANIFEST}: {' '.join(str(error).split())}") from None
@@ -213,8 +214,8 @@ def discard(place: Path) -> None:
     shutil.rmtree(place, ignore_errors=True)
 
 
-def retire(folder: Path, *, keep: int) -> None:
-    """Removes all but the newest `keep` checkpoints.
+def retire(folder: Path, *, keep: int, best: str | None) -> None:
+    """Removes all but the newest `keep` checkpoints, and the one named `best`.
 
     Raises:
         DamagedError: The newest does not read back as it was saved; nothing is removed.
@@ -223,7 +224,8 @@ def retire(folder: Path, *, keep: int) -> None:
     if len(places) > keep:
         read_manifest(places[0])
     for old in places[keep:]:
-        discard(old)
+        if old.name != best:
+            discard(old)
 
 
 def _content(place: Path, name: str, manifest: Manifest) -> bytes:

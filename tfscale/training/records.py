@@ -48,6 +48,7 @@ class Records:
         self._mark, self._marked_step = 0.0, 0
         self._seconds, self._timed_examples, self._first_step = 0.0, 0, 0.0
         self._evaluation: dict[str, float] = {}
+        self._reason: str | None = None
 
     def note(self, info: StepInfo) -> None:
         """A step is completed."""
@@ -139,6 +140,10 @@ class Records:
         for sink in self._sinks:
             sink.evaluation({"step": self._state.step, **evaluation})
 
+    def ended(self, reason: str) -> None:
+        """The run ends before its last step."""
+        self._reason = reason
+
     @property
     def has_evaluation(self) -> bool:
         """Whether the model was measured on the test data."""
@@ -157,6 +162,9 @@ class Records:
         dense = self._state.step * mean_bytes(self._state.replicas[0].layout.size, self._collective.size)
         return {
             **{name: round(value, 6) for name, value in self._evaluation.items()},
+            **({} if self._reason is None else {"ended_early": self._reason}),
+            "best_step": self._state.early_stopping.best_step,
+            "best": round(self._state.early_stopping.best, 6),
             "steps": self._state.step,
             "epochs": round(self._examples(self._state.step) / self._all, 4),
             "examples": self._examples(self._state.step),

@@ -102,30 +102,43 @@ class Run:
 
     def _after(self, info: StepInfo) -> None:
         self._records.note(info)
-        planned = info.step == self._plan.steps
-        logs = planned or info.step % self._plan.log_every == 0
+        step, planned, reason = info.step, info.step == self._plan.steps, None
+        logs = planned or step % self._plan.log_every == 0
         if logs:
-            self._log(info)
-        asked = None if planned else self._stop(info.step, self._meets)  # after the log, in which processes may meet
-        last = self._ended = planned or isinstance(asked, Enough)
+            reason = self._log(info)
+        asked = None if planned else self._stop(step, self._meets)  # after the log, in which processes may meet
+        if asked is not None and not isinstance(asked, Enough):
+            self._leave(info, asked)
+        reason = reason or (str(asked) if asked is not None else None)
+        if planned or reason or step % self._plan.evaluate_every == 0:
+            self._records.stop_clock(info)
+            reason = self._evaluate() or reason  # before the save, which remembers it
+            self._records.start_clock()
+        last = planned or reason is not None
         if last and not logs:
             self._log(info)
         for sink in self._sinks:
-            sink.progress(info.step)
-        evaluates = last or info.step % self._plan.evaluate_every == 0
-        saves = last or asked is not None or info.step % self._plan.checkpoint_every == 0
-        if evaluates or saves:
+            sink.progress(step)
+        if last or step % self._plan.checkpoint_every == 0 or self._is_best(step):
             self._records.stop_clock(info)
-            if saves:
-                self._save()
-            if asked is not None and not last:
-                self._pulse("the disk", info.step)
-                self._checkpoints.finish()
-                self._records.tell_details()
-                raise asked
-            if evaluates:
-                self._evaluate()
+            self._save()
             self._records.start_clock()
+        self._ended = last
+        if reason is not None and not planned:
+            self._records.ended(reason)
+
+    def _leave(self, info: StepInfo, asked: Exception) -> None:
+        """Saves, and raises what has asked the run to stop."""
+        self._records.stop_clock(info)
+        self._save()
+        self._pulse("the disk", info.step)
+        self._checkpoints.finish()
+        self._records.tell_details()
+        raise asked
+
+    def _is_best(self, step: int) -> bool:
+        """Whether the evaluation after this step is the best until now, and its checkpoint is to be kept."""
+        return self._state.early_stopping.keep_best and self._state.early_stopping.best_step == step
 
     def _meets(self, step: int) -> bool:
         """Whether all processes exchange something in this step, or when it is completed."""
@@ -137,9 +150,10 @@ class Run:
             or step == self._plan.steps
         )
 
-    def _log(self, info: StepInfo) -> None:
+    def _log(self, info: StepInfo) -> str | None:
+        """Returns why the run is to end, if the loss says so."""
         self._pulse("logging", info.step)
-        self._records.log(info)
+        return self._state.early_stopping.after_log(self._records.log(info))
 
     def _save(self) -> None:
         self._pulse("the disk", self._state.step)
@@ -147,10 +161,12 @@ class Run:
         self._pulse("saving", self._state.step)
         self._checkpoints.save(self._state)
 
-    def _evaluate(self) -> None:
+    def _evaluate(self) -> str | None:
+        """Returns why the run is to end, if the result says so."""
         self._pulse("evaluating", self._state.step)
         measured = self._evaluator(self._state.consensus(), lambda: self._pulse("a test batch", self._state.step))
         self._records.evaluated(measured)
+        return self._state.early_stopping.after_evaluation(self._state.step, measured)
 
     def _synchronise(self) -> str:
         """The last step always synchronises: every replica ends with the consensus, which is checked.

@@ -12,10 +12,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfscale.early_stopping import EarlyStopping
 from tfscale.errors import UserError
 from tfscale.strategies.base import Strategy
 from tfscale.training.checkpoint_files import Arrays
 from tfscale.training.replica import Replica
+
+STOPPING = "early_stopping/"
+"""What the names of its state begin with, in a checkpoint."""
 
 
 @dataclass(kw_only=True)
@@ -26,11 +30,13 @@ class RunState:
         step: Optimizer steps completed.
         replicas: This process's replicas, by rank.
         strategy: Owns residuals, thresholds and counters.
+        early_stopping: Remembers the best evaluation.
     """
 
     step: int
     replicas: Sequence[Replica]
     strategy: Strategy
+    early_stopping: EarlyStopping
 
     def replica_arrays(self, index: int) -> Arrays:
         """A copy of the state of this process's replica number `index`, by name."""
@@ -40,7 +46,9 @@ class RunState:
 
     def shared_arrays(self) -> Arrays:
         """A copy of the state that all replicas share, by name."""
-        return {name: tf.convert_to_tensor(variable).numpy() for name, variable in self.strategy.shared_state().items()}
+        shared = self.strategy.shared_state()
+        arrays = {name: tf.convert_to_tensor(variable).numpy() for name, variable in shared.items()}
+        return {**arrays, **{f"{STOPPING}{name}": value for name, value in self.early_stopping.arrays().items()}}
 
     def load_replica(self, index: int, arrays: Arrays) -> None:
         """Puts back what `replica_arrays` returned.
@@ -52,7 +60,13 @@ class RunState:
 
     def load_shared(self, arrays: Arrays) -> None:
         """Puts back what `shared_arrays` returned; raises as `load_replica` does."""
-        _load(self.strategy.shared_state(), arrays)
+        _load(
+            self.strategy.shared_state(),
+            {name: value for name, value in arrays.items() if not name.startswith(STOPPING)},
+        )
+        self.early_stopping.load(
+            {name.removeprefix(STOPPING): value for name, value in arrays.items() if name.startswith(STOPPING)}
+        )
 
     def consensus(self) -> tf.Tensor:
         """[S]: the one model that the replicas stand for. All processes must call it."""

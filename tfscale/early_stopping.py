@@ -1,0 +1,103 @@
+"""When a run ends before its last step because of what it has reached, and which model of it was the best.
+
+It is looked at after each evaluation on the test data (patience, a target), and at each log record (the training loss).
+Both are the same numbers in every process, so all decide alike.
+
+References:
+    DeepLearning4j's EarlyStoppingConfiguration: ScoreImprovementEpochTerminationCondition is `patience` and
+    `min_delta`, BestScoreEpochTerminationCondition `target`, MaxScoreIterationTerminationCondition and
+    InvalidScoreIterationTerminationCondition `max_loss`. Its limits of epochs and of time are `train.epochs` and
+    `train.max_time`.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Literal, final
+
+import numpy as np
+
+from tfscale.errors import UserError
+
+
+@final
+class EarlyStopping:
+    """Watches one number.
+
+    Args:
+        monitor: `loss`, or the name of a metric, of the test data; None: the first metric.
+        mode: Whether it should be small (`min`) or large (`max`); `auto`: min for the loss, max for anything else.
+        patience: Evaluations without an improvement after which the run ends; None for any number.
+        min_delta: How much better than the best an improvement is.
+        target: The run ends when the number has reached it; None for never.
+        max_loss: The run ends when the training loss of a log record is beyond it, or is not a number; None for never.
+        keep_best: Whether the checkpoint of the best evaluation is kept.
+    """
+
+    def __init__(
+        self,
+        *,
+        monitor: str | None,
+        mode: Literal["auto", "min", "max"],
+        patience: int | None,
+        min_delta: float,
+        target: float | None,
+        max_loss: float | None,
+        keep_best: bool,
+    ) -> None:
+        self._monitor, self._patience, self._min_delta, self._target = monitor, patience, min_delta, target
+        self._mode: Literal["auto", "min", "max"] = mode
+        self._max_loss, self.keep_best = max_loss, keep_best
+        self.best, self.best_step, self._stale = math.nan, -1, 0
+
+    def after_evaluation(self, step: int, measured: Mapping[str, float]) -> str | None:
+        """Looks at an evaluation.
+
+        Args:
+            step: Optimizer steps completed.
+            measured: The loss, then the metrics in their order.
+
+        Returns:
+            Why the run is to end, if it is; `best_step` is then `step` if it was an improvement.
+
+        Raises:
+            UserError: What is to be monitored is not measured.
+        """
+        name = self._monitor or next((each for each in measured if each != "loss"), "loss")
+        if name not in measured:
+            raise UserError(
+                f"early_stopping.monitor must be one of {', '.join(measured)}, got {name}; or add a metric of that name"
+            )
+        value, sign = measured[name], self._sign(name)
+        if not math.isnan(value) and (math.isnan(self.best) or sign * (value - self.best) > self._min_delta):
+            self.best, self.best_step, self._stale = value, step, 0
+        else:
+            self._stale += 1
+        if self._target is not None and sign * (value - self._target) >= 0:
+            return f"early_stopping.target={self._target:g} is reached: {name} {value:.4g}"
+        if self._patience is not None and self._stale >= self._patience:
+            return f"{name} has not improved for {self._stale} evaluations (early_stopping.patience)"
+        return None
+
+    def after_log(self, loss: float) -> str | None:
+        """Looks at a training loss; returns why the run is to end, if it is."""
+        if self._max_loss is None or loss <= self._max_loss:
+            return None
+        return f"the training loss is {loss:g}, beyond early_stopping.max_loss={self._max_loss:g}"
+
+    def _sign(self, name: str) -> int:
+        """1 if more is better, else -1."""
+        mode = ("min" if name == "loss" else "max") if self._mode == "auto" else self._mode
+        return 1 if mode == "max" else -1
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What must survive."""
+        return {
+            "best": np.array(self.best),
+            "best_step": np.array(self.best_step),
+            "stale": np.array(self._stale),
+        }
+
+    def load(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Puts back what `arrays` returned."""
+        self.best, self.best_step = float(arrays["best"]), int(arrays["best_step"])
+        self._stale = int(arrays["stale"])
