@@ -73,6 +73,9 @@ GOLDEN = {
     ),
     "train": "train must be KEY=VALUE, without spaces or in quotes: 'model.hidden=[64, 32]'",
     "run.name=../x": "run.name must be a folder name of letters, digits, - _ . (or null), got ../x",
+    "early_stopping.monitor=f1": (
+        "early_stopping.monitor must be one of loss, accuracy, got f1; or add a metric of that name"
+    ),
     "resume=true": "resume=true must have the run's name; type run.name=NAME (`ls` in the folder run.dir)",
     "train.epochs=null": "train.epochs and train.steps are both null; set one of them",
     "~train.epochs": "train.epochs is missing; it must be a number of epochs > 0, or null",

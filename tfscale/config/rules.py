@@ -44,6 +44,7 @@ def problems_of(config: Config, processes: int) -> list[str]:
         *_processes(config, processes),
         *_optimizer(config),
         *_schedule(config),
+        *_early_stopping(config),
         *_data(config),
     ]
 
@@ -126,6 +127,13 @@ def _schedule(config: Config) -> list[str]:
             f"{len(schedule['boundaries'])}"
         ]
     return []
+
+
+def _early_stopping(config: Config) -> list[str]:
+    monitor, measured = config.early_stopping.get("monitor"), ["loss", *config.metrics]
+    if monitor is None or monitor in measured:
+        return []
+    return [f"early_stopping.monitor must be one of {', '.join(measured)}, got {monitor}; or add a metric of that name"]
 
 
 def _data(config: Config) -> list[str]:

@@ -10,7 +10,7 @@ runs/NAME/
     membership.jsonl  which processes trained it, and what ended them; see launch/membership.py
     lock              held by whoever trains it
     logs/             rank-N.log, what the process said; rank-N.error, what it died of; rank-N.pulse, what it does;
-                      rank-N.stack, where it was when it hung
+                      rank-N.stack, where it was when it hung; logs-evaluation/ likewise of `tfscale evaluate`
 """
 
 import fcntl
