@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,17 +20,15 @@ def command(*words: str) -> list[str]:
     return [sys.executable, "-m", "tfscale", "train", *words]
 
 
+def finished(folder: Path, words: Sequence[str]) -> None:
+    """Runs a command to its end, which must be a good one."""
+    done = subprocess.run(list(words), cwd=folder, capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def launched(folder: Path, name: str, *words: str) -> dict[str, Any]:
     """Runs a job to its end under tfscale's own launcher and returns its summary."""
-    done = subprocess.run(
-        command(*words, f"run.name={name}"),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    finished(folder, command(*words, f"run.name={name}"))
     return summary(folder, name)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import write_idx
-from tests.launch.jobs import command, launched, summary
+from tests.launch.jobs import command, finished, launched, summary
 
 pytestmark = [pytest.mark.horovod, pytest.mark.usefixtures("nothing_is_left_behind")]
 BIN = Path(sys.executable).parent
@@ -77,24 +77,8 @@ def test_horovod_gives_the_parameters_of_one_replica_with_the_whole_batch(tmp_pa
 
 def test_horovodrun_starts_the_same_job(tmp_path: Path) -> None:
     own = launched(tmp_path, "own", *SMALL, "strategy=sharing", "launch.np=2")
-    done = subprocess.run(
-        [
-            str(BIN / "horovodrun"),
-            "-np",
-            "2",
-            str(BIN / "tfscale"),
-            "train",
-            *SMALL,
-            "strategy=sharing",
-            "run.name=raw",
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    horovodrun = [str(BIN / "horovodrun"), "-np", "2", str(BIN / "tfscale"), "train"]
+    finished(tmp_path, [*horovodrun, *SMALL, "strategy=sharing", "run.name=raw"])
     assert summary(tmp_path, "raw")["parameters_sha256"] == own["parameters_sha256"]
     assert (tmp_path / "runs" / "raw" / "logs" / "rank-1.log").is_file()
 
