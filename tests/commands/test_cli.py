@@ -221,7 +221,8 @@ def test_a_strategy_model_and_data_of_the_users_own(tmp_path: Path) -> None:
         "        super().__init__(collective=collective)\n"
         "        self.factor = factor\n"
         "    def reduce_gradients(self, gradients, parameters, step):\n"
-        "        return [self.factor * each for each in super().reduce_gradients(gradients, parameters, step)]\n"
+        "        reduced = super().reduce_gradients(gradients, parameters, step)\n"
+        "        return [[self.factor * each for each in own] for own in reduced]\n"
     )
     for name, text in {
         "model/own.yaml": "_target_: mine.net\nunits: 4\n",

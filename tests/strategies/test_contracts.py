@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfscale.collectives.in_process import InProcess
 from tfscale.data.base import Shard
 from tfscale.job import Job
+from tfscale.strategies import drift
 from tfscale.training.loop import training_steps
 
 IN_PROCESS = "strategy/collective=in_process"
@@ -94,8 +96,8 @@ def test_replicas_learn_and_agree_bit_for_bit(build_job: Callable[..., Job], nam
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf])
-@pytest.mark.parametrize("name", ["horovod", "horovod, reproducible"])
-def test_a_mean_that_is_not_finite_is_skipped_by_all(
+@pytest.mark.parametrize("name", ["horovod", "horovod, reproducible", "horovod_averaging", "local"])
+def test_a_gradient_that_is_not_finite_is_not_applied(
     build_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, name: str, poison: float
 ) -> None:
     job = build_job(*SMALL, "train.batch=16", "data.noise=0.3", "optimizer=adam", *VARIANTS[name])
@@ -110,6 +112,31 @@ def test_a_mean_that_is_not_finite_is_skipped_by_all(
     assert int(job.state.strategy.measurements()["skipped_steps"]) == 1
     assert all(np.isfinite(each).all() for each in job.state.replica_arrays(1).values())
     assert job.evaluator(job.state.consensus())["loss"] < before / 2
+
+
+@pytest.mark.parametrize("name", ["horovod", "horovod, reproducible", "sharing", "sharing, plain"])
+@pytest.mark.parametrize("rank", [0, 2])
+def test_a_replica_with_other_parameters_is_named_before_anything_is_applied(
+    build_job: Callable[..., Job], name: str, rank: int
+) -> None:
+    job = run(build_job(*SMALL, "train.batch=16", "strategy.replicas=3", *VARIANTS[name]), 3)
+    before = parameters(job)[1]
+    weights = job.state.replicas[rank].model.trainable_variables[0].value
+    flat = weights.numpy()
+    flat.view(np.int32)[0, 0] ^= 1
+    weights.assign(flat)
+    with pytest.raises((tf.errors.InvalidArgumentError, tf.errors.DataLossError), match=rf"rank {rank}\b.*differ"):
+        run(job, 1)
+    np.testing.assert_array_equal(parameters(job)[1], before)
+
+
+@pytest.mark.parametrize("replicas", range(1, 20))
+def test_digests_survive_a_mean(replicas: int) -> None:
+    digests = np.random.default_rng(replicas).integers(-(2**31), 2**31, replicas).tolist()
+    digests[0] = (-(2**31), -1, 0, 2**31 - 1)[replicas % 4]
+    ballots = [drift.ballot(tf.constant(each), rank, replicas) for rank, each in enumerate(digests)]
+    mean = InProcess(replicas=replicas).mean(ballots)
+    assert drift.digests_of(mean, replicas).numpy().tolist() == digests
 
 
 def test_replicas_drift_apart_between_averagings(build_job: Callable[..., Job]) -> None:

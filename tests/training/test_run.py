@@ -10,6 +10,7 @@ from tests.training.test_checkpoint import alone
 from tfscale.errors import Enough
 from tfscale.job import Job
 from tfscale.reporting.base import Record
+from tfscale.strategies import drift
 from tfscale.training.checkpoint import best as best_checkpoint
 from tfscale.training.records import examples_seen
 from tfscale.training.run import Run
@@ -84,8 +85,9 @@ def test_the_summary_counts_steps_examples_and_bytes(build_job: Callable[..., Jo
     results, memory = go(job, tmp_path)
     assert results["steps"] == 2 * 7, "203 examples, 32 a step"
     assert (results["epochs"], results["examples"]) == (2, 406)
-    assert results["bytes_sent"] == results["bytes_dense"] == 14 * 2 * 4 * job.layout.size
-    assert results["bytes_ratio"] == 1
+    assert results["bytes_dense"] == 14 * 2 * 4 * job.layout.size
+    assert results["bytes_sent"] == 14 * 2 * 4 * (job.layout.size + 2 * drift.PLACES), "and two digests"
+    assert results["bytes_ratio"] == round(results["bytes_dense"] / results["bytes_sent"], 2)
     assert memory.steps[-1]["epoch"] == 2
     assert results["accuracy"] == pytest.approx(memory.evaluations[-1]["accuracy"], abs=1e-6)
     assert len(results["parameters_sha256"]) == 64

@@ -131,7 +131,7 @@ def verify(message: tf.Tensor, rank: int, frame: Frame) -> tf.Tensor:
         (tf.equal(padded[5], checksum(padded)), "its checksum is wrong"),
         (tf.equal(padded[1], frame.header[0]), "it is of another step"),
         (tf.equal(padded[2], frame.header[1]), "it has another threshold"),
-        (tf.equal(padded[4], frame.digest), "its parameters differ from rank 0's"),
+        (tf.equal(padded[4], frame.digest), "its parameters differ from the others'"),
         (base.from_int32(padded[3:4])[0] <= frame.size, "more elements than the model has"),
         (void | (tf.size(message) >= whole), "it is cut off"),
         (~void | tf.equal(tf.size(message), HEADER), "an empty message with a payload"),

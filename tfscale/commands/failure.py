@@ -17,8 +17,9 @@ from tfscale.errors import ExchangeError, RunError, UserError, first_line
 from tfscale.launch.run_directory import Failure, RunDirectory, started_by_us
 from tfscale.world import World
 
-DAMAGED = re.compile(r"(?<=tfscale: )the message of rank [^\n\"\]]*")
-"""What an operation says that has refused a message; see codecs/message.py."""
+DAMAGED = re.compile(r"(?<=tfscale: )the (?:message|parameters) of rank [^\n\"\]]*")
+"""What an operation says that has refused a message or has found a replica adrift; see codecs/message.py and
+strategies/drift.py."""
 
 WAIT = 1.0
 """Seconds in which another process may write down that it died first, or of the same."""

@@ -153,7 +153,3 @@ class Compressor(Protocol):
         What was clipped since stays clipped.
         """
         ...
-
-    def digest(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Returns [] int32 that differs, but for one case in 2^32, if the parameters do."""
-        ...

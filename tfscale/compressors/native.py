@@ -80,7 +80,3 @@ class Native:
         """See `base.Compressor`."""
         with tf.device("CPU:0"):
             self._operations.tfscale_restore(residual.handle, message, thresholds, wanted, **self._tensors)
-
-    def digest(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:
-        """See `base.Compressor`."""
-        return self._operations.tfscale_digest(list(parameters))

@@ -14,6 +14,7 @@ from tfscale.codecs.bitmap import Bitmap
 from tfscale.codecs.rice import Rice
 from tfscale.codecs.word32 import Word32
 from tfscale.compressors.base import UNSOUND, Combined, Contribution, Found, Rule
+from tfscale.compressors.digest import usual
 
 CODES = (Word32(), Bitmap(), Rice())
 """All that a message can be written in, at the places that their numbers say."""
@@ -138,10 +139,10 @@ class Plain:
 
     def _verified(self, messages: Sequence[tf.Tensor], thresholds: tf.Tensor, header: tf.Tensor) -> list[tf.Tensor]:
         """W messages by rank -> the same, if they are whole, of this step, and agree; see `codecs.message.verify`."""
-        digest = tf.concat([messages[0], tf.zeros([framing.HEADER], tf.int32)], axis=0)[4]
+        padding = tf.zeros([framing.HEADER], tf.int32)
         frame = framing.Frame(
             header=header,
-            digest=digest,
+            digest=usual(tf.stack([tf.concat([each, padding], axis=0)[4] for each in messages])),
             size=self._rule.layout.size,
             small=self._small,
             proposals=tf.where(thresholds[0] > 0, 0, tf.size(thresholds)),
@@ -208,15 +209,3 @@ class Plain:
             return tf.constant(True)
 
         tf.cond(wanted, give_back, lambda: tf.constant(False))
-
-    def digest(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:
-        """See `base.Compressor`."""
-        total, start = tf.constant(0, tf.int64), 0
-        for each in parameters:
-            words = codes_of.from_int32(tf.bitcast(tf.reshape(each, [-1]), tf.int32))
-            places = tf.range(start, start + vectors.size([each]), dtype=tf.int64)
-            factors = tf.bitwise.bitwise_or(tf.bitwise.bitwise_and(places * 0x9E3779B1, 0xFFFFFFFF), 1)
-            total += tf.reduce_sum(words * factors)
-            start += vectors.size([each])
-        low, high = tf.bitwise.bitwise_and(total, 0xFFFFFFFF), tf.bitwise.right_shift(total, 32)
-        return codes_of.to_int32(tf.bitwise.bitwise_xor(low, tf.bitwise.bitwise_and(high, 0xFFFFFFFF)))

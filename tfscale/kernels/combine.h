@@ -47,7 +47,7 @@ class Combine : public tf::OpKernel {
     std::vector<const float*> small(replicas, nullptr), proposal(replicas, nullptr);
     std::vector<std::string> wrong(replicas);
     std::vector<char> voids(replicas, 0);
-    const Word digest = replicas > 0 && context->input(2).NumElements() >= kHeader ? At(context, 0)[kDigest] : 0;
+    const Word digest = UsualDigest(context, replicas);
     Parallel(context, replicas, 1 << 16, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         wrong[i] = Open(At(context, i), context->input(2 + i).NumElements(), header(0), header(1), digest, proposals,
@@ -86,6 +86,21 @@ class Combine : public tf::OpKernel {
     return reinterpret_cast<const Word*>(context->input(2 + rank).flat<int32_t>().data());
   }
 
+  // The digest that most messages have: who differs from it is to be named. The first of them where none has more.
+  static Word UsualDigest(tf::OpKernelContext* context, int replicas) {
+    Word usual = 0;
+    for (int i = 0, most = 0; i < replicas; ++i) {
+      int votes = 0;
+      for (int j = 0; j < replicas; ++j) votes += DigestAt(context, j) == DigestAt(context, i);
+      if (votes > most) most = votes, usual = DigestAt(context, i);
+    }
+    return usual;
+  }
+
+  static Word DigestAt(tf::OpKernelContext* context, int64_t rank) {
+    return context->input(2 + rank).NumElements() >= kHeader ? At(context, rank)[kDigest] : 0;
+  }
+
   // Checks a message and lists what it sends. Returns what is wrong, or nothing.
   std::string Open(const Word* message, int64_t length, int32_t step, int32_t threshold, Word digest,
                    int64_t proposals, std::vector<Sent>* sent, const float** proposal, const float** small) const {
@@ -93,7 +108,7 @@ class Combine : public tf::OpKernel {
     if (message[kChecksum] != Checksum(message, length)) return "its checksum is wrong";
     if (message[kStep] != static_cast<Word>(step)) return "it is of another step";
     if (message[kThreshold] != static_cast<Word>(threshold)) return "it has another threshold";
-    if (message[kDigest] != digest) return "its parameters differ from rank 0's";
+    if (message[kDigest] != digest) return "its parameters differ from the others'";
     if (FormatOf(message) == kVoid) return length == kHeader ? "" : "an empty message with a payload";
     const int64_t count = message[kCount], rest = length - kHeader - layout_.small;
     if (rest < 0 || count > layout_.size) return "more elements than the model has";

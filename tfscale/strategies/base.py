@@ -14,7 +14,10 @@ import tensorflow as tf
 
 from tfscale.collectives.base import Collective, mean_bytes
 from tfscale.collectives.ordered import ordered_bytes, ordered_mean
-from tfscale.vectors import Layout, size
+from tfscale.vectors import Layout, flatten, size, unflatten
+
+Tensors = Sequence[tf.Tensor]
+"""Of one replica, one a trainable variable."""
 
 
 class Strategy(Protocol):
@@ -22,7 +25,7 @@ class Strategy(Protocol):
 
     Attributes:
         collective: How replicas exchange tensors.
-        exchanges_gradients: Whether `reduce_gradients` does anything; if not, the loop does not flatten them.
+        exchanges_gradients: Whether replicas exchange something in every `reduce_gradients`.
         averages_optimizer: Whether optimizer slots belong to the synchronised vector [S].
         reports_after_averaging: Whether the loop measures the loss again once parameters were replaced.
         bytes_sent: [] int64 variable: bytes exchanged since the start, over all replicas (see `collectives.base`).
@@ -44,13 +47,13 @@ class Strategy(Protocol):
         ...
 
     def reduce_gradients(
-        self, gradients: Sequence[tf.Tensor], parameters: Sequence[Sequence[tf.Tensor]], step: tf.Tensor
-    ) -> list[tf.Tensor]:
-        """R x [D] -> R x [D].
+        self, gradients: Sequence[Tensors], parameters: Sequence[Tensors], step: tf.Tensor
+    ) -> list[list[tf.Tensor]]:
+        """What each of this process's R replicas gives to its optimizer.
 
         Args:
-            gradients: Of this process's replicas.
-            parameters: R lists of trainable tensors, as the gradients were computed with: to be looked at.
+            gradients: R lists, one gradient a trainable tensor.
+            parameters: R lists of the trainable tensors that they were computed with: to be looked at.
             step: [] int64, optimizer steps completed before.
         """
         ...
@@ -133,6 +136,24 @@ class Averaging(tf.Module):
     def shared_state(self) -> Mapping[str, tf.Variable]:
         """The count of bytes."""
         return {"bytes_sent": self.bytes_sent}
+
+
+def flattened(tensors: Sequence[Tensors], devices: Sequence[str]) -> list[tf.Tensor]:
+    """R lists -> R vectors, each made on its replica's device."""
+    vectors = []
+    for each, device in zip(tensors, devices, strict=True):
+        with tf.device(device):
+            vectors.append(flatten(each))
+    return vectors
+
+
+def cut(vectors: Sequence[tf.Tensor], like: Sequence[Tensors], devices: Sequence[str]) -> list[list[tf.Tensor]]:
+    """R vectors [D] -> R lists of tensors with the shapes of `like`: `flattened`'s inverse."""
+    lists = []
+    for vector, each, device in zip(vectors, like, devices, strict=True):
+        with tf.device(device):
+            lists.append(unflatten(vector, each))
+    return lists
 
 
 def counter() -> tf.Variable:

@@ -1,7 +1,7 @@
 """Every step applies the mean gradient of all replicas: synchronous data parallelism by allreduce.
 
 A mean that is not finite, because a replica's gradient was not, is not applied: all replicas skip the step alike, and
-their optimizers see a gradient of zeros.
+their optimizers see a gradient of zeros. With its gradient each replica says which parameters it holds (see `drift`).
 
 References:
     Goyal et al. 2017; Sergeev and Del Balso 2018 (Horovod). One flat tensor a step instead of one a variable.
@@ -13,7 +13,9 @@ from typing import final
 import tensorflow as tf
 
 from tfscale.collectives.base import Collective
-from tfscale.strategies.base import Averaging, agreed_parameters, counter
+from tfscale.compressors import digest
+from tfscale.strategies import drift
+from tfscale.strategies.base import Averaging, Tensors, agreed_parameters, counter, cut, flattened
 from tfscale.vectors import Layout
 
 
@@ -38,19 +40,35 @@ class GradientAveraging(Averaging):
     def build(self, parameters: Sequence[tf.Tensor], layout: Layout) -> None:
         """See `base.Strategy`."""
         self._trainable = layout.size
+        self._devices = [vector.device for vector in parameters]
+        self._digest = digest.choose(self._devices)
 
     def reduce_gradients(
-        self, gradients: Sequence[tf.Tensor], parameters: Sequence[Sequence[tf.Tensor]], step: tf.Tensor
-    ) -> list[tf.Tensor]:
-        """R x [D] -> R times the mean over all W; zeros if it is not finite, and the step is counted as skipped."""
-        mean = self.mean(gradients)
+        self, gradients: Sequence[Tensors], parameters: Sequence[Tensors], step: tf.Tensor
+    ) -> list[list[tf.Tensor]]:
+        """R times the mean over all W; zeros if it is not finite, and the step is counted as skipped.
+
+        Raises:
+            tf.errors.InvalidArgumentError: A replica's parameters are not those of the others.
+        """
+        replicas = self.collective.size
+        ballots = [
+            drift.ballot(self._digest(own), rank, replicas)
+            for rank, own in zip(self.collective.ranks, parameters, strict=True)
+        ]
+        whole = [[*own, ballot] for own, ballot in zip(gradients, ballots, strict=True)]
+        received = self.mean(flattened(whole, self._devices))
+        mean, told = received[: self._trainable], received[self._trainable :]
 
         def skip() -> tf.Tensor:
             self._skipped.assign_add(1)
             return tf.zeros_like(mean)
 
-        sound = tf.reduce_all(tf.math.is_finite(mean))
-        return [tf.cond(sound, lambda: mean, skip)] * len(gradients)
+        agreed = drift.agreement(drift.digests_of(told, replicas), step)
+        with tf.control_dependencies([] if agreed is None else [agreed]):
+            sound = tf.reduce_all(tf.math.is_finite(mean))
+        reduced = tf.cond(sound, lambda: mean, skip)
+        return cut([reduced] * len(gradients), parameters, self._devices)
 
     def parameters_due(self, step: int) -> bool:
         """Never: equal gradients keep equal parameters equal."""

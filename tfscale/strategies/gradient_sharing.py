@@ -30,12 +30,13 @@ from tfscale import vectors
 from tfscale.codecs.base import MAXIMUM_SIZE, Codec
 from tfscale.collectives.base import Collective
 from tfscale.collectives.ordered import ordered_bytes
+from tfscale.compressors import digest
 from tfscale.compressors.base import Rule
 from tfscale.compressors.choice import choose
 from tfscale.errors import UserError
 from tfscale.kernels import library
 from tfscale.strategies import review
-from tfscale.strategies.base import agreed_parameters
+from tfscale.strategies.base import Tensors, agreed_parameters, cut, flattened
 from tfscale.strategies.exchange import Course, Exchange
 from tfscale.strategies.review import Review
 from tfscale.thresholds import Threshold
@@ -133,15 +134,16 @@ class GradientSharing(tf.Module):
             codes=self._codec.codes,
             scale=self._scale,
         )
-        devices = [vector.device for vector in parameters]
+        self._devices = [vector.device for vector in parameters]
+        self._digest = digest.choose(self._devices)
         self._exchange = Exchange(
             collective=self.collective,
-            compressor=choose(self._kernel, rule, devices),
+            compressor=choose(self._kernel, rule, self._devices),
             rule=rule,
             policy=self._policy,
             per_tensor=self._per_tensor,
             course=self._course,
-            devices=devices,
+            devices=self._devices,
         )
         if self._course.auto and not self._exchange.stopwatch.works:
             raise UserError(
@@ -159,15 +161,16 @@ class GradientSharing(tf.Module):
         return self._exchange.compressor.name
 
     def reduce_gradients(
-        self, gradients: Sequence[tf.Tensor], parameters: Sequence[Sequence[tf.Tensor]], step: tf.Tensor
-    ) -> list[tf.Tensor]:
-        """R x [D] -> R times the combined message of all W."""
+        self, gradients: Sequence[Tensors], parameters: Sequence[Tensors], step: tf.Tensor
+    ) -> list[list[tf.Tensor]]:
+        """R times the combined message of all W; with `shares: updates`, each replica's own."""
         memories, check = self._exchange.memories, self._exchange.compressor.check
-        checked = [check(gradient) for gradient in gradients]
+        checked = [check(gradient) for gradient in flattened(gradients, self._devices)]
         if self._shares_updates:
-            return [memory.keep_sound(gradient) for memory, gradient in zip(memories, checked, strict=True)]
-        digests = [self._exchange.compressor.digest(own) for own in parameters]
-        return [self._exchange(checked, digests, step)] * len(gradients)
+            own = [memory.keep_sound(gradient) for memory, gradient in zip(memories, checked, strict=True)]
+            return cut(own, parameters, self._devices)
+        digests = [self._digest(own) for own in parameters]
+        return cut([self._exchange(checked, digests, step)] * len(gradients), parameters, self._devices)
 
     def parameters_due(self, step: int) -> bool:
         """Every step when updates are shared, else never."""
@@ -182,8 +185,8 @@ class GradientSharing(tf.Module):
             memory.marked(check(vector[:size] - self._agreed))
             for memory, vector in zip(memories, parameters, strict=True)
         ]
-        digest = self._exchange.compressor.digest([self._agreed.read_value()])
-        self._agreed.assign_add(self._exchange(updates, [digest] * len(updates), step - 1))
+        held = self._digest([self._agreed.read_value()])
+        self._agreed.assign_add(self._exchange(updates, [held] * len(updates), step - 1))
         statistics = agreed_parameters(self.collective, parameters, size)[size:]
         if elements := vectors.size([statistics]):
             self.bytes_sent.assign_add(ordered_bytes(elements, self.collective.size))

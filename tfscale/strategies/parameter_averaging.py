@@ -2,19 +2,25 @@
 
 K times fewer exchanges than gradient averaging, at the price of replicas that drift apart between them.
 
+A gradient that is not finite is not applied: its replica skips the step alone (its optimizer sees a gradient of zeros),
+and all hear of it at the next averaging. What each process is about to go on with after that is compared first.
+
 References:
     McDonald et al. 2010; DeepLearning4j's ParallelWrapper and ParameterAveragingTrainingMaster. A ragged last batch is
     weighted by its examples (data/pipeline.py), which DeepLearning4j does not do.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import final
 
 import tensorflow as tf
 
-from tfscale.collectives.base import Collective
+from tfscale.collectives.base import Collective, gather_bytes
 from tfscale.collectives.ordered import ordered_mean
-from tfscale.strategies.base import Averaging
+from tfscale.collectives.sealed import seal, unseal
+from tfscale.compressors import digest
+from tfscale.strategies import drift
+from tfscale.strategies.base import Averaging, Tensors, counter
 from tfscale.vectors import Layout
 
 
@@ -46,23 +52,63 @@ class ParameterAveraging(Averaging):
         self.averages_optimizer = average_optimizer
         self.reports_after_averaging = report_after_averaging
         self._every = every
+        self._skipped = counter()
 
     def build(self, parameters: Sequence[tf.Tensor], layout: Layout) -> None:
-        """Nothing to create."""
+        """See `base.Strategy`."""
+        self._devices = [vector.device for vector in parameters]
+        self._digest = digest.choose(self._devices)
+        self._own_skipped = [counter() for _ in parameters]
 
     def reduce_gradients(
-        self, gradients: Sequence[tf.Tensor], parameters: Sequence[Sequence[tf.Tensor]], step: tf.Tensor
-    ) -> list[tf.Tensor]:
-        """Each replica keeps its own."""
-        return list(gradients)
+        self, gradients: Sequence[Tensors], parameters: Sequence[Tensors], step: tf.Tensor
+    ) -> list[list[tf.Tensor]]:
+        """Each replica keeps its own; zeros if it is not finite, or so large that its sum is not."""
+        return [
+            self._sound(own, device, skipped)
+            for own, device, skipped in zip(gradients, self._devices, self._own_skipped, strict=True)
+        ]
+
+    def _sound(self, gradients: Tensors, device: str, skipped: tf.Variable) -> list[tf.Tensor]:
+        def skip() -> list[tf.Tensor]:
+            skipped.assign_add(1)
+            return [tf.zeros_like(each) for each in gradients]
+
+        with tf.device(device):
+            finite = tf.math.is_finite(tf.add_n([tf.reduce_sum(each) for each in gradients]))
+            return list(tf.cond(finite, lambda: list(gradients), skip))
 
     def parameters_due(self, step: int) -> bool:
         """Every K steps, unless there is nothing to average with."""
         return self.collective.size > 1 and step % self._every == 0
 
     def reduce_parameters(self, parameters: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
-        """R x [S] -> the mean [S] over all W."""
-        return self.mean(parameters)
+        """R x [S] -> the mean [S] over all W, once all processes have the same.
+
+        Raises:
+            tf.errors.InvalidArgumentError: They have not.
+        """
+        mean = self.mean(parameters)
+        told = [tf.stack([self._digest([mean]), tf.cast(each, tf.int32)]) for each in self._own_skipped]
+        heard = [unseal(each, rank) for rank, each in enumerate(self.collective.gather([seal(each) for each in told]))]
+        digests, skipped = tf.unstack(tf.ensure_shape(tf.stack(heard), [self.collective.size, 2]), axis=1)
+        self._skipped.assign(tf.cast(tf.reduce_sum(skipped), tf.int64))
+        self.bytes_sent.assign_add(gather_bytes(tf.constant(3 * self.collective.size), self.collective.size))
+        agreed = drift.agreement(digests, step)
+        with tf.control_dependencies([] if agreed is None else [agreed]):
+            return tf.identity(mean)
+
+    def measurements(self) -> dict[str, tf.Tensor]:
+        """Bytes so far; steps that single replicas have skipped, all of them together, until the last averaging."""
+        return {**super().measurements(), "skipped_steps": self._skipped.read_value()}
+
+    def replica_state(self, index: int) -> Mapping[str, tf.Variable]:
+        """How many steps the replica has skipped."""
+        return {"skipped_steps": self._own_skipped[index]}
+
+    def shared_state(self) -> Mapping[str, tf.Variable]:
+        """The counts of bytes and of skipped steps."""
+        return {**super().shared_state(), "skipped_steps": self._skipped}
 
     def consensus(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:
         """R x [S] -> the mean [S] over all W."""

@@ -99,11 +99,6 @@ class Replica:
         """One optimizer step with a gradient for each trainable variable."""
         self.optimizer.apply(list(gradients), self.model.trainable_variables)
 
-    def unflatten(self, vector: tf.Tensor) -> list[tf.Tensor]:
-        """A gradient vector [D] as one gradient a trainable variable."""
-        with tf.device(self.device):
-            return vectors.unflatten(vector, self._trainable)
-
     def parameters(self) -> tf.Tensor:
         """[S]: trainables first, then float statistics, then optimizer slots if asked for."""
         with tf.device(self.device):

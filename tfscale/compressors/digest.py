@@ -1,0 +1,39 @@
+"""A number that stands for a replica's parameters, and what most of several numbers are."""
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from tfscale import vectors
+from tfscale.codecs import base as codes_of
+from tfscale.kernels import library
+
+Digest = Callable[[Sequence[tf.Tensor]], tf.Tensor]
+"""Tensors -> [] int32 that differs, but for one case in 2^32, if they do."""
+
+
+def choose(devices: Sequence[str]) -> Digest:
+    """The kernel's where it is built and the replicas are on CPUs, else the plain operations'; they give equal bits."""
+    operations = library.load() if all("CPU" in device.upper() for device in devices) else None
+    if operations is None:
+        return plain_digest
+    return lambda parameters: operations.tfscale_digest(list(parameters))
+
+
+def plain_digest(parameters: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Words times odd numbers that their places give, added modulo 2^64, and folded."""
+    total, start = tf.constant(0, tf.int64), 0
+    for each in parameters:
+        words = codes_of.from_int32(tf.bitcast(tf.reshape(each, [-1]), tf.int32))
+        places = tf.range(start, start + vectors.size([each]), dtype=tf.int64)
+        factors = tf.bitwise.bitwise_or(tf.bitwise.bitwise_and(places * 0x9E3779B1, 0xFFFFFFFF), 1)
+        total += tf.reduce_sum(words * factors)
+        start += vectors.size([each])
+    low, high = tf.bitwise.bitwise_and(total, 0xFFFFFFFF), tf.bitwise.right_shift(total, 32)
+    return codes_of.to_int32(tf.bitwise.bitwise_xor(low, tf.bitwise.bitwise_and(high, 0xFFFFFFFF)))
+
+
+def usual(digests: tf.Tensor) -> tf.Tensor:
+    """[W] -> []: what most are; the first of them where none is more often."""
+    votes = tf.math.count_nonzero(tf.equal(digests[:, tf.newaxis], digests), axis=1)
+    return digests[tf.argmax(votes)]

@@ -1,0 +1,44 @@
+"""Replicas that should hold equal parameters say in each exchange which they hold, so one that drifts is found at once.
+
+The digest of a replica's parameters travels in an allreduce as two whole numbers in places of its own, to which all
+other replicas add zeros: exact in float32, and no exchange more.
+"""
+
+import tensorflow as tf
+
+from tfscale.compressors.digest import usual
+
+PLACES = 2
+"""Floats a replica: a digest in halves of 16 bits, which float32 holds exactly."""
+
+
+def ballot(digest: tf.Tensor, rank: int, replicas: int) -> tf.Tensor:
+    """[] int32 -> [PLACES * W] float32, for a mean over all replicas."""
+    halves = [
+        tf.bitwise.bitwise_and(digest, 0xFFFF),
+        tf.bitwise.bitwise_and(tf.bitwise.right_shift(digest, 16), 0xFFFF),
+    ]
+    return tf.pad(tf.cast(tf.stack(halves), tf.float32), [[PLACES * rank, PLACES * (replicas - rank - 1)]])
+
+
+def digests_of(mean: tf.Tensor, replicas: int) -> tf.Tensor:
+    """The mean of all ballots [PLACES * W] -> the digests [W] int32."""
+    halves = tf.cast(tf.round(mean * replicas), tf.int32)
+    return halves[::PLACES] + tf.bitwise.left_shift(halves[1::PLACES], 16)
+
+
+def agreement(digests: tf.Tensor, step: tf.Tensor) -> tf.Operation | None:
+    """Fails if the digests [W] are not all equal; what uses the parameters must wait for it. None outside of a graph.
+
+    Args:
+        digests: By rank.
+        step: [] int64, for the message.
+
+    Raises:
+        tf.errors.InvalidArgumentError: It names the first rank that differs from most others, or, of two, rank 1.
+    """
+    same = tf.equal(digests, usual(digests))
+    rank = tf.argmin(tf.cast(same, tf.int32))
+    who, when = tf.strings.as_string(rank), tf.strings.as_string(step)
+    words = tf.strings.join(["tfscale: the parameters of rank ", who, " differ from the others' at step ", when])
+    return tf.debugging.Assert(tf.reduce_all(same), [words])
