@@ -14,7 +14,7 @@ from tfscale import devices
 from tfscale.collectives.base import Collective, ranks_of
 from tfscale.collectives.horovod import Horovod
 from tfscale.collectives.in_process import InProcess
-from tfscale.collectives.sealed import agree, gather_bytes_of
+from tfscale.collectives.sealed import agree
 from tfscale.config.instantiate import instantiate, trust
 from tfscale.config.schema import Config
 from tfscale.data.base import Arrays, Data
@@ -69,11 +69,6 @@ class Connection:
     devices: tuple[str, ...]
     threads: int
     collective: Collective
-
-    def broadcast_text(self, text: str) -> str:
-        """The chief's text, in every process. All processes must call it."""
-        own = text.encode("utf-32-le")
-        return gather_bytes_of(self.collective, [own for _ in self.collective.ranks])[0].decode("utf-32-le")
 
 
 def connect(config: Config, world: World) -> Connection:
@@ -219,6 +214,7 @@ def _plan(config: Config, data: Data, replicas: int) -> Plan:
         batch=train.batch,
         seed=config.seed,
         prefetch=train.prefetch,
+        nonfinite=train.nonfinite,
         log_every=train.log_every,
         evaluate_every=train.evaluate_every or epoch,
         checkpoint_every=train.checkpoint_every or epoch,

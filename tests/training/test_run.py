@@ -1,13 +1,16 @@
 """A whole run: what it records, when, and what its summary says."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
-from tests.strategies.test_contracts import IN_PROCESS, SMALL
+from tests.strategies.test_contracts import IN_PROCESS, SMALL, VARIANTS
 from tests.training.test_checkpoint import alone
-from tfscale.errors import Enough
+from tfscale.data.base import Shard
+from tfscale.errors import Enough, RunError
 from tfscale.job import Job
 from tfscale.reporting.base import Record
 from tfscale.strategies import drift
@@ -189,3 +192,60 @@ def test_the_pulse_is_told_of_everything_that_may_take_long(build_job: Callable[
 @pytest.mark.parametrize(("step", "seen"), [(0, 0), (1, 32), (6, 192), (7, 203), (8, 235), (14, 406)])
 def test_examples_seen_knows_the_ragged_batch(step: int, seen: int) -> None:
     assert examples_seen(step, 203, 32) == seen
+
+
+def poisoned(job: Job, monkeypatch: pytest.MonkeyPatch, *numbers: int) -> Job:
+    """The job, with a NaN in what rank 1 sees at some steps."""
+    clean = job.data.train
+
+    def train(shard: Shard, *, start: int, **settings: int) -> Iterator[tuple[tf.Tensor, ...]]:
+        for number, (x, y, weight) in enumerate(clean(shard, start=start, **settings), start=start):
+            yield (x * np.nan if number in numbers and shard.rank == 1 else x), y, weight
+
+    monkeypatch.setattr(job.data, "train", train)
+    return job
+
+
+@pytest.mark.parametrize("strategy", ["horovod", "sharing", "sharing updates", "local"])
+def test_a_rollback_puts_the_newest_checkpoint_back_and_goes_on_with_other_examples(
+    build_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str
+) -> None:
+    words = (*SMALL, *VARIANTS[strategy], "train.checkpoint_every=10", "train.nonfinite=rollback", "model.dropout=0.2")
+    job = poisoned(build_job(*words, "train.steps=16", "train.log_every=1"), monkeypatch, 13)
+    seen: list[dict[str, np.ndarray]] = []
+    results, memory = go(job, tmp_path, lambda step, meets: seen.append(dict(job.state.replica_arrays(0))))
+    assert results["steps"] == 16
+    ((step, said),) = memory.remarks
+    assert said == "a gradient was not finite; back to step-000000010, and on with the examples after"
+    for name, value in seen[9].items():
+        np.testing.assert_array_equal(seen[step - 1][name], value, name)
+    assert int(job.state.strategy.measurements()["skipped_steps"]) == 1
+    assert all(np.isfinite(each).all() for each in job.state.replica_arrays(0).values())
+
+
+@pytest.mark.parametrize("strategy", ["horovod", "sharing", "local"])
+def test_a_run_can_end_at_the_first_gradient_that_is_not_finite(
+    build_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str
+) -> None:
+    job = build_job(*SMALL, *VARIANTS[strategy], "train.steps=40", "train.nonfinite=abort")
+    with pytest.raises(RunError, match=r"not finite by step 1[45], and train.nonfinite=abort; lower"):
+        go(poisoned(job, monkeypatch, 13), tmp_path)
+    assert max(place.name for place in tmp_path.iterdir()) in ("step-000000014", "step-000000015"), "and is saved"
+
+
+def test_a_checkpoint_that_leads_to_nan_again_and_again_is_not_put_back_for_ever(
+    build_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (*SMALL, *VARIANTS["horovod"], "train.steps=60", "train.checkpoint_every=20", "train.nonfinite=rollback")
+    with pytest.raises(RunError, match="11 times after step-000000020"):
+        go(poisoned(build_job(*words), monkeypatch, *range(25, 60)), tmp_path)
+
+
+def test_without_a_checkpoint_a_rollback_is_a_skip(
+    build_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (*SMALL, *VARIANTS["horovod"], "train.steps=20", "train.nonfinite=rollback")
+    _, memory = go(poisoned(build_job(*words), monkeypatch, 3), tmp_path)
+    assert memory.remarks == [
+        (4, "a gradient was not finite; there is no checkpoint to go back to, the step was skipped")
+    ]

@@ -42,6 +42,16 @@ def gather_bytes_of(collective: Collective, contents: Sequence[bytes]) -> list[b
         raise ExchangeError("what the processes told each other was damaged on the way") from error
 
 
+def broadcast_text(collective: Collective, text: str) -> str:
+    """The text of the process that holds rank 0, in every process. All processes must call it.
+
+    Raises:
+        ExchangeError: It was damaged on the way.
+    """
+    own = text.encode("utf-32-le")
+    return gather_bytes_of(collective, [own for _ in collective.ranks])[0].decode("utf-32-le")
+
+
 def agree(collective: Collective, digests: Sequence[str], what: str) -> None:
     """Returns if the R digests, of `what`, are those of all W replicas.
 

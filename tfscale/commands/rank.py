@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from tfscale import job as building
+from tfscale.collectives.sealed import broadcast_text
 from tfscale.commands.failure import fail
 from tfscale.config import preflight
 from tfscale.config.schema import Config
@@ -63,7 +64,7 @@ def _say(stopped: Stopped, world: World, directory: RunDirectory | None) -> None
 def _run(config: Config, world: World, holder: list[RunDirectory | None], noted: Noted) -> int:
     pulse = None if holder[0] is None else _pulse(config, world, holder[0])
     connection = building.connect(config, world)
-    said = connection.broadcast_text(f"{uuid.uuid4().hex}\n{holder[0].path if holder[0] is not None else ''}")
+    said = broadcast_text(connection.collective, f"{uuid.uuid4().hex}\n{'' if holder[0] is None else holder[0].path}")
     attempt, _, path = said.partition("\n")
     directory = holder[0] = holder[0] or RunDirectory(Path(path))
     pulse = pulse or _pulse(config, world, directory)
@@ -108,7 +109,7 @@ def _pulse(config: Config, world: World, directory: RunDirectory) -> Pulse:
 def _has_checkpoints(directory: RunDirectory, connection: Connection) -> bool:
     """Whether the run ever had a checkpoint, as the chief sees it; if not, it begins anew."""
     some = any(directory.checkpoints.glob("*step-*"))
-    return connection.broadcast_text("some" if some else "none") == "some"
+    return broadcast_text(connection.collective, "some" if some else "none") == "some"
 
 
 def _go_on(
@@ -125,7 +126,7 @@ def _go_on(
         warn(f"checkpoint {place.name} is damaged ({error}) and set aside; using the one before it")
 
     chosen = newest(directory.checkpoints, damaged).name if console is not None else ""
-    place = directory.checkpoints / connection.broadcast_text(chosen)
+    place = directory.checkpoints / broadcast_text(connection.collective, chosen)
     before, now = checkpoints.restore(job.state, place).identity, summary.identity()
     differ = [f"{key} {before.get(key)}, now {now.get(key)}" for key in now if before.get(key) != now.get(key)]
     if differ:

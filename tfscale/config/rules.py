@@ -74,6 +74,11 @@ def _strategy(config: Config) -> list[str]:
                 f"strategy.momentum must be 0 with strategy.shares=updates, got {momentum}; each replica's optimizer "
                 "has its own momentum: set optimizer.momentum"
             )
+    if config.train.nonfinite == "rollback" and strategy.get("delay"):
+        problems.append(
+            f"train.nonfinite=rollback must come with strategy.delay=0, got {strategy['delay']}: what is under way "
+            "belongs to no checkpoint; set train.nonfinite=skip"
+        )
     threshold = strategy.get("threshold", {})
     if threshold.get("minimum", 0) >= threshold.get("maximum", 1) and "maximum" in threshold:
         problems.append(

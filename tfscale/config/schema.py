@@ -4,7 +4,7 @@ It must speak before TensorFlow is imported, so it cannot live in the constructo
 `_target_` have their tables in `nodes`. Defaults are not repeated: they live in conf/.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -35,6 +35,7 @@ class Train(Table):
     checkpoint_every: OptionalSteps
     max_time: Annotated[Annotated[float, Field(gt=0)] | None, rule("a number of seconds > 0, or null")]
     keep_checkpoints: Whole
+    nonfinite: Annotated[Literal["skip", "rollback", "abort"], rule("skip, rollback or abort")]
 
 
 class Run(Table):

@@ -100,7 +100,8 @@ class ParameterAveraging(Averaging):
 
     def measurements(self) -> dict[str, tf.Tensor]:
         """Bytes so far; steps that single replicas have skipped, all of them together, until the last averaging."""
-        return {**super().measurements(), "skipped_steps": self._skipped.read_value()}
+        skipped = self._skipped if self.collective.size > 1 else self._own_skipped[0]
+        return {**super().measurements(), "skipped_steps": skipped.read_value()}
 
     def replica_state(self, index: int) -> Mapping[str, tf.Variable]:
         """How many steps the replica has skipped."""

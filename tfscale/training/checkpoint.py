@@ -6,10 +6,12 @@ damage is found is in `checkpoint_files`.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any, final
 
+from tfscale.collectives.sealed import broadcast_text
 from tfscale.errors import RunError, UserError
 from tfscale.training import checkpoint_files as files
 from tfscale.training.checkpoint_files import Arrays, DamagedError, Manifest
@@ -87,6 +89,10 @@ class Checkpoints:
         self.settle()
         if self._failure is not None:
             raise RunError(self._failure)
+        self._await_seal()
+
+    def _await_seal(self) -> None:
+        """Returns once the chief has ended what this process has saved last."""
         if self._process and self._latest is not None:
             files.await_seal(self._place(self._latest), self._aside(self._latest))
 
@@ -111,6 +117,28 @@ class Checkpoints:
                 files.discard(place)
         else:
             self._latest, self._failure = step, None
+
+    def put_back(self, state: RunState) -> str | None:
+        """Puts the newest sound checkpoint into the state, all but the step. All processes must call it.
+
+        Returns:
+            Its name; None if there is none.
+        """
+        self.settle()
+        self._await_seal()
+        chosen = ""
+        if self._process == 0:
+            with suppress(UserError):  # there is none
+                chosen = newest(
+                    self._folder, lambda place, error: self._warn(f"checkpoint {place.name} is damaged ({error})")
+                ).name
+        name = broadcast_text(state.strategy.collective, chosen)
+        if not name:
+            return None
+        step = state.step
+        self.restore(state, self._folder / name)
+        state.step = step
+        return name
 
     def restore(self, state: RunState, place: Path) -> Manifest:
         """Puts a checkpoint into the state, and looks whether the state then is what was saved.

@@ -58,8 +58,12 @@ class Records:
             self._first_step = info.seconds
             self.start_clock()
         if info.remark is not None:
-            for sink in self._sinks:
-                sink.remark(info.step, info.remark)
+            self.remark(info.step, info.remark)
+
+    def remark(self, step: int, words: str) -> None:
+        """Something has changed after `step` steps."""
+        for sink in self._sinks:
+            sink.remark(step, words)
 
     def start_clock(self) -> None:
         """What is done from here on is training."""

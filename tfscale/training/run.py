@@ -11,8 +11,9 @@ from typing import Any
 
 from tfscale.collectives.sealed import agree
 from tfscale.data.base import Data
-from tfscale.errors import Enough
+from tfscale.errors import Enough, RunError
 from tfscale.reporting.base import Sink
+from tfscale.training import nonfinite
 from tfscale.training.checkpoint import Checkpoints
 from tfscale.training.evaluate import Evaluator
 from tfscale.training.loop import StepInfo, training_steps
@@ -32,6 +33,7 @@ class Plan:
         log_every: Steps between two log records.
         evaluate_every: Steps between two evaluations.
         checkpoint_every: Steps between two checkpoints.
+        nonfinite: What to do after a gradient that is not finite.
     """
 
     steps: int
@@ -41,6 +43,7 @@ class Plan:
     log_every: int
     evaluate_every: int
     checkpoint_every: int
+    nonfinite: nonfinite.Policy
 
 
 class Run:
@@ -75,6 +78,7 @@ class Run:
         self._state, self._plan, self._data = state, plan, data
         self._evaluator, self._checkpoints, self._sinks = evaluator, checkpoints, sinks
         self._records = Records(state, examples=data.examples, batch=plan.batch, sinks=sinks)
+        self._nonfinite = nonfinite.NonFinite(plan.nonfinite, state, checkpoints)
         self._ended = False
 
     def __call__(self) -> dict[str, Any]:
@@ -102,6 +106,7 @@ class Run:
 
     def _after(self, info: StepInfo) -> None:
         self._records.note(info)
+        self._look_at(info)
         step, planned, reason = info.step, info.step == self._plan.steps, None
         logs = planned or step % self._plan.log_every == 0
         if logs:
@@ -126,6 +131,14 @@ class Run:
         self._ended = last
         if reason is not None and not planned:
             self._records.ended(reason)
+
+    def _look_at(self, info: StepInfo) -> None:
+        """Does what is to be done after a gradient that was not finite."""
+        done = self._nonfinite(info)
+        if isinstance(done, RunError):
+            self._leave(info, done)
+        elif done is not None:
+            self._records.remark(info.step, done)
 
     def _leave(self, info: StepInfo, asked: Exception) -> None:
         """Saves, and raises what has asked the run to stop."""
