@@ -1,12 +1,14 @@
 """Injects faults into real runs, and looks whether they end in the bits of a run that nothing happened to.
 
 usage: python -m tfscale.scripts.chaos [--faults kill freeze ...] [--strategies sharing horovod local] [--count 15]
-                                       [--processes 3] [--seed 1] [--json FILE] [--folder DIR]
+                                       [--processes 3] [--replicas N] [--steps 1000] [--seed 1] [--json FILE]
+                                       [--folder DIR]
 
 Every strategy first trains undisturbed (digits, dropout, Adam, a checkpoint every 25 steps). Then, for each fault,
 runs of the same settings are disturbed at random times, five times each, until `--count` faults have been injected,
 and their last checkpoints are compared: weights, statistics, random streams, optimizer, residuals, thresholds, step.
-What happens is drawn from the seed; when it meets the run is up to the machine.
+What happens is drawn from the seed; when it meets the run is up to the machine. Jobs are forked by this script, which
+has imported TensorFlow once: a user's first start takes some seconds more.
 
 A row of the table is a fault under a strategy: how often it was injected, how often the run went on (by itself, or by
 `tfscale resume` where the job was ended), how many runs ended in equal bits, and how long it took from the end of one
@@ -18,8 +20,8 @@ import itertools
 import json
 import os
 import random
+import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,9 +30,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tfscale.scripts.chaos_faults import FAULTS, Fault, Victim, environment
+from tfscale.scripts.chaos_faults import FAULTS, Fault, Victim
+from tfscale.scripts.chaos_preload import FOLDER, preloaded
 
+from tfscale import cli
+from tfscale.chatter import quiet
 from tfscale.launch import membership
+from tfscale.launch.starting import Handle, by_fork
 from tfscale.reporting.console import person_console, results_table
 from tfscale.training import checkpoint_files
 
@@ -40,11 +46,14 @@ STRATEGIES = {
     "local": ("strategy=local", "strategy.reproducible=true"),
 }
 COMMON = (
-    *("data=digits", "model.dropout=0.2", "optimizer=adam", "train.batch=16", "train.steps=1000"),
+    *("data=digits", "model.dropout=0.2", "optimizer=adam", "train.batch=16"),
     *("train.checkpoint_every=25", "train.evaluate_every=200", "launch.max_restarts=1000"),
 )
 A_RUN = 5
 """Faults in one run."""
+
+LATEST = 4.0
+"""Seconds from the start of a job, or the last fault, to a fault, at most."""
 
 LIMIT = 300.0
 """Seconds for a run to come to its end."""
@@ -63,11 +72,15 @@ class Tally:
     problems: list[str] = field(default_factory=list)
 
 
-def _train(folder: Path, name: str, words: Sequence[str]) -> "subprocess.Popen[bytes]":
-    log = (folder / f"{name}.log").open("ab")
-    command = [sys.executable, "-m", "tfscale", *words]
-    with log:
-        return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env={**os.environ, **environment()})
+def _tfscale(folder: Path, name: str, words: Sequence[str]) -> Handle:
+    """Starts a command of tfscale in the folder; what it says goes to NAME.log."""
+
+    def main() -> int:
+        os.chdir(folder)
+        return cli.main(words)
+
+    with (folder / f"{name}.log").open("ab") as log:
+        return by_fork(main)({}, log, log)
 
 
 def _digest(folder: Path, name: str) -> str | None:
@@ -78,26 +91,25 @@ def _digest(folder: Path, name: str) -> str | None:
 
 
 def _disturbed(
-    folder: Path, name: str, words: Sequence[str], fault: Fault, chance: random.Random, tally: Tally
+    folder: Path, name: str, words: Sequence[str], fault: Fault, chance: random.Random, tally: Tally, most: int
 ) -> None:
     """One run with up to `A_RUN` faults, to its end."""
-    process = _train(folder, name, ["train", *COMMON, *words, f"run.name={name}"])
-    victim = Victim(process=process, run=folder / "runs" / name, chance=chance)
+    process = _tfscale(folder, name, ["train", *COMMON, *words, f"run.name={name}"])
+    victim = Victim(process=process, run=folder / "runs" / name, chance=chance, most=most, faults=tally.injected)
     deadline = time.monotonic() + LIMIT
     for _ in range(A_RUN):
-        if not victim.wait(chance.uniform(0.0, 3.0)):
+        if not victim.wait(chance.uniform(0.0, LATEST)):
             break
         again = fault(victim)
+        victim.faults += 1
         tally.injected += 1
         if again is not None:
-            victim.process = _train(folder, name, ["resume", name, *again])
+            victim.process = _tfscale(folder, name, ["resume", name, *again])
         tally.survived += 1
-    try:
-        code = victim.process.wait(max(1.0, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
+    if victim.ended(deadline - time.monotonic()) is None:
         victim.process.kill()
-        code = victim.process.wait()
         tally.problems.append(f"{name} did not end in {LIMIT:.0f} s")
+    code = victim.process.wait()
     tally.runs += 1
     if code:
         tally.survived -= 1
@@ -121,8 +133,12 @@ def bench(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     """A row for each fault under each strategy."""
     rows = []
     for strategy in arguments.strategies:
-        words = (*STRATEGIES[strategy], f"launch.np={arguments.processes}")
-        if _train(folder, strategy, ["train", *COMMON, *words, f"run.name={strategy}"]).wait():
+        replicas = arguments.replicas or arguments.processes
+        words = (
+            *STRATEGIES[strategy],
+            *(f"launch.np={arguments.processes}", f"strategy.replicas={replicas}", f"train.steps={arguments.steps}"),
+        )
+        if _tfscale(folder, strategy, ["train", *COMMON, *words, f"run.name={strategy}"]).wait():
             sys.exit(f"{strategy} failed undisturbed:\n{(folder / f'{strategy}.log').read_text()[-3000:]}")
         wanted = _digest(folder, strategy)
         for name in arguments.faults:
@@ -130,7 +146,7 @@ def bench(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
             while tally.injected < arguments.count and number < 2 * arguments.count:
                 number += 1
                 run = f"{strategy}-{name}-{number}"
-                _disturbed(folder, run, words, FAULTS[name], chance, tally)
+                _disturbed(folder, run, words, FAULTS[name], chance, tally, min(4, replicas))
                 tally.equal += bool(equal := _digest(folder, run) == wanted)
                 if not equal:
                     tally.problems.append(f"{run} ended in other bits")
@@ -166,14 +182,24 @@ def main() -> None:
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES))
     parser.add_argument("--count", type=int, default=15, help="faults of each kind under each strategy")
     parser.add_argument("--processes", type=int, default=3)
+    parser.add_argument("--replicas", type=int, default=None, help="one a process, if not given")
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, default=None, help="also write the rows there")
     parser.add_argument("--folder", type=Path, default=None, help="keep the runs there")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = arguments.folder or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        rows = bench(arguments, folder)
+    if FOLDER not in os.environ:  # a library is loaded before all others only when a program starts
+        folder = tempfile.mkdtemp(prefix="tfscale-chaos-")
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **preloaded(Path(folder))})
+    with quiet():  # what ranks are forked with
+        import tfscale.commands.rank  # noqa: F401
+    try:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = arguments.folder or Path(temporary)
+            folder.mkdir(parents=True, exist_ok=True)
+            rows = bench(arguments, folder)
+    finally:
+        shutil.rmtree(os.environ[FOLDER], ignore_errors=True)
     results_table(person_console(), f"faults, seed {arguments.seed}", rows)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(rows, indent=2) + "\n")

@@ -1,72 +1,20 @@
-"""What can happen to a run: each fault is done to a job that trains, and says how to go on with it, if it must be.
+"""What can happen to a run: each fault is done to a job that trains, and says how to go on with it, if it must be."""
 
-The faults on the wire come from a library that is loaded before all others (wire.c below) and changes one bit of what
-is received, the next time that something long enough is, after the fault was ordered through a file.
-"""
-
-import atexit
+import errno
 import random
-import shutil
 import signal
-import struct
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import psutil
+from tfscale.scripts import chaos_preload
 
 from tfscale.launch import membership
+from tfscale.launch.starting import Handle
 from tfscale.training import checkpoint_files
-
-WIRE = r"""
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <fcntl.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
-#include <unistd.h>
-
-static uint32_t* order(void) {  // whether a bit is to be flipped, and which of the message
-  static uint32_t* words = NULL;
-  const char* path = getenv("TFSCALE_CHAOS_WIRE");
-  if (words == NULL && path != NULL) {
-    int file = open(path, O_RDWR);
-    if (file >= 0) words = mmap(NULL, 8, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-  }
-  return words == MAP_FAILED ? NULL : words;
-}
-
-static void flip(unsigned char* bytes, ssize_t count) {
-  uint32_t* words = order();
-  if (words == NULL || count < 256 || words[0] == 0) return;
-  if (__sync_bool_compare_and_swap(&words[0], 1, 0)) bytes[(words[1] >> 3) % count] ^= 1u << (words[1] & 7);
-}
-
-ssize_t recv(int fd, void* buffer, size_t size, int flags) {
-  static ssize_t (*real)(int, void*, size_t, int);
-  if (real == NULL) real = dlsym(RTLD_NEXT, "recv");
-  ssize_t count = real(fd, buffer, size, flags);
-  flip(buffer, count);
-  return count;
-}
-
-ssize_t readv(int fd, const struct iovec* parts, int number) {
-  static ssize_t (*real)(int, const struct iovec*, int);
-  if (real == NULL) real = dlsym(RTLD_NEXT, "readv");
-  ssize_t count = real(fd, parts, number);
-  ssize_t first = number > 0 ? (ssize_t)parts[0].iov_len : 0;
-  if (count > 0) flip(parts[0].iov_base, count < first ? count : first);
-  return count;
-}
-"""
 
 
 @dataclass
@@ -77,11 +25,15 @@ class Victim:
         process: Its supervisor.
         run: Its folder.
         chance: What is drawn from.
+        most: Processes that it may have.
+        faults: How many it has had.
     """
 
-    process: "subprocess.Popen[bytes]"
+    process: Handle
     run: Path
     chance: random.Random
+    most: int
+    faults: int = 0
 
     def ranks(self) -> list[psutil.Process]:
         """The processes of its last start that are there, by rank."""
@@ -93,6 +45,13 @@ class Victim:
                 found.append(psutil.Process(pid))
         return found
 
+    def ended(self, seconds: float) -> int | None:
+        """The supervisor's exit code, for which it has so many seconds; None if it has not ended then."""
+        deadline = time.monotonic() + seconds
+        while (code := self.process.poll()) is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return code
+
     def wait(self, seconds: float) -> bool:
         """Waits until there is something to disturb, and then so long; whether the run still goes on."""
         deadline = time.monotonic() + 120
@@ -101,6 +60,9 @@ class Victim:
         time.sleep(seconds)
         return self.process.poll() is None and not (self.run / "summary.json").exists()
 
+
+CALLS = 60
+"""Calls of a save that can fail, in all processes, or more."""
 
 Fault = Callable[[Victim], Sequence[str] | None]
 """Does it; returns the words of `tfscale resume` if the job is over."""
@@ -124,8 +86,15 @@ def _freeze(victim: Victim) -> None:
 
 def _terminate(victim: Victim) -> Sequence[str]:
     """The whole job, by SIGTERM."""
-    victim.process.terminate()
-    victim.process.wait(60)
+    ranks = victim.ranks()
+    victim.process.send_signal(signal.SIGTERM)
+    code = victim.ended(60)
+    if code not in (0, 143):  # 0: it had just come to its end
+        raise RuntimeError(f"SIGTERM gave exit code {code}")
+    left = [str(process) for process in psutil.wait_procs(ranks, timeout=0)[1]]
+    left += [str(place) for place in (victim.run / "checkpoints").glob("*.tmp-*")]
+    if left:
+        raise RuntimeError(f"SIGTERM left {', '.join(left)}")
     return ()
 
 
@@ -142,7 +111,7 @@ def _supervisor(victim: Victim) -> Sequence[str]:
 
 def _resize(victim: Victim) -> Sequence[str]:
     """The whole job, by SIGTERM; it goes on with another number of processes."""
-    return [*_terminate(victim), f"launch.np={victim.chance.randint(1, 3)}"]
+    return [*_terminate(victim), f"launch.np={victim.chance.randint(1, victim.most)}"]
 
 
 def _corrupt(victim: Victim) -> Sequence[str]:
@@ -179,20 +148,36 @@ def damage(path: Path, chance: random.Random) -> str:
 
 def _wire(victim: Victim) -> None:
     """One bit of what some rank receives."""
-    with Path(environment()["TFSCALE_CHAOS_WIRE"]).open("r+b") as orders:  # mapped by all: it must keep its length
-        orders.write(struct.pack("=II", 1, victim.chance.randrange(2**32)))
+    chaos_preload.flip(victim.chance.randrange(2**32))
 
 
-@cache
-def environment() -> Mapping[str, str]:
-    """What a run must have in its environment for its wires to be disturbed; compiles the library."""
-    folder = Path(tempfile.mkdtemp(prefix="tfscale-chaos-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    source, library, orders = folder / "wire.c", folder / "wire.so", folder / "orders"
-    source.write_text(WIRE)
-    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", str(library), str(source), "-ldl"], check=True)
-    orders.write_bytes(bytes(8))
-    return {"LD_PRELOAD": str(library), "TFSCALE_CHAOS_WIRE": str(orders)}
+def _disk(victim: Victim) -> None:
+    """One write, or the like, to a checkpoint fails: the first of a save, the second, and so on."""
+    chaos_preload.fail(
+        victim.chance.choice((errno.ENOSPC, errno.EIO)), after=victim.faults % CALLS, words="/checkpoints/"
+    )
+    deadline = time.monotonic() + 10
+    while chaos_preload.is_armed() and victim.process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    _look_at_newest(victim)
+
+
+def _full(victim: Victim) -> None:
+    """Nothing can be written to the run's folder for a second."""
+    chaos_preload.fail(errno.ENOSPC, after=-1, words=str(victim.run.absolute()))
+    time.sleep(1)
+    chaos_preload.disarm()
+    _look_at_newest(victim)
+
+
+def _look_at_newest(victim: Victim) -> None:
+    """The newest checkpoint must be sound, whatever became of the save after it."""
+    for _ in range(3):  # it may be retired while it is looked at
+        places = checkpoint_files.complete(victim.run / "checkpoints")
+        with suppress(FileNotFoundError):
+            if places:
+                checkpoint_files.verify(places[0])
+            return
 
 
 FAULTS: Mapping[str, Fault] = {
@@ -203,4 +188,6 @@ FAULTS: Mapping[str, Fault] = {
     "resize": _resize,
     "corrupt": _corrupt,
     "wire": _wire,
+    "disk": _disk,
+    "full": _full,
 }

@@ -10,7 +10,7 @@ import pytest
 from tests.strategies.test_contracts import SMALL, VARIANTS, run
 from tfscale.errors import RunError, UserError
 from tfscale.job import Job
-from tfscale.training import checkpoint_files
+from tfscale.training import checkpoint, checkpoint_files
 from tfscale.training.checkpoint import Checkpoints, newest, restore_model
 from tfscale.training.checkpoint_files import DamagedError
 from tfscale.training.loop import training_steps
@@ -56,7 +56,7 @@ def saved(job: Job, folder: Path, *, keep: int = 2) -> Checkpoints:
     """Checkpoints, one of the job's state among them."""
     checkpoints = alone(folder, keep=keep)
     checkpoints.save(job.state)
-    checkpoints.finish()
+    checkpoints.finish(job.state)
     return checkpoints
 
 
@@ -137,7 +137,7 @@ def test_old_checkpoints_go(build_job: Callable[..., Job], tmp_path: Path) -> No
     checkpoints = alone(tmp_path, keep=2)
     for _ in range(4):
         checkpoints.save(run(job, 1).state)
-    checkpoints.finish()
+    checkpoints.finish(job.state)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000003", "step-000000004"]
 
 
@@ -170,7 +170,7 @@ def test_a_checkpoint_names_its_parent_and_what_it_depended_on(build_job: Callab
     checkpoints = alone(tmp_path)
     for _ in range(2):
         checkpoints.save(run(job, 1).state)
-    checkpoints.finish()
+    checkpoints.finish(job.state)
     manifest = checkpoint_files.read_manifest(tmp_path / "step-000000002")
     assert (manifest.parent, manifest.identity) == ("step-000000001", {"cpu": "x"})
 
@@ -181,7 +181,7 @@ def test_a_checkpoint_that_cannot_be_written_is_a_warning_and_the_next_is_tried(
     job, warnings = build_job(*SMALL), list[str]()
     checkpoints = alone(tmp_path, warn=warnings.append)
     checkpoints.save(run(job, 1).state)
-    checkpoints.finish()
+    checkpoints.finish(job.state)
     with monkeypatch.context() as broken:
 
         def full(descriptor: int) -> None:
@@ -190,21 +190,22 @@ def test_a_checkpoint_that_cannot_be_written_is_a_warning_and_the_next_is_tried(
         broken.setattr(os, "fsync", full)
         checkpoints.save(run(job, 1).state)
         checkpoints.settle()
-    (warning,) = warnings
-    assert "step-000000002 could not be saved: [Errno 28] No space left on device; the earlier ones are" in warning
-    with pytest.raises(RunError, match="No space left"):
-        checkpoints.finish()
-    assert [path.name for path in tmp_path.iterdir()] == ["step-000000001"]
-    checkpoints.save(run(job, 1).state)
-    checkpoints.finish()
-    assert newest(tmp_path, no_damage).name == "step-000000003"
+        (warning,) = warnings
+        assert "step-000000002 could not be saved: [Errno 28] No space left on device; the earlier ones are" in warning
+        broken.setattr(checkpoint, "PAUSES", (0.0, 0.0))
+        with pytest.raises(RunError, match="No space left"):
+            checkpoints.finish(job.state)
+        assert [path.name for path in tmp_path.iterdir()] == ["step-000000001"]
+    checkpoints.finish(job.state)
+    assert newest(tmp_path, no_damage).name == "step-000000002"
+    assert checkpoint_files.read_manifest(tmp_path / "step-000000002").parent == "step-000000001"
 
 
 def test_the_chief_gives_up_a_checkpoint_that_another_process_could_not_write(
     build_job: Callable[..., Job], tmp_path: Path
 ) -> None:
     job, warnings = build_job(*SMALL), list[str]()
-    place = tmp_path / "step-000000001.tmp-a"
+    place = tmp_path / "step-000000001.tmp-a-0"
     checkpoints = Checkpoints(tmp_path, keep=1, process=0, processes=2, attempt="a", identity={}, warn=warnings.append)
     place.mkdir()
     (place / "part-0001.failed").touch()

@@ -184,8 +184,8 @@ def test_the_pulse_is_told_of_everything_that_may_take_long(build_job: Callable[
         *["a test batch"] * 2,
         "the disk",
         "saving",
-        "closing",
         "the disk",
+        "closing",
     ]
 
 

@@ -23,7 +23,7 @@ from tfscale.launch.signals import Noted, Stopped, signals_noted
 from tfscale.launch.stopping import Stopping
 from tfscale.reporting import plots, summary
 from tfscale.reporting.base import Sink
-from tfscale.reporting.console import ConsoleSink, closing_table, person_console
+from tfscale.reporting.console import ConsoleSink, LogFile, closing_table, person_console
 from tfscale.reporting.jsonl import JsonLines
 from tfscale.reporting.tensorboard import TensorBoard
 from tfscale.strategies.gradient_sharing import GradientSharing
@@ -70,7 +70,7 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], noted:
     pulse = pulse or _pulse(config, world, directory)
     stop = Stopping(directory.logs, attempt, world, noted=noted, max_time=config.train.max_time)
     job = building.build(config, connection)
-    with directory.log(world.rank).open("a", encoding="utf-8") as stream:
+    with LogFile(directory.log(world.rank)) as stream:
         log = Console(file=stream, width=160, force_terminal=False)
         console = person_console() if world.is_chief else log
         checkpoints = Checkpoints(

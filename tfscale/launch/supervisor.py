@@ -29,7 +29,7 @@ FRUITLESS = 2
 MOST_LENIENT = 5
 """Hangs without a new checkpoint after which works get no more time: each has doubled it, as none may have been one."""
 
-LONGEST_PAUSE = 10.0
+LONGEST_PAUSE = 4.0
 """Seconds between two starts, at most."""
 
 

@@ -21,7 +21,8 @@ class JsonLines:
 
     def __init__(self, path: Path, *, start: int) -> None:
         if path.exists():
-            lines = [line for line in path.read_text(encoding="utf-8").splitlines() if _is_before(line, start)]
+            text = path.read_text(encoding="utf-8", errors="replace")
+            lines = [line for line in text.splitlines() if _is_before(line, start)]
             aside = path.with_suffix(".tmp")
             aside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
             os.replace(aside, path)
@@ -56,7 +57,8 @@ class JsonLines:
 
     def close(self) -> None:
         """Closes the file."""
-        self._stream.close()
+        with suppress(OSError):
+            self._stream.close()
 
 
 def _is_before(line: str, start: int) -> bool:

@@ -5,17 +5,23 @@ written is a warning: the earlier ones are intact, and the next is tried as usua
 damage is found is in `checkpoint_files`.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any, final
 
+import tensorflow as tf
+
 from tfscale.collectives.sealed import broadcast_text
 from tfscale.errors import RunError, UserError
 from tfscale.training import checkpoint_files as files
 from tfscale.training.checkpoint_files import Arrays, DamagedError, Manifest
 from tfscale.training.state import STOPPING, RunState
+
+PAUSES = (0.0, 0.5, 2.0)
+"""Seconds between attempts to save what a run ends with."""
 
 Tell = Callable[[str], None]
 """Gets a warning, in words."""
@@ -51,6 +57,7 @@ class Checkpoints:
         self._writer: Thread | None = None
         self._failure: str | None = None
         self._latest: int | None = None
+        self._tries = 0
         if process == 0:
             files.sweep(folder)
 
@@ -61,8 +68,10 @@ class Checkpoints:
         """
         consensus = state.consensus()
         self.settle()
-        if state.step == self._latest:
-            return
+        if state.step != self._latest:
+            self._begin(state, consensus)
+
+    def _begin(self, state: RunState, consensus: tf.Tensor) -> None:
         parts: dict[str, Arrays] = {
             files.replica_file(replica.rank): state.replica_arrays(index)
             for index, replica in enumerate(state.replicas)
@@ -80,16 +89,26 @@ class Checkpoints:
             self._writer.join()
             self._writer = None
 
-    def finish(self) -> None:
-        """Returns once what was saved last is on the disk.
+    def finish(self, state: RunState) -> None:
+        """Returns once the state is on the disk; tries again if it is not. All processes must call it.
 
         Raises:
             RunError: It could not be saved.
         """
+        for pause in PAUSES:
+            if self._is_saved(state.step):
+                return
+            time.sleep(pause)
+            self._tries += 1
+            self._begin(state, state.consensus())
+        if not self._is_saved(state.step):
+            raise RunError(self._failure or f"checkpoint {files.folder_name(state.step)} could not be saved")
+
+    def _is_saved(self, step: int) -> bool:
+        """Whether the save of this step, which has been begun, ended well: all processes see alike."""
         self.settle()
-        if self._failure is not None:
-            raise RunError(self._failure)
         self._await_seal()
+        return self._place(step).exists()
 
     def _await_seal(self) -> None:
         """Returns once the chief has ended what this process has saved last."""
@@ -100,7 +119,7 @@ class Checkpoints:
         return self._folder / files.folder_name(step)
 
     def _aside(self, step: int) -> Path:
-        return self._folder / f"{files.folder_name(step)}.tmp-{self._attempt}"
+        return self._folder / f"{files.folder_name(step)}.tmp-{self._attempt}-{self._tries}"
 
     def _write(self, step: int, parts: Mapping[str, Arrays], best: str | None) -> None:
         final_place, place = self._place(step), self._aside(step)
@@ -109,14 +128,18 @@ class Checkpoints:
             files.write_part(place, parts, part=self._process)
             if self._process == 0:
                 files.seal(place, final_place, parts=self._processes, identity=self._identity, parent=parent)
-                files.retire(self._folder, keep=self._keep, best=best)
         except Exception as error:  # noqa: BLE001 - whatever it is, this checkpoint is not there, and the run must know
             self._failure = f"checkpoint {final_place.name} could not be saved: {error}"
             self._warn(f"{self._failure}; the earlier ones are intact, and training goes on")
             if self._process == 0:
                 files.discard(place)
-        else:
-            self._latest, self._failure = step, None
+            return
+        self._latest, self._failure = step, None
+        if self._process == 0:
+            try:
+                files.retire(self._folder, keep=self._keep, best=best)
+            except DamagedError as error:
+                self._warn(f"checkpoint {final_place.name} cannot be read ({error}); the earlier ones are kept")
 
     def put_back(self, state: RunState) -> str | None:
         """Puts the newest sound checkpoint into the state, all but the step. All processes must call it.

@@ -95,11 +95,12 @@ def write_part(place: Path, files: Mapping[str, Arrays], *, part: int) -> None:
     Raises:
         OSError: Something could not be written, or reads back as something else.
     """
-    place.mkdir(parents=True, exist_ok=True)
     try:
+        place.mkdir(parents=True, exist_ok=True)
         _write(_part(place, part), json.dumps(_write_all(place, files)).encode())
     except Exception:
-        with suppress(OSError):
+        with suppress(OSError):  # or the chief waits for it
+            place.mkdir(parents=True, exist_ok=True)
             _failed(place, part).touch()
         raise
 

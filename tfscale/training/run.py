@@ -98,10 +98,10 @@ class Run:
         steps.close()
         if not self._records.has_evaluation:
             self._evaluate()
+        self._pulse("the disk", self._state.step)
+        self._checkpoints.finish(self._state)
         self._pulse("closing", self._state.step)
         sha256 = self._synchronise()
-        self._pulse("the disk", self._state.step)
-        self._checkpoints.finish()
         return {**self._records.results(sha256), "seconds": round(time.perf_counter() - began, 3)}
 
     def _after(self, info: StepInfo) -> None:
@@ -145,7 +145,7 @@ class Run:
         self._records.stop_clock(info)
         self._save()
         self._pulse("the disk", info.step)
-        self._checkpoints.finish()
+        self._checkpoints.finish(self._state)
         self._records.tell_details()
         raise asked
 
