@@ -60,7 +60,6 @@ def work(arguments: argparse.Namespace) -> None:
         float(next(steps).losses[0])
         checkpoints.settle()
         seconds[saves].append(time.perf_counter() - began)
-    checkpoints.finish()
     with_saves, without = (statistics.median(seconds[saves]) for saves in (True, False))
     if world.is_chief:
         print(

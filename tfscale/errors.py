@@ -19,6 +19,13 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+LONGEST = 600
+"""Characters of a problem, at most: it may quote a value of any length."""
+
+MOST = 15
+"""Problems that are told at once."""
+
+
 class UserError(Exception):
     """What the user gave is wrong: exit code 2, no traceback.
 
@@ -27,8 +34,17 @@ class UserError(Exception):
     """
 
     def __init__(self, *problems: str) -> None:
-        super().__init__("\n".join(problems))
-        self.problems: Sequence[str] = problems
+        told = [_shortened(problem) for problem in problems[:MOST]]
+        if len(problems) > MOST:
+            told.append(f"and {len(problems) - MOST} more problems like these")
+        super().__init__("\n".join(told))
+        self.problems: Sequence[str] = told
+
+
+def _shortened(words: str) -> str:
+    """In one line, without its middle if it is long, and without what a terminal would obey."""
+    plain = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in words)
+    return plain if len(plain) <= LONGEST else f"{plain[: LONGEST // 2]} ... {plain[-LONGEST // 2 :]}"
 
 
 class Enough(Exception):

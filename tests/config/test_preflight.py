@@ -279,7 +279,7 @@ def test_functions_that_load_code_are_refused(target: str) -> None:
 
 def test_a_damaged_user_file_is_one_message(tmp_path: Path) -> None:
     folder = user_folder(tmp_path, "model/mlp.yaml", "a: [1\nb: }")
-    with pytest.raises(UserError, match="the configuration cannot be composed"):
+    with pytest.raises(UserError, match=r"mlp\.yaml is not YAML: .*line 2"):
         config(config_dir=folder)
     with pytest.raises(UserError, match=r"--config-dir must be a folder, got /nowhere"):
         preflight([], config_dir="/nowhere")

@@ -32,7 +32,9 @@ def main(words: Sequence[str]) -> int:
     places = sorted(path.parent for path in folder.glob(f"*/{preflight.SAVED}"))
     if not places:
         raise UserError(f"there are no runs in {folder}; type tfscale train, or name their folder: run.dir=DIR")
-    results_table(person_console(), f"runs in {folder}", [_row(RunDirectory(place)) for place in places])
+    results_table(
+        person_console(), f"runs in {folder}", [_row(RunDirectory(place, only_read=True)) for place in places]
+    )
     return 0
 
 
@@ -42,7 +44,8 @@ def _row(directory: RunDirectory) -> dict[str, Any]:
     last = next((event for event in reversed(events) if event["event"] == "end"), {})
     results = _results(directory.summary)
     trains = directory.is_locked()
-    metric = next(iter(results.get("metrics", [])), None)
+    metrics = results.get("metrics")
+    metric = metrics[0] if isinstance(metrics, list) and metrics and isinstance(metrics[0], str) else None
     return {
         "run": directory.path.name,
         "state": _state(trains, directory, last),

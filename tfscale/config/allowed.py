@@ -10,6 +10,7 @@ ALLOWED: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
         "schedule": ("tfscale.schedules.",),
         "loss": ("keras.losses.",),
         "metrics": ("keras.metrics.",),
+        "early_stopping": ("tfscale.early_stopping.",),
         "strategy": ("tfscale.strategies.",),
         "strategy.collective": ("auto", "tfscale.collectives."),
         "strategy.codec": ("tfscale.codecs.",),

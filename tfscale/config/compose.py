@@ -23,6 +23,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
+from tfscale.config import untrusted
 from tfscale.errors import UserError
 
 CONFIG_NAME = "config"
@@ -52,6 +53,8 @@ def register(config_dir: str | None) -> None:
     folder = None if config_dir is None else Path(config_dir).expanduser().absolute()
     if folder is not None and not folder.is_dir():
         raise UserError(f"--config-dir must be a folder, got {config_dir}; check the path")
+    if folder is not None:
+        untrusted.check_folder(folder, "--config-dir")
     _UserFolder.folder = None if folder is None else str(folder)
     Plugins.instance().register(_UserFolder)
     _register_recipes()

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tfscale.config.compose import Composer
 from tfscale.config.nodes import NODES
 from tfscale.config.suggest import closest, closest_key
-from tfscale.errors import UserError
+from tfscale.errors import UserError, first_line
 
 
 def parse(words: Sequence[str]) -> list[Override]:
@@ -35,7 +35,7 @@ def parse(words: Sequence[str]) -> list[Override]:
     try:
         return OverridesParser.create().parse_overrides(list(words))
     except HydraException as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"an override cannot be read: {reason}; quote values with special characters") from None
 
 
@@ -92,7 +92,7 @@ def compose_groups(overrides: Sequence[Override], composer: Composer) -> DictCon
             picked = next((each.value() for each in chosen if key_of(each) == parent), None)
             if f"'{key}'" in str(error):
                 raise UserError(_no_such_part(key, parent, picked, composer)) from None
-        raise UserError(f"the chosen options do not go together: {str(error).splitlines()[0]}") from None
+        raise UserError(f"the chosen options do not go together: {first_line(error)}") from None
 
 
 def _no_such_part(key: str, parent: str, picked: object, composer: Composer) -> str:

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from tfscale.config import overrides as reading
-from tfscale.config import rules, validate
+from tfscale.config import rules, untrusted, validate
 from tfscale.config.compose import Composer, composer, plain
 from tfscale.config.schema import Config
 from tfscale.config.suggest import closest_key
@@ -57,6 +57,8 @@ def _compose(words: Sequence[str], parsed: Sequence[reading.Override], hydra: Co
         raise UserError(*problems, *reading.check_keys(sound, base, hydra))
     base = reading.compose_groups(parsed, hydra)
     problems = reading.check_keys(parsed, base, hydra)
+    if base.get("trust"):
+        problems.append("trust must be given on the command line, where it is seen; type trust=[MODULE]")
     if problems:
         raise UserError(*problems)
     return hydra.compose(words)
@@ -92,6 +94,7 @@ def saved(folder: Path, words: Sequence[str]) -> Config:
         known = sorted(each.parent.name for each in folder.parent.glob(f"*/{SAVED}"))
         hint = f"runs there: {', '.join(known[-8:])}" if known else f"there are no runs in {folder.parent}"
         raise UserError(f"run {folder.name} does not exist in {folder.parent}; {hint}")
+    untrusted.check(path)
     try:
         composed = OmegaConf.load(path)
         if not isinstance(composed, DictConfig) or not Config.model_fields.keys() <= composed.keys():

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tfscale.config import plugins
 from tfscale.config.allowed import ALLOWED, ALLOWED_INSIDE
 from tfscale.config.fields import Table
 from tfscale.config.nodes import NODES
@@ -17,6 +18,7 @@ def problems_of(values: Mapping[str, Any]) -> list[str]:
     found = _table_problems(Config, values, "")
     trust = values.get("trust")
     trusted = tuple(trust) if isinstance(trust, list) else (trust,) if isinstance(trust, str) else ()
+    trusted += plugins.modules()
     for path in ALLOWED:
         node = _at(values, path)
         if path == "metrics" and isinstance(node, dict):

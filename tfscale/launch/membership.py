@@ -12,6 +12,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
 
+Number = int | float
+FIELDS: Mapping[str, Any] = {
+    "event": str,
+    "when": Number,
+    "processes": list,
+    "restarts": int,
+    "checkpoint": str | None,
+    "step": int | None,
+    "seconds_lost": Number,
+    "code": int | None,
+    "cause": str | None,
+}
+"""What a line may say, and how."""
+
 
 @final
 class Membership:
@@ -32,12 +46,16 @@ class Membership:
 
 
 def read(path: Path) -> Sequence[Mapping[str, Any]]:
-    """The events, oldest first; lines that are not whole are left out."""
+    """The events, oldest first; lines that are damaged are left out."""
     events = []
     with suppress(OSError):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             with suppress(ValueError):
                 event = json.loads(line)
-                if isinstance(event, dict) and isinstance(event.get("event"), str):
+                if isinstance(event, dict) and "event" in event and all(map(_is_sound, event, event.values())):
                     events.append(event)
     return events
+
+
+def _is_sound(name: str, value: object) -> bool:
+    return isinstance(value, FIELDS.get(name, object)) and value == value

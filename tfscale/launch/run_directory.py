@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, final
@@ -57,12 +57,13 @@ class RunDirectory:
         path: The folder, which exists.
         new: Whether this process has just made it.
         logs: The folder in it for what processes say: those that train it have their own.
+        only_read: Whether nothing is to be written.
 
     Raises:
         UserError: It does not, or cannot be written to.
     """
 
-    def __init__(self, path: Path, *, new: bool = False, logs: str = "logs") -> None:
+    def __init__(self, path: Path, *, new: bool = False, logs: str = "logs", only_read: bool = False) -> None:
         self.path, self._new = path, new
         self._lock: IO[str] | None = None
         self.checkpoints = path / "checkpoints"
@@ -72,6 +73,8 @@ class RunDirectory:
         self.tensorboard = path / "tensorboard"
         self.membership = path / "membership.jsonl"
         self.logs = path / logs
+        if only_read:
+            return
         try:
             self.logs.mkdir(exist_ok=True)
         except OSError as error:
@@ -135,7 +138,10 @@ class RunDirectory:
 
     def first_failure(self) -> Failure | None:
         """The earliest recorded failure: the cause of the others."""
-        found = [Failure(**json.loads(place.read_text())) for place in self.logs.glob("rank-*.error")]
+        found = []
+        for place in self.logs.glob("rank-*.error"):
+            with suppress(OSError, ValueError, TypeError):  # damaged: its process has still left an exit code
+                found.append(Failure(**json.loads(place.read_text())))
         return min(found, key=lambda failure: failure.when, default=None)
 
     def words_of(self, failure: Failure) -> str:

@@ -99,10 +99,19 @@ def write_part(place: Path, files: Mapping[str, Arrays], *, part: int) -> None:
         place.mkdir(parents=True, exist_ok=True)
         _write(_part(place, part), json.dumps(_write_all(place, files)).encode())
     except Exception:
-        with suppress(OSError):  # or the chief waits for it
+        _tell_of_failure(place, part)
+        raise
+
+
+def _tell_of_failure(place: Path, part: int) -> None:
+    """Leaves a mark for the chief, who waits for this part; tries for as long as a disk is likely to be full."""
+    deadline = time.monotonic() + WAIT / 2
+    while time.monotonic() < deadline:
+        with suppress(OSError):
             place.mkdir(parents=True, exist_ok=True)
             _failed(place, part).touch()
-        raise
+            return
+        time.sleep(_LOOK)
 
 
 def _write_all(place: Path, files: Mapping[str, Arrays]) -> dict[str, str]:
@@ -205,7 +214,7 @@ def set_aside(place: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Removes what saves that did not come to their end have left: no other process may be saving."""
+    """Removes what saves that did not come to their end have left: no process may be saving."""
     for place in folder.glob("step-*.tmp-*"):
         discard(place)
 
