@@ -217,6 +217,9 @@ def test_the_chief_gives_up_a_checkpoint_that_another_process_could_not_write(
 
 def test_what_an_earlier_start_left_half_written_is_removed(tmp_path: Path) -> None:
     (tmp_path / "step-000000003.tmp-b").mkdir()
+    (tmp_path / "step-000000005.tmp-b").mkdir()
+    checkpoint_files.sweep(tmp_path, until=4)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000000005.tmp-b"]
     alone(tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -137,7 +137,7 @@ class Checkpoints:
         self._latest, self._failure = step, None
         if self._process == 0:
             try:
-                files.sweep(self._folder)  # whoever could not take part in an earlier one may have told so late
+                files.sweep(self._folder, until=step)  # whoever could not take part may have told so late
                 files.retire(self._folder, keep=self._keep, best=best)
             except DamagedError as error:
                 self._warn(f"checkpoint {final_place.name} cannot be read ({error}); the earlier ones are kept")

@@ -213,10 +213,16 @@ def set_aside(place: Path) -> None:
     os.replace(place, target)
 
 
-def sweep(folder: Path) -> None:
-    """Removes what saves that did not come to their end have left: no process may be saving."""
+def sweep(folder: Path, *, until: int | None = None) -> None:
+    """Removes what saves that did not come to their end have left, which no process may be making now.
+
+    Args:
+        folder: Of all checkpoints.
+        until: Only those of steps up to this one.
+    """
     for place in folder.glob("step-*.tmp-*"):
-        discard(place)
+        if until is None or place.name.partition(".")[0] <= folder_name(until):
+            discard(place)
 
 
 def discard(place: Path) -> None:
