@@ -10,6 +10,7 @@ run but imported modules, no process started, nothing unpickled, and no file wri
 
 import argparse
 import contextlib
+import hashlib
 import io
 import os
 import random
@@ -30,7 +31,7 @@ from unittest import mock
 from tfscale import cli
 from tfscale.commands import evaluate, train
 from tfscale.config.compose import recipe_texts
-from tfscale.config.preflight import check_job, preflight, with_replicas, write
+from tfscale.config.preflight import SUM, check_job, preflight, with_replicas, write
 
 SCREEN = (24, 6000)
 """Lines and characters that a refusal may have."""
@@ -258,7 +259,11 @@ class Cases:
         return ["train", "--config-dir", str(self._folder / "conf"), *_choice(name)]
 
     def _saved_run(self, chance: random.Random) -> Sequence[str]:
-        self._write("runs/one/config.yaml", _mutated(self._saved, chance, most=12))
+        text = _mutated(self._saved, chance, most=12).replace("\r", "")
+        if chance.random() < 0.7:  # as if it were meant
+            text = text.rpartition(SUM.decode())[0] or text
+            text += SUM.decode() + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() + "\n"
+        self._write("runs/one/config.yaml", text)
         return [*chance.choice((["resume", "one"], ["evaluate", "run=one"])), f"run.dir={self._folder / 'runs'}"]
 
     def _records(self, chance: random.Random) -> Sequence[str]:

@@ -1,6 +1,7 @@
 """Settings that mean harm: nothing of them runs, and each is refused in a few words."""
 
 import copy
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from tfscale.scripts import fuzz_settings
 
 from tfscale.config import plugins, untrusted, validate
 from tfscale.config.allowed import ALLOWED
-from tfscale.config.preflight import preflight, saved
+from tfscale.config.preflight import SUM, preflight, saved
 from tfscale.config.schema import Config
 from tfscale.errors import UserError
 
@@ -100,9 +101,11 @@ def test_a_file_that_may_not_be_composed_is_refused(tmp_path: Path, name: str) -
     with pytest.raises(UserError) as caught:
         preflight([], config_dir=user_file(tmp_path, text))
     assert wanted in str(caught.value)
-    (tmp_path / "config.yaml").write_text(text)
-    with pytest.raises(UserError):
+    sound = text.encode() + SUM + hashlib.sha256(text.encode()).hexdigest().encode() + b"\n"
+    (tmp_path / "config.yaml").write_bytes(sound)
+    with pytest.raises(UserError) as caught:
         saved(tmp_path, [])
+    assert wanted.replace("300,", "") in str(caught.value)
 
 
 def test_plain_yaml_may_use_nodes_again(tmp_path: Path) -> None:

@@ -52,15 +52,15 @@ def broadcast_text(collective: Collective, text: str) -> str:
     return gather_bytes_of(collective, [own for _ in collective.ranks])[0].decode("utf-32-le")
 
 
-def agree(collective: Collective, digests: Sequence[str], what: str) -> None:
+def agree(collective: Collective, digests: Sequence[str], what: str, error: type[Exception] = ExchangeError) -> None:
     """Returns if the R digests, of `what`, are those of all W replicas.
 
     Raises:
-        ExchangeError: They are not.
+        ExchangeError: They are not, or were damaged on the way; `error` in the first case, if it is another.
     """
     gathered = gather_bytes_of(collective, [bytes.fromhex(each) for each in digests])
     usual = max(set(gathered), key=gathered.count)
     different = [rank for rank, each in enumerate(gathered) if each != usual]
     if different:
         whose = f"those of rank {different[0]} are not those of the others" if len(gathered) > 2 else "by rank"
-        raise ExchangeError(f"{what} differ: {whose}")
+        raise error(f"{what} differ: {whose}")

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,17 +74,18 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], noted:
     with LogFile(directory.log(world.rank)) as stream:
         log = Console(file=stream, width=160, force_terminal=False)
         console = person_console() if world.is_chief else log
+        identity = {**summary.identity(), "data": job.data.digest[:16]}
         checkpoints = Checkpoints(
             directory.checkpoints,
             keep=config.train.keep_checkpoints,
             process=world.rank,
             processes=world.size,
             attempt=attempt,
-            identity=summary.identity(),
+            identity=identity,
             warn=lambda words: console.print(f"warning: {words}", highlight=False, markup=False),
         )
         if config.resume and _has_checkpoints(directory, connection):
-            _go_on(job, checkpoints, directory, connection, console if world.is_chief else None)
+            _go_on(job, checkpoints, identity, directory, console if world.is_chief else None)
         elif config.resume and world.is_chief:
             console.print("the run has no checkpoint yet and begins anew", highlight=False)
         if world.is_chief:
@@ -113,9 +115,12 @@ def _has_checkpoints(directory: RunDirectory, connection: Connection) -> bool:
 
 
 def _go_on(
-    job: Job, checkpoints: Checkpoints, directory: RunDirectory, connection: Connection, console: Console | None
+    job: Job, checkpoints: Checkpoints, now: Mapping[str, Any], directory: RunDirectory, console: Console | None
 ) -> None:
-    """Restores the newest sound checkpoint, which the chief, who has a console, chooses for all."""
+    """Restores the newest sound checkpoint, which the chief, who has a console, chooses for all.
+
+    What the run's bits depend on is compared with what they depend on `now`.
+    """
 
     def warn(words: str) -> None:
         if console is not None:
@@ -126,8 +131,8 @@ def _go_on(
         warn(f"checkpoint {place.name} is damaged ({error}) and set aside; using the one before it")
 
     chosen = newest(directory.checkpoints, damaged).name if console is not None else ""
-    place = directory.checkpoints / broadcast_text(connection.collective, chosen)
-    before, now = checkpoints.restore(job.state, place).identity, summary.identity()
+    place = directory.checkpoints / broadcast_text(job.collective, chosen)
+    before = checkpoints.restore(job.state, place).identity
     differ = [f"{key} {before.get(key)}, now {now.get(key)}" for key in now if before.get(key) != now.get(key)]
     if differ:
         warn(f"the run may not end in the bits it would have had: {'; '.join(differ)}")

@@ -4,6 +4,7 @@ All problems are reported together, in seconds, with TensorFlow not yet imported
 a queue slot, N processes and half a minute to say so.
 """
 
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,9 @@ from tfscale.errors import UserError
 
 SAVED = "config.yaml"
 """The resolved configuration in a run directory."""
+
+SUM = b"# sha256 of the lines above: "
+"""What its last line begins with."""
 
 SGD = "keras.optimizers.SGD"
 """What `optimizer=nesterov` and `optimizer=sgd` name."""
@@ -94,9 +98,10 @@ def saved(folder: Path, words: Sequence[str]) -> Config:
         known = sorted(each.parent.name for each in folder.parent.glob(f"*/{SAVED}"))
         hint = f"runs there: {', '.join(known[-8:])}" if known else f"there are no runs in {folder.parent}"
         raise UserError(f"run {folder.name} does not exist in {folder.parent}; {hint}")
+    text = _sound_text(path)
     untrusted.check(path)
     try:
-        composed = OmegaConf.load(path)
+        composed = OmegaConf.create(text)
         if not isinstance(composed, DictConfig) or not Config.model_fields.keys() <= composed.keys():
             raise UserError(f"{path} is damaged: it is not a run's configuration; start a new run")
         known_keys = list(reading.keys_of(composed))
@@ -179,6 +184,30 @@ def write(config: Config, folder: Path, *, threads: int | None = None) -> None:
     document = config.model_dump(mode="json")
     if threads is not None:
         document["launch"]["threads"] = threads
+    text = OmegaConf.to_yaml(OmegaConf.create(document)).encode()
     temporary = folder / f"{SAVED}.tmp"
-    OmegaConf.save(OmegaConf.create(document), temporary)
+    temporary.write_bytes(text + SUM + _sum(text))
     os.replace(temporary, folder / SAVED)
+
+
+def _sum(text: bytes) -> bytes:
+    return hashlib.sha256(text).hexdigest().encode() + b"\n"
+
+
+def _sound_text(path: Path) -> str:
+    """What `write` has written.
+
+    Raises:
+        UserError: It is not that any more.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions") from None
+    text, mark, last = content.rpartition(SUM)
+    if mark and last == _sum(text):
+        return text.decode(errors="replace")
+    raise UserError(
+        f"{path} is damaged, or was changed: its sha256 sum is wrong; values are changed on the command line, "
+        "KEY=VALUE, or start a new run"
+    )

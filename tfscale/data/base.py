@@ -58,6 +58,8 @@ class Data(Protocol):
         input_shape: Shape of one x.
         classes: Number of classes.
         vocabulary: How many ids there are where x are ids (int32), as in text; None where x are measurements.
+        digest: sha256, in hexadecimal, of all examples or of what stands for them (names, sizes and times of files):
+            all processes must read the same, and a resumed run, too.
     """
 
     examples: int
@@ -65,6 +67,11 @@ class Data(Protocol):
     input_shape: tuple[int, ...]
     classes: int
     vocabulary: int | None
+
+    @property
+    def digest(self) -> str:
+        """See above."""
+        ...
 
     def train(self, shard: Shard, *, batch: int, seed: int, start: int, prefetch: int) -> "tf.data.Dataset":
         """Endless batches (x [b, ...], y [b], weight [b]) for one replica, b <= B.

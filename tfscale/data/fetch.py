@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfscale.data import catalogue
+from tfscale.data import catalogue, sums
 from tfscale.errors import RunError, first_line
 
 TIMEOUT = 300
@@ -90,11 +90,11 @@ SOURCES: Mapping[str, Mapping[str, Source]] = {
 
 
 def present(name: str) -> bool:
-    """Whether the data set is on this machine with the right sums."""
+    """Whether the data set is on this machine with the right sums, and those beside it."""
     folder = catalogue.home(name)
     files = [folder / part for part in catalogue.SUMS[name]]
     return (
-        all(file.is_file() for file in files)
+        all(file.is_file() for file in [*files, folder / sums.NAME])
         and _mismatch(name, {file.name: file.read_bytes() for file in files}) is None
     )
 
@@ -142,6 +142,7 @@ def _store(name: str, parts: Parts) -> Path:
     temporary = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=folder.parent))
     for part in catalogue.SUMS[name]:
         (temporary / part).write_bytes(parts[part])
+    sums.write(temporary, catalogue.SUMS[name])
     if folder.exists():
         shutil.rmtree(folder)
     os.replace(temporary, folder)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfscale.data import catalogue
+from tfscale.data import catalogue, sums
 from tfscale.data.base import Arrays
 from tfscale.errors import UserError
 
@@ -50,8 +50,9 @@ def _read(path: Path) -> np.ndarray:
     """The array in an IDX file.
 
     Raises:
-        UserError: The file is not IDX, is damaged, or its length is not what its header says.
+        UserError: The file is not IDX, is damaged, or has neither its folder's sum nor its header's length.
     """
+    sums.verify(path)
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rb") as stream:

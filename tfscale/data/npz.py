@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tfscale.data import sums
 from tfscale.data.base import Arrays
 from tfscale.errors import UserError
 
@@ -28,7 +29,7 @@ def check(*, file: str | None) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             held = {name.removesuffix(".npy") for name in archive.namelist()}
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, RuntimeError) as error:
         raise UserError(f"data.file must be a readable .npz file, got {file} ({error}); write it again") from None
     missing = [name for name in NAMES if name not in held]
     if missing:
@@ -45,11 +46,12 @@ def npz(*, file: str) -> Arrays:
         UserError: An array is damaged, pickled, or does not fit the others.
     """
     check(file=file)
+    sums.verify(Path(file).expanduser())
     try:
         with np.load(Path(file).expanduser(), allow_pickle=False) as archive:
             x_train, y_train, x_test, y_test = (archive[name] for name in NAMES)
     except (
-        *(ValueError, OSError, EOFError, MemoryError, SyntaxError),
+        *(ValueError, OSError, EOFError, MemoryError, SyntaxError, RuntimeError),
         *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
     ) as error:
         raise UserError(f"data.file={file} cannot be read ({error}); write it again without pickled objects") from None

@@ -5,6 +5,7 @@ nothing to restore, and step n can be produced without the n - 1 before it. tf.d
 shuffle buffer instead.
 """
 
+import hashlib
 from functools import cached_property
 from typing import final
 
@@ -12,6 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale.data.base import Arrays, Shard
+
+_ROWS = 1 << 14
+"""Examples that are added to a sum at a time."""
 
 
 @final
@@ -29,6 +33,20 @@ class ArrayData:
         self.input_shape = tuple(arrays.x_train.shape[1:])
         self.classes = arrays.classes
         self.vocabulary = arrays.vocabulary
+
+    @property
+    def digest(self) -> str:
+        """sha256 of all examples; see `base.Data`."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
+        total = hashlib.sha256(repr((self._arrays.scale, self.classes, self.vocabulary)).encode())
+        for array in self._arrays[:4]:
+            total.update(repr((array.dtype.str, array.shape)).encode())
+            for start in range(0, len(array), _ROWS):  # windows into a text are not contiguous, and many
+                total.update(np.ascontiguousarray(array[start : start + _ROWS]).data)
+        return total.hexdigest()
 
     def train(self, shard: Shard, *, batch: int, seed: int, start: int, prefetch: int) -> tf.data.Dataset:
         """Endless (x, y, weight); see `base.Data`."""

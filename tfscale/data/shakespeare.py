@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfscale.data import catalogue
+from tfscale.data import catalogue, sums
 from tfscale.data.base import Arrays
 from tfscale.errors import UserError
 
@@ -60,6 +60,7 @@ def _works(path: Path) -> bytes:
     Raises:
         UserError: The archive is damaged, or has no works.
     """
+    sums.verify(path)
     try:
         # All of it at once: a tar reader stops at the last member, before the sum that gzip ends with.
         content = gzip.decompress(path.read_bytes())

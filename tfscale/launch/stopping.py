@@ -64,11 +64,11 @@ class Stopping:
         if own is not None and not self._said:
             self._said = True
             _write(self._asked, str(own))
-        agreed = _read(self._agreed)
+        agreed = _read(self._agreed, 2)
         if agreed is not None:
             at, asked = agreed
             return _reason(asked) if step >= at else None
-        if self._world.is_chief and (request := _read(self._asked)) is not None:
+        if self._world.is_chief and (request := _read(self._asked, 1)) is not None:
             at = next(later for later in itertools.count(step + 1) if meets(later))
             _write(self._agreed, f"{at} {request[0]}")
         return None
@@ -91,8 +91,9 @@ def _write(path: Path, words: str) -> None:
         os.replace(temporary, path)
 
 
-def _read(path: Path) -> list[int] | None:
+def _read(path: Path, count: int) -> list[int] | None:
     try:
-        return [int(word) for word in path.read_text().split()]
-    except FileNotFoundError:
+        numbers = [int(word) for word in path.read_text().split()]
+    except (OSError, ValueError):  # not there, or damaged
         return None
+    return numbers if len(numbers) == count else None
