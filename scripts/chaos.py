@@ -1,12 +1,13 @@
 """Injects faults into real runs, and looks whether they end in the bits of a run that nothing happened to.
 
 usage: python -m tfscale.scripts.chaos [--faults kill freeze ...] [--strategies sharing horovod local] [--count 15]
-                                       [--processes 3] [--replicas N] [--steps 1000] [--seed 1] [--json FILE]
-                                       [--folder DIR]
+                                       [--processes 3] [--replicas N] [--steps 1000] [--a-run 5] [--seed 1]
+                                       [--json FILE] [--folder DIR]
 
 Every strategy first trains undisturbed (digits, dropout, Adam, a checkpoint every 25 steps). Then, for each fault,
-runs of the same settings are disturbed at random times, five times each, until `--count` faults have been injected,
-and their last checkpoints are compared: weights, statistics, random streams, optimizer, residuals, thresholds, step.
+runs of the same settings are disturbed at random times, `--a-run` times each, until `--count` faults have been
+injected, and their last checkpoints are compared: weights, statistics, random streams, optimizer, residuals,
+thresholds, step.
 What happens is drawn from the seed; when it meets the run is up to the machine. Jobs are forked by this script, which
 has imported TensorFlow once: a user's first start takes some seconds more.
 
@@ -49,9 +50,6 @@ COMMON = (
     *("data=digits", "model.dropout=0.2", "optimizer=adam", "train.batch=16"),
     *("train.checkpoint_every=25", "train.evaluate_every=200", "launch.max_restarts=1000"),
 )
-A_RUN = 5
-"""Faults in one run."""
-
 LATEST = 4.0
 """Seconds from the start of a job, or the last fault, to a fault, at most."""
 
@@ -93,16 +91,21 @@ def _digest(folder: Path, name: str) -> str | None:
 def _disturbed(
     folder: Path, name: str, words: Sequence[str], fault: Fault, chance: random.Random, tally: Tally, most: int
 ) -> None:
-    """One run with up to `A_RUN` faults, to its end."""
+    """One run with up to `most` faults, to its end."""
     process = _tfscale(folder, name, ["train", *COMMON, *words, f"run.name={name}"])
-    victim = Victim(process=process, run=folder / "runs" / name, chance=chance, most=most, faults=tally.injected)
+    victim = Victim(process=process, run=folder / "runs" / name, chance=chance, number=tally.injected)
     deadline = time.monotonic() + LIMIT
-    for _ in range(A_RUN):
+    for _ in range(most):
         if not victim.wait(chance.uniform(0.0, LATEST)):
             break
-        again = fault(victim)
-        victim.faults += 1
         tally.injected += 1
+        try:
+            again = fault(victim)
+        except RuntimeError as error:
+            tally.problems.append(f"{name}: {error}")
+            tally.survived -= 1
+            again = None
+        victim.number += 1
         if again is not None:
             victim.process = _tfscale(folder, name, ["resume", name, *again])
         tally.survived += 1
@@ -146,7 +149,7 @@ def bench(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
             while tally.injected < arguments.count and number < 2 * arguments.count:
                 number += 1
                 run = f"{strategy}-{name}-{number}"
-                _disturbed(folder, run, words, FAULTS[name], chance, tally, min(4, replicas))
+                _disturbed(folder, run, words, FAULTS[name], chance, tally, arguments.a_run)
                 tally.equal += bool(equal := _digest(folder, run) == wanted)
                 if not equal:
                     tally.problems.append(f"{run} ended in other bits")
@@ -181,6 +184,7 @@ def main() -> None:
     parser.add_argument("--faults", nargs="+", choices=FAULTS, default=list(FAULTS))
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES))
     parser.add_argument("--count", type=int, default=15, help="faults of each kind under each strategy")
+    parser.add_argument("--a-run", type=int, default=5, help="faults in one run, at most")
     parser.add_argument("--processes", type=int, default=3)
     parser.add_argument("--replicas", type=int, default=None, help="one a process, if not given")
     parser.add_argument("--steps", type=int, default=1000)

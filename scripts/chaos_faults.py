@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 from tfscale.scripts import chaos_preload
 
+from tfscale.config import preflight
 from tfscale.launch import membership
 from tfscale.launch.starting import Handle
 from tfscale.training import checkpoint_files
@@ -25,15 +26,13 @@ class Victim:
         process: Its supervisor.
         run: Its folder.
         chance: What is drawn from.
-        most: Processes that it may have.
-        faults: How many it has had.
+        number: How many faults of this kind came before, in other runs too.
     """
 
     process: Handle
     run: Path
     chance: random.Random
-    most: int
-    faults: int = 0
+    number: int
 
     def ranks(self) -> list[psutil.Process]:
         """The processes of its last start that are there, by rank."""
@@ -60,6 +59,9 @@ class Victim:
         time.sleep(seconds)
         return self.process.poll() is None and not (self.run / "summary.json").exists()
 
+
+MOST = 4
+"""Processes of a job, at most."""
 
 CALLS = 60
 """Calls of a save that can fail, in all processes, or more."""
@@ -111,7 +113,8 @@ def _supervisor(victim: Victim) -> Sequence[str]:
 
 def _resize(victim: Victim) -> Sequence[str]:
     """The whole job, by SIGTERM; it goes on with another number of processes."""
-    return [*_terminate(victim), f"launch.np={victim.chance.randint(1, victim.most)}"]
+    replicas = preflight.saved(victim.run, []).strategy["replicas"]
+    return [*_terminate(victim), f"launch.np={victim.chance.randint(1, min(MOST, replicas))}"]
 
 
 def _corrupt(victim: Victim) -> Sequence[str]:
@@ -154,7 +157,7 @@ def _wire(victim: Victim) -> None:
 def _disk(victim: Victim) -> None:
     """One write, or the like, to a checkpoint fails: the first of a save, the second, and so on."""
     chaos_preload.fail(
-        victim.chance.choice((errno.ENOSPC, errno.EIO)), after=victim.faults % CALLS, words="/checkpoints/"
+        victim.chance.choice((errno.ENOSPC, errno.EIO)), after=victim.number % CALLS, words="/checkpoints/"
     )
     deadline = time.monotonic() + 10
     while chaos_preload.is_armed() and victim.process.poll() is None and time.monotonic() < deadline:

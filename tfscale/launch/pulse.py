@@ -2,7 +2,8 @@
 
 Whatever the training thread begins (a step, a batch of an evaluation, a save) it says so first, with the time by which
 it should have come to the next thing: ten times the longest that this kind of work has ever taken here, or the job's
-`launch.hang_timeout` if that is longer; what is done for the first time compiles, and has minutes. A job hangs when
+`launch.hang_timeout` if that is longer. What is done for the first time compiles: it has minutes, and says little of
+how long it takes from then on. A job hangs when
 every rank's time is over, since one that waits for another must not be blamed, or when a rank has been stopped.
 
 A beat is a write into memory that a file maps: it costs under two microseconds and outlives the process.
@@ -19,7 +20,10 @@ PATIENT = 600.0
 """Seconds for work that is done for the first time: it may compile for long."""
 
 LONGEST = 10.0
-"""Times the longest that a kind of work has taken until now."""
+"""Times the longest that a kind of work has taken until now, but for its first time."""
+
+SECOND = 2.0
+"""Times what a kind of work has taken for the first time, for the second."""
 
 STARTING = "starting"
 """What a rank does until it trains."""
@@ -68,18 +72,27 @@ class Pulse:
             stream.flush()
             self._map = mmap.mmap(stream.fileno(), _COPIES * _BEAT.size)
         self._timeout = timeout
-        self._longest: dict[str, float] = {}
+        self._usual: dict[str, float] = {}
+        self._firsts = set[str]()
         self._work, self._began = STARTING, time.monotonic()
         self._write(0, self._began + max(PATIENT, timeout))
 
     def __call__(self, work: str, step: int) -> None:
         """`work` begins, at most 16 letters, with `step` optimizer steps completed."""
         now = time.monotonic()
-        self._longest[self._work] = max(self._longest.get(self._work, 0.0), now - self._began)
-        known = self._longest.get(work)
-        usual = PATIENT if known is None or work in SLOW else LONGEST * known
+        self._usual[self._work] = self._after(self._work, now - self._began)
+        usual = PATIENT if work in SLOW else self._usual.get(work, PATIENT)
         self._work, self._began = work, now
         self._write(step, now + max(self._timeout, usual))
+
+    def _after(self, work: str, seconds: float) -> float:
+        """How long a kind of work may take from now on, after it has taken so long."""
+        if work not in self._usual:
+            self._firsts.add(work)
+            return SECOND * seconds
+        before = 0.0 if work in self._firsts else self._usual[work]
+        self._firsts.discard(work)
+        return max(before, LONGEST * seconds)
 
     def _write(self, step: int, deadline: float) -> None:
         beat = _BEAT.pack(step, self._began, deadline, self._work.encode())
