@@ -52,6 +52,13 @@ TWO_PROCESSES: Mapping[str, Sequence[str]] = {
     "sharing": ("strategy=sharing",),
     "sharing, delay 1": ("strategy=sharing", "strategy.delay=1"),
 }
+PRICES: Mapping[str, Sequence[str]] = {
+    "horovod, reproducible": ("strategy=horovod", "strategy.reproducible=true"),
+    "horovod, without digests": ("strategy=horovod",),
+    "sharing, without digests": ("strategy=sharing",),
+}
+"""Also in two processes, only if named: what equal bits cost, and that replicas say which parameters they hold."""
+
 COMMON = (
     "model=lenet",
     "data=synthetic",
@@ -63,7 +70,7 @@ COMMON = (
 
 def measure(name: str, batch: int, seconds: float) -> float:
     """Samples a second of one variant with a global batch, in new processes."""
-    processes = 2 if name in TWO_PROCESSES else 1
+    processes = 1 if name in ONE_PROCESS else 2
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         command = [sys.executable, "-m", "tfscale.scripts.bench_strategies", "--worker", name]
@@ -86,7 +93,9 @@ def work(name: str, batch: int, seconds: float, folder: Path) -> None:
     from tfscale.world import World, from_environment
 
     world = from_environment() or World()
-    words = {**ONE_PROCESS, **TWO_PROCESSES}[name]
+    words = {**ONE_PROCESS, **TWO_PROCESSES, **PRICES}[name]
+    if name.endswith("without digests"):
+        _leave_out_digests()
     step, own = _by_strategy(words, batch, world) if words else _by_hand(name, batch, world, folder)
     for _ in range(WARM_UP):
         step()
@@ -104,6 +113,15 @@ def work(name: str, batch: int, seconds: float, folder: Path) -> None:
         step()
     float(step())  # a device may still be computing what Python has started
     (folder / f"rate-{world.rank}").write_text(str(steps * own / (time.perf_counter() - began)))
+
+
+def _leave_out_digests() -> None:
+    """Replicas say the same number instead."""
+    import tensorflow as tf
+
+    from tfscale.compressors import digest
+
+    digest.choose = lambda devices: lambda parameters: tf.constant(0)
 
 
 def _agreed_steps(folder: Path, rank: int, wanted: int) -> int:
@@ -153,8 +171,9 @@ def bench(batches: Sequence[int], rounds: int, seconds: float, only: Sequence[st
     """Measures all variants in turns; a row each, ratios to both references of the same batch."""
     rows = []
     for batch in batches:
-        everything = [*ONE_PROCESS, *TWO_PROCESSES]
-        names = [name for name in everything if only is None or name in (*only, "hand-written", "pair")]
+        names = [*ONE_PROCESS, *TWO_PROCESSES]
+        if only is not None:
+            names = [name for name in (*names, *PRICES) if name in (*only, "hand-written", "pair")]
         rates: dict[str, list[float]] = {name: [] for name in names}
         for turn in range(rounds):
             for name in names:
@@ -169,7 +188,7 @@ def bench(batches: Sequence[int], rounds: int, seconds: float, only: Sequence[st
             {
                 "global_batch": batch,
                 "what": name,
-                "processes": 2 if name in TWO_PROCESSES else 1,
+                "processes": 1 if name in ONE_PROCESS else 2,
                 "samples_per_second": round(medians[name]),
                 "over_hand_written": round(medians[name] / medians["hand-written"], 3),
                 "over_pair": round(medians[name] / medians["pair"], 3),
