@@ -133,6 +133,11 @@ def flip(number: int) -> None:
     _order(0, "=II", 1, number)
 
 
+def is_flipping() -> bool:
+    """Whether a bit is still to be flipped."""
+    return _orders()[0] != 0
+
+
 def fail(error: int, *, after: int, words: str) -> None:
     """What writes to a path with these words in it fails, once `after` such calls have not; all if it is negative."""
     _order(20, "=236s", words.encode())
@@ -141,13 +146,18 @@ def fail(error: int, *, after: int, words: str) -> None:
 
 
 def disarm() -> None:
-    """Nothing fails any more."""
+    """Nothing is flipped, and nothing fails, any more."""
+    _order(0, "=II", 0, 0)
     _order(8, "=i", 0)
 
 
 def is_armed() -> bool:
     """Whether something is still to fail."""
-    return _ORDERS.unpack((Path(os.environ[FOLDER]) / "orders").read_bytes())[2] != 0
+    return _orders()[2] != 0
+
+
+def _orders() -> tuple:
+    return _ORDERS.unpack((Path(os.environ[FOLDER]) / "orders").read_bytes())
 
 
 def _order(offset: int, form: str, *values: object) -> None:

@@ -32,3 +32,13 @@ def chaos(folder: Path, *words: str) -> list[dict]:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads((folder / "rows.json").read_text())
+
+
+@pytest.mark.horovod
+def test_no_flipped_bit_reaches_what_is_applied() -> None:
+    command = [sys.executable, "-m", "tfscale.scripts.chaos_wire", "--count", "200", "--strategies", "horovod"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (last,) = [line for line in done.stderr.splitlines() if line.startswith("horovod, ")][-1:]
+    assert "'found'" in last
+    assert "WRONG" not in last
