@@ -16,6 +16,7 @@ from tfscale.config import preflight
 from tfscale.launch import membership
 from tfscale.launch.starting import Handle
 from tfscale.training import checkpoint_files
+from tfscale.training.checkpoint_files import DamagedError
 
 
 @dataclass
@@ -175,12 +176,13 @@ def _full(victim: Victim) -> None:
 
 def _look_at_newest(victim: Victim) -> None:
     """The newest checkpoint must be sound, whatever became of the save after it."""
-    for _ in range(3):  # it may be retired while it is looked at
-        places = checkpoint_files.complete(victim.run / "checkpoints")
-        with suppress(FileNotFoundError):
-            if places:
-                checkpoint_files.verify(places[0])
-            return
+    places = checkpoint_files.complete(victim.run / "checkpoints")
+    try:
+        if places:
+            checkpoint_files.verify(places[0])
+    except DamagedError as error:
+        if places[0].exists():  # and was not retired meanwhile
+            raise RuntimeError(f"{places[0].name}: {error}") from None
 
 
 FAULTS: Mapping[str, Fault] = {

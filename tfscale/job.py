@@ -105,7 +105,12 @@ def build(config: Config, connection: Connection) -> Job:
     """
     collective, replicas = connection.collective, connection.collective.size
     data = _data(config)
-    agree(collective, [data.digest] * len(collective.ranks), "the examples that replicas read", UserError)
+    agree(
+        collective,
+        [data.digest] * len(collective.ranks),
+        "the examples that replicas read must be the same on all hosts, but they",
+        UserError,
+    )
     strategy = _strategy(config, collective)
     plan = _plan(config, data, replicas)
     loss = instantiate("loss", config.loss, reduction="none")

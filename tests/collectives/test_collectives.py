@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfscale.collectives.base import gather_bytes, mean_bytes, ranks_of
 from tfscale.collectives.in_process import InProcess
 from tfscale.collectives.ordered import ordered_bytes, ordered_mean
-from tfscale.collectives.sealed import agree, gather_bytes_of
+from tfscale.collectives.sealed import agree, gather_bytes_of, seal, unseal
 from tfscale.errors import ExchangeError
 from tfscale.launch.processes import Processes
 from tfscale.launch.run_directory import RunDirectory
@@ -163,3 +163,15 @@ def test_horovod_gives_what_in_process_gives(processes: int, replicas: int, tmp_
         assert unpadded == [message(rank).tolist() for rank in range(replicas)]
         for times, gathered in zip((1, 9, 0, 2), each["regular"], strict=True):
             assert gathered == [np.tile(message(rank), times).tolist() for rank in range(replicas)]
+
+
+def test_no_two_flipped_bits_of_a_sealed_message_cancel_out() -> None:
+    sealed = seal(tf.constant(message(20))).numpy()
+    random = np.random.default_rng(1)
+    for _ in range(200):
+        one, other = random.choice(len(sealed), 2, replace=False)
+        bit = random.integers(0, 32, dtype=np.int32)
+        changed = sealed.copy()
+        changed[[one, other]] ^= np.int32(1) << bit
+        with pytest.raises(tf.errors.InvalidArgumentError, match="the message of rank 3 is damaged"):
+            unseal(tf.constant(changed), 3)

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfscale import digest
 from tfscale.codecs import message as framing
 from tfscale.codecs.base import Code
 from tfscale.codecs.bitmap import Bitmap
 from tfscale.codecs.rice import Rice
 from tfscale.codecs.smallest import Smallest
 from tfscale.codecs.word32 import Word32
-from tfscale.compressors import digest
 from tfscale.compressors.base import Compressor, Found, Rule
 from tfscale.compressors.native import Native
 from tfscale.compressors.plain import Plain

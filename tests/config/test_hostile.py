@@ -10,7 +10,8 @@ from tfscale.scripts import fuzz_settings
 
 from tfscale.config import plugins, untrusted, validate
 from tfscale.config.allowed import ALLOWED
-from tfscale.config.preflight import SUM, preflight, saved
+from tfscale.config.instantiate import instantiate
+from tfscale.config.preflight import SUM, preflight, saved, write
 from tfscale.config.schema import Config
 from tfscale.errors import UserError
 
@@ -87,11 +88,20 @@ REFUSED = {
     "a node inside of itself": ("a: &a [*a]\n", "line 1 must not use *a inside of itself"),
     "depth": ("a: " + "[" * 40 + "]" * 40 + "\n", "must have at most 30 levels, got more in line 1"),
     "an object": ("a: !!python/object/apply:os.system [id]\n", "line 1 must hold plain data, got the tag"),
-    "Hydra's section": ("seed: 1\nhydra:\n  run:\n    dir: /x\n", "line 2 must not set hydra"),
-    "Hydra's keys": ("hydra.run.dir: x\n", "line 1 must not set hydra.run.dir"),
-    "Hydra's groups": ("defaults:\n  - override hydra/launcher: x\n", "line 2 must not set override hydra/launcher"),
+    "Hydra's section": ("seed: 1\nhydra:\n  run:\n    dir: /x\n", "must not set hydra:"),
+    "Hydra's section, merged": ("<<: {hydra: {searchpath: ['pkg://x']}}\n", "must not set hydra:"),
+    "Hydra's section, by a name": ("a: &x hydra\n*x : {searchpath: ['pkg://x']}\n", "must not set hydra:"),
+    "Hydra's keys": ("hydra.run.dir: x\n", "must not set hydra.run.dir:"),
+    "Hydra's groups": ("defaults:\n  - override hydra/launcher: x\n", "must not set {'override hydra/launcher': 'x'}"),
+    "Hydra's place": ("defaults:\n  - model@_global_.hydra: x\n", "must not set {'model@_global_.hydra': 'x'}"),
     "Hydra's package": ("# @package hydra.run\ndir: x\n", "must not be of a package of Hydra's own"),
+    "Hydra's package, from the root": (
+        "# @package _global_.hydra\ndir: x\n",
+        "must not be of a package of Hydra's own",
+    ),
+    "Hydra's package, on a line of its own kind": ("# @a b\r# @package hydra\ndir: x\n", "of a package of Hydra's own"),
     "no text": ("a: \x01\n", "is not YAML"),
+    "interpolations": ("".join(f"a{i}: ${{.a{i - 1}}}${{.a{i - 1}}}\n" for i in range(1, 20)), "at most 16 interpol"),
 }
 
 
@@ -112,6 +122,52 @@ def test_plain_yaml_may_use_nodes_again(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_text("a: &a {hydra: 1, b: !!str 5}\nc: *a\nd: {<<: *a, hydra: 2}\ne: [hydra]\n")
     untrusted.check(path)
+
+
+def test_what_links_point_to_is_looked_at(tmp_path: Path) -> None:
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "mlp.yaml").write_text("hydra: {searchpath: ['pkg://x']}\n")
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "model").symlink_to(hidden)
+    (hidden / "again").symlink_to(tmp_path / "conf")
+    with pytest.raises(UserError, match="must not set hydra"):
+        preflight([], config_dir=str(tmp_path / "conf"))
+
+
+@pytest.mark.parametrize("word", ["name", "${seed}"])
+def test_nothing_is_composed_twice(tmp_path: Path, word: str) -> None:
+    metric = "_target_: keras.metrics.SparseCategoricalAccuracy"
+    text = f"# @package _global_\nmetrics:\n  m:\n    {metric}\n    name: '{word}'\n"
+    assert preflight(["recipe=own"], config_dir=user_file(tmp_path, text, "recipe/own.yaml")).metrics["m"]
+    text = text.replace(word, r"\${oc.create:{_target_: os.kill}}")
+    with pytest.raises(UserError, match=r"^metrics\.m\.name must not hold \$\{"):
+        preflight(["recipe=own"], config_dir=user_file(tmp_path, text, "recipe/own.yaml"))
+
+
+@pytest.mark.parametrize("part", ["codec", "collective", "threshold"])
+def test_a_part_that_is_no_node_is_refused(values: dict[str, Any], part: str) -> None:
+    strategy = {"_target_": "mine.Strategy", part: [{"_target_": "os.kill"}]}
+    problems = validate.problems_of({**values, "trust": ["mine"], "strategy": strategy})
+    assert problems == [f"strategy.{part} must be a node with a _target_, got list; type: tfscale ls"]
+
+
+def test_trust_in_a_module_is_not_trust_in_what_it_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "borrower.py").write_text("import os\nfrom pathlib import Path\ndef own(**given): return given\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert instantiate("data", {"_target_": "borrower.own", "x": 1}) == {"x": 1}
+    for target in ("borrower.Path", "borrower.os.getcwd"):
+        for node in ({"_target_": target}, {"_target_": "borrower.own", "inside": [{"_target_": target}]}):
+            with pytest.raises(UserError, match=f"data._target_={target} is code of "):
+                instantiate("data", node)
+
+
+def test_a_run_that_trusts_modules_is_asked_about_them(tmp_path: Path) -> None:
+    words = ["trust=[mine]", "model._target_=mine.net"]
+    write(preflight(words, config_dir=None), tmp_path)
+    with pytest.raises(UserError, match=r"runs code of mine: add trust=\[mine\] if you trust it"):
+        saved(tmp_path, [])
+    assert saved(tmp_path, ["trust=[mine]"]).model["_target_"] == "mine.net"
 
 
 def test_a_folder_that_holds_the_world_is_refused(tmp_path: Path) -> None:

@@ -99,3 +99,9 @@ def test_a_log_is_added_to(tmp_path: Path) -> None:
             Console(file=stream).print(line)
             assert (tmp_path / "log").read_text(encoding="utf-8").endswith(f"{line}\n"), "and at once"
     assert (tmp_path / "log").read_text(encoding="utf-8") == "one\nzwölf\n"
+
+
+def test_a_table_shows_brackets_as_they_are() -> None:
+    stream = io.StringIO()
+    results_table(Console(file=stream, width=80), "runs", [{"last trouble": "cannot read [/data/x]"}])
+    assert "cannot read [/data/x]" in stream.getvalue()

@@ -1,19 +1,25 @@
 """Messages that say whether they have arrived as they were sent: TCP's own sum lets some flipped bits through.
 
-A sealed message ends with the sum of its words modulo 2^32, which every single flipped bit changes.
+A sealed message ends with a digest of its words in their places: a plain sum would let two flipped bits cancel out.
 """
 
 from collections.abc import Sequence
 
 import tensorflow as tf
 
+from tfscale import digest
 from tfscale.collectives.base import Collective
 from tfscale.errors import ExchangeError
 
 
 def seal(words: tf.Tensor) -> tf.Tensor:
     """[M] int32 -> [M + 1]."""
-    return tf.concat([words, tf.reduce_sum(words)[tf.newaxis]], axis=0)
+    return tf.concat([words, _digest(words)[tf.newaxis]], axis=0)
+
+
+def _digest(words: tf.Tensor) -> tf.Tensor:
+    with tf.device("CPU:0"):
+        return digest.choose(["CPU:0"])([tf.bitcast(words, tf.float32)])
 
 
 def unseal(message: tf.Tensor, rank: int) -> tf.Tensor:
@@ -23,7 +29,7 @@ def unseal(message: tf.Tensor, rank: int) -> tf.Tensor:
         tf.errors.InvalidArgumentError: It is not what the rank has sent.
     """
     words = message[:-1]
-    good = tf.equal(tf.reduce_sum(words), message[-1])
+    good = tf.equal(_digest(words), message[-1])
     checked = tf.debugging.Assert(good, [f"tfscale: the message of rank {rank} is damaged: its sum is wrong"])
     with tf.control_dependencies([] if checked is None else [checked]):
         return tf.identity(words)

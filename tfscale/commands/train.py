@@ -25,7 +25,7 @@ from tfscale.config import inspect, preflight, rules
 from tfscale.config.overrides import key_of, parse
 from tfscale.config.schema import Config
 from tfscale.config.sweep import Combination, expand
-from tfscale.errors import UserError
+from tfscale.errors import RunError, UserError
 from tfscale.launch import gpus, hosts, run_directory, sweep
 from tfscale.launch.run_directory import RunDirectory
 from tfscale.launch.signals import Stopped
@@ -126,7 +126,11 @@ def _launch(config: Config, words: Sequence[str], processes: int) -> int:
     launch = config.launch
     with directory.locked():
         if not (directory.path / preflight.SAVED).is_file():  # so that it can be resumed, whatever happens
-            preflight.write(config, directory.path)
+            try:
+                preflight.write(config, directory.path)
+            except OSError as error:
+                directory.discard()
+                raise RunError(f"run.dir={directory.path.parent} cannot be written to: {error.strerror}") from None
         if launch.hosts is not None:
             code = hosts.run(
                 [*TRAIN, *words],
@@ -159,6 +163,7 @@ def _rank_starter(config: Config, words: Sequence[str], directory: RunDirectory)
     def starter(restarts: int) -> Start:
         if not sys.platform.startswith("linux"):
             again = ["resume=true", f"run.name={path.name}", f"run.dir='{path.parent}'"]
+            again += [f"trust=[{','.join(config.trust)}]"] if config.trust else []
             return by_command([*TRAIN, *(again if restarts else words)])
         own = config
         if restarts:

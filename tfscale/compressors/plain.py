@@ -14,7 +14,7 @@ from tfscale.codecs.bitmap import Bitmap
 from tfscale.codecs.rice import Rice
 from tfscale.codecs.word32 import Word32
 from tfscale.compressors.base import UNSOUND, Combined, Contribution, Found, Rule
-from tfscale.compressors.digest import usual
+from tfscale.digest import usual
 
 CODES = (Word32(), Bitmap(), Rice())
 """All that a message can be written in, at the places that their numbers say."""

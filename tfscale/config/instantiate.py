@@ -1,7 +1,7 @@
 """The one way from a node with a `_target_` to an object; the allow-list was checked before (validate.py)."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,10 @@ CHECKED: Mapping[str, Any] = (
 """From 1.4 on Hydra wants to be told what it may call, under names that classes have inside Keras; ours did it."""
 
 
+_trusted: set[str] = set()
+"""Modules of the user's own, as `trust` was told."""
+
+
 def instantiate(key: str, node: Mapping[str, Any], **extra: Any) -> Any:
     """Calls the node's `_target_` with its keys and `extra`.
 
@@ -28,6 +32,8 @@ def instantiate(key: str, node: Mapping[str, Any], **extra: Any) -> Any:
     Raises:
         UserError: The target does not exist or does not take these keys, or says itself that a value is wrong.
     """
+    for target in _targets(node):
+        _check_home(key, target)
     try:
         return hydra.utils.instantiate(dict(node), _convert_="all", **CHECKED, **extra)
     except InstantiationException as error:
@@ -36,6 +42,36 @@ def instantiate(key: str, node: Mapping[str, Any], **extra: Any) -> Any:
             raise cause from None
         reason = " ".join(str(cause or error).split())[:400] or first_line(error)
         raise UserError(f"{key}._target_={node['_target_']} cannot be used: {reason}") from error
+
+
+def _targets(value: object) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            yield str(value["_target_"])
+        for part in value.values():
+            yield from _targets(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _targets(part)
+
+
+def _check_home(key: str, target: str) -> None:
+    """A module also holds what it imports: what is called must come from the package that was named, or be trusted.
+
+    Raises:
+        UserError: It does not.
+    """
+    try:
+        found = hydra.utils.get_object(target)
+    except Exception:  # noqa: BLE001 - who calls it says what is wrong with the name
+        return
+    home = str(getattr(found, "__module__", None))
+    named = target.partition(".")[0]
+    if home.partition(".")[0] != named and not any(home == each or home.startswith(f"{each}.") for each in _trusted):
+        raise UserError(
+            f"{key}._target_={target} is code of {home}, which {named} only imports; if it is yours, type "
+            f"trust=[{named},{home}]"
+        )
 
 
 def _is_the_nodes_fault(cause: BaseException, target: str) -> bool:
@@ -53,6 +89,7 @@ def _is_the_nodes_fault(cause: BaseException, target: str) -> bool:
 
 def trust(modules: list[str]) -> None:
     """Lets `_target_` find the user's own modules in the current directory."""
+    _trusted.update(modules)
     here = str(Path.cwd())
     if modules and here not in sys.path:
         sys.path.insert(0, here)

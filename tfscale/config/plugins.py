@@ -15,4 +15,5 @@ GROUP = "tfscale.plugins"
 @cache
 def modules() -> tuple[str, ...]:
     """The modules that installed packages offer."""
-    return tuple(sorted(point.module for point in entry_points(group=GROUP)))
+    values = [point.value.partition(":")[0].strip() for point in entry_points(group=GROUP)]
+    return tuple(sorted(value for value in values if all(part.isidentifier() for part in value.split("."))))

@@ -98,12 +98,18 @@ def saved(folder: Path, words: Sequence[str]) -> Config:
         known = sorted(each.parent.name for each in folder.parent.glob(f"*/{SAVED}"))
         hint = f"runs there: {', '.join(known[-8:])}" if known else f"there are no runs in {folder.parent}"
         raise UserError(f"run {folder.name} does not exist in {folder.parent}; {hint}")
-    text = _sound_text(path)
     untrusted.check(path)
+    text = _sound_text(path)
+    untrusted.check_text(path, text)
     try:
         composed = OmegaConf.create(text)
         if not isinstance(composed, DictConfig) or not Config.model_fields.keys() <= composed.keys():
             raise UserError(f"{path} is damaged: it is not a run's configuration; start a new run")
+        if composed.trust and not any(word.split("=", 1)[0].lstrip("+") == "trust" for word in words):
+            raise UserError(
+                f"run {folder.name} runs code of {', '.join(map(str, composed.trust))}: add "
+                f"trust=[{','.join(map(str, composed.trust))}] if you trust it"
+            )
         known_keys = list(reading.keys_of(composed))
         for override in reading.parse(words):
             key = reading.key_of(override)
@@ -206,7 +212,7 @@ def _sound_text(path: Path) -> str:
         raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions") from None
     text, mark, last = content.rpartition(SUM)
     if mark and last == _sum(text):
-        return text.decode(errors="replace")
+        return text.decode()
     raise UserError(
         f"{path} is damaged, or was changed: its sha256 sum is wrong; values are changed on the command line, "
         "KEY=VALUE, or start a new run"

@@ -4,7 +4,7 @@ YAML can name a node and use it again, so a file of one screen can stand for gig
 up, and ask for objects by tag. And Hydra's own settings would do things before anything here has been checked.
 """
 
-import re
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,8 +26,9 @@ MOST_FILES = 1_000
 """Files and folders in a folder of configuration files."""
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-PACKAGE = re.compile(rb"^\s*#\s*@package\s+hydra\b", re.MULTILINE)
-"""What says that a file's content goes to Hydra's own settings."""
+
+MOST_INTERPOLATIONS = 16
+"""Of one file: each can stand for all that others stand for."""
 
 TAGS = tuple(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map"))
 """What a tag may ask for."""
@@ -43,17 +44,22 @@ def check_folder(folder: Path, name: str) -> None:
     Raises:
         UserError: There are too many, or one may not be used.
     """
-    entries = []
-    for entry in folder.rglob("*"):
-        entries.append(entry)
-        if len(entries) > MOST_FILES:
+    entries, seen = 0, set[tuple[int, int]]()
+    for place, folders, files in os.walk(folder, followlinks=True):  # Hydra follows links
+        status = os.stat(place)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        entries += len(folders) + len(files)
+        if entries > MOST_FILES:
             raise UserError(
                 f"{name} must be a folder of configuration files, but {folder} holds more than {MOST_FILES:,} files "
                 "and folders; give it one of its own"
             )
-    for path in sorted(entries):
-        if path.suffix in (".yaml", ".yml") and path.is_file():
-            check(path)
+        for file in sorted(files):
+            if file.endswith((".yaml", ".yml")):
+                check(Path(place) / file)
 
 
 def check(path: Path) -> None:
@@ -63,23 +69,50 @@ def check(path: Path) -> None:
         UserError: It may not be used; says why.
     """
     try:
+        if not path.is_file():
+            raise UserError(f"{path} must be a file; remove it")
         size = path.stat().st_size
         if size > LARGEST:
             raise UserError(f"{path} must have at most {LARGEST:,} bytes, got {size:,}; split it")
-        content = path.read_bytes()
-        if PACKAGE.search(content):
-            raise UserError(f"{path} must not be of a package of Hydra's own; leave out its line with @package")
-        _check_events(path, yaml.parse(content, Loader=LOADER))
+        text = path.read_bytes().decode()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not YAML: it must be UTF-8, {error.reason} at byte {error.start}") from None
+    check_text(path, text)
+
+
+def check_text(path: Path, text: str) -> None:
+    """Looks at what a file holds; raises as `check` does."""
+    if any("@package" in line and "hydra" in line.lower() for line in text.splitlines()):
+        raise UserError(f"{path} must not be of a package of Hydra's own; leave out its line with @package")
+    if text.count("${") > MOST_INTERPOLATIONS:
+        raise UserError(f"{path} must have at most {MOST_INTERPOLATIONS} interpolations, got {text.count('${')}")
+    try:
+        _check_events(path, yaml.parse(text, Loader=LOADER))
+        _check_hydras(path, yaml.load(text, Loader=LOADER))  # as Hydra reads it: merged, and names replaced
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())[:300]}") from None
+
+
+def _check_hydras(path: Path, document: object) -> None:
+    """Refuses Hydra's own section, and choices of its groups."""
+    if not isinstance(document, dict):
+        return
+    own = [key for key in document if str(key).split(".")[0].split("@")[0] == "hydra"]
+    own += [each for each in _entries(document.get("defaults")) if "hydra" in str(each)]
+    if own:
+        raise UserError(f"{path} must not set {own[0]}: tfscale runs Hydra itself; leave it out")
+
+
+def _entries(defaults: object) -> list[object]:
+    return defaults if isinstance(defaults, list) else [] if defaults is None else [defaults]
 
 
 def _check_events(path: Path, events: Iterator[Event]) -> None:
     sizes: dict[str, int] = {}  # of the nodes that have a name
     open_nodes: list[tuple[str | None, int]] = []  # their names, and the nodes before them
-    total, is_key = 0, True
+    total = 0
     for event in events:
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in sizes:
@@ -92,31 +125,16 @@ def _check_events(path: Path, events: Iterator[Event]) -> None:
                 raise UserError(f"{path} line {_line(event)} must hold plain data, got the tag {tag}; leave it out")
         if total > MOST_NODES:
             raise UserError(f"{path} must stand for at most {MOST_NODES:,} values, got more; write fewer")
-        if isinstance(event, yaml.ScalarEvent):
-            if event.anchor is not None:
-                sizes[event.anchor] = 1
-            if _is_hydras(event.value, key=is_key and len(open_nodes) == 1):
-                raise UserError(
-                    f"{path} line {_line(event)} must not set {event.value}: tfscale runs Hydra itself; leave it out"
-                )
+        if isinstance(event, yaml.ScalarEvent) and event.anchor is not None:
+            sizes[event.anchor] = 1
         if isinstance(event, yaml.CollectionStartEvent):
             open_nodes.append((event.anchor, total - 1))
             if len(open_nodes) > DEEPEST:
                 raise UserError(f"{path} must have at most {DEEPEST} levels, got more in line {_line(event)}")
-            is_key = True
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, before = open_nodes.pop()
             if anchor is not None:
                 sizes[anchor] = total - before
-            is_key = True
-        elif isinstance(event, yaml.NodeEvent):
-            is_key = not is_key
-
-
-def _is_hydras(word: str, *, key: bool) -> bool:
-    """Whether a scalar is Hydra's own section, or the choice of one of its groups in a list of defaults."""
-    plain = word.removeprefix("override ").removeprefix("optional ").strip().lstrip("/")
-    return plain.startswith("hydra/") or (key and (plain == "hydra" or plain.startswith("hydra.")))
 
 
 def _line(event: Event) -> int:

@@ -26,7 +26,24 @@ def problems_of(values: Mapping[str, Any]) -> list[str]:
                 found += _node_problems(f"metrics.{name}", metric, ALLOWED["metrics"], trusted)
         elif isinstance(node, dict):
             found += _node_problems(path, node, ALLOWED[path], trusted)
+        elif node is not None:
+            found.append(f"{path} must be a node with a _target_, got {type(node).__name__}; type: tfscale ls")
+    found += [
+        f"{path} must not hold ${{ once it is composed: it would be composed again; leave out the backslash"
+        for path in _composed_twice(values, "")
+    ]
     return list(dict.fromkeys(found))
+
+
+def _composed_twice(value: object, path: str) -> Iterator[str]:
+    """Where a string asks for more than has been given to it."""
+    if isinstance(value, str) and "${" in value:
+        yield path
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, part in parts:
+        where = f"{path}.{name}" if path else str(name)
+        yield from _composed_twice(name, where)
+        yield from _composed_twice(part, where)
 
 
 def typed(values: Mapping[str, Any]) -> Config:

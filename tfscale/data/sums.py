@@ -11,7 +11,7 @@ from pathlib import Path
 from tfscale.errors import UserError
 
 NAME = "SHA256SUMS"
-_LINE = re.compile(r"([0-9a-f]{64}) [ *]([^\n]+)\n")
+_LINE = re.compile(r"^([0-9a-fA-F]{64}) [ *](?:\./)?(.+?)\r?$", re.MULTILINE)
 
 
 def write(folder: Path, names: Iterable[str]) -> None:
@@ -27,7 +27,7 @@ def verify(path: Path) -> None:
         UserError: It has another, or the folder has sums, but none for it.
     """
     place = path.parent / NAME
-    if not place.is_file():
+    if not place.exists():
         return
     try:
         text = place.read_text(encoding="utf-8", errors="replace")
@@ -35,7 +35,7 @@ def verify(path: Path) -> None:
             own = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"{error.filename} cannot be read ({error.strerror}); check its permissions") from None
-    sums = {name: value for value, name in _LINE.findall(text)}
+    sums = {name: value.lower() for value, name in _LINE.findall(text)}
     if path.name not in sums:
         raise UserError(f"{place} has no sum of {path.name}; type in that folder: sha256sum * > {NAME}")
     if sums[path.name] != own:

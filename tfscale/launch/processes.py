@@ -206,7 +206,8 @@ class Processes:
         if failure is not None:
             return End(code=failure.code, cause=self._directory.words_of(failure), again=failure.again, step=step)
         rank, code = next((rank, code) for rank, code in enumerate(codes) if code)
-        cause = f"rank {rank} ended with exit code {code}. Its log: {self._directory.log(rank)}"
+        full = "; the disk is full" if self._directory.is_full() else ""
+        cause = f"rank {rank} ended with exit code {code}{full}. Its log: {self._directory.log(rank)}"
         return End(code=1, cause=cause, again=True, step=step)
 
     def _stop(self, stopped: Stopped) -> End:

@@ -30,6 +30,10 @@ VARIABLE = "TFSCALE_RUN"
 """Environment variable in which a parent that made the folder hands it to the ranks it starts; others ignore it."""
 
 
+LEAST_ROOM = 1 << 20
+"""Bytes without which a disk is full."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Failure:
     """What a process died of.
@@ -102,7 +106,11 @@ class RunDirectory:
         Raises:
             UserError: Somebody does.
         """
-        with (self.path / "lock").open("w") as self._lock:
+        try:
+            self._lock = (self.path / "lock").open("w")
+        except OSError as error:
+            raise UserError(f"{self.path / 'lock'} cannot be written to ({error.strerror}); remove it") from None
+        with self._lock:
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -159,6 +167,13 @@ class RunDirectory:
         """Removes a run that this process made and that ended before it began, so that its name is free again."""
         if self._new and not (self.metrics.exists() or self.checkpoints.exists() or self.summary.exists()):
             shutil.rmtree(self.path, ignore_errors=True)
+
+    def is_full(self) -> bool:
+        """Whether there is hardly any room on its disk."""
+        try:
+            return shutil.disk_usage(self.path).free < LEAST_ROOM
+        except OSError:
+            return False
 
     def forget_failures(self) -> None:
         """Removes the records of an earlier start."""

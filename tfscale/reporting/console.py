@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, final
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -130,7 +131,7 @@ def closing_table(console: Console, summary: Mapping[str, Any], next_commands: S
         table.add_row(f"test {name}", f"{summary[name]:.4f}")
     table.add_row("steps", f"{summary['steps']:,} ({summary['epochs']:g} epochs, {summary['examples']:,} examples)")
     if "ended_early" in summary:
-        table.add_row("ended early", summary["ended_early"])
+        table.add_row("ended early", escape(summary["ended_early"]))
     table.add_row("time", f"{summary['seconds']:.1f} s ({summary['first_step_seconds']:.1f} s of it the first step)")
     table.add_row("speed", f"{summary['samples_per_second']:,.0f} samples/s")
     table.add_row("replicas", f"{summary['replicas']} in {summary['processes']} process(es)")
@@ -142,7 +143,7 @@ def closing_table(console: Console, summary: Mapping[str, Any], next_commands: S
         table.add_row("sharing", _costs(summary))
     if summary.get("skipped_steps"):
         table.add_row("skipped steps", f"{summary['skipped_steps']} (a gradient was not finite)")
-    table.add_row("files", str(summary["directory"]))
+    table.add_row("files", escape(str(summary["directory"])))
     console.print(table, highlight=False)
     for command in next_commands:
         console.print(f"  {command}", highlight=False)
@@ -167,4 +168,4 @@ def results_table(console: Console, title: str, rows: Sequence[Mapping[str, Any]
 
 
 def _cell(value: object) -> str:
-    return _short(value) if isinstance(value, float) else str(value)
+    return _short(value) if isinstance(value, float) else escape(str(value))

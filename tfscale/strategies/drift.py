@@ -6,7 +6,7 @@ other replicas add zeros: exact in float32, and no exchange more.
 
 import tensorflow as tf
 
-from tfscale.compressors.digest import usual
+from tfscale.digest import usual
 
 PLACES = 2
 """Floats a replica: a digest in halves of 16 bits, which float32 holds exactly."""

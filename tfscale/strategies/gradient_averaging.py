@@ -12,8 +12,8 @@ from typing import final
 
 import tensorflow as tf
 
+from tfscale import digest
 from tfscale.collectives.base import Collective
-from tfscale.compressors import digest
 from tfscale.strategies import drift
 from tfscale.strategies.base import Averaging, Tensors, agreed_parameters, counter, cut, flattened
 from tfscale.vectors import Layout

@@ -26,11 +26,10 @@ from typing import Literal, final
 
 import tensorflow as tf
 
-from tfscale import vectors
+from tfscale import digest, vectors
 from tfscale.codecs.base import MAXIMUM_SIZE, Codec
 from tfscale.collectives.base import Collective
 from tfscale.collectives.ordered import ordered_bytes
-from tfscale.compressors import digest
 from tfscale.compressors.base import Rule
 from tfscale.compressors.choice import choose
 from tfscale.errors import UserError

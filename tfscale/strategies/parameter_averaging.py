@@ -15,10 +15,10 @@ from typing import final
 
 import tensorflow as tf
 
+from tfscale import digest
 from tfscale.collectives.base import Collective, gather_bytes
 from tfscale.collectives.ordered import ordered_mean
 from tfscale.collectives.sealed import seal, unseal
-from tfscale.compressors import digest
 from tfscale.strategies import drift
 from tfscale.strategies.base import Averaging, Tensors, counter
 from tfscale.vectors import Layout

@@ -6,8 +6,7 @@ damage is found is in `checkpoint_files`.
 """
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from threading import Thread
 from typing import Any, final
@@ -95,25 +94,23 @@ class Checkpoints:
         Raises:
             RunError: It could not be saved.
         """
+        failure = self._outcome(state)
         for pause in PAUSES:
-            if self._is_saved(state.step):
+            if not failure:
                 return
             time.sleep(pause)
             self._tries += 1
             self._begin(state, state.consensus())
-        if not self._is_saved(state.step):
-            raise RunError(self._failure or f"checkpoint {files.folder_name(state.step)} could not be saved")
+            failure = self._outcome(state)
+        if failure:
+            raise RunError(failure)
 
-    def _is_saved(self, step: int) -> bool:
-        """Whether the save of this step, which has been begun, ended well: all processes see alike."""
-        self.settle()
-        self._await_seal()
-        return self._place(step).exists()
-
-    def _await_seal(self) -> None:
-        """Returns once the chief has ended what this process has saved last."""
-        if self._process and self._latest is not None:
-            files.await_seal(self._place(self._latest), self._aside(self._latest))
+    def _outcome(self, state: RunState) -> str:
+        """What has become of the save of the state, as the chief knows it: why it failed, or nothing."""
+        self.settle()  # the chief waits for the parts of all
+        missing = f"checkpoint {files.folder_name(state.step)} could not be saved"
+        failure = "" if self._place(state.step).exists() else self._failure or missing
+        return broadcast_text(state.strategy.collective, failure)
 
     def _place(self, step: int) -> Path:
         return self._folder / files.folder_name(step)
@@ -142,20 +139,18 @@ class Checkpoints:
             except DamagedError as error:
                 self._warn(f"checkpoint {final_place.name} cannot be read ({error}); the earlier ones are kept")
 
-    def put_back(self, state: RunState) -> str | None:
+    def put_back(self, state: RunState, *, every: int) -> str | None:
         """Puts the newest sound checkpoint into the state, all but the step. All processes must call it.
+
+        Args:
+            state: All of it, but for its step, is replaced.
+            every: Only checkpoints at multiples of so many steps, which do not depend on when a run was stopped.
 
         Returns:
             Its name; None if there is none.
         """
         self.settle()
-        self._await_seal()
-        chosen = ""
-        if self._process == 0:
-            with suppress(UserError):  # there is none
-                chosen = newest(
-                    self._folder, lambda place, error: self._warn(f"checkpoint {place.name} is damaged ({error})")
-                ).name
+        chosen = next((place.name for place in self._sound(every)), "") if self._process == 0 else ""
         name = broadcast_text(state.strategy.collective, chosen)
         if not name:
             return None
@@ -163,6 +158,15 @@ class Checkpoints:
         self.restore(state, self._folder / name)
         state.step = step
         return name
+
+    def _sound(self, every: int) -> Iterator[Path]:
+        """The checkpoints at multiples of so many steps, newest first."""
+        for place in files.complete(self._folder):
+            try:
+                if files.verify(place).step % every == 0:
+                    yield place
+            except DamagedError as error:
+                self._warn(f"checkpoint {place.name} is damaged ({error})")
 
     def restore(self, state: RunState, place: Path) -> Manifest:
         """Puts a checkpoint into the state, and looks whether the state then is what was saved.

@@ -152,13 +152,6 @@ def seal(place: Path, final_place: Path, *, parts: int, identity: Mapping[str, A
     _sync(final_place.parent)
 
 
-def await_seal(final_place: Path, place: Path) -> None:
-    """Returns once the chief has sealed a checkpoint or given it up, or after `WAIT` seconds."""
-    deadline = time.monotonic() + WAIT
-    while place.exists() and not final_place.exists() and time.monotonic() < deadline:
-        time.sleep(_LOOK)
-
-
 def read_manifest(place: Path) -> Manifest:
     """The manifest of a checkpoint.
 

@@ -78,7 +78,7 @@ class Run:
         self._state, self._plan, self._data = state, plan, data
         self._evaluator, self._checkpoints, self._sinks = evaluator, checkpoints, sinks
         self._records = Records(state, examples=data.examples, batch=plan.batch, sinks=sinks)
-        self._nonfinite = nonfinite.NonFinite(plan.nonfinite, state, checkpoints)
+        self._nonfinite = nonfinite.NonFinite(plan.nonfinite, state, checkpoints, every=plan.checkpoint_every)
         self._ended = False
 
     def __call__(self) -> dict[str, Any]:
@@ -95,6 +95,7 @@ class Run:
         )
         while self._state.step < self._plan.steps and not self._ended:
             self._after(next(steps))
+        self._pulse("the disk", self._state.step)  # what a pipeline of the user's does at its end
         steps.close()
         if not self._records.has_evaluation:
             self._evaluate()
@@ -134,10 +135,15 @@ class Run:
 
     def _look_at(self, info: StepInfo) -> None:
         """Does what is to be done after a gradient that was not finite."""
-        done = self._nonfinite(info)
+        if not self._nonfinite.has_to_act(info):
+            return
+        self._records.stop_clock(info)
+        self._pulse("the disk", info.step)
+        done = self._nonfinite.act(info)
+        self._records.start_clock()
         if isinstance(done, RunError):
             self._leave(info, done)
-        elif done is not None:
+        else:
             self._records.remark(info.step, done)
 
     def _leave(self, info: StepInfo, asked: Exception) -> None:

@@ -1,15 +1,13 @@
-"""A number that stands for a replica's parameters, and what most of several numbers are."""
+"""A number that stands for tensors, so that processes can tell whether they hold the same."""
 
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from tfscale import vectors
-from tfscale.codecs import base as codes_of
 from tfscale.kernels import library
 
 Digest = Callable[[Sequence[tf.Tensor]], tf.Tensor]
-"""Tensors -> [] int32 that differs, but for one case in 2^32, if they do."""
+"""float32 tensors -> [] int32 that differs, but for one case in 2^32, if they do."""
 
 
 def choose(devices: Sequence[str]) -> Digest:
@@ -22,15 +20,16 @@ def choose(devices: Sequence[str]) -> Digest:
 
 def plain_digest(parameters: Sequence[tf.Tensor]) -> tf.Tensor:
     """Words times odd numbers that their places give, added modulo 2^64, and folded."""
-    total, start = tf.constant(0, tf.int64), 0
+    total, start = tf.constant(0, tf.int64), tf.constant(0, tf.int64)
     for each in parameters:
-        words = codes_of.from_int32(tf.bitcast(tf.reshape(each, [-1]), tf.int32))
-        places = tf.range(start, start + vectors.size([each]), dtype=tf.int64)
+        words = tf.cast(tf.bitcast(tf.reshape(each, [-1]), tf.uint32), tf.int64)
+        places = start + tf.range(tf.size(words, tf.int64), dtype=tf.int64)
         factors = tf.bitwise.bitwise_or(tf.bitwise.bitwise_and(places * 0x9E3779B1, 0xFFFFFFFF), 1)
         total += tf.reduce_sum(words * factors)
-        start += vectors.size([each])
+        start += tf.size(words, tf.int64)
     low, high = tf.bitwise.bitwise_and(total, 0xFFFFFFFF), tf.bitwise.right_shift(total, 32)
-    return codes_of.to_int32(tf.bitwise.bitwise_xor(low, tf.bitwise.bitwise_and(high, 0xFFFFFFFF)))
+    folded = tf.bitwise.bitwise_xor(low, tf.bitwise.bitwise_and(high, 0xFFFFFFFF))
+    return tf.bitcast(tf.cast(folded, tf.uint32), tf.int32)
 
 
 def usual(digests: tf.Tensor) -> tf.Tensor:
