@@ -140,7 +140,7 @@ def test_nothing_is_composed_twice(tmp_path: Path, word: str) -> None:
     metric = "_target_: keras.metrics.SparseCategoricalAccuracy"
     text = f"# @package _global_\nmetrics:\n  m:\n    {metric}\n    name: '{word}'\n"
     assert preflight(["recipe=own"], config_dir=user_file(tmp_path, text, "recipe/own.yaml")).metrics["m"]
-    text = text.replace(word, r"\${oc.create:{_target_: os.kill}}")
+    text = text.replace(f"'{word}'", r"'\${oc.create:{_target_: os.kill}}'")
     with pytest.raises(UserError, match=r"^metrics\.m\.name must not hold \$\{"):
         preflight(["recipe=own"], config_dir=user_file(tmp_path, text, "recipe/own.yaml"))
 
