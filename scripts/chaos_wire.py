@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -27,8 +28,11 @@ from tfscale.launch.starting import by_command
 from tfscale.reporting.console import person_console, results_table
 
 STRATEGIES = {"sharing": ("strategy=sharing",), "horovod": ("strategy=horovod", "strategy.reproducible=true")}
-LEAST = 256
-"""Exchanges of one job, at most: a job that ends early has lost few."""
+EXCHANGES = 256
+"""Of one job: one that ends early has lost few."""
+
+LONGEST = 20
+"""Seconds for one exchange."""
 
 
 def work(strategy: str, count: int, seed: int, folder: Path) -> None:
@@ -49,6 +53,7 @@ def work(strategy: str, count: int, seed: int, folder: Path) -> None:
     wanted = [exchange() for _ in range(3)][-1]  # the first ones agree on a threshold
     found: Counter[str] = Counter()
     for number in range(count):
+        signal.alarm(LONGEST)  # a damaged message of Horovod's own may leave all waiting: then this process ends
         if world.is_chief and not chaos_preload.is_flipping():
             found["flipped"] += bool(number)
             chaos_preload.flip(chance.randrange(2**32))
@@ -104,7 +109,7 @@ def bench(arguments: argparse.Namespace) -> list[dict[str, object]]:
             with tempfile.TemporaryDirectory() as temporary:
                 directory = RunDirectory(Path(temporary))
                 command = [sys.executable, "-m", "tfscale.scripts.chaos_wire", "--worker", strategy]
-                command += ["--count", str(LEAST), "--seed", str(arguments.seed + jobs), "--folder", temporary]
+                command += ["--count", str(EXCHANGES), "--seed", str(arguments.seed + jobs), "--folder", temporary]
                 job = Processes(
                     by_command(command),
                     processes=arguments.processes,

@@ -33,7 +33,7 @@ from tfscale.reporting.jsonl import JsonLines
 from tfscale.training import checkpoint_files
 from tfscale.training.checkpoint_files import DamagedError
 
-COUNT = int(os.environ.get("TFSCALE_DAMAGE", "150"))
+COUNT = int(os.environ.get("TFSCALE_DAMAGE", "80"))
 
 
 def damaged(sound: Path, place: Path, look: Callable[[str], None], *, swap: bool = True) -> None:

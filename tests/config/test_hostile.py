@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tfscale.scripts import fuzz_settings
+from tfscale.scripts import fuzz_cases, fuzz_settings
 
 from tfscale.config import plugins, untrusted, validate
 from tfscale.config.allowed import ALLOWED
@@ -84,7 +84,7 @@ def user_file(folder: Path, text: str, name: str = "model/mlp.yaml") -> str:
 
 REFUSED = {
     "a file of another size": ("x: '" + "y" * 300_000 + "'\n", "must have at most 262,144 bytes, got 300,"),
-    "a bomb": (fuzz_settings.bomb(), "must stand for at most 100,000 values"),
+    "a bomb": (fuzz_cases.bomb(), "must stand for at most 100,000 values"),
     "a node inside of itself": ("a: &a [*a]\n", "line 1 must not use *a inside of itself"),
     "depth": ("a: " + "[" * 40 + "]" * 40 + "\n", "must have at most 30 levels, got more in line 1"),
     "an object": ("a: !!python/object/apply:os.system [id]\n", "line 1 must hold plain data, got the tag"),
@@ -101,7 +101,7 @@ REFUSED = {
     ),
     "Hydra's package, on a line of its own kind": ("# @a b\r# @package hydra\ndir: x\n", "of a package of Hydra's own"),
     "no text": ("a: \x01\n", "is not YAML"),
-    "interpolations": ("".join(f"a{i}: ${{.a{i - 1}}}${{.a{i - 1}}}\n" for i in range(1, 20)), "at most 16 interpol"),
+    "interpolations": ("".join(f"a{i}: ${{.a{i - 1}}}${{.a{i - 1}}}\n" for i in range(1, 20)), "at most 24 interpol"),
 }
 
 
@@ -211,6 +211,6 @@ def test_what_a_message_quotes_is_short_and_in_one_line() -> None:
 
 
 def test_random_damage_gets_one_clear_message() -> None:
-    outcomes, problems = fuzz_settings.fuzz(range(90), seed=4)
+    outcomes, problems = fuzz_settings.fuzz(range(40), seed=4)
     assert not problems, "\n".join(problems)
-    assert outcomes["refused"] > 30
+    assert outcomes["refused"] > 15

@@ -95,8 +95,10 @@ def test_replicas_learn_and_agree_bit_for_bit(build_job: Callable[..., Job], nam
     assert job.evaluator(job.state.consensus())["loss"] < before / 2
 
 
-@pytest.mark.parametrize("poison", [np.nan, np.inf])
-@pytest.mark.parametrize("name", ["horovod", "horovod, reproducible", "horovod_averaging", "local"])
+@pytest.mark.parametrize(
+    ("name", "poison"),
+    [("horovod", np.nan), ("horovod", np.inf), ("horovod, reproducible", np.inf), ("local", np.nan), ("local", np.inf)],
+)
 def test_a_gradient_that_is_not_finite_is_not_applied(
     build_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, name: str, poison: float
 ) -> None:
@@ -114,8 +116,9 @@ def test_a_gradient_that_is_not_finite_is_not_applied(
     assert job.evaluator(job.state.consensus())["loss"] < before / 2
 
 
-@pytest.mark.parametrize("name", ["horovod", "horovod, reproducible", "sharing", "sharing, plain"])
-@pytest.mark.parametrize("rank", [0, 2])
+@pytest.mark.parametrize(
+    ("name", "rank"), [("horovod", 0), ("horovod, reproducible", 2), ("sharing", 0), ("sharing, plain", 2)]
+)
 def test_a_replica_with_other_parameters_is_named_before_anything_is_applied(
     build_job: Callable[..., Job], name: str, rank: int
 ) -> None:

@@ -185,6 +185,7 @@ def test_the_pulse_is_told_of_everything_that_may_take_long(build_job: Callable[
         "the disk",
         "saving",
         "the disk",
+        "the disk",
         "closing",
     ]
 
@@ -206,7 +207,7 @@ def poisoned(job: Job, monkeypatch: pytest.MonkeyPatch, *numbers: int, ranks: Se
     return job
 
 
-@pytest.mark.parametrize("strategy", ["horovod", "sharing", "sharing updates", "local"])
+@pytest.mark.parametrize("strategy", ["sharing", "sharing updates", "local"])
 def test_a_rollback_puts_the_newest_checkpoint_back_and_goes_on_with_other_examples(
     build_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str
 ) -> None:
@@ -225,7 +226,7 @@ def test_a_rollback_puts_the_newest_checkpoint_back_and_goes_on_with_other_examp
     assert all(np.isfinite(each).all() for each in job.state.replica_arrays(0).values())
 
 
-@pytest.mark.parametrize("strategy", ["horovod", "sharing", "local"])
+@pytest.mark.parametrize("strategy", ["sharing", "local"])
 def test_a_run_can_end_at_the_first_gradient_that_is_not_finite(
     build_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str
 ) -> None:
@@ -243,7 +244,7 @@ def test_a_checkpoint_that_leads_to_nan_again_and_again_is_not_put_back_for_ever
         go(poisoned(build_job(*words), monkeypatch, *range(25, 60)), tmp_path)
 
 
-@pytest.mark.parametrize("strategy", ["horovod", "local", "local, one replica"])
+@pytest.mark.parametrize("strategy", ["local", "local, one replica"])
 def test_every_gradient_that_is_not_finite_is_noticed_after_a_rollback_too(
     build_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str
 ) -> None:
@@ -254,7 +255,7 @@ def test_every_gradient_that_is_not_finite_is_noticed_after_a_rollback_too(
     _, memory = go(job, tmp_path)
     assert [words for _, words in memory.remarks] == [
         f"a gradient was not finite; back to step-0000000{step}0, and on with the examples after"
-        for step in (1, 1, 1, 2)
+        for step in ((1, 1, 2, 2) if strategy == "local" else (1, 1, 1, 2))  # heard of when they average
     ]
     assert int(job.state.strategy.measurements()["skipped_steps"]) == 4
     assert int(job.state.replicas[0].optimizer.iterations) == 30, "schedules end with the run"

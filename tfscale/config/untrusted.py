@@ -27,8 +27,8 @@ MOST_FILES = 1_000
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-MOST_INTERPOLATIONS = 16
-"""Of one file: each can stand for all that others stand for."""
+MOST_INTERPOLATIONS = 24
+"""Of one folder: each can stand for all that others stand for."""
 
 TAGS = tuple(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map"))
 """What a tag may ask for."""
@@ -44,7 +44,7 @@ def check_folder(folder: Path, name: str) -> None:
     Raises:
         UserError: There are too many, or one may not be used.
     """
-    entries, seen = 0, set[tuple[int, int]]()
+    entries, interpolations, seen = 0, 0, set[tuple[int, int]]()
     for place, folders, files in os.walk(folder, followlinks=True):  # Hydra follows links
         status = os.stat(place)
         if (status.st_dev, status.st_ino) in seen:
@@ -59,11 +59,12 @@ def check_folder(folder: Path, name: str) -> None:
             )
         for file in sorted(files):
             if file.endswith((".yaml", ".yml")):
-                check(Path(place) / file)
+                interpolations += check(Path(place) / file).count("${")
+        _check_interpolations(str(folder), interpolations)
 
 
-def check(path: Path) -> None:
-    """Looks at one file.
+def check(path: Path) -> str:
+    """Looks at one file; returns what it holds.
 
     Raises:
         UserError: It may not be used; says why.
@@ -80,19 +81,24 @@ def check(path: Path) -> None:
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not YAML: it must be UTF-8, {error.reason} at byte {error.start}") from None
     check_text(path, text)
+    return text
 
 
 def check_text(path: Path, text: str) -> None:
     """Looks at what a file holds; raises as `check` does."""
     if any("@package" in line and "hydra" in line.lower() for line in text.splitlines()):
         raise UserError(f"{path} must not be of a package of Hydra's own; leave out its line with @package")
-    if text.count("${") > MOST_INTERPOLATIONS:
-        raise UserError(f"{path} must have at most {MOST_INTERPOLATIONS} interpolations, got {text.count('${')}")
+    _check_interpolations(str(path), text.count("${"))
     try:
         _check_events(path, yaml.parse(text, Loader=LOADER))
         _check_hydras(path, yaml.load(text, Loader=LOADER))  # as Hydra reads it: merged, and names replaced
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())[:300]}") from None
+
+
+def _check_interpolations(where: str, count: int) -> None:
+    if count > MOST_INTERPOLATIONS:
+        raise UserError(f"{where} must have at most {MOST_INTERPOLATIONS} interpolations, got {count}; write values")
 
 
 def _check_hydras(path: Path, document: object) -> None:

@@ -58,8 +58,8 @@ class Data(Protocol):
         input_shape: Shape of one x.
         classes: Number of classes.
         vocabulary: How many ids there are where x are ids (int32), as in text; None where x are measurements.
-        digest: sha256, in hexadecimal, of all examples or of what stands for them (names, sizes and times of files):
-            all processes must read the same, and a resumed run, too.
+        digest: sha256, in hexadecimal, of all examples or of what stands for them, such as the sums of files: all
+            processes must read the same, and a resumed run, too.
     """
 
     examples: int

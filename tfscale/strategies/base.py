@@ -95,7 +95,7 @@ class Strategy(Protocol):
 
 
 class Averaging(tf.Module):
-    """What strategies that average have in common: they count bytes, and have no state that must survive.
+    """What strategies that average have in common: they add replicas' vectors, and count bytes.
 
     Args:
         collective: How replicas exchange tensors.
