@@ -3,8 +3,8 @@
 Whatever the training thread begins (a step, a batch of an evaluation, a save) it says so first, with the time by which
 it should have come to the next thing: ten times the longest that this kind of work has ever taken here, or the job's
 `launch.hang_timeout` if that is longer. What is done for the first time compiles: it has minutes, and says little of
-how long it takes from then on. A job hangs when
-every rank's time is over, since one that waits for another must not be blamed, or when a rank has been stopped.
+how long it takes from then on. A job hangs when every rank's time is over, since one that waits for another must not be
+blamed, or when a rank has been stopped.
 
 A beat is a write into memory that a file maps: it costs under two microseconds and outlives the process.
 """
