@@ -116,7 +116,6 @@ def bench(arguments: argparse.Namespace) -> list[dict[str, object]]:
                     directory=directory,
                     start_timeout=60,
                     interface=None,
-                    leniency=None,
                 )
                 end = job.run()
                 ended += end.code != 0

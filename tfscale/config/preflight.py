@@ -98,9 +98,7 @@ def saved(folder: Path, words: Sequence[str]) -> Config:
         known = sorted(each.parent.name for each in folder.parent.glob(f"*/{SAVED}"))
         hint = f"runs there: {', '.join(known[-8:])}" if known else f"there are no runs in {folder.parent}"
         raise UserError(f"run {folder.name} does not exist in {folder.parent}; {hint}")
-    untrusted.check(path)
-    text = _sound_text(path)
-    untrusted.check_text(path, text)
+    text = _sealed_text(path, untrusted.check(path))
     try:
         composed = OmegaConf.create(text)
         if not isinstance(composed, DictConfig) or not Config.model_fields.keys() <= composed.keys():
@@ -200,17 +198,13 @@ def _sum(text: bytes) -> bytes:
     return hashlib.sha256(text).hexdigest().encode() + b"\n"
 
 
-def _sound_text(path: Path) -> str:
-    """What `write` has written.
+def _sealed_text(path: Path, content: str) -> str:
+    """What `write` has written, of what the file holds.
 
     Raises:
         UserError: It is not that any more.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions") from None
-    text, mark, last = content.rpartition(SUM)
+    text, mark, last = content.encode().rpartition(SUM)
     if mark and last == _sum(text):
         return text.decode()
     raise UserError(

@@ -80,11 +80,11 @@ def check(path: Path) -> str:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not YAML: it must be UTF-8, {error.reason} at byte {error.start}") from None
-    check_text(path, text)
+    _check_text(path, text)
     return text
 
 
-def check_text(path: Path, text: str) -> None:
+def _check_text(path: Path, text: str) -> None:
     """Looks at what a file holds; raises as `check` does."""
     if any("@package" in line and "hydra" in line.lower() for line in text.splitlines()):
         raise UserError(f"{path} must not be of a package of Hydra's own; leave out its line with @package")
