@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from tfscale.collectives.base import Collective
-from tfscale.collectives.sealed import seal, unseal
+from tfscale.collectives.sealed import gather_sealed
 from tfscale.vectors import opaque
 
 
@@ -21,11 +21,8 @@ def ordered_mean(collective: Collective, vectors: Sequence[tf.Tensor]) -> tf.Ten
         tf.errors.InvalidArgumentError: A vector is not what its replica sent.
     """
     size = vectors[0].shape
-    messages = collective.gather([seal(tf.bitcast(vector, tf.int32)) for vector in vectors])
-    first, *others = (
-        opaque(tf.ensure_shape(tf.bitcast(unseal(message, rank), tf.float32), size))
-        for rank, message in enumerate(messages)
-    )
+    gathered = gather_sealed(collective, [tf.bitcast(vector, tf.int32) for vector in vectors])
+    first, *others = (opaque(tf.ensure_shape(tf.bitcast(words, tf.float32), size)) for words in gathered)
     for vector in others:
         first = opaque(first + vector)  # sums that the graph optimizer can see through it adds in an order of its own
     return first / collective.size

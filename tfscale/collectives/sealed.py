@@ -35,6 +35,12 @@ def unseal(message: tf.Tensor, rank: int) -> tf.Tensor:
         return tf.identity(words)
 
 
+def gather_sealed(collective: Collective, messages: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """R x [M_r] int32 -> W x [M_w], by rank; raises as `unseal` does."""
+    gathered = collective.gather([seal(each) for each in messages])
+    return [unseal(each, rank) for rank, each in enumerate(gathered)]
+
+
 def gather_bytes_of(collective: Collective, contents: Sequence[bytes]) -> list[bytes]:
     """R contents, of whole words -> W, by rank; outside of a graph.
 

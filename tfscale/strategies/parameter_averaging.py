@@ -18,7 +18,7 @@ import tensorflow as tf
 from tfscale import digest
 from tfscale.collectives.base import Collective, gather_bytes
 from tfscale.collectives.ordered import ordered_mean
-from tfscale.collectives.sealed import seal, unseal
+from tfscale.collectives.sealed import gather_sealed
 from tfscale.strategies import drift
 from tfscale.strategies.base import Averaging, Tensors, counter
 from tfscale.vectors import Layout
@@ -90,7 +90,7 @@ class ParameterAveraging(Averaging):
         """
         mean = self.mean(parameters)
         told = [tf.stack([self._digest([mean]), tf.cast(each, tf.int32)]) for each in self._own_skipped]
-        heard = [unseal(each, rank) for rank, each in enumerate(self.collective.gather([seal(each) for each in told]))]
+        heard = gather_sealed(self.collective, told)
         digests, skipped = tf.unstack(tf.ensure_shape(tf.stack(heard), [self.collective.size, 2]), axis=1)
         self._skipped.assign(tf.cast(tf.reduce_sum(skipped), tf.int64))
         self.bytes_sent.assign_add(gather_bytes(tf.constant(3 * self.collective.size), self.collective.size))

@@ -11,7 +11,7 @@ from typing import Any, final
 import tensorflow as tf
 
 from tfscale.collectives.base import mean_bytes
-from tfscale.collectives.sealed import seal, unseal
+from tfscale.collectives.sealed import gather_sealed
 from tfscale.reporting.base import Sink
 from tfscale.training.loop import StepInfo
 from tfscale.training.state import RunState
@@ -85,8 +85,7 @@ class Records:
     def _mean(self, losses: tf.Tensor) -> float:
         """R losses -> the mean over all W."""
         own = [tf.bitcast(losses[index], tf.int32)[tf.newaxis] for index in range(len(self._state.replicas))]
-        messages = self._collective.gather([seal(each) for each in own])
-        gathered = tf.concat([unseal(message, rank) for rank, message in enumerate(messages)], axis=0)
+        gathered = tf.concat(gather_sealed(self._collective, own), axis=0)
         return float(tf.reduce_mean(tf.bitcast(gathered, tf.float32)))
 
     def log(self, info: StepInfo) -> float:
