@@ -41,7 +41,7 @@ lint: $(READY) ## ruff
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 types: $(READY) ## pyright
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 wheel: $(READY) ## dist/*.whl and dist/*.tar.gz
 	$(BIN)/python -m build

@@ -139,7 +139,7 @@ class HalfPrecision:
     """
 
     def __init__(self, inner: "Collective") -> None:
-        self._inner, self.size, self.ranks = inner, inner.size, inner.ranks
+        self._inner, self.size, self.ranks, self.transport = inner, inner.size, inner.ranks, inner.transport
 
     def mean(self, vectors: Sequence["tf.Tensor"]) -> "tf.Tensor":
         """R x [D] -> [D]: cast down, one allreduce, cast back."""

@@ -53,6 +53,8 @@ TWO_PROCESSES: Mapping[str, Sequence[str]] = {
     "sharing, delay 1": ("strategy=sharing", "strategy.delay=1"),
 }
 PRICES: Mapping[str, Sequence[str]] = {
+    "horovod, over loopback": ("strategy=horovod", "strategy.collective.shared_memory=false"),
+    "sharing, over loopback": ("strategy=sharing", "strategy.collective.shared_memory=false"),
     "horovod, reproducible": ("strategy=horovod", "strategy.reproducible=true"),
     "horovod, without digests": ("strategy=horovod",),
     "sharing, without digests": ("strategy=sharing",),

@@ -50,6 +50,9 @@ COMMON = (
     *("data=digits", "model.dropout=0.2", "optimizer=adam", "train.batch=16"),
     *("train.checkpoint_every=25", "train.evaluate_every=200", "launch.max_restarts=1000"),
 )
+OVER_LOOPBACK = ("strategy/collective=horovod", "strategy.collective.shared_memory=false")
+"""For faults of a wire: there must be one."""
+
 LATEST = 4.0
 """Seconds from the start of a job, or the last fault, to a fault, at most."""
 
@@ -149,7 +152,8 @@ def bench(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
             while tally.injected < arguments.count and number < 2 * arguments.count:
                 number += 1
                 run = f"{strategy}-{name}-{number}"
-                _disturbed(folder, run, words, FAULTS[name], chance, tally, arguments.a_run)
+                wire = OVER_LOOPBACK if name == "wire" else ()
+                _disturbed(folder, run, [*words, *wire], FAULTS[name], chance, tally, arguments.a_run)
                 tally.equal += bool(equal := _digest(folder, run) == wanted)
                 if not equal:
                     tally.problems.append(f"{run} ended in other bits")

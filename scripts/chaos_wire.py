@@ -48,6 +48,7 @@ def work(strategy: str, count: int, seed: int, folder: Path) -> None:
 
     world, chance = from_environment() or World(), random.Random(seed)
     words = ["data=synthetic", "data.shape=[64]", "model.hidden=[64]", *STRATEGIES[strategy]]
+    words.append("strategy.collective.shared_memory=false")  # there must be a wire
     config = check_job(preflight(words, config_dir=None), processes=world.size)
     exchange = _exchange(build(config, connect(config, world)), world.rank)
     wanted = [exchange() for _ in range(3)][-1]  # the first ones agree on a threshold

@@ -1,4 +1,4 @@
-"""The collective contract: in one process, and the same answers from real Horovod processes."""
+"""The collective contract: in one process, and the same answers from real processes, whatever carries them."""
 
 import json
 import sys
@@ -111,7 +111,7 @@ import numpy as np, tensorflow as tf
 sys.path.insert(0, {tests!r})
 from test_collectives import vector, message
 from tfscale.collectives.horovod import Horovod
-collective = Horovod(replicas={replicas}, processes={processes})
+collective = Horovod(replicas={replicas}, processes={processes}, shared_memory={shared_memory})
 vectors = [tf.constant(vector(rank)) for rank in collective.ranks]
 messages = [tf.constant(message(rank)) for rank in collective.ranks]
 
@@ -136,18 +136,22 @@ open({folder!r} + f"/out-{{collective.ranks[0]}}.json", "w").write(json.dumps(ou
 """
 
 
+def job(code: str, folder: Path, processes: int) -> Processes:
+    """Processes that run some lines of Python."""
+    command = [sys.executable, "-c", code]
+    directory = RunDirectory(folder)
+    return Processes(by_command(command), processes=processes, directory=directory, start_timeout=60, interface=None)
+
+
 @pytest.mark.horovod
-@pytest.mark.parametrize(("processes", "replicas"), [(2, 2), (3, 3), (3, 7)])
-def test_horovod_gives_what_in_process_gives(processes: int, replicas: int, tmp_path: Path) -> None:
-    code = CHILD.format(tests=str(Path(__file__).parent), folder=str(tmp_path), replicas=replicas, processes=processes)
-    job = Processes(
-        by_command([sys.executable, "-c", code]),
-        processes=processes,
-        directory=RunDirectory(tmp_path),
-        start_timeout=60,
-        interface=None,
-    )
-    assert job.run().code == 0, (tmp_path / "logs" / "rank-1.log").read_text()
+@pytest.mark.parametrize("shared_memory", [True, False])
+@pytest.mark.parametrize(("processes", "replicas"), [(2, 2), (3, 7)])
+def test_processes_give_what_one_process_gives(
+    processes: int, replicas: int, shared_memory: bool, tmp_path: Path
+) -> None:
+    places = {"tests": str(Path(__file__).parent), "folder": str(tmp_path)}
+    code = CHILD.format(replicas=replicas, processes=processes, shared_memory=shared_memory, **places)
+    assert job(code, tmp_path, processes).run().code == 0, (tmp_path / "logs" / "rank-1.log").read_text()
     results = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("out-*.json"))]
     assert len(results) == processes
     assert sorted(rank for each in results for rank in each["ranks"]) == list(range(replicas))

@@ -25,10 +25,14 @@ class Collective(Protocol):
     Attributes:
         size: W.
         ranks: The global indices of this process's R replicas, ascending and contiguous.
+        transport: How compiled steps exchange, for the run's first lines.
     """
 
     size: int
     ranks: tuple[int, ...]
+
+    @property
+    def transport(self) -> str: ...
 
     def mean(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
         """R x [D] float32 -> [D]: the mean over all W replicas, the same bits in every process."""

@@ -1,5 +1,7 @@
 """Exchange among processes by Horovod: the only module that imports it.
 
+Processes of one host have a shorter way for what happens in compiled steps: see `shared_memory`.
+
 Only Horovod's functional ops are used: its optimizer and tape wrappers do not work with Keras 3 (horovod#4290), some of
 them silently. Every process sends one flat tensor a call: separate tensors are fused in an order that differs from run
 to run from three ranks up, and one tensor a step is also the fastest.
@@ -7,15 +9,18 @@ to run from three ranks up, and one tensor a step is also the fastest.
 
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from typing import final
+from typing import Literal, final
 
 import tensorflow as tf
 
 from tfscale.collectives.base import RegularGather, ranks_of
 from tfscale.collectives.room import Room
+from tfscale.collectives.shared_memory import GONE, SharedMemory, can_be_shared
+from tfscale.devices import visible_gpus
 from tfscale.errors import HOROVOD_MISSING, RunError, UserError
+from tfscale.kernels import library
 
 OURS = "+tfscale"
 """How the version of a Horovod ends that scripts/build_horovod.py has built."""
@@ -43,7 +48,7 @@ def transports() -> list[str]:
 
 def is_collective_failure(error: BaseException) -> bool:
     """Whether an exchange failed because of another process, and not because of what this one did."""
-    return isinstance(error, tf.errors.OpError) and any(word in str(error) for word in ("Horovod", "gloo"))
+    return isinstance(error, tf.errors.OpError) and any(word in str(error) for word in ("Horovod", "gloo", GONE))
 
 
 @final
@@ -53,13 +58,15 @@ class Horovod:
     Args:
         replicas: W.
         processes: How many the launcher says there are.
+        shared_memory: Whether compiled steps exchange through memory that the processes share: True, False, or `auto`,
+            if they can and do not train on GPUs, for which Horovod may have ways of its own.
 
     Raises:
-        UserError: Horovod is not built, or not for this launcher.
+        UserError: Horovod is not built, or not for this launcher; or memory is to be shared and cannot be.
         RunError: The collective does not compute what it should (checked once, here).
     """
 
-    def __init__(self, *, replicas: int, processes: int) -> None:
+    def __init__(self, *, replicas: int, processes: int, shared_memory: bool | Literal["auto"] = "auto") -> None:
         self._hvd = _import_horovod()
         if version("horovod").endswith(OURS):
             os.environ.setdefault("HOROVOD_CYCLE_TIME", CYCLE)
@@ -74,7 +81,32 @@ class Horovod:
         self.size = replicas
         self.ranks = ranks_of(self._hvd.rank(), processes, self.size)
         self._held = [len(ranks_of(process, processes, self.size)) for process in range(processes)]
-        self._verify()
+        self._memory = self._shared_memory(shared_memory)
+        self._verify(self.mean)
+        self._verify(tf.function(self.mean))
+
+    def _shared_memory(self, wanted: bool | Literal["auto"]) -> SharedMemory | None:
+        if wanted is False or len(self._held) == 1 or (wanted == "auto" and visible_gpus()):
+            return None
+        if self._hvd.local_size() == self._hvd.size() and can_be_shared(self._tell):
+            return SharedMemory(process=self._hvd.rank(), held=self._held, tell=self._tell)
+        if wanted is True:
+            raise UserError(
+                "strategy.collective.shared_memory=true, but the processes cannot see each other's memory: they must "
+                f"run on one Linux host, with the native kernels ({library.BUILD}); set "
+                "strategy.collective.shared_memory=auto"
+            )
+        return None
+
+    def _tell(self, numbers: Sequence[int]) -> list[list[int]]:
+        """Numbers of this process -> those of all, outside of any function."""
+        gathered = self._allgather(tf.constant([list(numbers)], tf.int32))
+        return gathered.numpy().tolist()
+
+    @property
+    def transport(self) -> str:
+        """See `base.Collective`."""
+        return "through memory that the processes share" if self._memory is not None else "by Horovod"
 
     def _name(self, what: str) -> str:
         """A name that all processes give to the same call, since all make the same calls in the same order.
@@ -83,26 +115,29 @@ class Horovod:
         """
         return f"tfscale.{what}" if tf.executing_eagerly() else f"tfscale.{what}.{next(self._names)}"
 
-    def _verify(self) -> None:
+    def _verify(self, mean: Callable[[Sequence[tf.Tensor]], tf.Tensor]) -> None:
         """A collective that does not exchange trains W models and says nothing: look once, with known numbers."""
-        got = float(self.mean([tf.constant([float(rank)]) for rank in self.ranks])[0])
+        got = float(mean([tf.constant([float(rank)]) for rank in self.ranks])[0])
         if abs(got - (self.size - 1) / 2) > 1e-3:
-            raise RunError(
-                f"Horovod's allreduce gave {got} instead of {(self.size - 1) / 2}: it does not average over the "
-                "processes; run `tfscale doctor`"
-            )
+            raise RunError(f"the mean over processes is {got} instead of {(self.size - 1) / 2}: run `tfscale doctor`")
 
     def mean(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
         """R x [D] -> [D]: the local sum, one allreduce, one division."""
         total = tf.add_n(list(vectors)) if len(vectors) > 1 else vectors[0]
+        if self._memory is not None and not tf.executing_eagerly():
+            return self._memory.mean(total)
         return tf.convert_to_tensor(self._hvd.allreduce(total, op=self._hvd.Sum, name=self._name("mean"))) / self.size
 
     def gather(self, messages: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """R x [M_r] -> W x [M_w]."""
+        if self._memory is not None and not tf.executing_eagerly():
+            return self._memory.gather(messages)
         return _unframed(self._allgather(_framed(messages)), self.size)
 
     def regular_gather(self) -> RegularGather:
         """As `gather`, from a room a process; see `room`."""
+        if self._memory is not None:
+            return self.gather
         room = Room()
 
         def gather(messages: Sequence[tf.Tensor]) -> list[tf.Tensor]:

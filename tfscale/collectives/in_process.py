@@ -24,6 +24,7 @@ class InProcess:
     def __init__(self, *, replicas: int) -> None:
         self.size = replicas
         self.ranks = tuple(range(replicas))
+        self.transport = "inside the process"
 
     def mean(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
         """R x [D] -> [D]; the sum runs in replica order."""

@@ -177,6 +177,8 @@ def _introduce(console: Console, config: Config, job: Job, world: World, directo
         f"{type(job.state.strategy).__name__}: {replicas} replicas in {world.size} process(es), batch {batch} each, "
         f"global batch {batch * replicas}; {job.plan.steps:,} steps",
     ]
+    if world.size > 1:
+        lines.append(f"steps exchange {job.collective.transport}")
     if config.strategy.get("shares") == "updates":
         lines.append(f"updates of each replica's own {config.optimizer['_target_'].rsplit('.', 1)[-1]} are shared")
     if config.strategy.get("momentum"):

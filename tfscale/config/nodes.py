@@ -179,6 +179,10 @@ class _GradientSharing(Table):
     kernel: Annotated[Literal["auto", "native", "plain"], rule("auto, native or plain")]
 
 
+class _Horovod(Table):
+    shared_memory: Annotated[bool | Auto, rule("true, false or auto")]
+
+
 class _Fixed(Table):
     initial: Positive
 
@@ -235,7 +239,7 @@ NODES: MappingProxyType[str, type[Table]] = MappingProxyType(
         "tfscale.strategies.parameter_averaging.ParameterAveraging": _ParameterAveraging,
         "tfscale.strategies.gradient_sharing.GradientSharing": _GradientSharing,
         "tfscale.collectives.in_process.InProcess": _Empty,
-        "tfscale.collectives.horovod.Horovod": _Empty,
+        "tfscale.collectives.horovod.Horovod": _Horovod,
         "auto": _Empty,
         "tfscale.codecs.word32.Word32": _Empty,
         "tfscale.codecs.bitmap.Bitmap": _Empty,

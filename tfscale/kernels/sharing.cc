@@ -8,6 +8,9 @@
 #include "pack.h"
 #include "restore.h"
 #include "sound.h"
+#if defined(__linux__)
+#include "shared_memory.h"
+#endif
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/shape_inference.h"
@@ -42,6 +45,11 @@ absl::Status ShapesOfCombine(Shapes* shapes) {
   shapes->set_output(2, shapes->Scalar());
   shapes->set_output(3, shapes->Scalar());
   shapes->set_output(4, shapes->input(1));
+  return absl::OkStatus();
+}
+
+absl::Status ShapesOfMessages(Shapes* shapes) {
+  for (int i = 0; i < shapes->num_outputs(); ++i) shapes->set_output(i, shapes->Vector(Shapes::kUnknownDim));
   return absl::OkStatus();
 }
 
@@ -107,6 +115,28 @@ REGISTER_OP("TfscaleDigest")
     .Output("digest: int32")
     .SetShapeFn(tf::shape_inference::ScalarShape);
 
+REGISTER_OP("TfscaleShareMessages")
+    .Input("messages: own_replicas * int32")
+    .Attr("own_replicas: int >= 1")
+    .Attr("replicas: int >= 1")
+    .Attr("held: list(int)")         // replicas of each process
+    .Attr("processes: list(int)")    // their numbers in the system
+    .Attr("descriptors: list(int)")  // of the seats of the first, of the second, ...
+    .Attr("own: int")                // which process this is
+    .Output("gathered: replicas * int32")
+    .SetIsStateful()
+    .SetShapeFn(ShapesOfMessages);
+
+REGISTER_OP("TfscaleShareMean")
+    .Input("vector: float")
+    .Attr("replicas: int >= 1")
+    .Attr("processes: list(int)")
+    .Attr("descriptors: list(int)")
+    .Attr("own: int")
+    .Output("mean: float")
+    .SetIsStateful()
+    .SetShapeFn(tf::shape_inference::UnchangedShape);
+
 // TensorFlow's Timestamp refuses to run under op determinism.
 REGISTER_OP("TfscaleClock").Output("seconds: double").SetIsStateful().SetShapeFn(tf::shape_inference::ScalarShape);
 
@@ -129,6 +159,10 @@ REGISTER_KERNEL_BUILDER(Name("TfscalePack").Device(tf::DEVICE_CPU), Pack);
 REGISTER_KERNEL_BUILDER(Name("TfscaleCombine").Device(tf::DEVICE_CPU), Combine);
 REGISTER_KERNEL_BUILDER(Name("TfscaleRestore").Device(tf::DEVICE_CPU), Restore);
 REGISTER_KERNEL_BUILDER(Name("TfscaleDigest").Device(tf::DEVICE_CPU), Digest);
+#if defined(__linux__)
+REGISTER_KERNEL_BUILDER(Name("TfscaleShareMessages").Device(tf::DEVICE_CPU), ShareMessages);
+REGISTER_KERNEL_BUILDER(Name("TfscaleShareMean").Device(tf::DEVICE_CPU), ShareMean);
+#endif
 
 }  // namespace
 }  // namespace tfscale
