@@ -1,14 +1,14 @@
 // TfscaleCombine: the messages of all replicas into their sum; TfscaleDigest: parameters into a number.
 //
-// The sum of signs is kept as a whole number in the place of each float and made a float in a second look at what was
-// sent, so the result does not depend on the order of messages, and only the elements that were sent are touched twice:
-// while their chunk is in the cache.
+// Signs are counted, as whole numbers in the place of each float, and made floats in a second look while their piece of
+// the model is in the cache: the result does not depend on the order of messages.
 #ifndef TFSCALE_KERNELS_COMBINE_H_
 #define TFSCALE_KERNELS_COMBINE_H_
 
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,6 +20,65 @@
 #include "rice.h"
 
 namespace tfscale {
+
+constexpr int64_t kPiece = 4096;  // elements of the sum that are made at a time, in the fastest cache
+constexpr int64_t kFew = 16;      // where fewer than one of so many was sent, only those are looked at again
+
+// What a message lists. Not a vector, which would write zeros first.
+struct List {
+  std::unique_ptr<Sent[]> elements;
+  int64_t count = 0;
+};
+
+// A list of sent elements, read once from one end to the other.
+struct Cursor {
+  const Sent *begin, *next, *end;
+};
+
+// Writes a piece of the sum; returns how many elements were sent of it. Its memory is cleared first, by a memset that
+// need not read it: that costs less than to count elsewhere and write once.
+TFSCALE_CLONES inline int64_t AddPiece(std::vector<Cursor>* cursors, int64_t start, int64_t length, float quantum,
+                                       float* out) {
+  int32_t* whole_numbers = reinterpret_cast<int32_t*>(out);
+  const uint64_t last = static_cast<uint64_t>(start + length) << 1;
+  const int32_t replicas = static_cast<int32_t>(cursors->size());
+  std::memset(whole_numbers + start, 0, length * sizeof(int32_t));
+  int64_t count = 0;
+  for (Cursor& own : *cursors) {
+    const Sent *each = own.next, *end = own.end;
+    for (; each < end && *each < last; ++each) whole_numbers[*each >> 1] += 1 - 2 * static_cast<int>(*each & 1U);
+    count += each - own.next;
+    own.next = each;
+  }
+  if (count * kFew >= length) {
+    for (int64_t i = start; i < start + length; ++i) out[i] = static_cast<float>(whole_numbers[i]) * quantum;
+    return count;
+  }
+  for (const Cursor& own : *cursors) {
+    for (const Sent* each = own.next; each > own.begin && each[-1] >> 1 >= start; --each) {
+      const Sent index = each[-1] >> 1;
+      const int32_t number = whole_numbers[index];
+      // What is already a float has an exponent, and is far from these few whole numbers.
+      const bool counted = number <= replicas && number >= -replicas;
+      out[index] = counted ? static_cast<float>(number) * quantum : out[index];
+    }
+  }
+  return count;
+}
+
+// Writes one chunk of the sum; returns how many elements were sent of it.
+inline int64_t AddChunk(const std::vector<List>& sent, const Part& chunk, float quantum, float* out) {
+  std::vector<Cursor> cursors;
+  for (const List& list : sent) {
+    const Sent *begin = list.elements.get(), *end = begin + list.count;
+    cursors.push_back({begin, std::lower_bound(begin, end, static_cast<Sent>(chunk.start) << 1), end});
+  }
+  int64_t count = 0;
+  for (int64_t at = 0; at < chunk.length; at += kPiece) {
+    count += AddPiece(&cursors, chunk.start + at, std::min(kPiece, chunk.length - at), quantum, out);
+  }
+  return count;
+}
 
 class Combine : public tf::OpKernel {
  public:
@@ -43,7 +102,7 @@ class Combine : public tf::OpKernel {
     const int64_t proposals = thresholds(0) > 0 ? 0 : thresholds.size();  // wanted of each replica
     float* out = sum->flat<float>().data();
     std::fill_n(counts->flat<int64_t>().data(), layout_.sizes.size(), 0);
-    std::vector<std::vector<Sent>> sent(replicas);
+    std::vector<List> sent(replicas);
     std::vector<const float*> small(replicas, nullptr), proposal(replicas, nullptr);
     std::vector<std::string> wrong(replicas);
     std::vector<char> voids(replicas, 0);
@@ -103,7 +162,7 @@ class Combine : public tf::OpKernel {
 
   // Checks a message and lists what it sends. Returns what is wrong, or nothing.
   std::string Open(const Word* message, int64_t length, int32_t step, int32_t threshold, Word digest,
-                   int64_t proposals, std::vector<Sent>* sent, const float** proposal, const float** small) const {
+                   int64_t proposals, List* sent, const float** proposal, const float** small) const {
     if (length < kHeader) return "shorter than its header";
     if (message[kChecksum] != Checksum(message, length)) return "its checksum is wrong";
     if (message[kStep] != static_cast<Word>(step)) return "it is of another step";
@@ -120,8 +179,8 @@ class Combine : public tf::OpKernel {
       for (int64_t i = 0; opens && i < rest; ++i) opens = (*proposal)[i] >= 0 && Bits((*proposal)[i]) < kUnsound;
       return opens ? "" : "it proposes thresholds where there are some, or none (or no usable ones) where there are none";
     }
-    sent->resize(count);
-    return Unpack(FormatOf(message), payload, rest, count, layout_.size, sent->data());
+    *sent = {std::unique_ptr<Sent[]>(new Sent[count]), count};
+    return Unpack(FormatOf(message), payload, rest, count, layout_.size, sent->elements.get());
   }
 
   // The mean of all proposals by rank; a tensor for which nobody proposes anything takes the largest of the others.
@@ -133,33 +192,6 @@ class Combine : public tf::OpKernel {
       largest = std::max(largest, out[i]);
     }
     for (int64_t i = 0; i < count; ++i) out[i] = out[i] > 0 ? out[i] : largest;
-  }
-
-  // Writes one chunk of the sum; returns how many elements were sent of it.
-  static int64_t AddChunk(const std::vector<std::vector<Sent>>& sent, const Part& chunk, float quantum, float* out) {
-    int32_t* whole_numbers = reinterpret_cast<int32_t*>(out);
-    const int32_t replicas = static_cast<int32_t>(sent.size());
-    std::fill_n(out + chunk.start, chunk.length, 0.0f);
-    std::vector<std::pair<const Sent*, const Sent*>> own;
-    int64_t count = 0;
-    for (const auto& list : sent) {
-      const Sent first = static_cast<Sent>(chunk.start), last = static_cast<Sent>(chunk.start + chunk.length);
-      const Sent* end = list.data() + list.size();
-      const Sent* from = std::partition_point(list.data(), end, [first](Sent each) { return (each >> 1) < first; });
-      const Sent* to = std::partition_point(from, end, [last](Sent each) { return (each >> 1) < last; });
-      own.emplace_back(from, to);
-      count += to - from;
-      for (const Sent* each = from; each < to; ++each) whole_numbers[*each >> 1] += 1 - 2 * static_cast<int>(*each & 1U);
-    }
-    for (const auto& [from, to] : own) {
-      for (const Sent* each = from; each < to; ++each) {
-        const int32_t number = whole_numbers[*each >> 1];
-        // What is already a float has an exponent, and is far from these few whole numbers.
-        const bool counted = number <= replicas && number >= -replicas;
-        out[*each >> 1] = counted ? static_cast<float>(number) * quantum : out[*each >> 1];
-      }
-    }
-    return count;
   }
 
   // Adds what travels whole in the order of the replicas: the same bits everywhere.

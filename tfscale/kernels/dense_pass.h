@@ -16,15 +16,15 @@
 #include <immintrin.h>
 #endif
 
-#define TFSCALE_INLINE inline __attribute__((always_inline))
-
 namespace tfscale {
 
 constexpr int32_t kAbsolute = 0x7fffffff;
 constexpr int32_t kUnsound = 0x5f000000;  // 2^63: from there on (and for Inf and NaN) an element is not used
 constexpr int kSpan = 256;   // added at a time, then looked at as a whole
 constexpr int kGroup = 64;   // of a span in which something is sent
-constexpr int kSpare = 16;   // a vector is stored whole, however few of it are sent
+constexpr int kVector = 16;  // floats in the widest registers
+constexpr int kSpare = kVector;  // a vector is stored whole, however few of it are sent
+constexpr int kMuch = 2;     // sent of a span: the next one is expected to send, too
 
 TFSCALE_INLINE int32_t Bits(float value) {
   int32_t bits;
@@ -103,23 +103,51 @@ TFSCALE_INLINE Sent* SendGroup(float* residual, float* velocity, int length, int
 }
 
 #if defined(__x86_64__)
-// The same for a whole group, without a branch an element: at a density of 0.1 the pass takes 0.6 of the time.
-__attribute__((target("avx512f"))) inline Sent* SendGroupAvx512(float* residual, float* velocity, int32_t bits,
-                                                                float threshold, Sent base, Sent* sent) {
-  const __m512i lanes = _mm512_slli_epi32(
-      _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0), 1);
-  for (int i = 0; i < kGroup; i += 16) {
-    const __m512i raw = _mm512_loadu_si512(residual + i);
-    const __m512i size = _mm512_and_si512(raw, _mm512_set1_epi32(kAbsolute));
-    const __mmask16 hit = _mm512_cmpge_epi32_mask(size, _mm512_set1_epi32(bits));
-    const __m512i sign = _mm512_srli_epi32(raw, 31);
-    const __m512i word = _mm512_add_epi32(_mm512_add_epi32(_mm512_set1_epi32(base + 2 * i), lanes), sign);
+// All of it for a whole span in one go, without a branch an element and without storing in between: where much is sent,
+// the pass takes 0.6 of the time. The bits are those of the two above.
+template <Momentum kMomentum>
+__attribute__((target("avx512f"))) inline Sent* AddAndSendSpan(float* __restrict__ residual,
+                                                               float* __restrict__ velocity,
+                                                               const float* __restrict__ contribution, float momentum,
+                                                               float threshold, bool masking, Sent base, Sent* sent,
+                                                               int32_t* peak, int32_t* unsound) {
+  const __m512i step = _mm512_set1_epi32(2 * kVector), sign_bit = _mm512_set1_epi32(~kAbsolute);
+  __m512i place = _mm512_add_epi32(
+      _mm512_set1_epi32(base), _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0));
+  const __m512i absolute = _mm512_set1_epi32(kAbsolute), limit = _mm512_set1_epi32(kUnsound);
+  const __m512i quantum = _mm512_castps_si512(_mm512_set1_ps(threshold));
+  const __m512 factor = _mm512_set1_ps(momentum);
+  __m512i largest = _mm512_setzero_si512();
+  for (int i = 0; i < kSpan; i += kVector, place = _mm512_add_epi32(place, step)) {
+    __m512 added = _mm512_loadu_ps(contribution + i), moved = added;
+    if (kMomentum != kNone) {
+      moved = _mm512_add_ps(_mm512_mul_ps(factor, _mm512_loadu_ps(velocity + i)), added);
+      added = kMomentum == kNesterov ? _mm512_add_ps(added, _mm512_mul_ps(factor, moved)) : moved;
+    }
+    const __m512 before = _mm512_loadu_ps(residual + i);
+    __m512i value = _mm512_castps_si512(_mm512_add_ps(before, added));
+    __m512i size = _mm512_and_si512(value, absolute);
+    const __mmask16 bad = _mm512_cmpge_epi32_mask(size, limit);
+    if (__builtin_expect(bad != 0, 0)) {
+      *unsound = 1;
+      value = _mm512_mask_mov_epi32(value, bad, _mm512_castps_si512(before));
+      size = _mm512_and_si512(value, absolute);
+    }
+    largest = _mm512_max_epi32(largest, size);
+    const __mmask16 hit = _mm512_cmpge_epi32_mask(size, quantum);
+    const __m512i word = _mm512_add_epi32(place, _mm512_srli_epi32(value, 31));
     _mm512_storeu_si512(sent, _mm512_maskz_compress_epi32(hit, word));  // the list has room for a vector more
     sent += __builtin_popcount(hit);
-    const __m512i quantum = _mm512_or_si512(_mm512_slli_epi32(sign, 31), _mm512_castps_si512(_mm512_set1_ps(threshold)));
-    _mm512_mask_storeu_ps(residual + i, hit, _mm512_sub_ps(_mm512_castsi512_ps(raw), _mm512_castsi512_ps(quantum)));
-    if (velocity != nullptr) _mm512_mask_storeu_ps(velocity + i, hit, _mm512_setzero_ps());
+    const __m512i taken = _mm512_ternarylogic_epi32(value, sign_bit, quantum, 0xea);  // its sign, the quantum's size
+    const __m512 kept = _mm512_castsi512_ps(value);
+    _mm512_storeu_ps(residual + i, _mm512_mask_sub_ps(kept, hit, kept, _mm512_castsi512_ps(taken)));
+    if (kMomentum != kNone) {
+      if (__builtin_expect(bad != 0, 0)) moved = _mm512_mask_loadu_ps(moved, bad, velocity + i);
+      const __mmask16 stays = masking ? static_cast<__mmask16>(~hit) : static_cast<__mmask16>(~0);
+      _mm512_storeu_ps(velocity + i, _mm512_maskz_mov_ps(stays, moved));
+    }
   }
+  *peak = std::max(*peak, _mm512_reduce_max_epi32(largest));
   return sent;
 }
 
@@ -137,30 +165,35 @@ TFSCALE_INLINE void Run(Pass* pass) {
 #if defined(__x86_64__)
   const bool wide = HasAvx512();
 #endif
+  int64_t recent = 0;  // sent of the span before
   float* cleared = pass->masking ? pass->velocity : nullptr;
   for (int64_t start = 0; start < pass->length; start += kSpan) {
     float* velocity = kMomentum == kNone ? nullptr : pass->velocity + start;
     const int64_t end = std::min<int64_t>(pass->length, start + kSpan);
+    const Sent* own = sent;
+#if defined(__x86_64__)
+    if (wide && recent >= kMuch && end - start == kSpan) {
+      sent = AddAndSendSpan<kMomentum>(pass->residual + start, velocity, pass->contribution + start, pass->momentum,
+                                       pass->threshold, pass->masking, static_cast<Sent>(pass->first + start) << 1,
+                                       sent, &peak, &unsound);
+      recent = sent - own;
+      continue;
+    }
+#endif
     const int32_t largest =
         end - start == kSpan ? AddSpan<kMomentum>(pass->residual + start, velocity, pass->contribution + start, kSpan,
                                                   pass->momentum, &unsound)
                              : AddSpan<kMomentum>(pass->residual + start, velocity, pass->contribution + start,
                                                   static_cast<int>(end - start), pass->momentum, &unsound);
     peak = std::max(peak, largest);
-    if (largest < threshold) continue;
-    for (int64_t at = start; at < end; at += kGroup) {
-      const int length = static_cast<int>(std::min<int64_t>(kGroup, end - at));
-      const Sent base = static_cast<Sent>(pass->first + at) << 1;
-      float* residual = pass->residual + at;
-      float* masked = cleared == nullptr ? nullptr : cleared + at;
-#if defined(__x86_64__)
-      if (length == kGroup && wide) {
-        sent = SendGroupAvx512(residual, masked, threshold, pass->threshold, base, sent);
-        continue;
+    if (largest >= threshold) {
+      for (int64_t at = start; at < end; at += kGroup) {
+        sent = SendGroup(pass->residual + at, cleared == nullptr ? nullptr : cleared + at,
+                         static_cast<int>(std::min<int64_t>(kGroup, end - at)), threshold, pass->threshold,
+                         static_cast<Sent>(pass->first + at) << 1, sent);
       }
-#endif
-      sent = SendGroup(residual, masked, length, threshold, pass->threshold, base, sent);
     }
+    recent = sent - own;
   }
   pass->count = sent - pass->sent;
   pass->peak = peak;

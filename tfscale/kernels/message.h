@@ -18,6 +18,8 @@
 #define TFSCALE_CLONES
 #endif
 
+#define TFSCALE_INLINE inline __attribute__((always_inline))
+
 namespace tfscale {
 
 using Word = uint32_t;    // of a message

@@ -53,9 +53,17 @@ inline void FixedPlanes(RiceBlock* block) {
   block->trit = divisor.trit ? ((gaps + kTrits - 1) / kTrits + 3) / 4 : 0;
 }
 
-inline uint64_t Quotient(uint64_t gap, const Divisor& divisor) {
-  const uint64_t high = gap >> divisor.low;
-  return divisor.trit ? high / 3 : high;
+inline Sent Third(Sent value) { return static_cast<Sent>(value * 0xaaaaaaabULL >> 33); }
+
+// Of the gaps between the first element and `gaps` more.
+template <bool kTrit>
+TFSCALE_CLONES uint64_t SumQuotients(const Sent* own, int64_t gaps, int low) {
+  uint64_t total = 0;
+  for (int64_t i = 1; i <= gaps; ++i) {
+    const Sent high = ((own[i] >> 1) - (own[i - 1] >> 1) - 1U) >> low;
+    total += kTrit ? Third(high) : high;
+  }
+  return total;
 }
 
 // All planes of one kind stand together: the table, low fields, base-3 digits, quotients.
@@ -78,53 +86,90 @@ inline RiceBlock PlanBlock(const Sent* sent, int64_t total, int64_t number) {
   block.code = gaps == 0 ? 0 : ChooseCode(span, gaps);
   FixedPlanes(&block);
   const Divisor divisor(block.code);
-  uint64_t bits = gaps;
-  for (int64_t i = 1; i <= gaps; ++i) bits += Quotient((own[i] >> 1) - (own[i - 1] >> 1) - 1, divisor);
+  const uint64_t bits = gaps + (divisor.trit ? SumQuotients<true>(own, gaps, divisor.low)
+                                             : SumQuotients<false>(own, gaps, divisor.low));
   block.unary = (bits + 31) / 32;
   return block;
 }
 
+// Bits that are written one after the other, through a register.
+class Plane {
+ public:
+  explicit Plane(Word* out) : out_(out) {}
+  // 1 to 32 bits, of which those of `value` above them are 0. Without a branch: what is not full is written, too.
+  TFSCALE_INLINE void Put(uint64_t value, int width) {
+    bits_ |= value << filled_;
+    filled_ += width;
+    *out_ = static_cast<Word>(bits_);
+    const unsigned full = filled_ / 32;
+    out_ += full;
+    bits_ >>= 32 * full;
+    filled_ %= 32;
+  }
+  // So many zeros, and a one.
+  TFSCALE_INLINE void PutUnary(uint64_t zeros) {
+    for (; __builtin_expect(zeros >= 32, 0); zeros -= 32) Put(0, 32);
+    Put(1ULL << zeros, static_cast<int>(zeros) + 1);
+  }
+  void Close() {
+    if (filled_ > 0) *out_ = static_cast<Word>(bits_);
+  }
+
+ private:
+  Word* out_;
+  uint64_t bits_ = 0;
+  unsigned filled_ = 0;
+};
+
 // Writes one block; `out` is the zeroed payload.
-template <bool kTrit>
-inline void PackBlock(const RiceBlock& block, const Sent* sent, int64_t number, Word* out) {
+template <bool kTrit, bool kNarrow>
+TFSCALE_INLINE void PackBlock(const RiceBlock& block, const Sent* sent, int64_t number, Word* out) {
   const Divisor divisor(block.code);
   const Sent* own = sent + block.first;
   out[2 * number] = own[0];
   out[2 * number + 1] = static_cast<Word>(block.code) << 24 | static_cast<Word>(block.unary);
-  Word* unary = out + block.unary_at;
+  Plane low(out + block.low_at), unary(out + block.unary_at);
   unsigned char* trits = reinterpret_cast<unsigned char*>(out + block.trit_at);
   const int width = divisor.Width(), shift = divisor.low;
-  const uint64_t low_mask = (1ULL << shift) - 1;
-  uint64_t buffer = 0;  // the low fields are written through a register
-  int filled = 0, digit = 0;
-  unsigned weight = 1, byte = 0;
-  Word* low = out + block.low_at;
-  int64_t terminator = -1;
-  Sent before = own[0] >> 1;
-  for (int64_t i = 1; i < block.count; ++i) {
-    const Sent here = own[i] >> 1;
-    const uint64_t gap = here - before - 1U;
-    before = here;
-    uint64_t quotient = gap >> shift;
-    if (kTrit) {
-      const uint64_t third = quotient / 3;
-      byte += static_cast<unsigned>(quotient - 3 * third) * weight;
-      quotient = third;
-      weight *= 3;
-      if (++digit == kTrits) *trits++ = static_cast<unsigned char>(byte), byte = 0, weight = 1, digit = 0;
+  const Sent low_mask = (1U << shift) - 1;
+  constexpr unsigned kWeights[kTrits] = {1, 3, 9, 27, 81};
+  // A few gaps at a time, so that what one of them adds to a plane does not wait for what the one before has.
+  for (int64_t i = 1; i < block.count; i += kTrits) {
+    const int some = static_cast<int>(std::min<int64_t>(kTrits, block.count - i));
+    uint64_t fields = 0, ones = 0;
+    unsigned byte = 0, length = 0;
+    Sent quotients[kTrits];
+#pragma GCC unroll 5
+    for (int j = 0; j < kTrits; ++j) {
+      if (j == some) break;
+      const Sent here = own[i + j], gap = (here >> 1) - (own[i + j - 1] >> 1) - 1U, high = gap >> shift;
+      const Sent quotient = quotients[j] = kTrit ? Third(high) : high;
+      if (kTrit) byte += (high - 3 * quotient) * kWeights[j];
+      const uint64_t field = (gap & low_mask) << 1 | (here & 1U);
+      kNarrow ? static_cast<void>(fields |= field << (j * width)) : low.Put(field, width);
+      length += quotient;
+      ones |= 1ULL << (length % 64);
+      length += 1;
     }
-    buffer |= ((gap & low_mask) << 1 | (own[i] & 1U)) << filled;
-    filled += width;
-    if (filled >= 32) *low++ = static_cast<Word>(buffer), buffer >>= 32, filled -= 32;
-    terminator += static_cast<int64_t>(quotient) + 1;
-    unary[terminator / 32] |= 1U << (terminator % 32);
+    if (kNarrow) low.Put(fields, some * width);
+    if (kTrit) *trits++ = static_cast<unsigned char>(byte);
+    if (__builtin_expect(length <= 32, 1)) {
+      unary.Put(ones, length);
+    } else {
+      for (int j = 0; j < some; ++j) unary.PutUnary(quotients[j]);
+    }
   }
-  if (filled > 0) *low = static_cast<Word>(buffer);
-  if (kTrit && digit > 0) *trits = static_cast<unsigned char>(byte);
+  low.Close();
+  unary.Close();
 }
 
-inline void PackRice(const RiceBlock& block, const Sent* sent, int64_t number, Word* out) {
-  block.code & 1 ? PackBlock<true>(block, sent, number, out) : PackBlock<false>(block, sent, number, out);
+TFSCALE_CLONES inline void PackRice(const RiceBlock& block, const Sent* sent, int64_t number, Word* out) {
+  const bool narrow = kTrits * Divisor(block.code).Width() <= 32;
+  if (block.code & 1) {
+    narrow ? PackBlock<true, true>(block, sent, number, out) : PackBlock<true, false>(block, sent, number, out);
+  } else {
+    narrow ? PackBlock<false, true>(block, sent, number, out) : PackBlock<false, false>(block, sent, number, out);
+  }
 }
 
 // Reads the table and checks it against the payload's length. Returns what is wrong, or nothing.
@@ -144,20 +189,43 @@ inline std::string ReadTable(const Word* in, int64_t length, int64_t count, std:
   return Place(blocks) == length ? "" : "a length that its table does not explain";
 }
 
-inline uint64_t GetBits(const Word* plane, uint64_t at, const Word* end) {
-  const Word* place = plane + at / 32;
-  uint64_t both = *place;
-  if (place + 1 < end) both |= static_cast<uint64_t>(place[1]) << 32;
+// 33 bits or more from the bit `at` on; reads eight bytes, or, near the end of the message, what there is of them.
+template <bool kInside>
+TFSCALE_INLINE uint64_t GetBits(const Word* plane, uint64_t at, const Word* end) {
+  uint64_t both = 0;
+  if (kInside) {
+    std::memcpy(&both, plane + at / 32, sizeof both);
+  } else {
+    both = plane[at / 32];
+    if (plane + at / 32 + 1 < end) both |= static_cast<uint64_t>(plane[at / 32 + 1]) << 32;
+  }
   return both >> (at % 32);
 }
 
-template <bool kTrit>
-inline bool UnpackBlock(const RiceBlock& block, const Word* in, const Word* end, int64_t number, int64_t size,
-                        Sent* out) {
+// The five base-3 digits of each byte, a byte each.
+struct Digits {
+  Digits() {
+    for (unsigned byte = 0; byte < 256; ++byte) {
+      unsigned rest = byte;
+      for (int i = 0; i < 8; ++i, rest /= 3) of[byte][i] = rest % 3;
+    }
+  }
+  // Writes the digits of `gaps` gaps, and a few more bytes.
+  void Spread(const unsigned char* packed, int64_t gaps, unsigned char* out) const {
+    for (int64_t i = 0; i < gaps; i += kTrits) std::memcpy(out + i, of[*packed++], 8);
+  }
+  unsigned char of[256][8];
+};
+
+template <bool kTrit, bool kInside>
+TFSCALE_INLINE bool UnpackBlock(const RiceBlock& block, const Word* in, const Word* end, int64_t number, int64_t size,
+                                Sent* out) {
+  static const Digits digits;
   const Divisor divisor(block.code);
   const Word* low = in + block.low_at;
-  const unsigned char* trits = reinterpret_cast<const unsigned char*>(in + block.trit_at);
   const Word* unary = in + block.unary_at;
+  unsigned char thirds[kTrit ? kBlock + 8 : 1];  // of the gap before each element
+  if (kTrit) digits.Spread(reinterpret_cast<const unsigned char*>(in + block.trit_at), block.count - 1, thirds + 1);
   const int width = divisor.Width(), shift = divisor.low;
   const uint64_t mask = (1ULL << width) - 1;
   Sent* own = out + block.first;
@@ -165,23 +233,18 @@ inline bool UnpackBlock(const RiceBlock& block, const Word* in, const Word* end,
   uint64_t index = own[0] >> 1, at = 0;
   uint64_t before = ~0ULL;  // place of the last terminator
   int64_t i = 1;
-  int digit = kTrits;
-  unsigned byte = 0;
   for (int64_t word = 0; word < block.unary; word += 2) {
     uint64_t rest = unary[word];
     if (word + 1 < block.unary) rest |= static_cast<uint64_t>(unary[word + 1]) << 32;
-    if (i + __builtin_popcountll(rest) > block.count) return false;
-    for (const uint64_t base = static_cast<uint64_t>(word) * 32; rest != 0; rest &= rest - 1, ++i) {
+    const int ones = __builtin_popcountll(rest);
+    if (i + ones > block.count) return false;
+    const uint64_t base = static_cast<uint64_t>(word) * 32;
+    for (const int64_t last = i + ones; i < last; rest &= rest - 1, ++i) {
       const uint64_t place = base + __builtin_ctzll(rest);
       uint64_t high = place - before - 1;
       before = place;
-      if (kTrit) {
-        if (digit == kTrits) byte = *trits++, digit = 0;
-        high = 3 * high + byte % 3;
-        byte /= 3;
-        ++digit;
-      }
-      const uint64_t field = GetBits(low, at, end) & mask;
+      if (kTrit) high = 3 * high + thirds[i];
+      const uint64_t field = GetBits<kInside>(low, at, end) & mask;
       at += width;
       index += (high << shift) + (field >> 1) + 1;
       own[i] = static_cast<Sent>(index << 1 | (field & 1U));
@@ -191,14 +254,25 @@ inline bool UnpackBlock(const RiceBlock& block, const Word* in, const Word* end,
   return i == block.count && index < static_cast<uint64_t>(size);
 }
 
+// Every block but the last ones can be read eight bytes at a time.
+TFSCALE_CLONES inline bool UnpackAny(const RiceBlock& block, const Word* in, const Word* end, int64_t number,
+                                     int64_t size, Sent* out) {
+  const bool trit = block.code & 1, inside = in + block.low_at + block.low + 2 <= end;
+  if (inside) {
+    return trit ? UnpackBlock<true, true>(block, in, end, number, size, out)
+                : UnpackBlock<false, true>(block, in, end, number, size, out);
+  }
+  return trit ? UnpackBlock<true, false>(block, in, end, number, size, out)
+              : UnpackBlock<false, false>(block, in, end, number, size, out);
+}
+
 inline std::string UnpackRice(const Word* in, int64_t length, int64_t count, int64_t size, Sent* out) {
   std::vector<RiceBlock> blocks;
   const std::string wrong = ReadTable(in, length, count, &blocks);
   if (!wrong.empty()) return wrong;
   int64_t last = -1;
   for (int64_t i = 0; i < static_cast<int64_t>(blocks.size()); ++i) {
-    const bool good = blocks[i].code & 1 ? UnpackBlock<true>(blocks[i], in, in + length, i, size, out)
-                                         : UnpackBlock<false>(blocks[i], in, in + length, i, size, out);
+    const bool good = UnpackAny(blocks[i], in, in + length, i, size, out);
     if (!good || static_cast<int64_t>(out[blocks[i].first] >> 1) <= last) return "gaps that lead out of the model";
     last = out[blocks[i].first + blocks[i].count - 1] >> 1;
   }
