@@ -7,7 +7,7 @@ bytes are few.
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import final
 
 import tensorflow as tf
@@ -20,7 +20,8 @@ EVERY = 100
 STEERED = 50
 """It is decided once so many compressed steps have been taken: first steps trace, and thresholds still move."""
 
-REPEATS = 3
+REPEATS = 4
+"""Of each measurement; the first one traces."""
 SHARE = 64
 """The probe has D / SHARE elements, at least SMALLEST."""
 
@@ -61,13 +62,17 @@ class Review:
         return dense < ours, words
 
     def _dense_seconds(self) -> float:
-        latency, probe = (min(self._seconds(length) for _ in range(REPEATS)) for length in (1, self._probe))
+        means = [self._mean_function(length) for length in (1, self._probe)]
+        latency, probe = (min(self._seconds(mean) for _ in range(REPEATS)) for mean in means)
         return latency + max(probe - latency, 0.0) * self._size / self._probe
 
-    def _seconds(self, length: int) -> float:
-        vectors = [tf.zeros([length]) for _ in self._collective.ranks]
+    def _mean_function(self, length: int) -> Callable[[], tf.Tensor]:
+        """A mean of zeros, compiled: as a step would have it."""
+        return tf.function(lambda: self._collective.mean([tf.zeros([length]) for _ in self._collective.ranks]))
+
+    def _seconds(self, mean: Callable[[], tf.Tensor]) -> float:
         began = time.perf_counter()
-        self._collective.mean(vectors).numpy()
+        mean().numpy()
         return time.perf_counter() - began
 
     def _slowest(self, figures: Sequence[float]) -> list[float]:
