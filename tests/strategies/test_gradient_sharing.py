@@ -138,6 +138,14 @@ def test_a_nan_in_a_dense_step_is_skipped() -> None:
     assert not np.any(state(strategy, "residual"))
 
 
+@pytest.mark.parametrize("course", [{}, {"warmup": 5}])
+def test_a_replica_that_holds_other_parameters_is_named_in_every_kind_of_step(course: dict[str, int]) -> None:
+    strategy = sharing(Fixed(initial=0.5), 2, **course)
+    given, held = [[tf.ones([2])]] * REPLICAS, [[tf.zeros([2])], [tf.ones([2])], [tf.zeros([2])]]
+    with pytest.raises(tf.errors.OpError, match=r"rank 1 .*differ|parameters of rank 1 differ"):
+        strategy.reduce_gradients(given, held, tf.constant(0, tf.int64))
+
+
 @pytest.mark.parametrize("shares", ["gradients", "updates"])
 @pytest.mark.parametrize("delay", [0, 1])
 def test_training_goes_on_after_a_nan(

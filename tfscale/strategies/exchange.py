@@ -11,10 +11,11 @@ from typing import final
 
 import tensorflow as tf
 
+from tfscale import vectors
 from tfscale.codecs import message as framing
 from tfscale.collectives.base import Collective, gather_bytes, mean_bytes
 from tfscale.compressors.base import Compressor, Contribution, Found, Rule
-from tfscale.strategies import opening
+from tfscale.strategies import drift, opening
 from tfscale.strategies.base import counter
 from tfscale.strategies.sharing_state import ReplicaMemory
 from tfscale.strategies.stopwatch import Stopwatch
@@ -245,9 +246,19 @@ class Exchange(tf.Module):
         arrived = self._arrive_pending(step) if self._course.delay else None
         with tf.control_dependencies([] if arrived is None else [arrived]):
             residuals = [memory.residual.read_value() for memory in self.memories]
-        values = [part + residual for (_, part), residual in zip(moving, residuals, strict=True)]
-        mean = self._collective.mean(values)
-        self.bytes_sent.assign_add(mean_bytes(self._rule.layout.size, self._collective.size))
+        replicas, size = self._collective.size, self._rule.layout.size
+        ballots = [
+            drift.ballot(digest, rank, replicas) for digest, rank in zip(digests, self._collective.ranks, strict=True)
+        ]
+        values = [
+            tf.concat([part + residual, ballot], axis=0)
+            for (_, part), residual, ballot in zip(moving, residuals, ballots, strict=True)
+        ]
+        received = self._collective.mean(values)
+        self.bytes_sent.assign_add(mean_bytes(vectors.size(values[:1]), replicas))
+        agreed = drift.agreement(drift.digests_of(received[size:], replicas), step)
+        with tf.control_dependencies([] if agreed is None else [agreed]):
+            mean = tf.identity(received[:size])
 
         def accept() -> tf.Tensor:
             for memory, (velocity, _) in zip(self.memories, moving, strict=True):
