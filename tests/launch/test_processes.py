@@ -6,10 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.conftest import write_idx
-from tests.launch.jobs import command, finished, launched, summary
+from tests.launch.jobs import command, finish, finished, launched, started, summary
+from tfscale.launch import membership
 
 pytestmark = [pytest.mark.horovod, pytest.mark.usefixtures("nothing_is_left_behind")]
 BIN = Path(sys.executable).parent
@@ -111,6 +113,23 @@ def test_hosts_are_reached_through_horovodrun(tmp_path: Path) -> None:
     hosts = ("launch.np=2", "launch.hosts=[localhost:2]", "launch.network_interface=lo")
     result = launched(tmp_path, "one", *SMALL, "strategy=sharing", *hosts)
     assert result["processes"] == 2
+
+
+def test_a_job_on_hosts_goes_on_after_a_process_was_killed(tmp_path: Path) -> None:
+    words = (*SMALL[:2], "strategy=sharing", "train.steps=2000", "train.checkpoint_every=100", "launch.np=2")
+    with started(tmp_path, *words, "launch.hosts=[localhost:2]", "launch.network_interface=lo", "run.name=one") as job:
+        ranks = [
+            each
+            for each in psutil.Process(job.pid).children(recursive=True)
+            if each.environ().get("HOROVOD_RANK") == "1" and "tfscale" in " ".join(each.cmdline()[:3])
+        ]
+        ranks[-1].kill()
+        errors = finish(job, 200)
+    assert job.returncode == 0, errors
+    assert any("; starting again after step-" in line for line in errors), errors
+    events = membership.read(tmp_path / "runs" / "one" / "membership.jsonl")
+    assert [event["event"] for event in events] == ["start", "end", "start", "end"]
+    assert summary(tmp_path, "one")["steps"] == 2000
 
 
 def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path: Path) -> None:

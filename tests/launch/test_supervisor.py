@@ -13,9 +13,10 @@ import pytest
 
 from tests.launch.jobs import command, finish, launched, ranks_of, started, summary
 from tfscale.launch import membership
+from tfscale.launch.processes import Processes
 from tfscale.launch.run_directory import RunDirectory
 from tfscale.launch.starting import Start, by_command
-from tfscale.launch.supervisor import Policy, Supervisor
+from tfscale.launch.supervisor import Attempt, Policy, Supervisor
 from tfscale.training import checkpoint_files
 
 pytestmark = [pytest.mark.horovod, pytest.mark.usefixtures("nothing_is_left_behind")]
@@ -64,6 +65,37 @@ def test_a_killed_rank_changes_nothing(tmp_path: Path, straight: dict[str, str])
     lines = (tmp_path / "runs" / "one" / "metrics.jsonl").read_text().splitlines()
     steps = [record["step"] for record in map(json.loads, lines) if record["kind"] == "step"]
     assert steps == sorted(set(steps)), "no step is recorded twice"
+
+
+ALONE = ("data=digits", "strategy=local", "optimizer=adam", "model.dropout=0.2", "train.steps=900")
+
+
+def test_the_only_process_of_a_job_is_watched_too(tmp_path: Path) -> None:
+    words = (*ALONE, "train.batch=16", "train.checkpoint_every=20")
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    straight.mkdir()
+    killed.mkdir()
+    launched(straight, "one", *words)
+    with started(killed, *words, "run.name=one") as process:
+        victim = ranks_of(killed, "one")[0]
+        victim.kill()
+        (error,) = finish(process, 120)
+    assert process.returncode == 0, error
+    assert error.startswith(f"tfscale: rank 0 (process {victim.pid}) was killed by SIGKILL")
+    assert summary(killed, "one")["replicas"] == 2
+    assert digest(killed, "one") == digest(straight, "one")
+    done = again(killed, "one", "train.steps=901", "launch.threads=2", "run.strict=true")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        "tfscale: run.strict=true, but the run may not end in the bits it would have had: intra_op_threads 1, now 2; "
+        "resume where it was started, or with run.strict=false"
+    )
+
+
+def test_one_process_that_nobody_is_to_watch_trains_where_it_was_started(tmp_path: Path) -> None:
+    words = (*ALONE[:-1], "launch.max_restarts=0", "launch.hang_timeout=null", "train.steps=3")
+    launched(tmp_path, "one", *words)
+    assert not (tmp_path / "runs" / "one" / "membership.jsonl").exists()
 
 
 def test_a_frozen_rank_is_found(tmp_path: Path, straight: dict[str, str]) -> None:
@@ -133,7 +165,18 @@ def test_starts_that_fail_are_given_up_with_fewer_processes_first(
 
     directory = RunDirectory(tmp_path)
     policy = Policy(max_restarts=3, min_np=2, watches=True)
-    supervisor = Supervisor(start, directory=directory, policy=policy, start_timeout=5, interface=None)
+
+    def job(attempt: Attempt) -> Processes:
+        return Processes(
+            start(attempt.restarts),
+            processes=attempt.processes,
+            directory=directory,
+            start_timeout=5,
+            interface=None,
+            started=attempt.started,
+        )
+
+    supervisor = Supervisor(job, directory=directory, policy=policy)
     assert supervisor.run(3) == 1
     assert starts == [0, 1, 2, 3]
     events = membership.read(directory.membership)

@@ -17,6 +17,7 @@ from tfscale.collectives.sealed import broadcast_text
 from tfscale.commands.failure import fail
 from tfscale.config import preflight
 from tfscale.config.schema import Config
+from tfscale.errors import UserError
 from tfscale.job import Connection, Job
 from tfscale.launch.pulse import Pulse
 from tfscale.launch.run_directory import RunDirectory, started_by_us
@@ -85,7 +86,9 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], noted:
             warn=lambda words: console.print(f"warning: {words}", highlight=False, markup=False),
         )
         if config.resume and _has_checkpoints(directory, connection):
-            _go_on(job, checkpoints, identity, directory, console if world.is_chief else None)
+            differ = _go_on(job, checkpoints, identity, directory, console if world.is_chief else None)
+            if differ and config.run.strict:
+                raise UserError(f"run.strict=true, but {differ}; resume where it was started, or with run.strict=false")
         elif config.resume and world.is_chief:
             console.print("the run has no checkpoint yet and begins anew", highlight=False)
         if world.is_chief:
@@ -116,10 +119,11 @@ def _has_checkpoints(directory: RunDirectory, connection: Connection) -> bool:
 
 def _go_on(
     job: Job, checkpoints: Checkpoints, now: Mapping[str, Any], directory: RunDirectory, console: Console | None
-) -> None:
+) -> str:
     """Restores the newest sound checkpoint, which the chief, who has a console, chooses for all.
 
-    What the run's bits depend on is compared with what they depend on `now`.
+    Returns:
+        How what the run's bits depend on differs from what they depend on `now`; empty if it does not.
     """
 
     def warn(words: str) -> None:
@@ -134,8 +138,10 @@ def _go_on(
     place = directory.checkpoints / broadcast_text(job.collective, chosen)
     before = checkpoints.restore(job.state, place).identity
     differ = [f"{key} {before.get(key)}, now {now.get(key)}" for key in now if before.get(key) != now.get(key)]
+    words = f"the run may not end in the bits it would have had: {'; '.join(differ)}" if differ else ""
     if differ:
-        warn(f"the run may not end in the bits it would have had: {'; '.join(differ)}")
+        warn(words)
+    return words
 
 
 def _train(job: Job, checkpoints: Checkpoints, sinks: list[Sink], stop: Stopping, pulse: Pulse) -> dict[str, Any]:

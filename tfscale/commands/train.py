@@ -27,10 +27,11 @@ from tfscale.config.schema import Config
 from tfscale.config.sweep import Combination, expand
 from tfscale.errors import RunError, UserError
 from tfscale.launch import gpus, hosts, run_directory, sweep
+from tfscale.launch.processes import Processes
 from tfscale.launch.run_directory import RunDirectory
 from tfscale.launch.signals import Stopped
 from tfscale.launch.starting import Start, by_command, by_fork, die_with_parent
-from tfscale.launch.supervisor import Policy, Supervisor
+from tfscale.launch.supervisor import Attempt, Job, Policy, Supervisor
 from tfscale.world import World, from_environment
 
 TRAIN = (sys.executable, "-m", "tfscale", "train")
@@ -72,8 +73,8 @@ def main(words: Sequence[str]) -> int:
     config = _config(overrides, flags.config_dir)
     processes = world.size if world is not None else _processes(config)
     config = preflight.check_job(config, processes=processes)
-    if world is None and rules.uses_horovod(config, processes):
-        return _launch(preflight.with_replicas(config, processes), words, processes)
+    if world is None and _is_supervised(config, processes):
+        return _launch(config, words, processes)
     world = world or World()
     given = run_directory.started_by_us()
     directory = _directory(config) if world.is_chief or given else None
@@ -121,7 +122,16 @@ def _directory(config: Config) -> RunDirectory:
     )
 
 
+def _is_supervised(config: Config, processes: int) -> bool:
+    """Whether a parent starts what trains. One process that nobody is to watch trains here: a debugger can reach it."""
+    watched = config.launch.max_restarts > 0 or config.launch.hang_timeout is not None
+    return processes > 1 or rules.uses_horovod(config, processes) or watched
+
+
 def _launch(config: Config, words: Sequence[str], processes: int) -> int:
+    by_horovod = rules.uses_horovod(config, processes)
+    if by_horovod:
+        config = preflight.with_replicas(config, processes)
     directory = _directory(config)
     launch = config.launch
     with directory.locked():
@@ -131,28 +141,59 @@ def _launch(config: Config, words: Sequence[str], processes: int) -> int:
             except OSError as error:
                 directory.discard()
                 raise RunError(f"run.dir={directory.path.parent} cannot be written to: {error.strerror}") from None
-        if launch.hosts is not None:
-            code = hosts.run(
-                [*TRAIN, *words],
-                processes=processes,
-                hosts=launch.hosts,
-                interface=launch.network_interface,
-                start_timeout=launch.start_timeout,
-                directory=directory,
-            )
-        else:
-            code = Supervisor(
-                _rank_starter(config, words, directory),
-                directory=directory,
-                policy=Policy(
-                    max_restarts=launch.max_restarts, min_np=launch.min_np, watches=launch.hang_timeout is not None
-                ),
-                start_timeout=launch.start_timeout,
-                interface=launch.network_interface,
-            ).run(processes)
+        policy = Policy(max_restarts=launch.max_restarts, min_np=launch.min_np, watches=launch.hang_timeout is not None)
+        on_hosts = launch.hosts is not None
+        job = _on_hosts(config, words, directory) if on_hosts else _here(config, words, directory, by_horovod)
+        code = Supervisor(job, directory=directory, policy=policy).run(processes)
     if code == 2:
         directory.discard()
     return code
+
+
+def _on_hosts(config: Config, words: Sequence[str], directory: RunDirectory) -> Callable[[Attempt], Job]:
+    """Makes one start of a job on several hosts."""
+    launch = config.launch
+
+    def job(attempt: Attempt) -> Job:
+        return hosts.Hosts(
+            [*TRAIN, *(_again(config, directory.path.absolute()) if attempt.restarts else words)],
+            processes=attempt.processes,
+            hosts=launch.hosts or (),
+            interface=launch.network_interface,
+            start_timeout=launch.start_timeout,
+            directory=directory,
+            extra=attempt.environment,
+            started=attempt.started,
+        )
+
+    return job
+
+
+def _here(config: Config, words: Sequence[str], directory: RunDirectory, by_horovod: bool) -> Callable[[Attempt], Job]:
+    """Makes one start of a job on this machine."""
+    launch, starter = config.launch, _rank_starter(config, words, directory)
+
+    def job(attempt: Attempt) -> Job:
+        return Processes(
+            starter(attempt.restarts),
+            processes=attempt.processes,
+            directory=directory,
+            start_timeout=launch.start_timeout,
+            interface=launch.network_interface,
+            by_horovod=by_horovod,
+            leniency=attempt.leniency,
+            extra=attempt.environment,
+            started=attempt.started,
+            trains=attempt.trains,
+        )
+
+    return job
+
+
+def _again(config: Config, path: Path) -> list[str]:
+    """The words with which a rank goes on with its run."""
+    trust = [f"trust=[{','.join(config.trust)}]"] if config.trust else []
+    return ["resume=true", f"run.name={path.name}", f"run.dir='{path.parent}'", *trust]
 
 
 def _rank_starter(config: Config, words: Sequence[str], directory: RunDirectory) -> Callable[[int], Start]:
@@ -162,9 +203,7 @@ def _rank_starter(config: Config, words: Sequence[str], directory: RunDirectory)
 
     def starter(restarts: int) -> Start:
         if not sys.platform.startswith("linux"):
-            again = ["resume=true", f"run.name={path.name}", f"run.dir='{path.parent}'"]
-            again += [f"trust=[{','.join(config.trust)}]"] if config.trust else []
-            return by_command([*TRAIN, *(again if restarts else words)])
+            return by_command([*TRAIN, *(_again(config, path) if restarts else words)])
         own = config
         if restarts:
             left = config.train.max_time and max(1e-3, config.train.max_time - (time.monotonic() - began))

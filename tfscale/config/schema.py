@@ -43,6 +43,7 @@ class Run(Table):
 
     dir: Annotated[str, rule("a folder", min_length=1)]
     name: Name
+    strict: Bool
     tensorboard: Bool
 
 

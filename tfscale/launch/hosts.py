@@ -1,13 +1,20 @@
-"""Starts a job on several hosts through Horovod's launcher, which reaches them by ssh."""
+"""Starts a job on several hosts through Horovod's launcher, which reaches them by ssh.
+
+When a process dies, horovodrun ends the others; the supervisor then starts the job again. That processes hang is not
+seen: heartbeats are files that a shared file system may bring late.
+"""
 
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import final
 
 from tfscale.errors import UserError
+from tfscale.launch.processes import End
 from tfscale.launch.run_directory import VARIABLE, RunDirectory
 from tfscale.launch.signals import Stopped, end, signals_raise
 from tfscale.launch.starting import PARENT
@@ -16,16 +23,9 @@ PATIENCE = 15.0
 """Seconds for horovodrun to end its processes; it takes five to kill them."""
 
 
-def run(
-    command: Sequence[str],
-    *,
-    processes: int,
-    hosts: Sequence[str],
-    interface: str | None,
-    start_timeout: int,
-    directory: RunDirectory,
-) -> int:
-    """Runs the job to its end and returns its exit code.
+@final
+class Hosts:
+    """One start of a job on several hosts.
 
     Args:
         command: What each process runs; it must exist on every host.
@@ -34,35 +34,60 @@ def run(
         interface: What the hosts talk over; None lets horovodrun find one that all share.
         start_timeout: Seconds for all to find each other.
         directory: Of the run, on a file system that all hosts share.
+        extra: More environment variables.
+        started: Called with a 0 for each process: their numbers are their hosts'.
 
     Raises:
         UserError: There is no horovodrun beside this Python.
     """
-    launcher = Path(sys.executable).with_name("horovodrun")
-    if not launcher.exists():
-        raise UserError(
-            f"launch.hosts needs horovodrun beside {sys.executable}; build Horovod with "
-            "`python -m tfscale.scripts.build_horovod`"
-        )
-    network = [] if interface is None else ["--network-interface", interface]
-    full = [
-        *(str(launcher), "--gloo", "-np", str(processes), "-H", ",".join(hosts), "--start-timeout", str(start_timeout)),
-        *network,
-        *command,
-    ]
-    environment = {**os.environ, VARIABLE: str(directory.path.absolute())}
-    environment.pop(PARENT, None)  # it is horovodrun that the processes must not outlive, and it sees to that
-    with signals_raise():
-        launched = subprocess.Popen(full, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
-        try:
-            code = launched.wait()
-        except Stopped as stopped:
-            end(launched, signal.SIGTERM, PATIENCE)  # horovodrun then ends its processes on all hosts
-            print(f"tfscale: stopped by {stopped.name}; {directory.how_to_go_on()}", file=sys.stderr)
-            return stopped.exit_code
-    if code == 0:
-        return 0
-    failure = directory.first_failure()
-    words = f"horovodrun ended with exit code {code}; its own words are above"
-    print(f"tfscale: {directory.words_of(failure) if failure is not None else words}", file=sys.stderr)
-    return failure.code if failure is not None else code
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        processes: int,
+        hosts: Sequence[str],
+        interface: str | None,
+        start_timeout: int,
+        directory: RunDirectory,
+        extra: Mapping[str, str] = MappingProxyType({}),
+        started: Callable[[Sequence[int]], None] = lambda pids: None,
+    ) -> None:
+        launcher = Path(sys.executable).with_name("horovodrun")
+        if not launcher.exists():
+            raise UserError(
+                f"launch.hosts needs horovodrun beside {sys.executable}; build Horovod with "
+                "`python -m tfscale.scripts.build_horovod`"
+            )
+        network = [] if interface is None else ["--network-interface", interface]
+        self._command = [
+            *(str(launcher), "--gloo", "-np", str(processes), "-H", ",".join(hosts)),
+            *("--start-timeout", str(start_timeout)),
+            *network,
+            *command,
+        ]
+        self._directory, self._extra, self._started, self._size = directory, extra, started, processes
+
+    def run(self) -> End:
+        """Runs the job to its end; a signal that asks for the end is handed on, and then waited for."""
+        environment = {**os.environ, VARIABLE: str(self._directory.path.absolute()), **self._extra}
+        environment.pop(PARENT, None)  # it is horovodrun that the processes must not outlive, and it sees to that
+        with signals_raise():
+            launched = subprocess.Popen(
+                self._command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+            self._started([0] * self._size)
+            try:
+                code = launched.wait()
+            except Stopped as stopped:
+                end(launched, signal.SIGTERM, PATIENCE)  # horovodrun then ends its processes on all hosts
+                words = f"stopped by {stopped.name}; {self._directory.how_to_go_on()}"
+                return End(code=stopped.exit_code, cause=words)
+        return End(code=0) if code == 0 else self._report(code)
+
+    def _report(self, code: int) -> End:
+        failure = self._directory.first_failure()
+        if failure is not None:
+            return End(code=failure.code, cause=self._directory.words_of(failure), again=failure.again)
+        began = any(self._directory.logs.glob("rank-*.pulse"))  # if not, the hosts could not be reached
+        return End(code=code, cause=f"horovodrun ended with exit code {code}; its own words are above", again=began)

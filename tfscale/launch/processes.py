@@ -115,6 +115,7 @@ class Processes:
         directory: Of the run.
         start_timeout: Seconds for all to find each other.
         interface: Network interface; None for loopback.
+        by_horovod: Whether they find each other by Horovod; if not, there is one.
         leniency: How many times as long as usual any work may take before the job is said to hang; None for ever.
         extra: More environment variables.
         started: Called with the numbers of the processes.
@@ -129,13 +130,14 @@ class Processes:
         directory: RunDirectory,
         start_timeout: int,
         interface: str | None,
+        by_horovod: bool = True,
         leniency: float | None = None,
         extra: Mapping[str, str] = MappingProxyType({}),
         started: Callable[[Sequence[int]], None] = lambda pids: None,
         trains: Callable[[int], None] = lambda step: None,
     ) -> None:
         self._start_one, self._size, self._directory = start, processes, directory
-        self._start_timeout, self._interface = start_timeout, interface
+        self._start_timeout, self._interface, self._by_horovod = start_timeout, interface, by_horovod
         self._leniency, self._extra, self._started, self._trains = leniency, extra, started, trains
         self._running: list[Handle] = []
         self._training = False
@@ -146,10 +148,11 @@ class Processes:
             stack.enter_context(signals_raise())
             stack.callback(self._kill_all)
             try:
-                store = _store()
+                store = _store() if self._by_horovod else None
                 for rank in range(self._size):
-                    self._start(rank, store.server_address[1])
-                stack.enter_context(serving(store, f"127.0.0.1:{self._size}", self._size))  # a thread: after any fork
+                    self._start(rank, 0 if store is None else store.server_address[1])
+                if store is not None:  # a thread: after any fork
+                    stack.enter_context(serving(store, f"127.0.0.1:{self._size}", self._size))
                 pids = [process.pid for process in self._running]
                 self._started(pids)
                 return self._watch(Watch(pids, self._directory, leniency=self._leniency))
@@ -204,7 +207,8 @@ class Processes:
                 return End(code=1, cause=f"{cause}. Its log: {self._directory.log(rank)}", again=True, step=step)
         failure = self._directory.first_failure()
         if failure is not None:
-            return End(code=failure.code, cause=self._directory.words_of(failure), again=failure.again, step=step)
+            words = self._directory.words_of(failure, alone=self._size == 1)
+            return End(code=failure.code, cause=words, again=failure.again, step=step)
         rank, code = next((rank, code) for rank, code in enumerate(codes) if code)
         full = "; the disk is full" if self._directory.is_full() else ""
         cause = f"rank {rank} ended with exit code {code}{full}. Its log: {self._directory.log(rank)}"

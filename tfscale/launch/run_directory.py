@@ -152,10 +152,10 @@ class RunDirectory:
                 found.append(Failure(**json.loads(place.read_text())))
         return min(found, key=lambda failure: failure.when, default=None)
 
-    def words_of(self, failure: Failure) -> str:
-        """A failure for the user."""
+    def words_of(self, failure: Failure, *, alone: bool = False) -> str:
+        """A failure for the user, of the only process of its job, or of one of several."""
         where = "" if failure.code == 2 else f" Its log: {self.log(failure.rank)}"
-        return f"rank {failure.rank} failed: {failure.message}{where}"
+        return f"{'' if alone else f'rank {failure.rank} failed: '}{failure.message}{where}"
 
     def how_to_go_on(self) -> str:
         """What a person who stopped the run may want to know."""

@@ -1,4 +1,4 @@
-"""Trains a run on this machine to its end, whatever happens to its processes on the way.
+"""Trains a run to its end, whatever happens to its processes on the way.
 
 When a process dies, hangs or is frozen, or a message arrives damaged, all are ended and the job is started again after
 its last checkpoint; it ends in the bits it would have had, as replicas are logical, and what depends on the number of
@@ -8,16 +8,15 @@ is not tried again: it would be raised again.
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Protocol, final
 
 from tfscale.launch.membership import Membership
-from tfscale.launch.processes import End, Processes
+from tfscale.launch.processes import End
 from tfscale.launch.run_directory import RunDirectory
 from tfscale.launch.signals import Stopped, signals_raise
-from tfscale.launch.starting import Start
 from tfscale.training import checkpoint_files
 
 RESTART = "TFSCALE_RESTART"
@@ -48,29 +47,50 @@ class Policy:
     watches: bool
 
 
-@final
-class Supervisor:
-    """Starts the processes of a run, and starts them again.
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """What one start of a job must know.
 
-    Args:
-        start: Starts a process, given how often the job has been started before.
-        directory: Of the run, which this process has locked.
-        policy: When to start again.
-        start_timeout: Seconds for all processes to find each other.
-        interface: Network interface; None for loopback.
+    Attributes:
+        restarts: How often the job has been started before.
+        processes: How many it has.
+        leniency: How many times as long as usual any work may take before the job is said to hang; None for ever.
+        started: To be called with the numbers of the processes.
+        trains: To be called once, with a step that was not completed before.
     """
 
-    def __init__(
-        self,
-        start: Callable[[int], Start],
-        *,
-        directory: RunDirectory,
-        policy: Policy,
-        start_timeout: int,
-        interface: str | None,
-    ) -> None:
-        self._start, self._directory, self._policy = start, directory, policy
-        self._start_timeout, self._interface = start_timeout, interface
+    restarts: int
+    processes: int
+    leniency: float | None
+    started: Callable[[Sequence[int]], None]
+    trains: Callable[[int], None]
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """More variables for its processes."""
+        return {RESTART: str(self.restarts)} if self.restarts else {}
+
+
+class Job(Protocol):
+    """One start of a job: `processes` on this machine, or `hosts`."""
+
+    def run(self) -> End:
+        """Runs it to its end; a signal that asks for the end is handed on, and then waited for."""
+        ...
+
+
+@final
+class Supervisor:
+    """Starts a job, and starts it again.
+
+    Args:
+        job: Makes one start of it.
+        directory: Of the run, which this process has locked.
+        policy: When to start again.
+    """
+
+    def __init__(self, job: Callable[[Attempt], Job], *, directory: RunDirectory, policy: Policy) -> None:
+        self._job, self._directory, self._policy = job, directory, policy
         self._membership = Membership(directory.membership)
         self._ended: float | None = None
 
@@ -113,21 +133,17 @@ class Supervisor:
 
     def _once(self, restarts: int, processes: int, *, leniency: float | None) -> End:
         self._directory.forget_failures()
-        job = Processes(
-            self._start(restarts),
+        attempt = Attempt(
+            restarts=restarts,
             processes=processes,
-            directory=self._directory,
-            start_timeout=self._start_timeout,
-            interface=self._interface,
             leniency=leniency,
-            extra={RESTART: str(restarts)} if restarts else {},
             started=lambda pids: self._membership.note(
                 "start", restarts=restarts, processes=pids, checkpoint=None if newest is None else newest.name
             ),
             trains=self._trains,
         )
         newest = self._newest()
-        end = job.run()
+        end = self._job(attempt).run()
         self._ended = time.time()
         self._membership.note("end", code=end.code, cause=end.cause, step=end.step)
         return end
