@@ -56,6 +56,23 @@ except UserError as error:
 """
 
 
+RACING = """
+import numpy as np, tensorflow as tf
+from tfscale.collectives.horovod import Horovod
+collective = Horovod(replicas=2, processes=2, shared_memory=True)
+mean = tf.function(lambda given: collective.mean([given]), input_signature=[tf.TensorSpec([None], tf.float32)])
+for turn in range(400):
+    length = (1000, 700000)[turn % 2]
+    got = mean(tf.fill([length], float(turn + collective.ranks[0]))).numpy()
+    assert got.shape == (length,) and np.all(got == turn + 0.5), (turn, got)
+"""
+
+
+@pytest.mark.horovod
+def test_means_of_changing_lengths_do_not_meet_in_memory(tmp_path: Path) -> None:
+    assert job(RACING, tmp_path, 2).run().code == 0, (tmp_path / "logs" / "rank-1.log").read_text()
+
+
 @pytest.mark.horovod
 def test_memory_that_cannot_be_shared_is_refused_if_it_is_demanded(tmp_path: Path) -> None:
     assert job(REFUSED.replace("FOLDER", str(tmp_path)), tmp_path, 2).run().code == 0
@@ -116,7 +133,8 @@ def test_memory_that_one_process_cannot_open_is_shared_by_none(monkeypatch: pyte
 
     def tell(numbers):
         said.append(list(numbers))
-        return [[os.getpid(), 1 << 30], list(numbers)] if len(said) == 1 else [[2], list(numbers)]
+        other = [os.getpid(), 1 << 30, 5] if len(said) == 1 else [1]
+        return [other, list(numbers)]
 
     before = len(os.listdir("/proc/self/fd"))
     assert not can_be_shared(tell)
@@ -124,3 +142,9 @@ def test_memory_that_one_process_cannot_open_is_shared_by_none(monkeypatch: pyte
     assert len(os.listdir("/proc/self/fd")) == before
     monkeypatch.setattr(shared_memory.library, "load", lambda: None)
     assert not can_be_shared(lambda numbers: [list(numbers)]), "the kernels are not built"
+
+
+def test_memory_is_the_one_that_was_meant() -> None:
+    """A process number of another container may be one of this one, too."""
+    assert can_be_shared(lambda numbers: [list(numbers)])
+    assert not can_be_shared(lambda numbers: [[*numbers[:2], numbers[2] ^ 1]] if len(numbers) == 3 else [list(numbers)])

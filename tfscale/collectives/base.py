@@ -32,7 +32,9 @@ class Collective(Protocol):
     ranks: tuple[int, ...]
 
     @property
-    def transport(self) -> str: ...
+    def transport(self) -> str:
+        """A few words: "by Horovod"."""
+        ...
 
     def mean(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
         """R x [D] float32 -> [D]: the mean over all W replicas, the same bits in every process."""

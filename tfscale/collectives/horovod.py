@@ -48,7 +48,9 @@ def transports() -> list[str]:
 
 def is_collective_failure(error: BaseException) -> bool:
     """Whether an exchange failed because of another process, and not because of what this one did."""
-    return isinstance(error, tf.errors.OpError) and any(word in str(error) for word in ("Horovod", "gloo", GONE))
+    return isinstance(error, tf.errors.OpError | RunError) and any(
+        word in str(error) for word in ("Horovod", "gloo", GONE)
+    )
 
 
 @final

@@ -9,12 +9,15 @@ process that has made it. A process that is gone is noticed by those who wait fo
 """
 
 import os
+import secrets
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, final
 
 import tensorflow as tf
 
+from tfscale.errors import RunError
 from tfscale.kernels import library
 
 Tell = Callable[[Sequence[int]], list[list[int]]]
@@ -26,8 +29,8 @@ FIRST = 4096
 GONE = "another process of the job"
 """What the operations say of one that does not come any more."""
 
-MESSAGES, MEAN = 2, 1
-"""Seats a process; see kernels/shared_memory.h."""
+SEATS = 2
+"""Of a process; see kernels/shared_memory.h."""
 
 
 def _make() -> int:
@@ -40,22 +43,30 @@ def _open(process: int, descriptor: int) -> int:
     return os.open(f"/proc/{process}/fd/{descriptor}", os.O_RDWR | os.O_CLOEXEC)
 
 
+def _is_there(process: int, descriptor: int, mark: int) -> bool:
+    """Whether the memory that a process has made can be opened, and is that one: it begins with its mark."""
+    with suppress(OSError):
+        opened = _open(process, descriptor)
+        try:
+            return os.pread(opened, 4, 0) == mark.to_bytes(4, "little")
+        finally:
+            os.close(opened)
+    return False
+
+
 def can_be_shared(tell: Tell) -> bool:
     """Whether all processes of the job can see each other's memory: tried, and decided alike in all of them."""
-    own, others = -1, []
-    if library.load() is not None and hasattr(os, "memfd_create"):
+    own, mark = -1, secrets.randbelow(2**31)
+    if library.load() is not None and sys.platform == "linux":
         with suppress(OSError):
             own = _make()
+            os.pwrite(own, mark.to_bytes(4, "little"), 0)
     try:
-        told = tell([os.getpid(), own])
-        with suppress(OSError):
-            for process, descriptor in told:
-                others.append(_open(process, descriptor))
-        return all(opened == [len(told)] for opened in tell([len(others)]))
+        told = tell([os.getpid(), own, mark])
+        return all(sees == [1] for sees in tell([int(all(_is_there(*each) for each in told))]))
     finally:
-        for descriptor in (*others, own):
-            if descriptor >= 0:
-                os.close(descriptor)
+        if own >= 0:
+            os.close(own)
 
 
 @final
@@ -72,28 +83,37 @@ class SharedMemory:
         self._process, self._held, self._tell = process, list(held), tell
         self._operations: Any = library.load()
 
-    def _seats(self, count: int) -> dict[str, Any]:
-        """New memory for one place in a function: seats of all processes, as the operations take them."""
+    def _seats(self) -> dict[str, Any]:
+        """New memory for one place in a function: seats of all processes, as the operations take them.
+
+        It stays for as long as the process does, as the function may.
+
+        Raises:
+            RunError: Another process is gone.
+        """
         with tf.init_scope():
-            told = self._tell([os.getpid(), *(_make() for _ in range(count))])
+            told = self._tell([os.getpid(), *(_make() for _ in range(SEATS))])
         processes = [process for process, *_ in told]
-        descriptors = [
-            descriptor if process == os.getpid() else _open(process, descriptor)
-            for process, *made in told
-            for descriptor in made
-        ]
+        try:
+            descriptors = [
+                descriptor if process == os.getpid() else _open(process, descriptor)
+                for process, *made in told
+                for descriptor in made
+            ]
+        except FileNotFoundError as error:
+            raise RunError(f"{GONE} is gone: {error.filename}") from error
         return {"processes": processes, "descriptors": descriptors, "own": self._process}
 
     def mean(self, total: tf.Tensor) -> tf.Tensor:
         """[D] float32, the sum of this process's replicas -> the mean over all W; sums run by process."""
         with tf.device("CPU:0"):
-            return self._operations.tfscale_share_mean(total, replicas=sum(self._held), **self._seats(MEAN))
+            return self._operations.tfscale_share_mean(total, replicas=sum(self._held), **self._seats())
 
     def gather(self, messages: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """R x [M_r] int32 -> W x [M_w], by rank."""
         with tf.device("CPU:0"):
             return list(
                 self._operations.tfscale_share_messages(
-                    list(messages), held=self._held, replicas=sum(self._held), **self._seats(MESSAGES)
+                    list(messages), held=self._held, replicas=sum(self._held), **self._seats()
                 )
             )

@@ -49,8 +49,8 @@ def fail(error: Exception, world: World, directory: RunDirectory | None) -> int:
         if directory.path.is_dir():
             with suppress(OSError), directory.log(world.rank).open("a", encoding="utf-8") as stream:
                 traceback.print_exception(error, file=stream)
-            if "TFSCALE_DEBUG" in os.environ and started_by_us():
-                traceback.print_exception(error)
+            if "TFSCALE_DEBUG" in os.environ and started_by_us() and world.is_chief:
+                traceback.print_exception(error, file=sys.stdout)  # the terminal: its standard error is the log
             with suppress(OSError):  # a full disk: the exit code still says that it failed
                 directory.record_failure(failure)
     if not started_by_us() and not shown and (directory is not None or world.is_chief):

@@ -75,7 +75,7 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], noted:
     with LogFile(directory.log(world.rank)) as stream:
         log = Console(file=stream, width=160, force_terminal=False)
         console = person_console() if world.is_chief else log
-        identity = {**summary.identity(), "data": job.data.digest[:16]}
+        identity = {**summary.identity(), **_order_of_sums(config, job, world), "data": job.data.digest[:16]}
         checkpoints = Checkpoints(
             directory.checkpoints,
             keep=config.train.keep_checkpoints,
@@ -103,6 +103,13 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], noted:
     if world.is_chief:
         _close(config, job, world, directory, console, results)
     return 0
+
+
+def _order_of_sums(config: Config, job: Job, world: World) -> dict[str, Any]:
+    """What the bits of sums over replicas depend on, where they are not added in replica order."""
+    if config.strategy.get("reproducible", True):
+        return {}
+    return {"processes": world.size, "transport": job.collective.transport}
 
 
 def _pulse(config: Config, world: World, directory: RunDirectory) -> Pulse:

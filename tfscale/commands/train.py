@@ -152,11 +152,11 @@ def _launch(config: Config, words: Sequence[str], processes: int) -> int:
 
 def _on_hosts(config: Config, words: Sequence[str], directory: RunDirectory) -> Callable[[Attempt], Job]:
     """Makes one start of a job on several hosts."""
-    launch = config.launch
+    launch, began = config.launch, time.monotonic()
 
     def job(attempt: Attempt) -> Job:
         return hosts.Hosts(
-            [*TRAIN, *(_again(config, directory.path.absolute()) if attempt.restarts else words)],
+            [*TRAIN, *(_again(config, words, directory, began) if attempt.restarts else words)],
             processes=attempt.processes,
             hosts=launch.hosts or (),
             interface=launch.network_interface,
@@ -190,10 +190,19 @@ def _here(config: Config, words: Sequence[str], directory: RunDirectory, by_horo
     return job
 
 
-def _again(config: Config, path: Path) -> list[str]:
-    """The words with which a rank goes on with its run."""
-    trust = [f"trust=[{','.join(config.trust)}]"] if config.trust else []
-    return ["resume=true", f"run.name={path.name}", f"run.dir='{path.parent}'", *trust]
+def _again(config: Config, words: Sequence[str], directory: RunDirectory, began: float) -> list[str]:
+    """The words with which a rank goes on with a run whose job was started with `words`, at `began`."""
+    left = _time_left(config, began)
+    limit = [] if left is None else [f"train.max_time={left:.3f}"]
+    if config.resume:  # changed settings included
+        return [*words, *limit]
+    path, trust = directory.path.absolute(), [f"trust=[{','.join(config.trust)}]"] if config.trust else []
+    return ["resume=true", f"run.name={path.name}", f"run.dir='{path.parent}'", *trust, *limit]
+
+
+def _time_left(config: Config, began: float) -> float | None:
+    """Of `train.max_time`, since `began` in monotonic seconds; None if there is no limit."""
+    return config.train.max_time and max(1e-3, config.train.max_time - (time.monotonic() - began))
 
 
 def _rank_starter(config: Config, words: Sequence[str], directory: RunDirectory) -> Callable[[int], Start]:
@@ -203,13 +212,11 @@ def _rank_starter(config: Config, words: Sequence[str], directory: RunDirectory)
 
     def starter(restarts: int) -> Start:
         if not sys.platform.startswith("linux"):
-            return by_command([*TRAIN, *(_again(config, path) if restarts else words)])
+            return by_command([*TRAIN, *(_again(config, words, directory, began) if restarts else words)])
         own = config
         if restarts:
-            left = config.train.max_time and max(1e-3, config.train.max_time - (time.monotonic() - began))
-            own = config.model_copy(
-                update={"resume": True, "train": config.train.model_copy(update={"max_time": left})}
-            )
+            train = config.train.model_copy(update={"max_time": _time_left(config, began)})
+            own = config.model_copy(update={"resume": True, "train": train})
         with quiet():  # TensorFlow is imported here, once, and used in the forks only
             from tfscale.commands.rank import run_rank
 

@@ -1,9 +1,11 @@
 // TfscaleShareMessages, TfscaleShareMean: exchange among the processes of one host, through memory that all of them see.
 //
 // Each process writes to seats of its own and reads those of the others. A seat's turn says which exchange it holds; who
-// waits for one looks for a moment, then sleeps in the kernel. Two seats a process for messages: a process that writes
-// its next message has read the others' last ones, but they may still read its own. A mean needs one, as nobody leaves
-// it before all have added. What is counted is in the seats, not here: an operation may be made anew at any time.
+// waits for one looks for a moment, then sleeps in the kernel. Each process has two seats. For messages they take turns: a
+// process that writes its next message has read the others' last ones, but they may still read its own. For a mean one
+// holds the vector, and the other the process's share of the sum: when the next vector comes, all have added the last
+// one, and when the next share does, all have read the last one. What is counted is in the seats, not here: an operation
+// may be made anew at any time.
 #ifndef TFSCALE_KERNELS_SHARED_MEMORY_H_
 #define TFSCALE_KERNELS_SHARED_MEMORY_H_
 
@@ -36,11 +38,12 @@ constexpr auto kLimit = std::chrono::hours(1);         // no exchange is waited 
 constexpr long kNap = 100 * 1000 * 1000;               // nanoseconds until it is seen that a process is gone
 
 struct Head {
-  std::atomic<uint32_t> turn, added;  // of the exchange that is here, and of the one whose share of a sum is
-  uint32_t count;                     // exchanges begun by the process, in its first seat
-  uint64_t words;                     // that are here
+  std::atomic<uint32_t> turn;  // the exchange that is here
+  uint32_t count;              // exchanges begun by the process, in its first seat
+  uint64_t words;              // that are here
 };
-constexpr int64_t kHead = 128;  // bytes: words of two processes never meet in a line of the cache
+constexpr int64_t kHead = 64;  // bytes: a line of the cache
+constexpr size_t kSeats = 2;
 static_assert(sizeof(Head) <= kHead && std::atomic<uint32_t>::is_always_lock_free, "a head must fit, and be shareable");
 
 // Memory behind a descriptor, as large as its owner has made it.
@@ -57,9 +60,15 @@ class Seat {
   // Room for `words`; the owner's, who makes it.
   absl::Status Make(int64_t words) {
     if (kHead + 4 * words <= bytes_) return absl::OkStatus();
-    const int wrong = posix_fallocate(descriptor_, 0, kHead + 4 * (words + words / 4));
-    if (wrong != 0) return absl::ResourceExhaustedError(absl::StrCat("no memory to share: ", std::strerror(wrong)));
-    return Map(kHead + 4 * (words + words / 4));
+    const int64_t bytes = kHead + 4 * (words + words / 4);
+    int wrong;
+    while ((wrong = posix_fallocate(descriptor_, 0, bytes)) == EINTR) {
+    }
+    if (wrong != 0) {
+      return absl::ResourceExhaustedError(absl::StrCat("tfscale: no ", bytes, " bytes of memory to share (", std::strerror(wrong),
+                                                       "); set strategy.collective.shared_memory=false"));
+    }
+    return Map(bytes);
   }
   // The same for those who read.
   absl::Status See(int64_t words) { return kHead + 4 * words <= bytes_ ? absl::OkStatus() : Map(kHead + 4 * words); }
@@ -74,7 +83,8 @@ class Seat {
     bytes_ = base_ == MAP_FAILED ? 0 : bytes;
     if (base_ != MAP_FAILED) return absl::OkStatus();
     base_ = nullptr;
-    return absl::ResourceExhaustedError(absl::StrCat("memory cannot be shared: ", std::strerror(errno)));
+    return absl::ResourceExhaustedError(absl::StrCat("tfscale: memory cannot be shared (", std::strerror(errno),
+                                                     "); set strategy.collective.shared_memory=false"));
   }
 
   int descriptor_;
@@ -106,48 +116,39 @@ class Share : public tf::AsyncOpKernel {
     OP_REQUIRES_OK(context, context->GetAttr("descriptors", &descriptors));
     OP_REQUIRES_OK(context, context->GetAttr("processes", &processes_));
     OP_REQUIRES_OK(context, context->GetAttr("own", &own_));
-    const size_t each = descriptors.size() / processes_.size();
-    for (size_t i = 0; i < processes_.size(); ++i) {
-      seats_.emplace_back();
-      for (size_t j = 0; j < each; ++j) seats_[i].emplace_back(descriptors[i * each + j]);
-    }
-    for (Seat& seat : seats_[own_]) OP_REQUIRES_OK(context, seat.Make(0));
+    OP_REQUIRES(context, descriptors.size() == kSeats * processes_.size(),
+                absl::InvalidArgumentError("there must be two seats a process"));
+    for (const int descriptor : descriptors) seats_.emplace_back(descriptor);
+    for (Seat& seat : seats_) OP_REQUIRES_OK(context, seat.See(0));
   }
 
  protected:
   size_t size() const { return processes_.size(); }
   size_t own() const { return own_; }
 
-  // The number of the exchange that begins now, and the seats that it uses.
-  uint32_t Begin() { return ++seats_[own_][0].head()->count; }
-  Seat& At(size_t process, uint32_t turn) { return seats_[process][turn % seats_[process].size()]; }
+  // The number of the exchange that begins now.
+  uint32_t Begin() { return ++At(own_, 0).head()->count; }
+  Seat& At(size_t process, size_t seat) { return seats_[kSeats * process + seat]; }
 
-  // Whether all have come to this exchange, waited for no longer than `limit`.
-  bool AllHere(uint32_t turn, std::chrono::nanoseconds limit) {
-    for (size_t i = 0; i < size(); ++i) {
-      if (!At(i, turn).See(0).ok() || !Appears(At(i, turn).head()->turn, turn, limit)) return false;
-    }
-    return true;
-  }
-
-  absl::Status Await(tf::OpKernelContext* context, uint32_t turn, std::atomic<uint32_t> Head::*word) {
-    for (size_t i = 0; i < size(); ++i) {
-      TF_RETURN_IF_ERROR(At(i, turn).See(0));
-      TF_RETURN_IF_ERROR(Sleep(context, &(At(i, turn).head()->*word), turn, i));
-    }
-    return absl::OkStatus();
-  }
-
-  // Does `work` when all are here; at once if they are, so that nothing need be woken.
-  void Then(tf::OpKernelContext* context, uint32_t turn, DoneCallback done, std::function<absl::Status()> work) {
-    if (AllHere(turn, kLook)) {
+  // Does `work` when this turn is in that seat of all; at once if it is, so that nothing need be woken.
+  void Then(tf::OpKernelContext* context, size_t seat, uint32_t turn, DoneCallback done,
+            std::function<absl::Status()> work) {
+    bool here = true;
+    for (size_t i = 0; here && i < size(); ++i) here = Appears(At(i, seat).head()->turn, turn, kLook);
+    if (here) {
       Finish(context, work(), done);
       return;
     }
-    waiter_.Schedule([this, context, turn, done = std::move(done), work = std::move(work)] {
-      absl::Status status = Await(context, turn, &Head::turn);
+    waiter_.Schedule([this, context, seat, turn, done = std::move(done), work = std::move(work)] {
+      const absl::Status status = Await(context, seat, turn);
       Finish(context, status.ok() ? work() : status, done);
     });
+  }
+
+  // Waits until this turn is in that seat of all.
+  absl::Status Await(tf::OpKernelContext* context, size_t seat, uint32_t turn) {
+    for (size_t i = 0; i < size(); ++i) TF_RETURN_IF_ERROR(Sleep(context, &At(i, seat).head()->turn, turn, i));
+    return absl::OkStatus();
   }
 
   static void Finish(tf::OpKernelContext* context, const absl::Status& status, const DoneCallback& done) {
@@ -166,6 +167,7 @@ class Share : public tf::AsyncOpKernel {
       const bool cancelled = context->cancellation_manager() != nullptr && context->cancellation_manager()->IsCancelled();
       if (cancelled) return absl::CancelledError("the exchange was cancelled");
       const bool gone = kill(processes_[process], 0) != 0 && errno == ESRCH;
+      if (word->load(std::memory_order_acquire) == turn) break;  // it came, and then went
       if (gone || std::chrono::steady_clock::now() > end) {
         return absl::FailedPreconditionError(absl::StrCat("tfscale: another process of the job (", processes_[process], ") ",
                                                    gone ? "is gone" : "has not come for an hour"));
@@ -176,7 +178,7 @@ class Share : public tf::AsyncOpKernel {
 
   std::vector<int> processes_;
   int own_;
-  std::vector<std::vector<Seat>> seats_;
+  std::vector<Seat> seats_;  // of the first process, of the second, ...
   tf::thread::ThreadPool waiter_;  // last: it ends before what it uses does
 };
 
@@ -191,7 +193,7 @@ class ShareMessages : public Share {
     int64_t total = held_[own()];
     for (int i = 0; i < held_[own()]; ++i) total += context->input(i).NumElements();
     const uint32_t turn = Begin();
-    Seat& seat = At(own(), turn);
+    Seat& seat = At(own(), turn % kSeats);
     OP_REQUIRES_OK_ASYNC(context, seat.Make(total), done);
     uint32_t* out = seat.words();
     for (int i = 0; i < held_[own()]; ++i) {
@@ -202,20 +204,22 @@ class ShareMessages : public Share {
     }
     seat.head()->words = total;
     Announce(&seat.head()->turn, turn);
-    Then(context, turn, std::move(done), [this, context, turn] { return Read(context, turn); });
+    Then(context, turn % kSeats, turn, std::move(done), [this, context, turn] { return Read(context, turn % kSeats); });
   }
 
  private:
-  absl::Status Read(tf::OpKernelContext* context, uint32_t turn) {
+  absl::Status Read(tf::OpKernelContext* context, size_t place) {
     int rank = 0;
     for (size_t i = 0; i < size(); ++i) {
-      Seat& seat = At(i, turn);
+      Seat& seat = At(i, place);
       const int64_t total = seat.head()->words;
       TF_RETURN_IF_ERROR(seat.See(total));
       const uint32_t* in = seat.words();
       const uint32_t* end = in + total;
       for (int j = 0; j < held_[i]; ++j, ++rank) {
-        if (in >= end || end - in <= static_cast<int64_t>(*in)) return absl::DataLossError("a message is cut off");
+        if (in >= end || end - in <= static_cast<int64_t>(*in)) {
+          return absl::DataLossError(absl::StrCat("tfscale: the message of rank ", rank, " is damaged: its length is wrong"));
+        }
         const int64_t length = *in++;
         tf::Tensor* message;
         TF_RETURN_IF_ERROR(context->allocate_output(rank, {length}, &message));
@@ -239,15 +243,18 @@ class ShareMean : public Share {
   void ComputeAsync(tf::OpKernelContext* context, DoneCallback done) override {
     const int64_t length = context->input(0).NumElements();
     const uint32_t turn = Begin();
-    Seat& seat = At(own(), turn);
-    OP_REQUIRES_OK_ASYNC(context, seat.Make(length + length / size() + 1), done);
+    Seat& seat = At(own(), kGiven);
+    OP_REQUIRES_OK_ASYNC(context, seat.Make(length), done);
+    OP_REQUIRES_OK_ASYNC(context, At(own(), kShare).Make(length / size() + 1), done);
     Copy(context, context->input(0).flat<float>().data(), reinterpret_cast<float*>(seat.words()), length);
     seat.head()->words = length;
     Announce(&seat.head()->turn, turn);
-    Then(context, turn, std::move(done), [this, context, turn, length] { return Add(context, turn, length); });
+    Then(context, kGiven, turn, std::move(done), [this, context, turn, length] { return Add(context, turn, length); });
   }
 
  private:
+  static constexpr size_t kGiven = 0, kShare = 1;  // what is in which seat
+
   static void Copy(tf::OpKernelContext* context, const float* from, float* to, int64_t length) {
     Parallel(context, length, 1, [&](int64_t begin, int64_t end) {
       std::memcpy(to + begin, from + begin, (end - begin) * sizeof(float));
@@ -259,24 +266,27 @@ class ShareMean : public Share {
   absl::Status Add(tf::OpKernelContext* context, uint32_t turn, int64_t length) {
     std::vector<const float*> given;
     for (size_t i = 0; i < size(); ++i) {
-      TF_RETURN_IF_ERROR(At(i, turn).See(length + length / size() + 1));
-      if (static_cast<int64_t>(At(i, turn).head()->words) != length) {
+      Seat& seat = At(i, kGiven);
+      if (static_cast<int64_t>(seat.head()->words) != length) {
         return absl::InvalidArgumentError("processes came to a mean with vectors of different lengths");
       }
-      given.push_back(reinterpret_cast<const float*>(At(i, turn).words()));
+      TF_RETURN_IF_ERROR(seat.See(length));
+      given.push_back(reinterpret_cast<const float*>(seat.words()));
     }
     const int64_t start = Start(own(), length);
-    float* share = reinterpret_cast<float*>(At(own(), turn).words()) + length;
+    float* share = reinterpret_cast<float*>(At(own(), kShare).words());
     Parallel(context, Start(own() + 1, length) - start, size(), [&](int64_t begin, int64_t end) {
       AddShare(given, start, begin, end, static_cast<float>(replicas_), share);
     });
-    Announce(&At(own(), turn).head()->added, turn);
+    Announce(&At(own(), kShare).head()->turn, turn);
     tf::Tensor* mean;
     TF_RETURN_IF_ERROR(context->allocate_output(0, context->input(0).shape(), &mean));
-    TF_RETURN_IF_ERROR(Await(context, turn, &Head::added));
+    TF_RETURN_IF_ERROR(Await(context, kShare, turn));
     for (size_t i = 0; i < size(); ++i) {
+      TF_RETURN_IF_ERROR(At(i, kShare).See(length / size() + 1));
       const int64_t from = Start(i, length);
-      Copy(context, given[i] + length, mean->flat<float>().data() + from, Start(i + 1, length) - from);
+      Copy(context, reinterpret_cast<const float*>(At(i, kShare).words()), mean->flat<float>().data() + from,
+           Start(i + 1, length) - from);
     }
     return absl::OkStatus();
   }

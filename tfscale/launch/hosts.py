@@ -18,6 +18,7 @@ from tfscale.launch.processes import End
 from tfscale.launch.run_directory import VARIABLE, RunDirectory
 from tfscale.launch.signals import Stopped, end, signals_raise
 from tfscale.launch.starting import PARENT
+from tfscale.launch.stopping import agreed_stop
 
 PATIENCE = 15.0
 """Seconds for horovodrun to end its processes; it takes five to kill them."""
@@ -76,8 +77,8 @@ class Hosts:
             launched = subprocess.Popen(
                 self._command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
             )
-            self._started([0] * self._size)
             try:
+                self._started([0] * self._size)
                 code = launched.wait()
             except Stopped as stopped:
                 end(launched, signal.SIGTERM, PATIENCE)  # horovodrun then ends its processes on all hosts
@@ -86,8 +87,13 @@ class Hosts:
         return End(code=0) if code == 0 else self._report(code)
 
     def _report(self, code: int) -> End:
+        stopped = agreed_stop(self._directory.logs)
+        if stopped is not None:  # somebody has asked a rank, and it the others
+            words = f"stopped by {stopped.name}; {self._directory.how_to_go_on()}"
+            return End(code=stopped.exit_code, cause=words)
         failure = self._directory.first_failure()
         if failure is not None:
             return End(code=failure.code, cause=self._directory.words_of(failure), again=failure.again)
-        began = any(self._directory.logs.glob("rank-*.pulse"))  # if not, the hosts could not be reached
+        # If none has begun the first time, the hosts could not be reached.
+        began = bool(self._extra) or any(self._directory.logs.glob("rank-*.pulse"))
         return End(code=code, cause=f"horovodrun ended with exit code {code}; its own words are above", again=began)

@@ -145,12 +145,12 @@ class RunDirectory:
         os.replace(temporary, place)
 
     def first_failure(self) -> Failure | None:
-        """The earliest recorded failure: the cause of the others."""
+        """The cause of the others: the earliest that is not of an exchange, or the earliest; clocks of hosts differ."""
         found = []
         for place in self.logs.glob("rank-*.error"):
             with suppress(OSError, ValueError, TypeError):  # damaged: its process has still left an exit code
                 found.append(Failure(**json.loads(place.read_text())))
-        return min(found, key=lambda failure: failure.when, default=None)
+        return min(found, key=lambda failure: (failure.again, failure.when), default=None)
 
     def words_of(self, failure: Failure, *, alone: bool = False) -> str:
         """A failure for the user, of the only process of its job, or of one of several."""

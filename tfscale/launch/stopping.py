@@ -80,6 +80,12 @@ class Stopping:
         return _TIME if self._end is not None and time.monotonic() >= self._end else None
 
 
+def agreed_stop(folder: Path) -> Stopped | None:
+    """The signal for which the job that was started last has agreed to stop, if it has."""
+    found = [_read(path, 2) for path in folder.glob("stop-*.at")]
+    return next((Stopped(each[1]) for each in found if each is not None and each[1] != _TIME), None)
+
+
 def _reason(asked: int) -> Stopped | Enough:
     return Enough("train.max_time is over") if asked == _TIME else Stopped(asked)
 
