@@ -59,7 +59,8 @@ PRICES: Mapping[str, Sequence[str]] = {
     "horovod, without digests": ("strategy=horovod",),
     "sharing, without digests": ("strategy=sharing",),
 }
-"""Also in two processes, only if named: what equal bits cost, and that replicas say which parameters they hold."""
+"""Also in two processes, only if named: a transport that is not shared memory, what equal bits cost, and what it costs
+that replicas say which parameters they hold."""
 
 COMMON = (
     "model=lenet",
