@@ -5,8 +5,10 @@ import pytest
 import tensorflow as tf
 
 from tests.compressors.test_compressors import CODECS, DAMAGED, add, found_of, header, rule
+from tfscale.codecs import message as framing
 from tfscale.codecs.base import Code
 from tfscale.compressors.native import Native
+from tfscale.compressors.plain import Plain
 
 MESSAGES = 1000
 
@@ -27,6 +29,34 @@ def a_message(codes: tuple[Code, ...], random: np.random.Generator) -> tuple[Nat
     given[0] = np.nan if kind < 0.15 else given[0]
     found = add(compressor, tf.Variable(tf.zeros([layout.size])), tf.constant(given, tf.float32), thresholds)
     return compressor, thresholds, compressor.pack(found, header(thresholds))
+
+
+@pytest.mark.parametrize("density", [0.003, 0.03, 0.1, 0.2])
+def test_a_damaged_payload_with_a_right_checksum_is_refused_or_means_the_same_to_both(density: float) -> None:
+    """Nobody sends one; it is what stands between the codes and memory that is not theirs."""
+    random, size = np.random.default_rng(round(1000 * density)), 20_000
+    settings = rule(size, codes=CODECS["rice"]().codes, min_size=0)
+    native, plain, thresholds = Native(settings), Plain(settings), tf.constant([0.1])
+    sent = np.flatnonzero(random.random(size) < density)
+    given = np.zeros(size, np.float32)
+    given[sent] = random.choice([-0.1, 0.1], sent.size)
+    message = native.pack(
+        add(native, tf.Variable(tf.zeros([size])), tf.constant(given), thresholds), header(thresholds)
+    )
+    refused = 0
+    for _ in range(100):
+        words = message.numpy()
+        words[random.integers(framing.HEADER, words.size)] ^= np.int32(1) << random.integers(0, 32, dtype=np.int32)
+        words[framing.HEADER - 1] = framing.checksum(tf.constant(words)).numpy()
+        wrong, sums = tf.constant(words), []
+        for compressor in (native, plain):
+            try:
+                sums.append(compressor.combine([wrong], thresholds, header(thresholds)[:2]).sum.numpy().tobytes())
+            except DAMAGED:
+                sums.append(None)
+        assert sums[0] == sums[1]
+        refused += sums[0] is None
+    assert 10 < refused < 100
 
 
 @pytest.mark.slow

@@ -17,17 +17,22 @@
 #include "dense_pass.h"
 #include "layout.h"
 #include "message.h"
-#include "rice.h"
+#include "rice_unpack.h"
 
 namespace tfscale {
 
 constexpr int64_t kPiece = 4096;  // elements of the sum that are made at a time, in the fastest cache
 constexpr int64_t kFew = 16;      // where fewer than one of so many was sent, only those are looked at again
 
-// What a message lists. Not a vector, which would write zeros first.
+// What a message lists, and as much room for it as the longest so far took. Not a vector, which would write zeros first.
 struct List {
-  std::unique_ptr<Sent[]> elements;
-  int64_t count = 0;
+  Sent* Hold(int64_t elements) {
+    if (elements + kLanes > room) own.reset(new Sent[room = elements + elements / 4 + kLanes]);
+    count = elements;
+    return own.get();
+  }
+  std::unique_ptr<Sent[]> own;
+  int64_t room = 0, count = 0;
 };
 
 // A list of sent elements, read once from one end to the other.
@@ -70,7 +75,7 @@ TFSCALE_CLONES inline int64_t AddPiece(std::vector<Cursor>* cursors, int64_t sta
 inline int64_t AddChunk(const std::vector<List>& sent, const Part& chunk, float quantum, float* out) {
   std::vector<Cursor> cursors;
   for (const List& list : sent) {
-    const Sent *begin = list.elements.get(), *end = begin + list.count;
+    const Sent *begin = list.own.get(), *end = begin + list.count;
     cursors.push_back({begin, std::lower_bound(begin, end, static_cast<Sent>(chunk.start) << 1), end});
   }
   int64_t count = 0;
@@ -102,7 +107,9 @@ class Combine : public tf::OpKernel {
     const int64_t proposals = thresholds(0) > 0 ? 0 : thresholds.size();  // wanted of each replica
     float* out = sum->flat<float>().data();
     std::fill_n(counts->flat<int64_t>().data(), layout_.sizes.size(), 0);
-    std::vector<List> sent(replicas);
+    tf::mutex_lock lock(room_lock_);  // memory that is new at each step costs more than what is done with it
+    room_.resize(replicas);
+    for (List& list : room_) list.count = 0;
     std::vector<const float*> small(replicas, nullptr), proposal(replicas, nullptr);
     std::vector<std::string> wrong(replicas);
     std::vector<char> voids(replicas, 0);
@@ -110,7 +117,7 @@ class Combine : public tf::OpKernel {
     Parallel(context, replicas, 1 << 16, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         wrong[i] = Open(At(context, i), context->input(2 + i).NumElements(), header(0), header(1), digest, proposals,
-                        &sent[i], &proposal[i], &small[i]);
+                        &room_[i], &proposal[i], &small[i]);
         voids[i] = wrong[i].empty() && FormatOf(At(context, i)) == kVoid;
       }
     });
@@ -133,7 +140,7 @@ class Combine : public tf::OpKernel {
     Parallel(context, layout_.chunks.size(), kChunk, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const Part& chunk = layout_.chunks[i];
-        found[i] = AddChunk(sent, chunk, thresholds(one ? 0 : chunk.tensor) * scale_, out);
+        found[i] = AddChunk(room_, chunk, thresholds(one ? 0 : chunk.tensor) * scale_, out);
       }
     });
     for (size_t i = 0; i < found.size(); ++i) counts->flat<int64_t>()(layout_.chunks[i].tensor) += found[i];
@@ -179,8 +186,7 @@ class Combine : public tf::OpKernel {
       for (int64_t i = 0; opens && i < rest; ++i) opens = (*proposal)[i] >= 0 && Bits((*proposal)[i]) < kUnsound;
       return opens ? "" : "it proposes thresholds where there are some, or none (or no usable ones) where there are none";
     }
-    *sent = {std::unique_ptr<Sent[]>(new Sent[count]), count};
-    return Unpack(FormatOf(message), payload, rest, count, layout_.size, sent->elements.get());
+    return Unpack(FormatOf(message), payload, rest, count, layout_.size, sent->Hold(count));
   }
 
   // The mean of all proposals by rank; a tensor for which nobody proposes anything takes the largest of the others.
@@ -209,6 +215,8 @@ class Combine : public tf::OpKernel {
 
   Layout layout_;
   float scale_;
+  tf::mutex room_lock_;
+  std::vector<List> room_;
 };
 
 class Digest : public tf::OpKernel {

@@ -7,7 +7,7 @@
 
 #include "layout.h"
 #include "message.h"
-#include "rice.h"
+#include "rice_pack.h"
 
 namespace tfscale {
 

@@ -1,0 +1,206 @@
+// Golomb-Rice coded gaps, and payloads of any code, back into sent elements.
+#ifndef TFSCALE_KERNELS_RICE_UNPACK_H_
+#define TFSCALE_KERNELS_RICE_UNPACK_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "rice.h"
+
+namespace tfscale {
+
+// Reads the table and checks it against the payload's length. Returns what is wrong, or nothing.
+inline std::string ReadTable(const Word* in, int64_t length, int64_t count, std::vector<RiceBlock>* blocks) {
+  const int64_t number = BlocksOf(count);
+  if (length < 2 * number) return "a table that is cut off";
+  for (int64_t i = 0; i < number; ++i) {
+    RiceBlock block{};
+    block.first = i * kBlock;
+    block.count = std::min(kBlock, count - block.first);
+    block.code = static_cast<int>(in[2 * i + 1] >> 24);
+    block.unary = in[2 * i + 1] & 0xffffffU;
+    if (block.code == 1 || block.code > kLargestCode) return "an unknown divisor";
+    FixedPlanes(&block);
+    blocks->push_back(block);
+  }
+  return Place(blocks) == length ? "" : "a length that its table does not explain";
+}
+
+// 33 bits or more from the bit `at` on; reads eight bytes, or, near the end of the message, what there is of them.
+template <bool kInside>
+TFSCALE_INLINE uint64_t GetBits(const Word* plane, uint64_t at, const Word* end) {
+  uint64_t both = 0;
+  if (kInside) {
+    std::memcpy(&both, plane + at / 32, sizeof both);
+  } else {
+    both = plane[at / 32];
+    if (plane + at / 32 + 1 < end) both |= static_cast<uint64_t>(plane[at / 32 + 1]) << 32;
+  }
+  return both >> (at % 32);
+}
+
+// The five base-3 digits of each byte, a byte each.
+struct Digits {
+  Digits() {
+    for (unsigned byte = 0; byte < 256; ++byte) {
+      unsigned rest = byte;
+      for (int i = 0; i < 8; ++i, rest /= 3) of[byte][i] = rest % 3;
+    }
+  }
+  // Writes the digits of `gaps` gaps, and a few more bytes.
+  void Spread(const unsigned char* packed, int64_t gaps, unsigned char* out) const {
+    for (int64_t i = 0; i < gaps; i += kTrits) std::memcpy(out + i, of[*packed++], 8);
+  }
+  unsigned char of[256][8];
+};
+
+template <bool kTrit, bool kInside>
+TFSCALE_INLINE bool UnpackBlock(const RiceBlock& block, const Word* in, const Word* end, int64_t number, int64_t size,
+                                Sent* out) {
+  static const Digits digits;
+  const Divisor divisor(block.code);
+  const Word* low = in + block.low_at;
+  const Word* unary = in + block.unary_at;
+  unsigned char thirds[kTrit ? kBlock + 8 : 1];  // of the gap before each element
+  if (kTrit) digits.Spread(reinterpret_cast<const unsigned char*>(in + block.trit_at), block.count - 1, thirds + 1);
+  const int width = divisor.Width(), shift = divisor.low;
+  const uint64_t mask = (1ULL << width) - 1;
+  Sent* own = out + block.first;
+  own[0] = in[2 * number];
+  uint64_t index = own[0] >> 1, at = 0;
+  uint64_t before = ~0ULL;  // place of the last terminator
+  int64_t i = 1;
+  for (int64_t word = 0; word < block.unary; word += 2) {
+    uint64_t rest = unary[word];
+    if (word + 1 < block.unary) rest |= static_cast<uint64_t>(unary[word + 1]) << 32;
+    const int ones = __builtin_popcountll(rest);
+    if (i + ones > block.count) return false;
+    const uint64_t base = static_cast<uint64_t>(word) * 32;
+    for (const int64_t last = i + ones; i < last; rest &= rest - 1, ++i) {
+      const uint64_t place = base + __builtin_ctzll(rest);
+      uint64_t high = place - before - 1;
+      before = place;
+      if (kTrit) high = 3 * high + thirds[i];
+      const uint64_t field = GetBits<kInside>(low, at, end) & mask;
+      at += width;
+      index += (high << shift) + (field >> 1) + 1;
+      own[i] = static_cast<Sent>(index << 1 | (field & 1U));
+    }
+    if (index >= static_cast<uint64_t>(size)) return false;
+  }
+  return i == block.count && index < static_cast<uint64_t>(size);
+}
+
+constexpr int kLanes = 8;
+constexpr int kNarrowest = 7;  // bits of a field, of which kLanes are then in eight bytes, wherever they begin
+using Lanes = uint32_t __attribute__((vector_size(4 * kLanes)));
+using WideLanes = uint64_t __attribute__((vector_size(8 * kLanes)));
+using ByteLanes = unsigned char __attribute__((vector_size(kLanes)));
+
+// The lanes of `v` that are numbered from 8 on, and zeros, numbered below.
+#if defined(__clang__)
+#define TFSCALE_LATER(v, ...) __builtin_shufflevector(Lanes{}, v, __VA_ARGS__)
+#else
+#define TFSCALE_LATER(v, ...) __builtin_shuffle(Lanes{}, v, Lanes{__VA_ARGS__})
+#endif
+
+// The same for narrow fields, as they are where much is sent: quotients first, then eight gaps at a time. Writes up to
+// kLanes - 1 elements more than the block has, and reads as many fields more.
+template <bool kTrit>
+TFSCALE_INLINE bool UnpackNarrow(const RiceBlock& block, const Word* in, int64_t number, int64_t size, Sent* out) {
+  static const Digits digits;
+  const Divisor divisor(block.code);
+  const unsigned char* low = reinterpret_cast<const unsigned char*>(in + block.low_at);
+  const Word* unary = in + block.unary_at;
+  unsigned char thirds[kTrit ? kBlock + 2 * kLanes : 1];
+  if (kTrit) digits.Spread(reinterpret_cast<const unsigned char*>(in + block.trit_at), block.count - 1, thirds + 1);
+  uint32_t places[kBlock + kLanes];  // of the terminators
+  places[0] = ~0U;
+  int64_t i = 1;
+  for (int64_t word = 0; word < block.unary; word += 2) {
+    uint64_t rest = unary[word];
+    if (word + 1 < block.unary) rest |= static_cast<uint64_t>(unary[word + 1]) << 32;
+    const int64_t last = i + __builtin_popcountll(rest);
+    if (last > block.count) return false;
+    const uint32_t base = static_cast<uint32_t>(word) * 32;
+    for (; i < last; rest &= rest - 1, ++i) places[i] = base + __builtin_ctzll(rest);
+  }
+  if (i != block.count) return false;
+  Sent* own = out + block.first;
+  own[0] = in[2 * number];
+  uint32_t index = own[0] >> 1;
+  const uint64_t quotients = static_cast<uint64_t>(places[i - 1] + 1U) - (i - 1);
+  if (index + quotients * divisor.value >= static_cast<uint64_t>(size)) return false;  // nor can 32 bits overflow below
+  const unsigned width = divisor.Width(), shift = divisor.low;
+  const uint64_t mask = (1ULL << width) - 1;
+  const WideLanes shifts = WideLanes{0, 1, 2, 3, 4, 5, 6, 7} * width;
+  uint64_t at = 0;
+  for (i = 1; i < block.count; i += kLanes, at += kLanes * width) {
+    uint64_t bits;
+    Lanes here, before;
+    ByteLanes third;
+    std::memcpy(&bits, low + at / 8, sizeof bits);
+    std::memcpy(&here, places + i, sizeof here);
+    std::memcpy(&before, places + i - 1, sizeof before);
+    const Lanes fields = __builtin_convertvector((WideLanes{} + (bits >> at % 8)) >> shifts & mask, Lanes);
+    Lanes high = here - before - 1;
+    if (kTrit) {
+      std::memcpy(&third, thirds + i, sizeof third);
+      high = 3 * high + __builtin_convertvector(third, Lanes);
+    }
+    Lanes sums = (high << shift) + (fields >> 1) + 1;
+    sums += TFSCALE_LATER(sums, 0, 8, 9, 10, 11, 12, 13, 14);
+    sums += TFSCALE_LATER(sums, 0, 1, 8, 9, 10, 11, 12, 13);
+    sums += TFSCALE_LATER(sums, 0, 1, 2, 3, 8, 9, 10, 11);
+    sums += index;
+    index = sums[kLanes - 1];
+    sums = sums << 1 | (fields & 1);
+    std::memcpy(own + i, &sums, sizeof sums);
+  }
+  return own[block.count - 1] >> 1 < static_cast<uint64_t>(size);
+}
+
+// Every block but the last ones can be read eight bytes at a time.
+TFSCALE_CLONES inline bool UnpackAny(const RiceBlock& block, const Word* in, const Word* end, int64_t number,
+                                     int64_t size, Sent* out) {
+  const bool trit = block.code & 1, inside = in + block.low_at + block.low + 2 <= end;
+  if (Divisor(block.code).Width() <= kNarrowest && in + block.low_at + block.low + 2 + kLanes * kNarrowest / 32 <= end) {
+    return trit ? UnpackNarrow<true>(block, in, number, size, out) : UnpackNarrow<false>(block, in, number, size, out);
+  }
+  if (inside) {
+    return trit ? UnpackBlock<true, true>(block, in, end, number, size, out)
+                : UnpackBlock<false, true>(block, in, end, number, size, out);
+  }
+  return trit ? UnpackBlock<true, false>(block, in, end, number, size, out)
+              : UnpackBlock<false, false>(block, in, end, number, size, out);
+}
+
+inline std::string UnpackRice(const Word* in, int64_t length, int64_t count, int64_t size, Sent* out) {
+  std::vector<RiceBlock> blocks;
+  const std::string wrong = ReadTable(in, length, count, &blocks);
+  if (!wrong.empty()) return wrong;
+  int64_t last = -1;
+  for (int64_t i = 0; i < static_cast<int64_t>(blocks.size()); ++i) {
+    const bool good = UnpackAny(blocks[i], in, in + length, i, size, out);
+    if (!good || static_cast<int64_t>(out[blocks[i].first] >> 1) <= last) return "gaps that lead out of the model";
+    last = out[blocks[i].first + blocks[i].count - 1] >> 1;
+  }
+  return "";
+}
+
+// A payload of any code, into room for `count` elements and kLanes more. Returns what is wrong, or nothing.
+inline std::string Unpack(Word format, const Word* in, int64_t length, int64_t count, int64_t size, Sent* out) {
+  switch (format) {
+    case kWord32: return UnpackWord32(in, length, count, size, out);
+    case kBitmap: return UnpackBitmap(in, length, count, size, out);
+    case kRice: return UnpackRice(in, length, count, size, out);
+    default: return "an unknown format";
+  }
+}
+
+}  // namespace tfscale
+
+#endif  // TFSCALE_KERNELS_RICE_UNPACK_H_
