@@ -14,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tfscale.launch.attempt import Attempt
 from tfscale.launch.processes import Processes
 from tfscale.launch.run_directory import RunDirectory
 from tfscale.launch.starting import by_command, die_with_parent
@@ -85,7 +86,7 @@ def main() -> None:
         directory = RunDirectory(Path(temporary))
         job = Processes(
             by_command(command),
-            processes=arguments.processes,
+            Attempt(processes=arguments.processes),
             directory=directory,
             start_timeout=120,
             interface=None,

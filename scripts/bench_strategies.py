@@ -27,6 +27,7 @@ from pathlib import Path
 
 from tfscale.scripts import bench_peers
 
+from tfscale.launch.attempt import Attempt
 from tfscale.launch.processes import Processes
 from tfscale.launch.run_directory import RunDirectory
 from tfscale.launch.starting import by_command
@@ -84,7 +85,9 @@ def measure(name: str, batch: int, seconds: float) -> float:
                 sys.exit(f"{name} failed:\n{done.stderr[-3000:]}")
         else:
             directory = RunDirectory(folder)
-            job = Processes(by_command(command), processes=2, directory=directory, start_timeout=120, interface=None)
+            job = Processes(
+                by_command(command), Attempt(processes=2), directory=directory, start_timeout=120, interface=None
+            )
             if job.run().code:
                 sys.exit(f"{name} failed:\n{directory.log(0).read_text()[-3000:]}")
         return sum(float(path.read_text()) for path in folder.glob("rate-*"))

@@ -22,6 +22,7 @@ from typing import Any
 
 from tfscale.scripts import chaos_preload
 
+from tfscale.launch.attempt import Attempt
 from tfscale.launch.processes import Processes
 from tfscale.launch.run_directory import RunDirectory
 from tfscale.launch.starting import by_command
@@ -113,7 +114,7 @@ def bench(arguments: argparse.Namespace) -> list[dict[str, object]]:
                 command += ["--count", str(EXCHANGES), "--seed", str(arguments.seed + jobs), "--folder", temporary]
                 job = Processes(
                     by_command(command),
-                    processes=arguments.processes,
+                    Attempt(processes=arguments.processes),
                     directory=directory,
                     start_timeout=60,
                     interface=None,

@@ -151,7 +151,7 @@ def test_no_damage_to_the_records_of_a_run_ends_a_command(tmp_path: Path) -> Non
     members.note("training", step=4, seconds_lost=1.5)
     members.note("end", code=1, cause="rank 1 was killed", step=9)
     summary.write({"metrics": ["accuracy"], "accuracy": 0.5, "steps": 9, "processes": 2}, directory.summary)
-    directory.record_failure(Failure(rank=1, when=1.0, message="x", code=1, again=True))
+    directory.record_failure(Failure(rank=1, restarts=0, when=1.0, message="x", code=1, again=True))
     pulse.Pulse(directory.pulse(0), timeout=4)("a step", 3)
     records = JsonLines(directory.metrics, start=0)
     for step in range(5):
@@ -168,7 +168,7 @@ def test_no_damage_to_the_records_of_a_run_ends_a_command(tmp_path: Path) -> Non
             assert len(error.problems) == 1
         directory = RunDirectory(place, only_read=True)
         assert runs._row(directory)["run"] == "one"
-        directory.first_failure()
+        directory.first_failure(0)
         assert all(isinstance(event["event"], str) for event in membership.read(directory.membership))
         JsonLines(directory.metrics, start=3).close()
 

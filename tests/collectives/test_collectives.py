@@ -13,6 +13,7 @@ from tfscale.collectives.in_process import InProcess
 from tfscale.collectives.ordered import ordered_bytes, ordered_mean
 from tfscale.collectives.sealed import agree, gather_bytes_of, seal, unseal
 from tfscale.errors import ExchangeError
+from tfscale.launch.attempt import Attempt
 from tfscale.launch.processes import Processes
 from tfscale.launch.run_directory import RunDirectory
 from tfscale.launch.starting import by_command
@@ -140,7 +141,9 @@ def job(code: str, folder: Path, processes: int) -> Processes:
     """Processes that run some lines of Python."""
     command = [sys.executable, "-c", code]
     directory = RunDirectory(folder)
-    return Processes(by_command(command), processes=processes, directory=directory, start_timeout=60, interface=None)
+    return Processes(
+        by_command(command), Attempt(processes=processes), directory=directory, start_timeout=60, interface=None
+    )
 
 
 @pytest.mark.horovod

@@ -68,10 +68,3 @@ def test_the_end_of_the_time_is_a_good_end(tmp_path: Path) -> None:
     stop = Stopping(tmp_path, "a", World(), noted=lambda: None, max_time=1e-9)
     assert isinstance(stop(1, lambda step: True), Enough)
     assert Stopping(tmp_path, "a", World(), noted=lambda: None, max_time=1e9)(1, lambda step: True) is None
-
-
-def test_what_an_earlier_job_asked_for_is_forgotten(tmp_path: Path) -> None:
-    (tmp_path / "stop-before.at").write_text("1 15")
-    stop = Stopping(tmp_path, "now", world(0, 2), noted=lambda: None, max_time=None)
-    assert not list(tmp_path.iterdir())
-    assert stop(5, lambda step: True) is None

@@ -13,10 +13,11 @@ import pytest
 
 from tests.launch.jobs import command, finish, launched, ranks_of, started, summary
 from tfscale.launch import membership
+from tfscale.launch.attempt import Attempt
 from tfscale.launch.processes import Processes
 from tfscale.launch.run_directory import RunDirectory
 from tfscale.launch.starting import Start, by_command
-from tfscale.launch.supervisor import Attempt, Policy, Supervisor
+from tfscale.launch.supervisor import Policy, Supervisor
 from tfscale.training import checkpoint_files
 
 pytestmark = [pytest.mark.horovod, pytest.mark.usefixtures("nothing_is_left_behind")]
@@ -169,11 +170,10 @@ def test_starts_that_fail_are_given_up_with_fewer_processes_first(
     def job(attempt: Attempt) -> Processes:
         return Processes(
             start(attempt.restarts),
-            processes=attempt.processes,
+            attempt,
             directory=directory,
             start_timeout=5,
             interface=None,
-            started=attempt.started,
         )
 
     supervisor = Supervisor(job, directory=directory, policy=policy)

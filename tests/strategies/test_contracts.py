@@ -137,7 +137,7 @@ def test_a_replica_with_other_parameters_is_named_before_anything_is_applied(
 def test_digests_survive_a_mean(replicas: int) -> None:
     digests = np.random.default_rng(replicas).integers(-(2**31), 2**31, replicas).tolist()
     digests[0] = (-(2**31), -1, 0, 2**31 - 1)[replicas % 4]
-    ballots = [drift.ballot(tf.constant(each), rank, replicas) for rank, each in enumerate(digests)]
+    ballots = drift.ballots(map(tf.constant, digests), range(replicas), replicas)
     mean = InProcess(replicas=replicas).mean(ballots)
     assert drift.digests_of(mean, replicas).numpy().tolist() == digests
 

@@ -18,6 +18,7 @@ from tfscale.chatter import start_quietly
 from tfscale.errors import first_line
 from tfscale.kernels import library
 from tfscale.launch import gpus
+from tfscale.launch.attempt import Attempt
 from tfscale.launch.processes import Processes
 from tfscale.launch.run_directory import RunDirectory
 from tfscale.launch.starting import by_command
@@ -126,7 +127,7 @@ def _collectives() -> Finding:
         directory = RunDirectory(Path(temporary))
         processes = Processes(
             by_command([sys.executable, "-c", TWO_PROCESSES]),
-            processes=2,
+            Attempt(processes=2),
             directory=directory,
             start_timeout=60,
             interface=None,

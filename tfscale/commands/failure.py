@@ -14,6 +14,7 @@ from contextlib import suppress
 
 from tfscale.collectives.horovod import is_collective_failure
 from tfscale.errors import ExchangeError, RunError, UserError, first_line
+from tfscale.launch import attempt
 from tfscale.launch.run_directory import Failure, RunDirectory, started_by_us
 from tfscale.world import World
 
@@ -39,13 +40,20 @@ def fail(error: Exception, world: World, directory: RunDirectory | None) -> int:
     code = 2 if isinstance(error, UserError) else 1
     damaged = isinstance(error, ExchangeError) or DAMAGED.search(str(error)) is not None
     again = is_collective_failure(error) or damaged
-    failure = Failure(rank=world.rank, when=time.time(), message=_message(error), code=code, again=again)
+    failure = Failure(
+        rank=world.rank,
+        restarts=attempt.restarts(),
+        when=time.time(),
+        message=_message(error),
+        code=code,
+        again=again,
+    )
     shown = False
     if directory is not None:
         if is_collective_failure(error) or (code == 2 and not world.is_chief):
             time.sleep(WAIT)
         # The chief removes a run that could not begin: then it has shown why.
-        shown = not directory.path.is_dir() or directory.first_failure() is not None
+        shown = not directory.path.is_dir() or directory.first_failure(failure.restarts) is not None
         if directory.path.is_dir():
             with suppress(OSError), directory.log(world.rank).open("a", encoding="utf-8") as stream:
                 traceback.print_exception(error, file=stream)

@@ -59,8 +59,8 @@ def run_rank(config: Config, world: World, directory: RunDirectory | None) -> in
 def _say(stopped: Stopped, world: World, directory: RunDirectory | None) -> None:
     if not world.is_chief or started_by_us():
         return
-    more = f"; {directory.how_to_go_on()}" if directory is not None else ""
-    print(f"tfscale: stopped by {stopped.name}{more}", file=sys.stderr, flush=True)
+    words = f"stopped by {stopped.name}" if directory is None else directory.words_of_stop(stopped.name)
+    print(f"tfscale: {words}", file=sys.stderr, flush=True)
 
 
 def _run(config: Config, world: World, holder: list[RunDirectory | None], noted: Noted) -> int:

@@ -27,11 +27,12 @@ from tfscale.config.schema import Config
 from tfscale.config.sweep import Combination, expand
 from tfscale.errors import RunError, UserError
 from tfscale.launch import gpus, hosts, run_directory, sweep
+from tfscale.launch.attempt import Attempt, Job
 from tfscale.launch.processes import Processes
 from tfscale.launch.run_directory import RunDirectory
 from tfscale.launch.signals import Stopped
 from tfscale.launch.starting import Start, by_command, by_fork, die_with_parent
-from tfscale.launch.supervisor import Attempt, Job, Policy, Supervisor
+from tfscale.launch.supervisor import Policy, Supervisor
 from tfscale.world import World, from_environment
 
 TRAIN = (sys.executable, "-m", "tfscale", "train")
@@ -157,13 +158,11 @@ def _on_hosts(config: Config, words: Sequence[str], directory: RunDirectory) -> 
     def job(attempt: Attempt) -> Job:
         return hosts.Hosts(
             [*TRAIN, *(_again(config, words, directory, began) if attempt.restarts else words)],
-            processes=attempt.processes,
+            attempt,
             hosts=launch.hosts or (),
             interface=launch.network_interface,
             start_timeout=launch.start_timeout,
             directory=directory,
-            extra=attempt.environment,
-            started=attempt.started,
         )
 
     return job
@@ -176,15 +175,11 @@ def _here(config: Config, words: Sequence[str], directory: RunDirectory, by_horo
     def job(attempt: Attempt) -> Job:
         return Processes(
             starter(attempt.restarts),
-            processes=attempt.processes,
+            attempt,
             directory=directory,
             start_timeout=launch.start_timeout,
             interface=launch.network_interface,
             by_horovod=by_horovod,
-            leniency=attempt.leniency,
-            extra=attempt.environment,
-            started=attempt.started,
-            trains=attempt.trains,
         )
 
     return job

@@ -8,13 +8,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import final
 
 from tfscale.errors import UserError
-from tfscale.launch.processes import End
+from tfscale.launch.attempt import Attempt, End
 from tfscale.launch.run_directory import VARIABLE, RunDirectory
 from tfscale.launch.signals import Stopped, end, signals_raise
 from tfscale.launch.starting import PARENT
@@ -30,13 +29,11 @@ class Hosts:
 
     Args:
         command: What each process runs; it must exist on every host.
-        processes: How many.
+        attempt: Which start of the job; it is told a 0 for each process: their numbers are their hosts'.
         hosts: "host1:2" and the like.
         interface: What the hosts talk over; None lets horovodrun find one that all share.
         start_timeout: Seconds for all to find each other.
         directory: Of the run, on a file system that all hosts share.
-        extra: More environment variables.
-        started: Called with a 0 for each process: their numbers are their hosts'.
 
     Raises:
         UserError: There is no horovodrun beside this Python.
@@ -45,14 +42,12 @@ class Hosts:
     def __init__(
         self,
         command: Sequence[str],
+        attempt: Attempt,
         *,
-        processes: int,
         hosts: Sequence[str],
         interface: str | None,
         start_timeout: int,
         directory: RunDirectory,
-        extra: Mapping[str, str] = MappingProxyType({}),
-        started: Callable[[Sequence[int]], None] = lambda pids: None,
     ) -> None:
         launcher = Path(sys.executable).with_name("horovodrun")
         if not launcher.exists():
@@ -62,38 +57,36 @@ class Hosts:
             )
         network = [] if interface is None else ["--network-interface", interface]
         self._command = [
-            *(str(launcher), "--gloo", "-np", str(processes), "-H", ",".join(hosts)),
+            *(str(launcher), "--gloo", "-np", str(attempt.processes), "-H", ",".join(hosts)),
             *("--start-timeout", str(start_timeout)),
             *network,
             *command,
         ]
-        self._directory, self._extra, self._started, self._size = directory, extra, started, processes
+        self._directory, self._attempt = directory, attempt
 
     def run(self) -> End:
         """Runs the job to its end; a signal that asks for the end is handed on, and then waited for."""
-        environment = {**os.environ, VARIABLE: str(self._directory.path.absolute()), **self._extra}
+        environment = {**os.environ, VARIABLE: str(self._directory.path.absolute()), **self._attempt.environment}
         environment.pop(PARENT, None)  # it is horovodrun that the processes must not outlive, and it sees to that
         with signals_raise():
             launched = subprocess.Popen(
                 self._command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
             )
             try:
-                self._started([0] * self._size)
+                self._attempt.started([0] * self._attempt.processes)
                 code = launched.wait()
             except Stopped as stopped:
                 end(launched, signal.SIGTERM, PATIENCE)  # horovodrun then ends its processes on all hosts
-                words = f"stopped by {stopped.name}; {self._directory.how_to_go_on()}"
-                return End(code=stopped.exit_code, cause=words)
+                return End(code=stopped.exit_code, cause=self._directory.words_of_stop(stopped.name))
         return End(code=0) if code == 0 else self._report(code)
 
     def _report(self, code: int) -> End:
         stopped = agreed_stop(self._directory.logs)
         if stopped is not None:  # somebody has asked a rank, and it the others
-            words = f"stopped by {stopped.name}; {self._directory.how_to_go_on()}"
-            return End(code=stopped.exit_code, cause=words)
-        failure = self._directory.first_failure()
+            return End(code=stopped.exit_code, cause=self._directory.words_of_stop(stopped.name))
+        failure = self._directory.first_failure(self._attempt.restarts)
         if failure is not None:
             return End(code=failure.code, cause=self._directory.words_of(failure), again=failure.again)
         # If none has begun the first time, the hosts could not be reached.
-        began = bool(self._extra) or any(self._directory.logs.glob("rank-*.pulse"))
+        began = self._attempt.restarts > 0 or any(self._directory.logs.glob("rank-*.pulse"))
         return End(code=code, cause=f"horovodrun ended with exit code {code}; its own words are above", again=began)

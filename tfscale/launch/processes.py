@@ -14,12 +14,11 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, final
 
+from tfscale.launch.attempt import Attempt, End
 from tfscale.launch.hangs import Watch
 from tfscale.launch.run_directory import VARIABLE, RunDirectory
 from tfscale.launch.signals import ENDING, PATIENCE, Stopped, show_cursor, signals_raise
@@ -86,59 +85,31 @@ def rank_environment(
     }
 
 
-@dataclass(frozen=True, kw_only=True)
-class End:
-    """How one start of a job has ended.
-
-    Attributes:
-        code: Exit code.
-        cause: For the user; None if it ended well.
-        again: Whether the job may do better if it is started again.
-        hung: Whether it seemed to hang, and may only have been slow.
-        step: Optimizer steps that all ranks had completed, as far as is known.
-    """
-
-    code: int
-    cause: str | None = None
-    again: bool = False
-    hung: bool = False
-    step: int | None = None
-
-
 @final
 class Processes:
     """The processes of one start of a job.
 
     Args:
         start: Starts each.
-        processes: How many.
+        attempt: Which start of the job.
         directory: Of the run.
         start_timeout: Seconds for all to find each other.
         interface: Network interface; None for loopback.
         by_horovod: Whether they find each other by Horovod; if not, there is one.
-        leniency: How many times as long as usual any work may take before the job is said to hang; None for ever.
-        extra: More environment variables.
-        started: Called with the numbers of the processes.
-        trains: Called once, with a step that was not completed before.
     """
 
     def __init__(
         self,
         start: Start,
+        attempt: Attempt,
         *,
-        processes: int,
         directory: RunDirectory,
         start_timeout: int,
         interface: str | None,
         by_horovod: bool = True,
-        leniency: float | None = None,
-        extra: Mapping[str, str] = MappingProxyType({}),
-        started: Callable[[Sequence[int]], None] = lambda pids: None,
-        trains: Callable[[int], None] = lambda step: None,
     ) -> None:
-        self._start_one, self._size, self._directory = start, processes, directory
+        self._start_one, self._attempt, self._directory = start, attempt, directory
         self._start_timeout, self._interface, self._by_horovod = start_timeout, interface, by_horovod
-        self._leniency, self._extra, self._started, self._trains = leniency, extra, started, trains
         self._running: list[Handle] = []
         self._training = False
 
@@ -149,13 +120,13 @@ class Processes:
             stack.callback(self._kill_all)
             try:
                 store = _store() if self._by_horovod else None
-                for rank in range(self._size):
+                for rank in range(self._attempt.processes):
                     self._start(rank, 0 if store is None else store.server_address[1])
                 if store is not None:  # a thread: after any fork
-                    stack.enter_context(serving(store, f"127.0.0.1:{self._size}", self._size))
+                    stack.enter_context(serving(store, f"127.0.0.1:{self._attempt.processes}", self._attempt.processes))
                 pids = [process.pid for process in self._running]
-                self._started(pids)
-                return self._watch(Watch(pids, self._directory, leniency=self._leniency))
+                self._attempt.started(pids)
+                return self._watch(Watch(pids, self._directory, leniency=self._attempt.leniency))
             except Stopped as stopped:
                 return self._stop(stopped)
 
@@ -163,13 +134,13 @@ class Processes:
         environment = {
             **rank_environment(
                 rank,
-                processes=self._size,
+                processes=self._attempt.processes,
                 port=port,
                 start_timeout=self._start_timeout,
                 interface=self._interface,
             ),
             VARIABLE: str(self._directory.path.absolute()),
-            **self._extra,
+            **self._attempt.environment,
         }
         with self._directory.log(rank).open("ab") as log:
             # The chief talks to the terminal; a session of their own keeps Ctrl-C for the parent to act on.
@@ -188,7 +159,7 @@ class Processes:
                 return End(code=1, cause=trouble.words, again=True, hung=trouble.hangs, step=watch.step)
             if watch.step is not None and began is not None and watch.step > began:
                 self._training = True
-                self._trains(watch.step)
+                self._attempt.trains(watch.step)
                 began = math.inf  # once is enough
             elif began is None:
                 began = watch.step
@@ -205,9 +176,9 @@ class Processes:
                 name = signal.Signals(-code).name
                 cause = f"rank {rank} (process {self._running[rank].pid}) was killed by {name}"
                 return End(code=1, cause=f"{cause}. Its log: {self._directory.log(rank)}", again=True, step=step)
-        failure = self._directory.first_failure()
+        failure = self._directory.first_failure(self._attempt.restarts)
         if failure is not None:
-            words = self._directory.words_of(failure, alone=self._size == 1)
+            words = self._directory.words_of(failure, alone=self._attempt.processes == 1)
             return End(code=failure.code, cause=words, again=failure.again, step=step)
         rank, code = next((rank, code) for rank, code in enumerate(codes) if code)
         full = "; the disk is full" if self._directory.is_full() else ""
@@ -229,8 +200,7 @@ class Processes:
             return End(code=0)
         lost = newest == checkpoint_files.complete(self._directory.checkpoints)[:1] and self._training
         saved = "; what was done since its last checkpoint was not saved in time" if lost else ""
-        words = f"stopped by {stopped.name}{saved}; {self._directory.how_to_go_on()}"
-        return End(code=stopped.exit_code, cause=words)
+        return End(code=stopped.exit_code, cause=self._directory.words_of_stop(f"{stopped.name}{saved}"))
 
     def _kill_all(self) -> None:
         """Ends whatever still runs: a rank that waits for one that is gone has nothing to say."""

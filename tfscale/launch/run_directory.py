@@ -40,6 +40,7 @@ class Failure:
 
     Attributes:
         rank: Of the process.
+        restarts: Of the start of the job that it belonged to.
         when: Seconds since the epoch; the smallest is the cause, the rest are consequences.
         message: For the user.
         code: Exit code.
@@ -47,6 +48,7 @@ class Failure:
     """
 
     rank: int
+    restarts: int
     when: float
     message: str
     code: int
@@ -144,24 +146,33 @@ class RunDirectory:
         temporary.write_text(json.dumps(vars(failure)))
         os.replace(temporary, place)
 
-    def first_failure(self) -> Failure | None:
-        """The cause of the others: the earliest that is not of an exchange, or the earliest; clocks of hosts differ."""
+    def first_failure(self, restarts: int) -> Failure | None:
+        """The cause of the others: the earliest that is not of an exchange, or the earliest; clocks of hosts differ.
+
+        Args:
+            restarts: Of the start of the job that is meant; what one before it still wrote says nothing.
+        """
         found = []
         for place in self.logs.glob("rank-*.error"):
             with suppress(OSError, ValueError, TypeError):  # damaged: its process has still left an exit code
                 found.append(Failure(**json.loads(place.read_text())))
-        return min(found, key=lambda failure: (failure.again, failure.when), default=None)
+        own = [failure for failure in found if failure.restarts == restarts]
+        return min(own, key=lambda failure: (failure.again, failure.when), default=None)
 
     def words_of(self, failure: Failure, *, alone: bool = False) -> str:
         """A failure for the user, of the only process of its job, or of one of several."""
         where = "" if failure.code == 2 else f" Its log: {self.log(failure.rank)}"
         return f"{'' if alone else f'rank {failure.rank} failed: '}{failure.message}{where}"
 
-    def how_to_go_on(self) -> str:
-        """What a person who stopped the run may want to know."""
+    def words_of_stop(self, why: str) -> str:
+        """What a person who stopped the run may want to know.
+
+        Args:
+            why: The name of a signal, and what there is to add.
+        """
         place = "" if self.path.parent.name == "runs" else f" run.dir={self.path.parent}"
         where = "after its last checkpoint" if self.checkpoints.is_dir() else "from the beginning"
-        return f"go on {where} with: tfscale resume {self.path.name}{place}"
+        return f"stopped by {why}; go on {where} with: tfscale resume {self.path.name}{place}"
 
     def discard(self) -> None:
         """Removes a run that this process made and that ended before it began, so that its name is free again."""
@@ -176,8 +187,8 @@ class RunDirectory:
             return False
 
     def forget_failures(self) -> None:
-        """Removes the records of an earlier start."""
-        for pattern in ("rank-*.error", "rank-*.pulse", "rank-*.stack"):
+        """Removes the records of an earlier start, of what it died of or why it stopped."""
+        for pattern in ("rank-*.error", "rank-*.pulse", "rank-*.stack", "stop-*"):
             for place in self.logs.glob(pattern):
                 place.unlink(missing_ok=True)
 

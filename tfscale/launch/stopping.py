@@ -46,10 +46,6 @@ class Stopping:
         self._asked, self._agreed = folder / f"stop-{attempt}.asked", folder / f"stop-{attempt}.at"
         self._end = None if max_time is None else time.monotonic() + max_time
         self._said = False
-        if world.is_chief:
-            for old in folder.glob("stop-*"):
-                if old not in (self._asked, self._agreed):
-                    old.unlink(missing_ok=True)
 
     def __call__(self, step: int, meets: Callable[[int], bool]) -> Stopped | Enough | None:
         """Why to stop now, if all processes do.

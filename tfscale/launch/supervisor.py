@@ -8,19 +8,16 @@ is not tried again: it would be raised again.
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, final
+from typing import final
 
+from tfscale.launch.attempt import Attempt, End, Job
 from tfscale.launch.membership import Membership
-from tfscale.launch.processes import End
 from tfscale.launch.run_directory import RunDirectory
 from tfscale.launch.signals import Stopped, signals_raise
 from tfscale.training import checkpoint_files
-
-RESTART = "TFSCALE_RESTART"
-"""Environment variable with how often the job has been started again, in a process of such a start."""
 
 FRUITLESS = 2
 """Restarts without a new checkpoint after which there is one process less, down to `launch.min_np`."""
@@ -47,38 +44,6 @@ class Policy:
     watches: bool
 
 
-@dataclass(frozen=True, kw_only=True)
-class Attempt:
-    """What one start of a job must know.
-
-    Attributes:
-        restarts: How often the job has been started before.
-        processes: How many it has.
-        leniency: How many times as long as usual any work may take before the job is said to hang; None for ever.
-        started: To be called with the numbers of the processes.
-        trains: To be called once, with a step that was not completed before.
-    """
-
-    restarts: int
-    processes: int
-    leniency: float | None
-    started: Callable[[Sequence[int]], None]
-    trains: Callable[[int], None]
-
-    @property
-    def environment(self) -> Mapping[str, str]:
-        """More variables for its processes."""
-        return {RESTART: str(self.restarts)} if self.restarts else {}
-
-
-class Job(Protocol):
-    """One start of a job: `processes` on this machine, or `hosts`."""
-
-    def run(self) -> End:
-        """Runs it to its end; a signal that asks for the end is handed on, and then waited for."""
-        ...
-
-
 @final
 class Supervisor:
     """Starts a job, and starts it again.
@@ -100,7 +65,7 @@ class Supervisor:
             try:
                 return self._run(processes)
             except Stopped as stopped:  # between two starts
-                words = f"stopped by {stopped.name}; {self._directory.how_to_go_on()}"
+                words = self._directory.words_of_stop(stopped.name)
                 self._membership.note("end", code=stopped.exit_code, cause=words, step=None)
                 print(f"tfscale: {words}", file=sys.stderr, flush=True)
                 return stopped.exit_code

@@ -4,6 +4,8 @@ The digest of a replica's parameters travels in an allreduce as two whole number
 other replicas add zeros: exact in float32, and no exchange more.
 """
 
+from collections.abc import Iterable, Sequence
+
 import tensorflow as tf
 
 from tfscale.digest import usual
@@ -12,8 +14,12 @@ PLACES = 2
 """Floats a replica: a digest in halves of 16 bits, which float32 holds exactly."""
 
 
-def ballot(digest: tf.Tensor, rank: int, replicas: int) -> tf.Tensor:
-    """[] int32 -> [PLACES * W] float32, for a mean over all replicas."""
+def ballots(digests: Iterable[tf.Tensor], ranks: Sequence[int], replicas: int) -> list[tf.Tensor]:
+    """R x [] int32, of the replicas `ranks` -> R x [PLACES * W] float32, for a mean over all `replicas`."""
+    return [_ballot(digest, rank, replicas) for digest, rank in zip(digests, ranks, strict=True)]
+
+
+def _ballot(digest: tf.Tensor, rank: int, replicas: int) -> tf.Tensor:
     halves = [
         tf.bitwise.bitwise_and(digest, 0xFFFF),
         tf.bitwise.bitwise_and(tf.bitwise.right_shift(digest, 16), 0xFFFF),

@@ -247,9 +247,7 @@ class Exchange(tf.Module):
         with tf.control_dependencies([] if arrived is None else [arrived]):
             residuals = [memory.residual.read_value() for memory in self.memories]
         replicas, size = self._collective.size, self._rule.layout.size
-        ballots = [
-            drift.ballot(digest, rank, replicas) for digest, rank in zip(digests, self._collective.ranks, strict=True)
-        ]
+        ballots = drift.ballots(digests, self._collective.ranks, replicas)
         values = [
             tf.concat([part + residual, ballot], axis=0)
             for (_, part), residual, ballot in zip(moving, residuals, ballots, strict=True)

@@ -52,10 +52,7 @@ class GradientAveraging(Averaging):
             tf.errors.InvalidArgumentError: A replica's parameters are not those of the others.
         """
         replicas = self.collective.size
-        ballots = [
-            drift.ballot(self._digest(own), rank, replicas)
-            for rank, own in zip(self.collective.ranks, parameters, strict=True)
-        ]
+        ballots = drift.ballots(map(self._digest, parameters), self.collective.ranks, replicas)
         whole = [[*own, ballot] for own, ballot in zip(gradients, ballots, strict=True)]
         received = self.mean(flattened(whole, self._devices))
         mean, told = received[: self._trainable], received[self._trainable :]

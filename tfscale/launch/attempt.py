@@ -1,0 +1,65 @@
+"""One start of a job: what it must know, how it ends, and which one this process belongs to."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+RESTART = "TFSCALE_RESTART"
+"""Environment variable with how often the job has been started again, in a process of such a start."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """What one start of a job must know.
+
+    Attributes:
+        processes: How many it has.
+        restarts: How often the job has been started before.
+        leniency: How many times as long as usual any work may take before the job is said to hang; None for ever.
+        started: To be called with the numbers of the processes, or a 0 for each of another machine.
+        trains: To be called once, with a step that was not completed before.
+    """
+
+    processes: int
+    restarts: int = 0
+    leniency: float | None = None
+    started: Callable[[Sequence[int]], None] = lambda pids: None
+    trains: Callable[[int], None] = lambda step: None
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """More variables for its processes."""
+        return {RESTART: str(self.restarts)} if self.restarts else {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """How one start of a job has ended.
+
+    Attributes:
+        code: Exit code.
+        cause: For the user; None if it ended well.
+        again: Whether the job may do better if it is started again.
+        hung: Whether it seemed to hang, and may only have been slow.
+        step: Optimizer steps that all ranks had completed, as far as is known.
+    """
+
+    code: int
+    cause: str | None = None
+    again: bool = False
+    hung: bool = False
+    step: int | None = None
+
+
+class Job(Protocol):
+    """One start of a job: `processes` on this machine, or `hosts`."""
+
+    def run(self) -> End:
+        """Runs it to its end; a signal that asks for the end is handed on, and then waited for."""
+        ...
+
+
+def restarts() -> int:
+    """How often the job that this process belongs to had been started before."""
+    return int(os.environ.get(RESTART, "0"))
