@@ -176,6 +176,16 @@ def test_no_damage_to_the_records_of_a_run_ends_a_command(tmp_path: Path) -> Non
     assert changed
 
 
+def test_records_that_are_no_files_are_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    for name in ("membership.jsonl", "summary.json", "lock", "logs/rank-0.pulse"):
+        os.mkfifo(tmp_path / name)
+    directory = RunDirectory(tmp_path, only_read=True)
+    assert runs._row(directory)["step"] is None
+    with pytest.raises(UserError, match="lock is not a file"), directory.locked():
+        pass
+
+
 def test_stale_settings_are_refused(tmp_path: Path) -> None:
     """The settings of one run with the sum of another's."""
     texts: Sequence[bytes] = []

@@ -9,9 +9,12 @@ import pytest
 
 
 @pytest.fixture
-def nothing_is_left_behind(tmp_path: Path) -> Iterator[None]:
-    """No test may leave a process alive that works in its folder."""
-    yield
+def nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """No test may leave a process alive that works in its folder, or a temporary file; gives the place of those."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    yield temporary
     deadline = time.monotonic() + 10
     while left := [
         process.info
@@ -20,3 +23,4 @@ def nothing_is_left_behind(tmp_path: Path) -> Iterator[None]:
     ]:
         assert time.monotonic() < deadline, left
         time.sleep(0.1)
+    assert not list(temporary.iterdir())

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.strategies.test_contracts import SMALL, VARIANTS, run
-from tfscale.errors import RunError, UserError
+from tfscale.errors import ExchangeError, RunError, UserError
 from tfscale.job import Job
 from tfscale.training import checkpoint, checkpoint_files
 from tfscale.training.checkpoint import Checkpoints, newest, restore_model
@@ -229,3 +230,32 @@ def test_a_damaged_checkpoint_can_be_set_aside(build_job: Callable[..., Job], tm
     checkpoint_files.set_aside(tmp_path / "step-000000001")
     assert [path.name for path in tmp_path.iterdir()] == ["damaged-step-000000001"]
     assert not checkpoint_files.complete(tmp_path)
+
+
+@pytest.mark.parametrize("what", ["model", "optimizer"])
+@pytest.mark.parametrize("name", ["horovod", "sharing"])
+def test_replicas_that_have_drifted_apart_are_not_saved(
+    build_job: Callable[..., Job], tmp_path: Path, name: str, what: str
+) -> None:
+    """A run that went on after such a checkpoint would find them apart again, and again."""
+    job = run(build_job(*SMALL, "optimizer=nesterov", *VARIANTS[name]), 3)
+    warnings: list[str] = []
+    checkpoints = alone(tmp_path, warn=warnings.append)
+    checkpoints.save(job.state)
+    run(job, 1)
+    wrong = next(
+        each for key, each in job.state.replicas[1].variables().items() if key.startswith(f"{what}/") and each.shape
+    )
+    wrong.assign_add(tf.ones(wrong.shape))
+    checkpoints.save(job.state)
+    with pytest.raises(ExchangeError, match=r"step-000000004 could not be saved: replica-000\d.npz differs"):
+        checkpoints.finish(job.state)
+    assert warnings
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000000003"]
+
+
+@pytest.mark.parametrize("name", ["local", "horovod_averaging", "sharing updates"])
+def test_replicas_that_may_differ_are_saved(build_job: Callable[..., Job], tmp_path: Path, name: str) -> None:
+    job = run(build_job(*SMALL, "optimizer=adam", *VARIANTS[name]), STEPS)
+    saved(job, tmp_path)
+    assert checkpoint_files.verify(newest(tmp_path, no_damage)).step == STEPS

@@ -85,7 +85,7 @@ def _step(directory: RunDirectory) -> int | None:
 
 def _results(path: Path) -> Mapping[str, Any]:
     with suppress(OSError, ValueError):
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8") if path.is_file() else "")
         if isinstance(document, dict):
             return document
     return {}

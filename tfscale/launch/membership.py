@@ -49,6 +49,8 @@ def read(path: Path) -> Sequence[Mapping[str, Any]]:
     """The events, oldest first; lines that are damaged are left out."""
     events = []
     with suppress(OSError):
+        if not path.is_file():  # whatever it is, it would be waited for
+            return []
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             with suppress(ValueError):
                 event = json.loads(line)

@@ -102,7 +102,7 @@ class Pulse:
 def read(path: Path) -> Beat | None:
     """The last beat of a rank; None if there is none yet, or one is just being written."""
     try:
-        content = path.read_bytes()
+        content = path.read_bytes() if path.is_file() else b""
     except OSError:
         return None
     one, two = content[: _BEAT.size], content[_BEAT.size :]

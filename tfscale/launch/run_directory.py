@@ -108,10 +108,13 @@ class RunDirectory:
         Raises:
             UserError: Somebody does.
         """
+        place = self.path / "lock"
+        if place.exists() and not place.is_file():
+            raise UserError(f"{place} is not a file; remove it")
         try:
-            self._lock = (self.path / "lock").open("w")
+            self._lock = place.open("w")
         except OSError as error:
-            raise UserError(f"{self.path / 'lock'} cannot be written to ({error.strerror}); remove it") from None
+            raise UserError(f"{place} cannot be written to ({error.strerror}); remove it") from None
         with self._lock:
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -130,8 +133,11 @@ class RunDirectory:
 
     def is_locked(self) -> bool:
         """Whether somebody trains this run."""
+        place = self.path / "lock"
         try:
-            with (self.path / "lock").open() as stream:
+            if not place.is_file():
+                return False
+            with place.open() as stream:
                 fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True

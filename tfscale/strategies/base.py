@@ -27,6 +27,8 @@ class Strategy(Protocol):
         collective: How replicas exchange tensors.
         exchanges_gradients: Whether replicas exchange something in every `reduce_gradients`.
         averages_optimizer: Whether optimizer slots belong to the synchronised vector [S].
+        keeps_parameters_equal: Whether all replicas hold the same trainables after every step.
+        keeps_optimizers_equal: Whether their optimizers are the same then, too.
         reports_after_averaging: Whether the loop measures the loss again once parameters were replaced.
         bytes_sent: [] int64 variable: bytes exchanged since the start, over all replicas (see `collectives.base`).
     """
@@ -34,6 +36,8 @@ class Strategy(Protocol):
     collective: Collective
     exchanges_gradients: bool
     averages_optimizer: bool
+    keeps_parameters_equal: bool
+    keeps_optimizers_equal: bool
     reports_after_averaging: bool
     bytes_sent: tf.Variable
 

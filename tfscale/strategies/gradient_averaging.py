@@ -30,6 +30,8 @@ class GradientAveraging(Averaging):
 
     exchanges_gradients = True
     averages_optimizer = False
+    keeps_parameters_equal = True
+    keeps_optimizers_equal = True
     reports_after_averaging = False
 
     def __init__(self, *, collective: Collective, reproducible: bool = False) -> None:

@@ -69,6 +69,7 @@ class GradientSharing(tf.Module):
     """
 
     averages_optimizer = False
+    keeps_parameters_equal = True
     reports_after_averaging = False
 
     def __init__(
@@ -99,6 +100,7 @@ class GradientSharing(tf.Module):
         self._codec, self._policy, self._per_tensor = codec, threshold, per_tensor
         self._kernel: Literal["auto", "native", "plain"] = kernel
         self._shares_updates = shares == "updates"
+        self.keeps_optimizers_equal = not self._shares_updates
         self._scale = {"mean": 1.0 / collective.size, "root": collective.size**-0.5, "sum": 1.0}[combine]
         self._min_size, self._momentum, self._nesterov, self._masking = min_size, momentum, nesterov, masking
         self._course = Course(

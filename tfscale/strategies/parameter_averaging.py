@@ -38,6 +38,8 @@ class ParameterAveraging(Averaging):
     """
 
     exchanges_gradients = False
+    keeps_parameters_equal = False
+    keeps_optimizers_equal = False
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ damage is found is in `checkpoint_files`.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Thread
 from typing import Any, final
@@ -14,7 +14,7 @@ from typing import Any, final
 import tensorflow as tf
 
 from tfscale.collectives.sealed import broadcast_text
-from tfscale.errors import RunError, UserError
+from tfscale.errors import ExchangeError, RunError, UserError
 from tfscale.training import checkpoint_files as files
 from tfscale.training.checkpoint_files import Arrays, DamagedError, Manifest
 from tfscale.training.state import STOPPING, RunState
@@ -79,7 +79,7 @@ class Checkpoints:
             parts |= {files.SHARED: state.shared_arrays(), files.MODEL: state.replicas[0].model_arrays(consensus)}
         stopping = state.early_stopping
         best = files.folder_name(stopping.best_step) if stopping.keep_best else None
-        self._writer = Thread(target=self._write, args=(state.step, parts, best), name="checkpoint", daemon=True)
+        self._writer = Thread(target=self._write, args=(state.step, parts, state.common_names(), best), daemon=True)
         self._writer.start()
 
     def settle(self) -> None:
@@ -93,6 +93,7 @@ class Checkpoints:
 
         Raises:
             RunError: It could not be saved.
+            ExchangeError: As replicas differ that should be equal.
         """
         failure = self._outcome(state)
         for pause in PAUSES:
@@ -103,7 +104,7 @@ class Checkpoints:
             self._begin(state, state.consensus())
             failure = self._outcome(state)
         if failure:
-            raise RunError(failure)
+            raise ExchangeError(failure) if files.DIFFERS in failure else RunError(failure)
 
     def _outcome(self, state: RunState) -> str:
         """What has become of the save of the state, as the chief knows it: why it failed, or nothing."""
@@ -118,11 +119,11 @@ class Checkpoints:
     def _aside(self, step: int) -> Path:
         return self._folder / f"{files.folder_name(step)}.tmp-{self._attempt}-{self._tries}"
 
-    def _write(self, step: int, parts: Mapping[str, Arrays], best: str | None) -> None:
+    def _write(self, step: int, parts: Mapping[str, Arrays], common: Sequence[str], best: str | None) -> None:
         final_place, place = self._place(step), self._aside(step)
         parent = None if self._latest is None else files.folder_name(self._latest)
         try:
-            files.write_part(place, parts, part=self._process)
+            files.write_part(place, parts, part=self._process, common=common)
             if self._process == 0:
                 files.seal(place, final_place, parts=self._processes, identity=self._identity, parent=parent)
         except Exception as error:  # noqa: BLE001 - whatever it is, this checkpoint is not there, and the run must know

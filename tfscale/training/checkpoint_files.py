@@ -20,7 +20,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,9 @@ from tfscale.errors import UserError
 Arrays = Mapping[str, np.ndarray]
 MANIFEST = "MANIFEST.json"
 SHARED, MODEL = "shared.npz", "model.npz"
+DIFFERS = "differs from the other replicas' in what all should hold alike"
+"""What is said of a replica's file that is not to be saved."""
+
 WAIT = 60.0
 """Seconds that the chief waits for the parts of the other processes."""
 
@@ -43,6 +47,10 @@ _FORMAT = 2
 
 class DamagedError(Exception):
     """A file is not what was saved; the message says which, and how that shows."""
+
+
+class DriftError(Exception):
+    """Replicas are about to be saved that should be equal and are not; the message names one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,20 +92,24 @@ def complete(folder: Path) -> list[Path]:
     return sorted((path for path in folder.glob("step-*") if not path.suffix), reverse=True)
 
 
-def write_part(place: Path, files: Mapping[str, Arrays], *, part: int) -> None:
+def write_part(place: Path, files: Mapping[str, Arrays], *, part: int, common: Sequence[str]) -> None:
     """Writes one process's files, compares them with what is then on the disk, and says so.
 
     Args:
         place: The folder aside; made if need be.
         files: Name -> arrays by name.
         part: The process's rank.
+        common: Names of the arrays that the files of all replicas should hold alike.
 
     Raises:
         OSError: Something could not be written, or reads back as something else.
     """
     try:
         place.mkdir(parents=True, exist_ok=True)
-        _write(_part(place, part), json.dumps(_write_all(place, files)).encode())
+        replicas = {name: arrays for name, arrays in files.items() if name.startswith("replica-")}
+        alike = {name: _sum_of([arrays[each] for each in common]) for name, arrays in replicas.items()}
+        said = {"files": _write_all(place, files), "alike": alike}
+        _write(_part(place, part), json.dumps(said).encode())
     except Exception:
         _tell_of_failure(place, part)
         raise
@@ -130,8 +142,10 @@ def seal(place: Path, final_place: Path, *, parts: int, identity: Mapping[str, A
 
     Raises:
         OSError: Something could not be written, there is such a checkpoint, or parts are missing after `WAIT` seconds.
+        DriftError: Replicas differ in what they should hold alike: to go on after it would be to go on from that.
     """
     files: dict[str, str] = {}
+    alike: dict[str, str] = {}
     deadline = time.monotonic() + WAIT
     for part in range(parts):
         while not _part(place, part).exists():
@@ -140,8 +154,11 @@ def seal(place: Path, final_place: Path, *, parts: int, identity: Mapping[str, A
             if time.monotonic() > deadline:
                 raise OSError(f"process {part} has not written its part in {WAIT:.0f} s")
             time.sleep(_LOOK)
-        files |= json.loads(_part(place, part).read_bytes())
+        said = json.loads(_part(place, part).read_bytes())
+        files |= said["files"]
+        alike |= said["alike"]
         _part(place, part).unlink()
+    _expect_equal(alike)
     step = int(final_place.name.removeprefix("step-"))
     replicas = sum(name.startswith("replica-") for name in files)
     manifest = Manifest(step=step, replicas=replicas, files=files, identity=identity, parent=parent)
@@ -150,6 +167,13 @@ def seal(place: Path, final_place: Path, *, parts: int, identity: Mapping[str, A
     _sync(place)
     os.replace(place, final_place)
     _sync(final_place.parent)
+
+
+def _expect_equal(sums: Mapping[str, str]) -> None:
+    usual, _ = Counter(sums.values()).most_common(1)[0]
+    for name, each in sorted(sums.items()):
+        if each != usual:
+            raise DriftError(f"{name} {DIFFERS}")
 
 
 def read_manifest(place: Path) -> Manifest:
@@ -279,6 +303,13 @@ def _sync(folder: Path) -> None:
 
 def _sum(content: bytes | memoryview) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def _sum_of(arrays: Sequence[np.ndarray]) -> str:
+    total = hashlib.sha256()
+    for array in arrays:
+        total.update(np.ascontiguousarray(array).data)
+    return total.hexdigest()
 
 
 def _canonical(document: Mapping[str, Any]) -> bytes:

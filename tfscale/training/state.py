@@ -44,6 +44,13 @@ class RunState:
             name: tf.convert_to_tensor(variable).numpy() for name, variable in self._replica_variables(index).items()
         }
 
+    def common_names(self) -> Sequence[str]:
+        """Names of the `replica_arrays` that are the same in all replicas after every step."""
+        strategy, replica = self.strategy, self.replicas[0]
+        names = [f"model/{each.path}" for each in replica.model.trainable_variables]
+        slots = [name for name in replica.variables() if name.startswith("optimizer/")]
+        return names * strategy.keeps_parameters_equal + slots * strategy.keeps_optimizers_equal
+
     def shared_arrays(self) -> Arrays:
         """A copy of the state that all replicas share, by name."""
         shared = self.strategy.shared_state()
