@@ -56,4 +56,7 @@ class RunError(Exception):
 
 
 class ExchangeError(RunError):
-    """What processes exchanged was changed on the way, and nothing of it was used: the job can be started again."""
+    """What replicas exchanged was changed on the way, or they have drifted apart; nothing of it was used or saved.
+
+    The job can be started again.
+    """

@@ -7,7 +7,7 @@ import pytest
 
 from tfscale.errors import Enough
 from tfscale.launch.signals import Stopped
-from tfscale.launch.stopping import Stopping
+from tfscale.launch.stopping import Stopping, agreed_stop
 from tfscale.world import World
 
 
@@ -17,7 +17,7 @@ def world(rank: int, size: int) -> World:
 
 def test_a_process_alone_stops_at_once(tmp_path: Path) -> None:
     noted: list[Stopped] = []
-    stop = Stopping(tmp_path, "a", World(), noted=lambda: noted[0] if noted else None, max_time=None)
+    stop = Stopping(tmp_path, "a", 0, World(), noted=lambda: noted[0] if noted else None, max_time=None)
     assert stop(1, lambda step: True) is None
     noted.append(Stopped(15))
     answer = stop(2, lambda step: True)
@@ -38,6 +38,7 @@ def test_all_stop_at_one_step_in_any_order(tmp_path: Path, every: int, asked: in
         Stopping(
             tmp_path,
             "a",
+            0,
             world(rank, 3),
             noted=lambda rank=rank: Stopped(15) if rank == asked and steps[rank] >= begins else None,
             max_time=None,
@@ -65,6 +66,15 @@ def test_all_stop_at_one_step_in_any_order(tmp_path: Path, every: int, asked: in
 
 
 def test_the_end_of_the_time_is_a_good_end(tmp_path: Path) -> None:
-    stop = Stopping(tmp_path, "a", World(), noted=lambda: None, max_time=1e-9)
+    stop = Stopping(tmp_path, "a", 0, World(), noted=lambda: None, max_time=1e-9)
     assert isinstance(stop(1, lambda step: True), Enough)
-    assert Stopping(tmp_path, "a", World(), noted=lambda: None, max_time=1e9)(1, lambda step: True) is None
+    assert Stopping(tmp_path, "a", 0, World(), noted=lambda: None, max_time=1e9)(1, lambda step: True) is None
+
+
+def test_a_stop_is_of_the_start_that_agreed_on_it(tmp_path: Path) -> None:
+    """What a process of an earlier start still writes is not why the next one ends."""
+    (tmp_path / "stop-0-late.at").write_text("5 15")
+    assert agreed_stop(tmp_path, 1) is None
+    stopped = agreed_stop(tmp_path, 0)
+    assert stopped is not None
+    assert stopped.number == 15

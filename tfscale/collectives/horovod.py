@@ -85,7 +85,7 @@ class Horovod:
         self._held = [len(ranks_of(process, processes, self.size)) for process in range(processes)]
         self._memory = self._shared_memory(shared_memory)
         self._verify(self.mean)
-        self._verify(tf.function(self.mean))
+        self._verify(tf.function(self.mean, autograph=False))
 
     def _shared_memory(self, wanted: bool | Literal["auto"]) -> SharedMemory | None:
         if wanted is False or len(self._held) == 1 or (wanted == "auto" and visible_gpus()):

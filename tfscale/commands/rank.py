@@ -19,6 +19,7 @@ from tfscale.config import preflight
 from tfscale.config.schema import Config
 from tfscale.errors import UserError
 from tfscale.job import Connection, Job
+from tfscale.launch.attempt import restarts
 from tfscale.launch.pulse import Pulse
 from tfscale.launch.run_directory import RunDirectory, started_by_us
 from tfscale.launch.signals import Noted, Stopped, signals_noted
@@ -70,7 +71,7 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], noted:
     attempt, _, path = said.partition("\n")
     directory = holder[0] = holder[0] or RunDirectory(Path(path))
     pulse = pulse or _pulse(config, world, directory)
-    stop = Stopping(directory.logs, attempt, world, noted=noted, max_time=config.train.max_time)
+    stop = Stopping(directory.logs, attempt, restarts(), world, noted=noted, max_time=config.train.max_time)
     job = building.build(config, connection)
     with LogFile(directory.log(world.rank)) as stream:
         log = Console(file=stream, width=160, force_terminal=False)

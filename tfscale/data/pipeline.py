@@ -17,6 +17,9 @@ from tfscale.data.base import Arrays, Shard
 _ROWS = 1 << 14
 """Examples that are added to a sum at a time."""
 
+_as_it_is = tf.autograph.experimental.do_not_convert
+"""What is converted is written to a temporary file, which a process that is killed leaves behind."""
+
 
 @final
 class ArrayData:
@@ -54,6 +57,7 @@ class ArrayData:
         examples, whole = self.examples, batch * shard.size
         steps = -(-examples // whole)
 
+        @_as_it_is
         def step(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             epoch = number // steps
             first = (number - epoch * steps) * whole
@@ -77,8 +81,12 @@ class ArrayData:
         low = self.test_examples * shard.rank // shard.size
         high = self.test_examples * (shard.rank + 1) // shard.size
         x, y = self._test_tensors
-        indices = tf.data.Dataset.range(low, high).batch(batch)
-        return indices.map(lambda some: (self._prepared(tf.gather(x, some)), tf.gather(y, some))).prefetch(2)
+
+        @_as_it_is
+        def step(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return self._prepared(tf.gather(x, indices)), tf.gather(y, indices)
+
+        return tf.data.Dataset.range(low, high).batch(batch).map(step).prefetch(2)
 
     @cached_property
     def _train_tensors(self) -> tuple[tf.Tensor, tf.Tensor]:

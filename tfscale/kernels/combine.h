@@ -22,12 +22,16 @@
 namespace tfscale {
 
 constexpr int64_t kPiece = 4096;  // elements of the sum that are made at a time, in the fastest cache
+constexpr int64_t kDensest = 16;  // elements a word: no code takes fewer than two bits
 constexpr int64_t kFew = 16;      // where fewer than one of so many was sent, only those are looked at again
 
-// What a message lists, and as much room for it as the longest so far took. Not a vector, which would write zeros first.
+// What a message lists, in room that is kept unless it is far too large. Not a vector, which would write zeros first.
 struct List {
   Sent* Hold(int64_t elements) {
-    if (elements + kLanes > room) own.reset(new Sent[room = elements + elements / 4 + kLanes]);
+    if (elements + kLanes > room || (room > kChunk && elements < room / 16)) {
+      own.reset();
+      own.reset(new Sent[room = elements + elements / 4 + kLanes]);
+    }
     count = elements;
     return own.get();
   }
@@ -178,6 +182,7 @@ class Combine : public tf::OpKernel {
     if (FormatOf(message) == kVoid) return length == kHeader ? "" : "an empty message with a payload";
     const int64_t count = message[kCount], rest = length - kHeader - layout_.small;
     if (rest < 0 || count > layout_.size) return "more elements than the model has";
+    if (count > kDensest * rest) return "more elements than it has room for";
     const Word* payload = message + kHeader;
     *small = reinterpret_cast<const float*>(payload + rest);
     if (proposals > 0 || FormatOf(message) == kOpening) {

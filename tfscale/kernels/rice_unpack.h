@@ -96,6 +96,7 @@ TFSCALE_INLINE bool UnpackBlock(const RiceBlock& block, const Word* in, const Wo
 
 constexpr int kLanes = 8;
 constexpr int kNarrowest = 7;  // bits of a field, of which kLanes are then in eight bytes, wherever they begin
+constexpr int64_t kFarthest = (1LL << 31) - 3 * (kBlock << kNarrowest);  // no remainders lead from below it beyond 31 bits
 using Lanes = uint32_t __attribute__((vector_size(4 * kLanes)));
 using WideLanes = uint64_t __attribute__((vector_size(8 * kLanes)));
 using ByteLanes = unsigned char __attribute__((vector_size(kLanes)));
@@ -133,7 +134,7 @@ TFSCALE_INLINE bool UnpackNarrow(const RiceBlock& block, const Word* in, int64_t
   own[0] = in[2 * number];
   uint32_t index = own[0] >> 1;
   const uint64_t quotients = static_cast<uint64_t>(places[i - 1] + 1U) - (i - 1);
-  if (index + quotients * divisor.value >= static_cast<uint64_t>(size)) return false;  // nor can 32 bits overflow below
+  if (index + quotients * divisor.value >= static_cast<uint64_t>(size)) return false;
   const unsigned width = divisor.Width(), shift = divisor.low;
   const uint64_t mask = (1ULL << width) - 1;
   const WideLanes shifts = WideLanes{0, 1, 2, 3, 4, 5, 6, 7} * width;
@@ -167,7 +168,7 @@ TFSCALE_INLINE bool UnpackNarrow(const RiceBlock& block, const Word* in, int64_t
 TFSCALE_CLONES inline bool UnpackAny(const RiceBlock& block, const Word* in, const Word* end, int64_t number,
                                      int64_t size, Sent* out) {
   const bool trit = block.code & 1, inside = in + block.low_at + block.low + 2 <= end;
-  if (Divisor(block.code).Width() <= kNarrowest && in + block.low_at + block.low + 2 + kLanes * kNarrowest / 32 <= end) {
+  if (size < kFarthest && Divisor(block.code).Width() <= kNarrowest && in + block.low_at + block.low + 2 + kLanes * kNarrowest / 32 <= end) {
     return trit ? UnpackNarrow<true>(block, in, number, size, out) : UnpackNarrow<false>(block, in, number, size, out);
   }
   if (inside) {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 RESTART = "TFSCALE_RESTART"
-"""Environment variable with how often the job has been started again, in a process of such a start."""
+"""Environment variable with how often the job had been started before, in its processes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Attempt:
     @property
     def environment(self) -> Mapping[str, str]:
         """More variables for its processes."""
-        return {RESTART: str(self.restarts)} if self.restarts else {}
+        return {RESTART: str(self.restarts)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -81,7 +81,7 @@ class Hosts:
         return End(code=0) if code == 0 else self._report(code)
 
     def _report(self, code: int) -> End:
-        stopped = agreed_stop(self._directory.logs)
+        stopped = agreed_stop(self._directory.logs, self._attempt.restarts)
         if stopped is not None:  # somebody has asked a rank, and it the others
             return End(code=stopped.exit_code, cause=self._directory.words_of_stop(stopped.name))
         failure = self._directory.first_failure(self._attempt.restarts)

@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from tempfile import TemporaryDirectory
 from typing import Any, final
 
 from tfscale.launch.attempt import Attempt, End
@@ -118,12 +117,11 @@ class Processes:
         """Runs the job to its end; a signal that asks for the end is handed on, and then waited for."""
         with ExitStack() as stack:
             stack.enter_context(signals_raise())
-            temporary = stack.enter_context(TemporaryDirectory(prefix="tfscale-", ignore_cleanup_errors=True))
             stack.callback(self._kill_all)
             try:
                 store = _store() if self._by_horovod else None
                 for rank in range(self._attempt.processes):
-                    self._start(rank, 0 if store is None else store.server_address[1], temporary)
+                    self._start(rank, 0 if store is None else store.server_address[1])
                 if store is not None:  # a thread: after any fork
                     stack.enter_context(serving(store, f"127.0.0.1:{self._attempt.processes}", self._attempt.processes))
                 pids = [process.pid for process in self._running]
@@ -132,7 +130,7 @@ class Processes:
             except Stopped as stopped:
                 return self._stop(stopped)
 
-    def _start(self, rank: int, port: int, temporary: str) -> None:
+    def _start(self, rank: int, port: int) -> None:
         environment = {
             **rank_environment(
                 rank,
@@ -142,7 +140,6 @@ class Processes:
                 interface=self._interface,
             ),
             VARIABLE: str(self._directory.path.absolute()),
-            "TMPDIR": temporary,  # TensorFlow writes there what it compiles; a process that is killed removes nothing
             **self._attempt.environment,
         }
         with self._directory.log(rank).open("ab") as log:

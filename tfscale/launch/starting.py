@@ -11,7 +11,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -107,7 +106,6 @@ def _become_a_process(environment: Mapping[str, str], output: IO[bytes] | None, 
     if output is not None:
         os.dup2(output.fileno(), 1)
     os.environ.update(environment)
-    tempfile.tempdir = None  # looked up again: it may be another one here
     die_with_parent()
 
 

@@ -28,6 +28,7 @@ class Stopping:
     Args:
         folder: That all processes of the job see.
         attempt: The same in all of them, and different whenever the job is started.
+        restarts: How often it had been started before.
         world: Which process this is.
         noted: What has asked this process to stop, if anything has.
         max_time: Seconds from now until the run is to end; None for no limit.
@@ -37,13 +38,15 @@ class Stopping:
         self,
         folder: Path,
         attempt: str,
+        restarts: int,
         world: World,
         *,
         noted: Callable[[], Stopped | None],
         max_time: float | None,
     ) -> None:
         self._noted, self._world = noted, world
-        self._asked, self._agreed = folder / f"stop-{attempt}.asked", folder / f"stop-{attempt}.at"
+        stem = f"stop-{restarts}-{attempt}"
+        self._asked, self._agreed = folder / f"{stem}.asked", folder / f"{stem}.at"
         self._end = None if max_time is None else time.monotonic() + max_time
         self._said = False
 
@@ -76,9 +79,9 @@ class Stopping:
         return _TIME if self._end is not None and time.monotonic() >= self._end else None
 
 
-def agreed_stop(folder: Path) -> Stopped | None:
-    """The signal for which the job that was started last has agreed to stop, if it has."""
-    found = [_read(path, 2) for path in folder.glob("stop-*.at")]
+def agreed_stop(folder: Path, restarts: int) -> Stopped | None:
+    """The signal for which a job has agreed to stop, if it has, the time that it had been started `restarts` times."""
+    found = [_read(path, 2) for path in folder.glob(f"stop-{restarts}-*.at")]
     return next((Stopped(each[1]) for each in found if each is not None and each[1] != _TIME), None)
 
 

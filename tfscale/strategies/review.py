@@ -68,7 +68,11 @@ class Review:
 
     def _mean_function(self, length: int) -> Callable[[], tf.Tensor]:
         """A mean of zeros, compiled: as a step would have it."""
-        return tf.function(lambda: self._collective.mean([tf.zeros([length]) for _ in self._collective.ranks]))
+
+        def mean() -> tf.Tensor:
+            return self._collective.mean([tf.zeros([length]) for _ in self._collective.ranks])
+
+        return tf.function(mean, autograph=False)
 
     def _seconds(self, mean: Callable[[], tf.Tensor]) -> float:
         began = time.perf_counter()
