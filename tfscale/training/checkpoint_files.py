@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from tfscale.errors import UserError
+from tfscale.training import durable
 
 Arrays = Mapping[str, np.ndarray]
 MANIFEST = "MANIFEST.json"
@@ -41,7 +42,6 @@ WAIT = 60.0
 """Seconds that the chief waits for the parts of the other processes."""
 
 _LOOK = 0.01
-_CHUNK = 1 << 20
 _FORMAT = 2
 
 
@@ -109,7 +109,7 @@ def write_part(place: Path, files: Mapping[str, Arrays], *, part: int, common: S
         replicas = {name: arrays for name, arrays in files.items() if name.startswith("replica-")}
         alike = {name: _sum_of([arrays[each] for each in common]) for name, arrays in replicas.items()}
         said = {"files": _write_all(place, files), "alike": alike}
-        _write(_part(place, part), json.dumps(said).encode())
+        durable.write(_part(place, part), json.dumps(said).encode())
     except Exception:
         _tell_of_failure(place, part)
         raise
@@ -132,7 +132,7 @@ def _write_all(place: Path, files: Mapping[str, Arrays]) -> dict[str, str]:
         stream = io.BytesIO()
         np.savez(stream, **dict(arrays))  # pyright: ignore[reportArgumentType] - names, not its options
         content = stream.getbuffer()
-        _write(place / name, content)
+        durable.write(place / name, content)
         sums[name] = _sum(content)
     return sums
 
@@ -163,10 +163,10 @@ def seal(place: Path, final_place: Path, *, parts: int, identity: Mapping[str, A
     replicas = sum(name.startswith("replica-") for name in files)
     manifest = Manifest(step=step, replicas=replicas, files=files, identity=identity, parent=parent)
     body = {"format": _FORMAT, **vars(manifest)}
-    _write(place / MANIFEST, json.dumps({**body, "sha256": _sum(_canonical(body))}, indent=2).encode())
-    _sync(place)
+    durable.write(place / MANIFEST, json.dumps({**body, "sha256": _sum(_canonical(body))}, indent=2).encode())
+    durable.sync(place)
     os.replace(place, final_place)
-    _sync(final_place.parent)
+    durable.sync(final_place.parent)
 
 
 def _expect_equal(sums: Mapping[str, str]) -> None:
@@ -277,28 +277,6 @@ def _part(place: Path, part: int) -> Path:
 
 def _failed(place: Path, part: int) -> Path:
     return place / f"part-{part:04d}.failed"
-
-
-def _write(path: Path, content: bytes | memoryview) -> None:
-    """Writes aside, through to the disk, and renames; then reads it back."""
-    temporary = path.with_name(f"{path.name}.new")
-    with temporary.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    with temporary.open("rb") as stream:
-        for at in range(0, len(content), _CHUNK):
-            if stream.read(_CHUNK) != bytes(content[at : at + _CHUNK]):
-                raise OSError(f"{path.name} does not read back as it was written")
-    os.replace(temporary, path)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _sum(content: bytes | memoryview) -> str:
