@@ -20,6 +20,7 @@ import json
 import os
 import shutil
 import time
+import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -107,7 +108,7 @@ def write_part(place: Path, files: Mapping[str, Arrays], *, part: int, common: S
     try:
         place.mkdir(parents=True, exist_ok=True)
         replicas = {name: arrays for name, arrays in files.items() if name.startswith("replica-")}
-        alike = {name: _sum_of([arrays[each] for each in common]) for name, arrays in replicas.items()}
+        alike = {name: _crc_of([arrays[each] for each in common]) for name, arrays in replicas.items()}
         said = {"files": _write_all(place, files), "alike": alike}
         durable.write(_part(place, part), json.dumps(said).encode())
     except Exception:
@@ -145,7 +146,7 @@ def seal(place: Path, final_place: Path, *, parts: int, identity: Mapping[str, A
         DriftError: Replicas differ in what they should hold alike: to go on after it would be to go on from that.
     """
     files: dict[str, str] = {}
-    alike: dict[str, str] = {}
+    alike: dict[str, int] = {}
     deadline = time.monotonic() + WAIT
     for part in range(parts):
         while not _part(place, part).exists():
@@ -169,7 +170,7 @@ def seal(place: Path, final_place: Path, *, parts: int, identity: Mapping[str, A
     durable.sync(final_place.parent)
 
 
-def _expect_equal(sums: Mapping[str, str]) -> None:
+def _expect_equal(sums: Mapping[str, int]) -> None:
     usual, _ = Counter(sums.values()).most_common(1)[0]
     for name, each in sorted(sums.items()):
         if each != usual:
@@ -283,11 +284,12 @@ def _sum(content: bytes | memoryview) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _sum_of(arrays: Sequence[np.ndarray]) -> str:
-    total = hashlib.sha256()
+def _crc_of(arrays: Sequence[np.ndarray]) -> int:
+    """Enough to tell equal from unequal, at a third of the price of a sha256."""
+    total = 0
     for array in arrays:
-        total.update(np.ascontiguousarray(array).data)
-    return total.hexdigest()
+        total = zlib.crc32(np.ascontiguousarray(array).data, total)
+    return total
 
 
 def _canonical(document: Mapping[str, Any]) -> bytes:
