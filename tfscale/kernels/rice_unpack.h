@@ -57,41 +57,46 @@ struct Digits {
   unsigned char of[256][8];
 };
 
+// Calls each(i, place) with the place of the terminator after the quotient of every element but the first. Returns
+// whether the block has as many as it should; it calls for no element that the block does not have.
+template <typename Each>
+TFSCALE_INLINE bool Walk(const RiceBlock& block, const Word* unary, const Each& each) {
+  int64_t i = 1;
+  for (int64_t word = 0; word < block.unary; word += 2) {
+    uint64_t rest = unary[word];
+    if (word + 1 < block.unary) rest |= static_cast<uint64_t>(unary[word + 1]) << 32;
+    const int64_t last = i + __builtin_popcountll(rest);
+    if (last > block.count) return false;
+    const uint32_t base = static_cast<uint32_t>(word) * 32;
+    for (; i < last; rest &= rest - 1, ++i) each(i, base + static_cast<uint32_t>(__builtin_ctzll(rest)));
+  }
+  return i == block.count;
+}
+
 template <bool kTrit, bool kInside>
 TFSCALE_INLINE bool UnpackBlock(const RiceBlock& block, const Word* in, const Word* end, int64_t number, int64_t size,
                                 Sent* out) {
   static const Digits digits;
   const Divisor divisor(block.code);
   const Word* low = in + block.low_at;
-  const Word* unary = in + block.unary_at;
   unsigned char thirds[kTrit ? kBlock + 8 : 1];  // of the gap before each element
   if (kTrit) digits.Spread(reinterpret_cast<const unsigned char*>(in + block.trit_at), block.count - 1, thirds + 1);
   const int width = divisor.Width(), shift = divisor.low;
   const uint64_t mask = (1ULL << width) - 1;
   Sent* own = out + block.first;
   own[0] = in[2 * number];
-  uint64_t index = own[0] >> 1, at = 0;
-  uint64_t before = ~0ULL;  // place of the last terminator
-  int64_t i = 1;
-  for (int64_t word = 0; word < block.unary; word += 2) {
-    uint64_t rest = unary[word];
-    if (word + 1 < block.unary) rest |= static_cast<uint64_t>(unary[word + 1]) << 32;
-    const int ones = __builtin_popcountll(rest);
-    if (i + ones > block.count) return false;
-    const uint64_t base = static_cast<uint64_t>(word) * 32;
-    for (const int64_t last = i + ones; i < last; rest &= rest - 1, ++i) {
-      const uint64_t place = base + __builtin_ctzll(rest);
-      uint64_t high = place - before - 1;
-      before = place;
-      if (kTrit) high = 3 * high + thirds[i];
-      const uint64_t field = GetBits<kInside>(low, at, end) & mask;
-      at += width;
-      index += (high << shift) + (field >> 1) + 1;
-      own[i] = static_cast<Sent>(index << 1 | (field & 1U));
-    }
-    if (index >= static_cast<uint64_t>(size)) return false;
-  }
-  return i == block.count && index < static_cast<uint64_t>(size);
+  uint64_t index = own[0] >> 1, at = 0;  // far below 2^64: a block's quotients have 2^29 bits, and a divisor 2^32
+  uint32_t before = ~0U;                 // place of the last terminator
+  const auto each = [&](int64_t i, uint32_t place) __attribute__((always_inline)) {
+    uint64_t high = place - before - 1;
+    before = place;
+    if (kTrit) high = 3 * high + thirds[i];
+    const uint64_t field = GetBits<kInside>(low, at, end) & mask;
+    at += width;
+    index += (high << shift) + (field >> 1) + 1;
+    own[i] = static_cast<Sent>(index << 1 | (field & 1U));
+  };
+  return Walk(block, in + block.unary_at, each) && index < static_cast<uint64_t>(size);
 }
 
 constexpr int kLanes = 8;
@@ -115,31 +120,22 @@ TFSCALE_INLINE bool UnpackNarrow(const RiceBlock& block, const Word* in, int64_t
   static const Digits digits;
   const Divisor divisor(block.code);
   const unsigned char* low = reinterpret_cast<const unsigned char*>(in + block.low_at);
-  const Word* unary = in + block.unary_at;
   unsigned char thirds[kTrit ? kBlock + 2 * kLanes : 1];
   if (kTrit) digits.Spread(reinterpret_cast<const unsigned char*>(in + block.trit_at), block.count - 1, thirds + 1);
   uint32_t places[kBlock + kLanes];  // of the terminators
   places[0] = ~0U;
-  int64_t i = 1;
-  for (int64_t word = 0; word < block.unary; word += 2) {
-    uint64_t rest = unary[word];
-    if (word + 1 < block.unary) rest |= static_cast<uint64_t>(unary[word + 1]) << 32;
-    const int64_t last = i + __builtin_popcountll(rest);
-    if (last > block.count) return false;
-    const uint32_t base = static_cast<uint32_t>(word) * 32;
-    for (; i < last; rest &= rest - 1, ++i) places[i] = base + __builtin_ctzll(rest);
-  }
-  if (i != block.count) return false;
+  const auto each = [&](int64_t i, uint32_t place) __attribute__((always_inline)) { places[i] = place; };
+  if (!Walk(block, in + block.unary_at, each)) return false;
   Sent* own = out + block.first;
   own[0] = in[2 * number];
   uint32_t index = own[0] >> 1;
-  const uint64_t quotients = static_cast<uint64_t>(places[i - 1] + 1U) - (i - 1);
+  const uint64_t quotients = static_cast<uint64_t>(places[block.count - 1] + 1U) - (block.count - 1);
   if (index + quotients * divisor.value >= static_cast<uint64_t>(size)) return false;
   const unsigned width = divisor.Width(), shift = divisor.low;
   const uint64_t mask = (1ULL << width) - 1;
   const WideLanes shifts = WideLanes{0, 1, 2, 3, 4, 5, 6, 7} * width;
   uint64_t at = 0;
-  for (i = 1; i < block.count; i += kLanes, at += kLanes * width) {
+  for (int64_t i = 1; i < block.count; i += kLanes, at += kLanes * width) {
     uint64_t bits;
     Lanes here, before;
     ByteLanes third;
@@ -168,7 +164,8 @@ TFSCALE_INLINE bool UnpackNarrow(const RiceBlock& block, const Word* in, int64_t
 TFSCALE_CLONES inline bool UnpackAny(const RiceBlock& block, const Word* in, const Word* end, int64_t number,
                                      int64_t size, Sent* out) {
   const bool trit = block.code & 1, inside = in + block.low_at + block.low + 2 <= end;
-  if (size < kFarthest && Divisor(block.code).Width() <= kNarrowest && in + block.low_at + block.low + 2 + kLanes * kNarrowest / 32 <= end) {
+  const bool narrow = Divisor(block.code).Width() <= kNarrowest;
+  if (narrow && size < kFarthest && in + block.low_at + block.low + 2 + kLanes * kNarrowest / 32 <= end) {
     return trit ? UnpackNarrow<true>(block, in, number, size, out) : UnpackNarrow<false>(block, in, number, size, out);
   }
   if (inside) {
