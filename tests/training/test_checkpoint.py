@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.strategies.test_contracts import SMALL, VARIANTS, run
+from tests.strategies.test_contracts import SMALL, VARIANTS, of_replica, run
 from tfscale.errors import ExchangeError, RunError, UserError
 from tfscale.job import Job
 from tfscale.training import checkpoint, checkpoint_files
@@ -36,7 +36,7 @@ def everything(job: Job) -> dict[str, np.ndarray]:
     """All that must survive, by name."""
     state = {f"shared/{name}": value for name, value in job.state.shared_arrays().items()}
     for index in range(len(job.state.replicas)):
-        state |= {f"{index}/{name}": value for name, value in job.state.replica_arrays(index).items()}
+        state |= {f"{index}/{name}": value for name, value in of_replica(job, index).items()}
     return state
 
 
@@ -248,10 +248,31 @@ def test_replicas_that_have_drifted_apart_are_not_saved(
     )
     wrong.assign_add(tf.ones(wrong.shape))
     checkpoints.save(job.state)
-    with pytest.raises(ExchangeError, match=r"step-000000004 could not be saved: replica-000\d.npz differs"):
+    with pytest.raises(
+        ExchangeError, match=r"step-000000004 could not be saved: replica-000\d.npz is of a replica that differs"
+    ):
         checkpoints.finish(job.state)
     assert warnings
     assert [path.name for path in tmp_path.iterdir()] == ["step-000000003"]
+
+
+@pytest.mark.parametrize(
+    ("name", "alike"), [("horovod", {"model", "optimizer"}), ("sharing", {"model"}), ("local", set())]
+)
+def test_what_replicas_hold_alike_is_saved_once(
+    build_job: Callable[..., Job], tmp_path: Path, name: str, alike: set[str]
+) -> None:
+    images = ("data=synthetic", "data.shape=[8,8,1]", "data.examples=64", "model=cnn", "model.filters=[4]")
+    job = run(build_job(*images, "optimizer=adam", "train.batch=8", *VARIANTS[name]), 3)
+    saved(job, tmp_path)
+    kept = {path.name: set(np.load(path).files) for path in newest(tmp_path, no_damage).glob("*.npz")}
+    model = job.state.replicas[0].model
+    trainable = {f"model/{each.path}" for each in model.trainable_variables}
+    statistics = {f"model/{each.path}" for each in model.variables} - trainable
+    assert {each.split("/")[0] for each in kept["shared.npz"]} & {"model", "optimizer"} == alike
+    assert kept["replica-0000.npz"] == kept["replica-0001.npz"]
+    assert not kept["replica-0000.npz"] & kept["shared.npz"]
+    assert kept["model.npz"] == statistics | (set() if alike else trainable)
 
 
 @pytest.mark.parametrize("name", ["local", "horovod_averaging", "sharing updates"])

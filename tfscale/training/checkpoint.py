@@ -6,21 +6,22 @@ damage is found is in `checkpoint_files`.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from threading import Thread
 from typing import Any, final
 
-import tensorflow as tf
-
 from tfscale.collectives.sealed import broadcast_text
 from tfscale.errors import ExchangeError, RunError, UserError
 from tfscale.training import checkpoint_files as files
-from tfscale.training.checkpoint_files import Arrays, DamagedError, Manifest
+from tfscale.training.checkpoint_files import Arrays, DamagedError, DriftError, Manifest
 from tfscale.training.state import STOPPING, RunState
 
 PAUSES = (0.0, 0.5, 2.0)
 """Seconds between attempts to save what a run ends with."""
+
+_FAILURES = {kind.__name__: kind for kind in (RunError, ExchangeError)}
+"""How a save can fail: with the disk, or with the replicas."""
 
 Tell = Callable[[str], None]
 """Gets a warning, in words."""
@@ -54,7 +55,7 @@ class Checkpoints:
         self._folder, self._keep, self._process, self._processes = folder, keep, process, processes
         self._attempt, self._identity, self._warn = attempt, identity, warn
         self._writer: Thread | None = None
-        self._failure: str | None = None
+        self._failure: RunError | None = None
         self._latest: int | None = None
         self._tries = 0
         if process == 0:
@@ -65,21 +66,20 @@ class Checkpoints:
 
         Waits for the save before to end, which has a limit.
         """
-        consensus = state.consensus()
+        model = state.consensus_arrays()
         self.settle()
         if state.step != self._latest:
-            self._begin(state, consensus)
+            self._begin(state, model)
 
-    def _begin(self, state: RunState, consensus: tf.Tensor) -> None:
-        parts: dict[str, Arrays] = {
-            files.replica_file(replica.rank): state.replica_arrays(index)
-            for index, replica in enumerate(state.replicas)
-        }
+    def _begin(self, state: RunState, model: Arrays) -> None:
+        names = [files.replica_file(replica.rank) for replica in state.replicas]
+        alike = {name: state.common_sum(index) for index, name in enumerate(names)}
+        parts = {name: state.replica_arrays(index) for index, name in enumerate(names)}
         if self._process == 0:
-            parts |= {files.SHARED: state.shared_arrays(), files.MODEL: state.replicas[0].model_arrays(consensus)}
+            parts |= {files.SHARED: {**state.common_arrays(0), **state.shared_arrays()}, files.MODEL: model}
         stopping = state.early_stopping
         best = files.folder_name(stopping.best_step) if stopping.keep_best else None
-        self._writer = Thread(target=self._write, args=(state.step, parts, state.common_names(), best), daemon=True)
+        self._writer = Thread(target=self._write, args=(state.step, parts, alike, best), daemon=True)
         self._writer.start()
 
     def settle(self) -> None:
@@ -97,21 +97,23 @@ class Checkpoints:
         """
         failure = self._outcome(state)
         for pause in PAUSES:
-            if not failure or files.DIFFERS in failure:
+            if failure is None or isinstance(failure, ExchangeError):
                 break
             time.sleep(pause)
             self._tries += 1
-            self._begin(state, state.consensus())
+            self._begin(state, state.consensus_arrays())
             failure = self._outcome(state)
-        if failure:
-            raise ExchangeError(failure) if files.DIFFERS in failure else RunError(failure)
+        if failure is not None:
+            raise failure
 
-    def _outcome(self, state: RunState) -> str:
+    def _outcome(self, state: RunState) -> RunError | None:
         """What has become of the save of the state, as the chief knows it: why it failed, or nothing."""
         self.settle()  # the chief waits for the parts of all
-        missing = f"checkpoint {files.folder_name(state.step)} could not be saved"
-        failure = "" if self._place(state.step).exists() else self._failure or missing
-        return broadcast_text(state.strategy.collective, failure)
+        missing = RunError(f"checkpoint {files.folder_name(state.step)} could not be saved")
+        failure = None if self._place(state.step).exists() else self._failure or missing
+        said = "" if failure is None else f"{type(failure).__name__} {failure}"
+        kind, _, words = broadcast_text(state.strategy.collective, said).partition(" ")
+        return _FAILURES[kind](words) if kind else None
 
     def _place(self, step: int) -> Path:
         return self._folder / files.folder_name(step)
@@ -119,15 +121,16 @@ class Checkpoints:
     def _aside(self, step: int) -> Path:
         return self._folder / f"{files.folder_name(step)}.tmp-{self._attempt}-{self._tries}"
 
-    def _write(self, step: int, parts: Mapping[str, Arrays], common: Sequence[str], best: str | None) -> None:
+    def _write(self, step: int, parts: Mapping[str, Arrays], alike: Mapping[str, int], best: str | None) -> None:
         final_place, place = self._place(step), self._aside(step)
         parent = None if self._latest is None else files.folder_name(self._latest)
         try:
-            files.write_part(place, parts, part=self._process, common=common)
+            files.write_part(place, parts, part=self._process, alike=alike)
             if self._process == 0:
                 files.seal(place, final_place, parts=self._processes, identity=self._identity, parent=parent)
         except Exception as error:  # noqa: BLE001 - whatever it is, this checkpoint is not there, and the run must know
-            self._failure = f"checkpoint {final_place.name} could not be saved: {error}"
+            kind = ExchangeError if isinstance(error, DriftError) else RunError
+            self._failure = kind(f"checkpoint {final_place.name} could not be saved: {error}")
             self._warn(f"{self._failure}; the earlier ones are intact, and training goes on")
             if self._process == 0:
                 files.discard(place)
@@ -186,11 +189,13 @@ class Checkpoints:
             raise UserError(
                 f"strategy.replicas must be {manifest.replicas} as in the checkpoint, got {replicas}; leave it out"
             )
-        for index, replica in enumerate(state.replicas):
-            wanted = files.read(place, files.replica_file(replica.rank), manifest)
-            state.load_replica(index, wanted)
-            _compare(wanted, state.replica_arrays(index))
         shared = files.read(place, files.SHARED, manifest)
+        common = {name: shared[name] for name in state.common_names() if name in shared}
+        for index, replica in enumerate(state.replicas):
+            wanted = {**common, **files.read(place, files.replica_file(replica.rank), manifest)}
+            state.load_replica(index, wanted)
+            _compare(wanted, {**state.common_arrays(index), **state.replica_arrays(index)})
+        shared = {name: value for name, value in shared.items() if name not in common}
         state.load_shared(shared)
         _compare(shared, state.shared_arrays())
         state.step = self._latest = manifest.step
@@ -246,7 +251,7 @@ def restore_model(state: RunState, place: Path) -> None:
         UserError: It is of another model.
     """
     manifest = files.read_manifest(place)
-    arrays = files.read(place, files.MODEL, manifest)
+    arrays = {**files.read(place, files.SHARED, manifest), **files.read(place, files.MODEL, manifest)}
     for replica in state.replicas:
         for name, variable in replica.variables().items():
             if name.startswith("model/"):

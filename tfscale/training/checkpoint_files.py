@@ -1,9 +1,11 @@
 """The files of one checkpoint: how they get onto the disk whole, and how damage to them is found.
 
     checkpoints/step-000000120/
-        replica-0000.npz ...   each replica's own state (weights, statistics, random streams, optimizer, residual)
-        shared.npz             what the strategy shares (threshold, counters)
-        model.npz              the consensus: the one model that the replicas stand for, for evaluation and prediction
+        shared.npz             what all replicas hold alike, once: threshold, counters; with most strategies weights and
+                               optimizer, too
+        replica-0000.npz ...   each replica's own state: statistics, random streams, residual, whatever is not shared
+        model.npz              the rest of the consensus, the one model that the replicas stand for, for evaluation and
+                               prediction
         MANIFEST.json          step, replicas, sizes and sha256 sums of the files, what the run depended on, the
                                checkpoint before, and a sum of all that
 
@@ -20,9 +22,8 @@ import json
 import os
 import shutil
 import time
-import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,14 +37,11 @@ from tfscale.training import durable
 Arrays = Mapping[str, np.ndarray]
 MANIFEST = "MANIFEST.json"
 SHARED, MODEL = "shared.npz", "model.npz"
-DIFFERS = "differs from the other replicas' in what all should hold alike"
-"""What is said of a replica's file that is not to be saved."""
-
 WAIT = 60.0
 """Seconds that the chief waits for the parts of the other processes."""
 
 _LOOK = 0.01
-_FORMAT = 2
+_FORMAT = 3
 
 
 class DamagedError(Exception):
@@ -93,22 +91,20 @@ def complete(folder: Path) -> list[Path]:
     return sorted((path for path in folder.glob("step-*") if not path.suffix), reverse=True)
 
 
-def write_part(place: Path, files: Mapping[str, Arrays], *, part: int, common: Sequence[str]) -> None:
+def write_part(place: Path, files: Mapping[str, Arrays], *, part: int, alike: Mapping[str, int]) -> None:
     """Writes one process's files, compares them with what is then on the disk, and says so.
 
     Args:
         place: The folder aside; made if need be.
         files: Name -> arrays by name.
         part: The process's rank.
-        common: Names of the arrays that the files of all replicas should hold alike.
+        alike: Name of each replica's file -> a sum of what all replicas hold alike, as this one has it.
 
     Raises:
         OSError: Something could not be written, or reads back as something else.
     """
     try:
         place.mkdir(parents=True, exist_ok=True)
-        replicas = {name: arrays for name, arrays in files.items() if name.startswith("replica-")}
-        alike = {name: _crc_of([arrays[each] for each in common]) for name, arrays in replicas.items()}
         said = {"files": _write_all(place, files), "alike": alike}
         durable.write(_part(place, part), json.dumps(said).encode())
     except Exception:
@@ -129,12 +125,13 @@ def _tell_of_failure(place: Path, part: int) -> None:
 
 def _write_all(place: Path, files: Mapping[str, Arrays]) -> dict[str, str]:
     sums = {}
+    room = io.BytesIO()  # one for all: to get new memory costs as much as to fill it
     for name, arrays in files.items():
-        stream = io.BytesIO()
-        np.savez(stream, **dict(arrays))  # pyright: ignore[reportArgumentType] - names, not its options
-        content = stream.getbuffer()
-        durable.write(place / name, content)
-        sums[name] = _sum(content)
+        room.seek(0)
+        np.savez(room, **dict(arrays))  # pyright: ignore[reportArgumentType] - names, not its options
+        with room.getbuffer() as whole, whole[: room.tell()] as content:
+            durable.write(place / name, content)
+            sums[name] = _sum(content)
     return sums
 
 
@@ -174,7 +171,7 @@ def _expect_equal(sums: Mapping[str, int]) -> None:
     usual, _ = Counter(sums.values()).most_common(1)[0]
     for name, each in sorted(sums.items()):
         if each != usual:
-            raise DriftError(f"{name} {DIFFERS}")
+            raise DriftError(f"{name} is of a replica that differs from the others in what all should hold alike")
 
 
 def read_manifest(place: Path) -> Manifest:
@@ -192,7 +189,8 @@ def read_manifest(place: Path) -> Manifest:
         if wanted != _sum(_canonical({"format": form, **body})):
             raise DamagedError(f"{MANIFEST} has the wrong sha256 sum")
         if form != _FORMAT:
-            raise UserError(f"{place} was written by a later version of tfscale; go on with that version")
+            which = "an earlier" if form < _FORMAT else "a later"
+            raise UserError(f"{place} was written by {which} version of tfscale; go on with that version")
         manifest = Manifest(**body)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedError(f"{MANIFEST}: {' '.join(str(error).split())}") from None
@@ -282,14 +280,6 @@ def _failed(place: Path, part: int) -> Path:
 
 def _sum(content: bytes | memoryview) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _crc_of(arrays: Sequence[np.ndarray]) -> int:
-    """Enough to tell equal from unequal, at a third of the price of a sha256."""
-    total = 0
-    for array in arrays:
-        total = zlib.crc32(np.ascontiguousarray(array).data, total)
-    return total
 
 
 def _canonical(document: Mapping[str, Any]) -> bytes:

@@ -4,7 +4,7 @@ Between replica and strategy there are only flat vectors. What a run computes de
 process holds them, so everything random here belongs to the replica.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import final
 
 import keras
@@ -112,14 +112,20 @@ class Replica:
             ):
                 variable.assign(value)
 
-    def model_arrays(self, parameters: tf.Tensor) -> dict[str, np.ndarray]:
-        """The model's weights, statistics and random streams by name, as `assign` of [S] would leave them."""
-        arrays = {f"model/{variable.path}": tf.convert_to_tensor(variable).numpy() for variable in self.model.variables}
-        own = {id(variable.value): f"model/{variable.path}" for variable in self.model.variables}
-        for variable, value in zip(self._synchronised, vectors.unflatten(parameters, self._synchronised), strict=True):
-            if id(variable) in own:
-                arrays[own[id(variable)]] = value.numpy()
-        return arrays
+    def model_arrays(self, parameters: Callable[[], tf.Tensor], *, without: Container[str]) -> dict[str, np.ndarray]:
+        """The model's weights, statistics and random streams by name, as `assign` of [S] would leave them.
+
+        Args:
+            parameters: Makes [S]; not called if nothing of it is asked for.
+            without: Names of those that are not asked for.
+        """
+        named = {f"model/{variable.path}": variable.value for variable in self.model.variables}
+        wanted = {name: variable for name, variable in named.items() if name not in without}
+        values = {id(variable): tf.convert_to_tensor(variable) for variable in wanted.values()}
+        if values.keys() & {id(variable) for variable in self._synchronised}:
+            assigned = vectors.unflatten(parameters(), self._synchronised)
+            values |= {id(variable): value for variable, value in zip(self._synchronised, assigned, strict=True)}
+        return {name: values[id(variable)].numpy() for name, variable in wanted.items()}
 
     def variables(self) -> dict[str, keras.Variable]:
         """Everything of this replica that must survive, by name: weights, statistics, random streams, optimizer.
