@@ -63,12 +63,13 @@ def test_reproducible_averaging_does_not_depend_on_the_number_of_processes(tmp_p
 
 def test_horovod_gives_the_parameters_of_one_replica_with_the_whole_batch(tmp_path: Path) -> None:
     import numpy as np
+    from safetensors.numpy import load_file
 
     words = ("train.steps=40", "optimizer=sgd")
     launched(tmp_path, "one", *words, "strategy=local", "strategy.replicas=1", "train.batch=32")
     launched(tmp_path, "two", *words, "strategy=horovod", "launch.np=2", "train.batch=16")
     places = [tmp_path / "runs" / name / "checkpoints" / "step-000000040" for name in ("one", "two")]
-    one, two = ({**np.load(place / "shared.npz"), **np.load(place / "model.npz")} for place in places)
+    one, two = (load_file(place / "shared.safetensors") | load_file(place / "model.safetensors") for place in places)
     weights = [name for name in one if name.endswith(("kernel", "bias"))]
     assert len(weights) == 6
     for name in weights:

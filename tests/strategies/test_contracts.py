@@ -63,7 +63,7 @@ def parameters(job: Job) -> list[np.ndarray]:
 
 def of_replica(job: Job, index: int) -> dict[str, np.ndarray]:
     """A copy of all that a replica holds, by name."""
-    return {**job.state.common_arrays(index), **job.state.replica_arrays(index)}
+    return dict(job.state.replica_arrays(index))
 
 
 def test_every_shipped_strategy_is_in_the_table() -> None:

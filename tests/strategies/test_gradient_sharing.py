@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.strategies.test_contracts import SHARING, SMALL, of_replica, parameters, run
+from tests.strategies.test_contracts import SHARING, SMALL, parameters, run
 from tfscale.codecs.message import HEADER
 from tfscale.codecs.smallest import Smallest
 from tfscale.codecs.word32 import Word32
@@ -165,7 +165,7 @@ def test_training_goes_on_after_a_nan(
     run(job, 60)
     assert int(job.state.strategy.measurements()["skipped_steps"]) == 1
     for index in range(2):
-        arrays = of_replica(job, index)
+        arrays = job.state.replica_arrays(index)
         assert all(np.isfinite(each).all() for name, each in arrays.items() if not name.endswith("pending"))
     assert job.evaluator(job.state.consensus())["loss"] < before / 2
 
@@ -313,7 +313,7 @@ def test_sharing_updates_is_not_sharing_gradients(build_job: Callable[..., Job])
     for shares in ("gradients", "updates"):
         words = (*SMALL, *SHARING, f"strategy.shares={shares}", "optimizer=adam", "train.batch=16")
         job = run(build_job(*words), 5)
-        own = [of_replica(job, index) for index in range(2)]
+        own = [job.state.replica_arrays(index) for index in range(2)]
         slots[shares] = all(
             np.array_equal(own[0][name], own[1][name]) for name in own[0] if "velocity" in name and "optimizer" in name
         )

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from safetensors.numpy import load_file
 
-from tests.strategies.test_contracts import SMALL, VARIANTS, of_replica, run
+from tests.strategies.test_contracts import SMALL, VARIANTS, run
 from tfscale.errors import ExchangeError, RunError, UserError
 from tfscale.job import Job
 from tfscale.training import checkpoint, checkpoint_files
@@ -36,7 +37,7 @@ def everything(job: Job) -> dict[str, np.ndarray]:
     """All that must survive, by name."""
     state = {f"shared/{name}": value for name, value in job.state.shared_arrays().items()}
     for index in range(len(job.state.replicas)):
-        state |= {f"{index}/{name}": value for name, value in of_replica(job, index).items()}
+        state |= {f"{index}/{name}": value for name, value in job.state.replica_arrays(index).items()}
     return state
 
 
@@ -103,7 +104,7 @@ def test_a_damaged_checkpoint_is_passed_over(build_job: Callable[..., Job], tmp_
     job = build_job(*SMALL)
     for _ in range(3):
         saved(run(job, 1), tmp_path, keep=5)
-    last = tmp_path / "step-000000003" / "replica-0001.npz"
+    last = tmp_path / "step-000000003" / "replica-0001.safetensors"
     content = bytearray(last.read_bytes())
     content[len(content) // 2] ^= 1
     last.write_bytes(bytes(content))
@@ -111,11 +112,11 @@ def test_a_damaged_checkpoint_is_passed_over(build_job: Callable[..., Job], tmp_
     found: list[str] = []
     assert newest(tmp_path, lambda place, error: found.append(str(error))).name == "step-000000001"
     assert len(found) == 2
-    assert found[0] == "replica-0001.npz has the wrong sha256 sum"
+    assert found[0] == "replica-0001.safetensors has the wrong sha256 sum"
 
 
 @pytest.mark.parametrize(
-    "change", [("step", "stepp"), ('"step": 2', '"step": 3'), ("shared.npz", "shored.npz"), ('"x"', '"y"')]
+    "change", [("step", "stepp"), ('"step": 2', '"step": 3'), ("shared.saf", "shored.saf"), ('"x"', '"y"')]
 )
 def test_an_edited_manifest_is_damage(build_job: Callable[..., Job], tmp_path: Path, change: tuple[str, str]) -> None:
     job = build_job(*SMALL)
@@ -126,6 +127,17 @@ def test_an_edited_manifest_is_damage(build_job: Callable[..., Job], tmp_path: P
     found: list[str] = []
     assert newest(tmp_path, lambda place, error: found.append(str(error))).name == "step-000000001"
     assert len(found) == 1
+
+
+@pytest.mark.parametrize(("version", "which"), [(-1, "an earlier"), (1, "a later")])
+def test_a_checkpoint_of_another_version_is_not_damage(
+    build_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int, which: str
+) -> None:
+    with monkeypatch.context() as other:
+        other.setattr(checkpoint_files, "_FORMAT", checkpoint_files._FORMAT + version)
+        saved(run(build_job(*SMALL), 1), tmp_path)
+    with pytest.raises(UserError, match=rf"step-000000001 was written by {which} version of tfscale; go on with that"):
+        newest(tmp_path, no_damage)
 
 
 def test_without_a_whole_checkpoint_the_message_says_so(tmp_path: Path) -> None:
@@ -249,7 +261,7 @@ def test_replicas_that_have_drifted_apart_are_not_saved(
     wrong.assign_add(tf.ones(wrong.shape))
     checkpoints.save(job.state)
     with pytest.raises(
-        ExchangeError, match=r"step-000000004 could not be saved: replica-000\d.npz is of a replica that differs"
+        ExchangeError, match=r"step-000000004 could not be saved: replica-000\d\S+ is of a replica that"
     ):
         checkpoints.finish(job.state)
     assert warnings
@@ -265,14 +277,14 @@ def test_what_replicas_hold_alike_is_saved_once(
     images = ("data=synthetic", "data.shape=[8,8,1]", "data.examples=64", "model=cnn", "model.filters=[4]")
     job = run(build_job(*images, "optimizer=adam", "train.batch=8", *VARIANTS[name]), 3)
     saved(job, tmp_path)
-    kept = {path.name: set(np.load(path).files) for path in newest(tmp_path, no_damage).glob("*.npz")}
+    kept = {path.stem: set(load_file(path)) for path in newest(tmp_path, no_damage).glob("*.safetensors")}
     model = job.state.replicas[0].model
     trainable = {f"model/{each.path}" for each in model.trainable_variables}
     statistics = {f"model/{each.path}" for each in model.variables} - trainable
-    assert {each.split("/")[0] for each in kept["shared.npz"]} & {"model", "optimizer"} == alike
-    assert kept["replica-0000.npz"] == kept["replica-0001.npz"]
-    assert not kept["replica-0000.npz"] & kept["shared.npz"]
-    assert kept["model.npz"] == statistics | (set() if alike else trainable)
+    assert {each.split("/")[0] for each in kept["shared"]} & {"model", "optimizer"} == alike
+    assert kept["replica-0000"] == kept["replica-0001"]
+    assert not kept["replica-0000"] & kept["shared"]
+    assert kept["model"] == statistics | (set() if alike else trainable)
 
 
 @pytest.mark.parametrize("name", ["local", "horovod_averaging", "sharing updates"])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.strategies.test_contracts import IN_PROCESS, SMALL, VARIANTS, of_replica
+from tests.strategies.test_contracts import IN_PROCESS, SMALL, VARIANTS
 from tests.training.test_checkpoint import alone
 from tfscale.data.base import Shard
 from tfscale.errors import Enough, RunError
@@ -214,7 +214,7 @@ def test_a_rollback_puts_the_newest_checkpoint_back_and_goes_on_with_other_examp
     words = (*SMALL, *VARIANTS[strategy], "train.checkpoint_every=10", "train.nonfinite=rollback", "model.dropout=0.2")
     job = poisoned(build_job(*words, "train.steps=16", "train.log_every=1"), monkeypatch, 13)
     seen: list[dict[str, np.ndarray]] = []
-    results, memory = go(job, tmp_path, lambda step, meets: seen.append(of_replica(job, 0)))
+    results, memory = go(job, tmp_path, lambda step, meets: seen.append(job.state.replica_arrays(0)))
     assert results["steps"] == 16
     ((step, said),) = memory.remarks
     assert said == "a gradient was not finite; back to step-000000010, and on with the examples after"
@@ -223,7 +223,7 @@ def test_a_rollback_puts_the_newest_checkpoint_back_and_goes_on_with_other_examp
             continue
         np.testing.assert_array_equal(seen[step - 1][name], value, name)
     assert int(job.state.strategy.measurements()["skipped_steps"]) == 1
-    assert all(np.isfinite(each).all() for each in of_replica(job, 0).values())
+    assert all(np.isfinite(each).all() for each in job.state.replica_arrays(0).values())
 
 
 @pytest.mark.parametrize("strategy", ["sharing", "local"])

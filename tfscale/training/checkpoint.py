@@ -15,7 +15,7 @@ from tfscale.collectives.sealed import broadcast_text
 from tfscale.errors import ExchangeError, RunError, UserError
 from tfscale.training import checkpoint_files as files
 from tfscale.training.checkpoint_files import Arrays, DamagedError, DriftError, Manifest
-from tfscale.training.state import STOPPING, RunState
+from tfscale.training.state import STOPPING, RunState, copied, crc32
 
 PAUSES = (0.0, 0.5, 2.0)
 """Seconds between attempts to save what a run ends with."""
@@ -72,11 +72,15 @@ class Checkpoints:
             self._begin(state, model)
 
     def _begin(self, state: RunState, model: Arrays) -> None:
-        names = [files.replica_file(replica.rank) for replica in state.replicas]
-        alike = {name: state.common_sum(index) for index, name in enumerate(names)}
-        parts = {name: state.replica_arrays(index) for index, name in enumerate(names)}
-        if self._process == 0:
-            parts |= {files.SHARED: {**state.common_arrays(0), **state.shared_arrays()}, files.MODEL: model}
+        parts: dict[str, Arrays] = {}
+        alike: dict[str, int] = {}
+        for index, replica in enumerate(state.replicas):
+            name = files.replica_file(replica.rank)
+            own, common = state.replica_variables(index)
+            parts[name], alike[name] = copied(own), crc32(common)
+        if self._process == self._processes - 1:  # the chief has the seal to do
+            _, common = state.replica_variables(0)
+            parts |= {files.SHARED: {**copied(common), **state.shared_arrays()}, files.MODEL: model}
         stopping = state.early_stopping
         best = files.folder_name(stopping.best_step) if stopping.keep_best else None
         self._writer = Thread(target=self._write, args=(state.step, parts, alike, best), daemon=True)
@@ -194,7 +198,7 @@ class Checkpoints:
         for index, replica in enumerate(state.replicas):
             wanted = {**common, **files.read(place, files.replica_file(replica.rank), manifest)}
             state.load_replica(index, wanted)
-            _compare(wanted, {**state.common_arrays(index), **state.replica_arrays(index)})
+            _compare(wanted, state.replica_arrays(index))
         shared = {name: value for name, value in shared.items() if name not in common}
         state.load_shared(shared)
         _compare(shared, state.shared_arrays())

@@ -1,23 +1,23 @@
 """The files of one checkpoint: how they get onto the disk whole, and how damage to them is found.
 
     checkpoints/step-000000120/
-        shared.npz             what all replicas hold alike, once: threshold, counters; with most strategies weights and
-                               optimizer, too
-        replica-0000.npz ...   each replica's own state: statistics, random streams, residual, whatever is not shared
-        model.npz              the rest of the consensus, the one model that the replicas stand for, for evaluation and
-                               prediction
-        MANIFEST.json          step, replicas, sizes and sha256 sums of the files, what the run depended on, the
-                               checkpoint before, and a sum of all that
+        shared.safetensors             what all replicas hold alike, once: threshold, counters; with most strategies
+                                       weights and optimizer, too
+        replica-0000.safetensors ...   each replica's own state: statistics, random streams, residual, whatever is not
+                                       shared
+        model.safetensors              the rest of the consensus, the one model that the replicas stand for, for
+                                       evaluation and prediction
+        MANIFEST.json                  step, replicas, sha256 sums of the files, what the run depended on, the
+                                       checkpoint before, and a sum of all that
 
 Every process writes its part aside, into `step-N.tmp-ATTEMPT/`, and says what it wrote in a file of its own; the chief
 waits for all parts, seals them with the manifest and renames the folder. No process waits for another to go on
 training, so no exchange is needed. On several hosts the folder must be on a file system that they share.
 
-No tensor is ever unpickled. Nothing here imports TensorFlow.
+safetensors is the field's format for tensors and nothing else: no file can hold code. Nothing here imports TensorFlow.
 """
 
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -30,18 +30,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.numpy
 
 from tfscale.errors import UserError
 from tfscale.training import durable
 
 Arrays = Mapping[str, np.ndarray]
 MANIFEST = "MANIFEST.json"
-SHARED, MODEL = "shared.npz", "model.npz"
+SHARED, MODEL = "shared.safetensors", "model.safetensors"
 WAIT = 60.0
 """Seconds that the chief waits for the parts of the other processes."""
 
 _LOOK = 0.01
-_FORMAT = 3
+_FORMAT = 4
 
 
 class DamagedError(Exception):
@@ -83,7 +84,7 @@ def folder_name(step: int) -> str:
 
 def replica_file(rank: int) -> str:
     """Name of the file of a replica."""
-    return f"replica-{rank:04d}.npz"
+    return f"replica-{rank:04d}.safetensors"
 
 
 def complete(folder: Path) -> list[Path]:
@@ -125,13 +126,10 @@ def _tell_of_failure(place: Path, part: int) -> None:
 
 def _write_all(place: Path, files: Mapping[str, Arrays]) -> dict[str, str]:
     sums = {}
-    room = io.BytesIO()  # one for all: to get new memory costs as much as to fill it
     for name, arrays in files.items():
-        room.seek(0)
-        np.savez(room, **dict(arrays))  # pyright: ignore[reportArgumentType] - names, not its options
-        with room.getbuffer() as whole, whole[: room.tell()] as content:
-            durable.write(place / name, content)
-            sums[name] = _sum(content)
+        content = safetensors.numpy.save(dict(arrays))
+        durable.write(place / name, content)
+        sums[name] = _sum(content)
     return sums
 
 
@@ -206,8 +204,7 @@ def read(place: Path, name: str, manifest: Manifest) -> Arrays:
     Raises:
         DamagedError: The file is not as it was written.
     """
-    with np.load(io.BytesIO(_content(place, name, manifest)), allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+    return safetensors.numpy.load(_content(place, name, manifest))
 
 
 def verify(place: Path) -> Manifest:
@@ -278,7 +275,7 @@ def _failed(place: Path, part: int) -> Path:
     return place / f"part-{part:04d}.failed"
 
 
-def _sum(content: bytes | memoryview) -> str:
+def _sum(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 

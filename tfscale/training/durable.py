@@ -7,7 +7,7 @@ _CHUNK = 1 << 16
 """Bytes compared at a time: few enough to stay in a processor's cache, and in memory that is not asked for anew."""
 
 
-def write(path: Path, content: bytes | memoryview) -> None:
+def write(path: Path, content: bytes) -> None:
     """Writes aside, through to the disk, reads that back, and renames it.
 
     Raises:
@@ -20,7 +20,7 @@ def write(path: Path, content: bytes | memoryview) -> None:
         os.fsync(stream.fileno())
     with temporary.open("rb") as stream:
         for at in range(0, len(content), _CHUNK):
-            if stream.read(_CHUNK) != bytes(content[at : at + _CHUNK]):
+            if stream.read(_CHUNK) != content[at : at + _CHUNK]:
                 raise OSError(f"{path.name} does not read back as it was written")
     os.replace(temporary, path)
 

@@ -125,7 +125,7 @@ class Replica:
         if values.keys() & {id(variable) for variable in self._synchronised}:
             assigned = vectors.unflatten(parameters(), self._synchronised)
             values |= {id(variable): value for variable, value in zip(self._synchronised, assigned, strict=True)}
-        return {name: values[id(variable)].numpy() for name, variable in wanted.items()}
+        return {name: np.asarray(values[id(variable)].numpy()) for name, variable in wanted.items()}
 
     def variables(self) -> dict[str, keras.Variable]:
         """Everything of this replica that must survive, by name: weights, statistics, random streams, optimizer.

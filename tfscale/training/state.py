@@ -19,6 +19,9 @@ from tfscale.strategies.base import Strategy
 from tfscale.training.checkpoint_files import Arrays
 from tfscale.training.replica import Replica
 
+Variables = Mapping[str, tf.Variable | keras.Variable]
+"""By their names in a checkpoint."""
+
 STOPPING = "early_stopping/"
 """What the names of its state begin with, in a checkpoint."""
 
@@ -39,25 +42,18 @@ class RunState:
     strategy: Strategy
     early_stopping: EarlyStopping
 
+    def replica_variables(self, index: int) -> tuple[Variables, Variables]:
+        """What this process's replica number `index` alone holds, and what it and all others hold alike."""
+        own = self._replica_variables(index)
+        common = {name: own.pop(name) for name in self.common_names()}
+        return own, common
+
     def replica_arrays(self, index: int) -> Arrays:
-        """A copy of what this process's replica number `index` alone holds, by name."""
-        common = frozenset(self.common_names())
-        return _copied({name: each for name, each in self._replica_variables(index).items() if name not in common})
-
-    def common_arrays(self, index: int) -> Arrays:
-        """A copy of what this process's replica number `index` and all others hold alike, by name."""
-        variables = self._replica_variables(index)
-        return _copied({name: variables[name] for name in self.common_names()})
-
-    def common_sum(self, index: int) -> int:
-        """crc32 of `common_arrays`, which are not copied: tells equal from unequal at a third of a sha256's price."""
-        variables, total = self._replica_variables(index), 0
-        for name in self.common_names():
-            total = zlib.crc32(np.asarray(variables[name]).reshape(-1).view(np.uint8).data, total)
-        return total
+        """A copy of all that this process's replica number `index` holds, by name."""
+        return copied(self._replica_variables(index))
 
     def consensus_arrays(self) -> Arrays:
-        """A copy of what the consensus has besides `common_arrays`, by name. All processes must call it."""
+        """A copy of what the consensus has besides `common_names`, by name. All processes must call it."""
         return self.replicas[0].model_arrays(self.consensus, without=frozenset(self.common_names()))
 
     def common_names(self) -> Sequence[str]:
@@ -70,10 +66,10 @@ class RunState:
     def shared_arrays(self) -> Arrays:
         """A copy of what is not any replica's: the strategy's, and what early stopping remembers."""
         stopping = {f"{STOPPING}{name}": value for name, value in self.early_stopping.arrays().items()}
-        return {**_copied(self.strategy.shared_state()), **stopping}
+        return {**copied(self.strategy.shared_state()), **stopping}
 
     def load_replica(self, index: int, arrays: Arrays) -> None:
-        """Puts back what `replica_arrays` and `common_arrays` returned.
+        """Puts back what `replica_arrays` returned.
 
         Raises:
             UserError: The names or shapes are those of another model, optimizer or strategy.
@@ -94,16 +90,25 @@ class RunState:
         """[S]: the one model that the replicas stand for. All processes must call it."""
         return self.strategy.consensus([replica.parameters() for replica in self.replicas])
 
-    def _replica_variables(self, index: int) -> Mapping[str, tf.Variable | keras.Variable]:
+    def _replica_variables(self, index: int) -> dict[str, tf.Variable | keras.Variable]:
         own = {f"strategy/{name}": each for name, each in self.strategy.replica_state(index).items()}
         return {**self.replicas[index].variables(), **own}
 
 
-def _copied(variables: Mapping[str, tf.Variable | keras.Variable]) -> Arrays:
-    return {name: tf.convert_to_tensor(variable).numpy() for name, variable in variables.items()}
+def copied(variables: Variables) -> Arrays:
+    """A copy of their values, by name."""
+    return {name: np.asarray(tf.convert_to_tensor(variable).numpy()) for name, variable in variables.items()}
 
 
-def _load(variables: Mapping[str, tf.Variable | keras.Variable], arrays: Arrays) -> None:
+def crc32(variables: Variables) -> int:
+    """Of their values, which are not copied: tells equal from unequal at a third of a sha256's price."""
+    total = 0
+    for variable in variables.values():
+        total = zlib.crc32(np.asarray(variable).reshape(-1).view(np.uint8).data, total)
+    return total
+
+
+def _load(variables: Variables, arrays: Arrays) -> None:
     for name in sorted(variables.keys() | arrays.keys()):
         if name not in variables or name not in arrays:
             where = "checkpoint" if name in arrays else "run"
