@@ -10,6 +10,7 @@ from tfscale import devices
 def bind(monkeypatch: pytest.MonkeyPatch, allowed: set[int], machine: int, size: int) -> list[set]:
     """What each process was bound to."""
     bound: list[set] = []
+    monkeypatch.setattr(devices, "_unbound", set())
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: allowed)
     monkeypatch.setattr(os, "cpu_count", lambda: machine)
     monkeypatch.setattr(os, "sched_setaffinity", lambda _, own: bound.append(set(own)))
@@ -25,7 +26,15 @@ def test_processes_divide_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_a_launcher_has_bound_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert bind(monkeypatch, {4, 5, 6, 7}, 8, 2) == []
+    bound = bind(monkeypatch, {4, 5, 6, 7}, 8, 2)
+    devices.leave_own_cores()
+    assert bound == []
+
+
+def test_work_beside_training_may_run_on_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    bound = bind(monkeypatch, set(range(4)), 4, 2)
+    devices.leave_own_cores()
+    assert bound == [{0, 1}, {2, 3}, {0, 1, 2, 3}]
 
 
 def test_more_processes_than_cores_share_them(monkeypatch: pytest.MonkeyPatch) -> None:

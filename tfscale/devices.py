@@ -5,6 +5,7 @@ why job.py starts with it.
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import tensorflow as tf
@@ -46,6 +47,10 @@ def claim(replicas: int, *, local_rank: int = 0, local_size: int = 1, threads: i
     return tuple(f"/CPU:{replica}" for replica in range(replicas))
 
 
+_unbound: set[int] = set()
+"""The cores that this process was allowed before it was bound to its own; none if it was not."""
+
+
 def cores() -> int:
     """Number of cores that this process may use."""
     return len(_allowed())
@@ -64,10 +69,21 @@ def bind_to_own_cores(local_rank: int, local_size: int) -> None:
     """
     allowed = _allowed()
     if hasattr(os, "sched_setaffinity") and len(allowed) == os.cpu_count() and len(allowed) >= local_size:
+        _unbound.update(allowed)
         ordered = sorted(allowed, key=_place)
         os.sched_setaffinity(
             0, ordered[local_rank * len(ordered) // local_size : (local_rank + 1) * len(ordered) // local_size]
         )
+
+
+def leave_own_cores() -> None:
+    """Lets the calling thread run on all cores that its process had before it was bound.
+
+    For work beside training: on a core whose process waits for the others it costs nobody anything.
+    """
+    if _unbound:
+        with suppress(OSError):  # cores that are gone since
+            os.sched_setaffinity(0, _unbound)
 
 
 def _place(core: int) -> tuple[int, int, int]:

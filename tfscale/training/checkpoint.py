@@ -12,10 +12,12 @@ from threading import Thread
 from typing import Any, final
 
 from tfscale.collectives.sealed import broadcast_text
+from tfscale.devices import leave_own_cores
 from tfscale.errors import ExchangeError, RunError, UserError
 from tfscale.training import checkpoint_files as files
 from tfscale.training.checkpoint_files import Arrays, DamagedError, DriftError, Manifest
-from tfscale.training.state import STOPPING, RunState, copied, crc32
+from tfscale.training.snapshot import Snapshot
+from tfscale.training.state import STOPPING, RunState
 
 PAUSES = (0.0, 0.5, 2.0)
 """Seconds between attempts to save what a run ends with."""
@@ -54,6 +56,7 @@ class Checkpoints:
     ) -> None:
         self._folder, self._keep, self._process, self._processes = folder, keep, process, processes
         self._attempt, self._identity, self._warn = attempt, identity, warn
+        self._snapshot = Snapshot()
         self._writer: Thread | None = None
         self._failure: RunError | None = None
         self._latest: int | None = None
@@ -76,11 +79,14 @@ class Checkpoints:
         alike: dict[str, int] = {}
         for index, replica in enumerate(state.replicas):
             name = files.replica_file(replica.rank)
-            own, common = state.replica_variables(index)
-            parts[name], alike[name] = copied(own), crc32(common)
+            own, _ = state.replica_variables(index)
+            parts[name], alike[name] = self._snapshot(name, own), state.common_digest(index)
         if self._process == self._processes - 1:  # the chief has the seal to do
             _, common = state.replica_variables(0)
-            parts |= {files.SHARED: {**copied(common), **state.shared_arrays()}, files.MODEL: model}
+            parts |= {
+                files.SHARED: {**self._snapshot(files.SHARED, common), **state.shared_arrays()},
+                files.MODEL: model,
+            }
         stopping = state.early_stopping
         best = files.folder_name(stopping.best_step) if stopping.keep_best else None
         self._writer = Thread(target=self._write, args=(state.step, parts, alike, best), daemon=True)
@@ -126,6 +132,7 @@ class Checkpoints:
         return self._folder / f"{files.folder_name(step)}.tmp-{self._attempt}-{self._tries}"
 
     def _write(self, step: int, parts: Mapping[str, Arrays], alike: Mapping[str, int], best: str | None) -> None:
+        leave_own_cores()
         final_place, place = self._place(step), self._aside(step)
         parent = None if self._latest is None else files.folder_name(self._latest)
         try:

@@ -5,7 +5,6 @@ steps, since batches are computed from (seed, step); random streams are variable
 """
 
 import hashlib
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfscale.digest import choose as choose_digest
 from tfscale.early_stopping import EarlyStopping
 from tfscale.errors import UserError
 from tfscale.strategies.base import Strategy
@@ -47,6 +47,11 @@ class RunState:
         own = self._replica_variables(index)
         common = {name: own.pop(name) for name in self.common_names()}
         return own, common
+
+    def common_digest(self, index: int) -> int:
+        """Tells whether this process's replica number `index` holds alike what all should."""
+        _, common = self.replica_variables(index)
+        return int(choose_digest([self.replicas[index].device])([_as_floats(each) for each in common.values()]))
 
     def replica_arrays(self, index: int) -> Arrays:
         """A copy of all that this process's replica number `index` holds, by name."""
@@ -95,17 +100,17 @@ class RunState:
         return {**self.replicas[index].variables(), **own}
 
 
-def copied(variables: Variables) -> Arrays:
+def copied(variables: Variables) -> dict[str, np.ndarray]:
     """A copy of their values, by name."""
-    return {name: np.asarray(tf.convert_to_tensor(variable).numpy()) for name, variable in variables.items()}
+    return {name: np.array(tf.convert_to_tensor(variable)) for name, variable in variables.items()}
 
 
-def crc32(variables: Variables) -> int:
-    """Of their values, which are not copied: tells equal from unequal at a third of a sha256's price."""
-    total = 0
-    for variable in variables.values():
-        total = zlib.crc32(np.asarray(variable).reshape(-1).view(np.uint8).data, total)
-    return total
+def _as_floats(variable: tf.Variable | keras.Variable) -> tf.Tensor:
+    """The same bits as float32, or, where those are fewer, the same numbers."""
+    value = tf.convert_to_tensor(variable)
+    if value.dtype == tf.float32:
+        return value
+    return tf.bitcast(value, tf.float32) if value.dtype.size % 4 == 0 else tf.cast(value, tf.float32)
 
 
 def _load(variables: Variables, arrays: Arrays) -> None:
