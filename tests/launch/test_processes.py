@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -115,21 +118,68 @@ def test_hosts_are_reached_through_horovodrun(tmp_path: Path) -> None:
     assert result["processes"] == 2
 
 
+def rank_on_hosts(job: subprocess.Popen, rank: int) -> psutil.Process:
+    """What horovodrun has started as this rank."""
+    found = [
+        each
+        for each in psutil.Process(job.pid).children(recursive=True)
+        if each.environ().get("HOROVOD_RANK") == str(rank) and "tfscale" in " ".join(each.cmdline()[:3])
+    ]
+    return found[-1]
+
+
 def test_a_job_on_hosts_goes_on_after_a_process_was_killed(tmp_path: Path) -> None:
     words = (*SMALL[:2], "strategy=sharing", "train.steps=2000", "train.checkpoint_every=100", "launch.np=2")
     with started(tmp_path, *words, "launch.hosts=[localhost:2]", "launch.network_interface=lo", "run.name=one") as job:
-        ranks = [
-            each
-            for each in psutil.Process(job.pid).children(recursive=True)
-            if each.environ().get("HOROVOD_RANK") == "1" and "tfscale" in " ".join(each.cmdline()[:3])
-        ]
-        ranks[-1].kill()
+        rank_on_hosts(job, 1).kill()
         errors = finish(job, 200)
     assert job.returncode == 0, errors
     assert any("; starting again after step-" in line for line in errors), errors
     events = membership.read(tmp_path / "runs" / "one" / "membership.jsonl")
-    assert [event["event"] for event in events] == ["start", "end", "start", "end"]
+    assert [event["event"] for event in events] == ["start", "training", "end", "start", "training", "end"]
     assert summary(tmp_path, "one")["steps"] == 2000
+
+
+STUCK = """
+import os
+from tfscale.data import digits, pipeline
+
+class Stuck(pipeline.ArrayData):
+    def train(self, shard, *, start, **settings):
+        for number, batch in enumerate(super().train(shard, start=start, **settings), start=start):
+            if shard.rank == 1 and number == 130 and os.environ["TFSCALE_RESTART"] == "0":
+                os.read(os.pipe()[0], 1)
+            yield batch
+
+def stuck():
+    return Stuck(digits.digits(test_fraction=0.2))
+"""
+
+
+def test_a_job_on_hosts_goes_on_after_it_hung(tmp_path: Path) -> None:
+    """A read that blocks for ever in one rank, and then another that is frozen."""
+    (tmp_path / "stuck.py").write_text(STUCK)
+    (tmp_path / "conf" / "data").mkdir(parents=True)
+    (tmp_path / "conf" / "data" / "stuck.yaml").write_text("_target_: stuck.stuck\n")
+    words = ("--config-dir", "conf", "data=stuck", "trust=[stuck]", "train.steps=1000", "train.checkpoint_every=100")
+    hosts = ("launch.np=2", "launch.hosts=[localhost:2]", "launch.network_interface=lo", "run.name=one")
+    with started(tmp_path, *words, "strategy=sharing", *hosts) as job:
+        events = tmp_path / "runs" / "one" / "membership.jsonl"
+        deadline = time.monotonic() + 120
+        while [event["event"] for event in membership.read(events)].count("training") < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        victim = rank_on_hosts(job, 0)
+        victim.send_signal(signal.SIGSTOP)
+        errors = finish(job, 200)
+    assert job.returncode == 0, errors
+    hung, frozen = [line for line in errors if line.startswith("tfscale: rank") and "; starting again after" in line]
+    assert re.search(r"rank 1 \(process \d+\) hangs after step 130: waiting for data for \d\.\d s, in File ", hung), (
+        hung
+    )
+    assert 'stuck.py", line 9 in train' in hung
+    assert f"rank 0 (process {victim.pid}) has been stopped (SIGSTOP) after step" in frozen
+    assert summary(tmp_path, "one")["steps"] == 1000
 
 
 def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path: Path) -> None:

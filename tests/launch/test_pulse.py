@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -109,6 +110,41 @@ def test_after_a_pause_of_the_machine_everybody_has_time_again(tmp_path: Path, c
     assert watch.look() is None
     clock.now += 1
     assert watch.look() is None
+
+
+def test_beats_of_another_host_count_from_when_they_are_seen(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its clock is far ahead, its process number is somebody else's here, and its file comes late."""
+    directory = RunDirectory(tmp_path)
+    killed: list[int] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: killed.append(pid))
+    watch = Watch([0], directory, leniency=1.0)
+    with monkeypatch.context() as there:
+        there.setattr(pulse, "_machine", lambda: b"another host, 16")
+        clock.now += 5000
+        rank = Pulse(directory.pulse(0), timeout=4.0)
+        for work in ("a step", "saving", "a step"):
+            rank(work, 7)
+        clock.now -= 5000
+    for _ in range(24):  # first seen after 0.25 s; may come 2 s late, and take 4
+        clock.now += 0.25
+        assert watch.look() is None
+    clock.now += 0.5
+    wrong = watch.look()
+    assert wrong is not None
+    words = f"rank 0 (process {os.getpid()}) hangs after step 7: a step for 4.2 s, on another host"
+    assert wrong.words.startswith(words), wrong.words
+    assert killed == []
+
+
+def test_beats_are_written_through_to_other_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = threading.Event()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: written.set())
+    Pulse(tmp_path / "p", timeout=4.0)
+    assert not written.wait(0.2)
+    Pulse(tmp_path / "p", timeout=4.0, through=True)
+    assert written.wait(10)
 
 
 def test_without_beats_there_are_minutes(tmp_path: Path, clock: Clock) -> None:

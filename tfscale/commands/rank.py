@@ -116,7 +116,11 @@ def _order_of_sums(config: Config, job: Job, world: World) -> dict[str, Any]:
 def _pulse(config: Config, world: World, directory: RunDirectory) -> Pulse:
     """The heartbeat of this rank, which also says where it is in its Python code when asked (SIGUSR1)."""
     faulthandler.register(signal.SIGUSR1, directory.stack(world.rank).open("w"), all_threads=True)
-    return Pulse(directory.pulse(world.rank), timeout=config.launch.hang_timeout or math.inf)
+    return Pulse(
+        directory.pulse(world.rank),
+        timeout=config.launch.hang_timeout or math.inf,
+        through=world.local_size < world.size,
+    )
 
 
 def _has_checkpoints(directory: RunDirectory, connection: Connection) -> bool:

@@ -2,13 +2,15 @@
 
 A rank in an exchange waits for the others, so none is blamed for being late alone: the job hangs when the time of every
 rank's work is over (see `pulse`), or when a process has been stopped. Then all are asked for their Python stacks, and
-the ranks that are not waiting for others are named.
+the ranks that are not waiting for others are named. Clocks of other hosts are not ours, and their beats come late: what
+counts there is when one was first seen here.
 """
 
 import os
 import signal
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,9 @@ ANSWER = 0.3
 
 PAUSED = 1.5
 """Seconds between two looks after which the whole machine, or container, must have been paused."""
+
+FAR = 2.0
+"""Seconds that a beat of another host may come late."""
 
 EXCHANGES = ("a step", "averaging", "logging", "saving", "evaluating", "a test batch", "closing")
 """Works in which a rank may be waiting for others."""
@@ -52,15 +57,25 @@ class Watch:
     """Looks after the processes of one start of a job.
 
     Args:
-        pids: Of the processes, by rank.
+        pids: Of the processes, by rank; a 0 for each that only its beats tell of.
         directory: Of the run.
         leniency: How many times as long as it has said any work may take; None for ever.
+        trains: Called once, with a step that was not completed before.
     """
 
-    def __init__(self, pids: Sequence[int], directory: RunDirectory, *, leniency: float | None) -> None:
-        self._pids, self._directory, self._leniency = pids, directory, leniency
+    def __init__(
+        self,
+        pids: Sequence[int],
+        directory: RunDirectory,
+        *,
+        leniency: float | None,
+        trains: Callable[[int], None] = lambda step: None,
+    ) -> None:
+        self._pids, self._directory, self._leniency, self._trains = pids, directory, leniency, trains
         self._last = self._began = time.monotonic()
         self._stopped_since: dict[int, float] = {}
+        self._first_step: int | None = None
+        self._seen: list[float] = [self._began] * len(pids)
         self.beats: list[Beat | None] = [None] * len(pids)
 
     @property
@@ -78,11 +93,12 @@ class Watch:
             self._began = now
             self._stopped_since.clear()
         self._last = now
-        self.beats = [pulse.read(self._directory.pulse(rank)) or before for rank, before in enumerate(self.beats)]
+        self._read(now)
         if self._leniency is None:
             return None
-        for rank, pid in enumerate(self._pids):
-            since = self._stopped_since.setdefault(rank, now) if _is_stopped(pid) else None
+        for rank in range(len(self._pids)):
+            pid = self._pid(rank)
+            since = self._stopped_since.setdefault(rank, now) if pid and _is_stopped(pid) else None
             if since is None:
                 self._stopped_since.pop(rank, None)
             elif now - since >= STOPPED:
@@ -94,16 +110,35 @@ class Watch:
             late = now > self._began + PATIENT
             silent = f"rank {self.beats.index(None)} has not begun to train in {PATIENT:.0f} s"
             return Trouble(silent, hangs=True) if late else None
-        if all(self._is_late(beat, self._leniency, now) for beat in beats):
+        if all(self._is_late(rank, beat, self._leniency, now) for rank, beat in enumerate(beats)):
             return Trouble(self._report(beats, now), hangs=True)
         return None
 
-    def _is_late(self, beat: Beat, leniency: float, now: float) -> bool:
-        return now > max(beat.began, self._began) + leniency * (beat.deadline - beat.began)
+    def _read(self, now: float) -> None:
+        """Looks at all beats, and tells whether the job trains."""
+        for rank, before in enumerate(self.beats):
+            beat = pulse.read(self._directory.pulse(rank))
+            if beat is not None and beat != before:
+                self.beats[rank] = beat
+                self._seen[rank] = beat.began if beat.here else now + FAR
+        step = self.step
+        if self._first_step is None:
+            self._first_step = step
+        elif step is not None and step > self._first_step:
+            self._first_step = sys.maxsize  # once is enough
+            self._trains(step)
+
+    def _pid(self, rank: int) -> int:
+        """The number of a rank's process; 0 if it is not known, or not of this machine."""
+        beat = self.beats[rank]
+        return self._pids[rank] or (beat.pid if beat is not None and beat.here else 0)
+
+    def _is_late(self, rank: int, beat: Beat, leniency: float, now: float) -> bool:
+        return now > max(self._seen[rank], self._began) + leniency * (beat.deadline - beat.began)
 
     def _report(self, beats: Sequence[Beat], now: float) -> str:
         """Names the ranks that hang, with the innermost line of their Python."""
-        for pid in self._pids:
+        for pid in filter(None, map(self._pid, range(len(beats)))):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGUSR1)
         time.sleep(ANSWER)
@@ -112,10 +147,11 @@ class Watch:
         guilty = [rank for rank in behind if beats[rank].work not in EXCHANGES] or behind
         words = []
         for rank in guilty:
-            beat, place = beats[rank], innermost(self._directory.stack(rank))
+            beat, pid = beats[rank], self._pid(rank)
+            place = innermost(self._directory.stack(rank)) if pid else "on another host"
             words.append(
-                f"rank {rank} (process {self._pids[rank]}) hangs after step {beat.step:,}: {beat.work} for "
-                f"{now - beat.began:.1f} s, {place}"
+                f"rank {rank} (process {pid or beat.pid}) hangs after step {beat.step:,}: {beat.work} for "
+                f"{now - self._seen[rank]:.1f} s, {place}"
             )
         return f"{'; '.join(words)}. Stacks: {self._directory.logs / 'rank-*.stack'}"
 

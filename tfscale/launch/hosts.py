@@ -1,19 +1,21 @@
 """Starts a job on several hosts through Horovod's launcher, which reaches them by ssh.
 
-When a process dies, horovodrun ends the others; the supervisor then starts the job again. That processes hang is not
-seen: heartbeats are files that a shared file system may bring late.
+When a process dies, horovodrun ends the others; when the job hangs, as heartbeats on the shared file system tell, it is
+asked to end all. The supervisor then starts the job again.
 """
 
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
 from tfscale.errors import UserError
 from tfscale.launch.attempt import Attempt, End
+from tfscale.launch.hangs import Watch
 from tfscale.launch.run_directory import VARIABLE, RunDirectory
 from tfscale.launch.signals import Stopped, end, signals_raise
 from tfscale.launch.starting import PARENT
@@ -21,6 +23,10 @@ from tfscale.launch.stopping import agreed_stop
 
 PATIENCE = 15.0
 """Seconds for horovodrun to end its processes; it takes five to kill them."""
+
+
+POLL = 0.1
+"""Seconds between two looks at horovodrun."""
 
 
 @final
@@ -73,20 +79,28 @@ class Hosts:
                 self._command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
             )
             try:
-                self._attempt.started([0] * self._attempt.processes)
-                code = launched.wait()
+                pids = [0] * self._attempt.processes
+                self._attempt.started(pids)
+                watch = Watch(pids, self._directory, leniency=self._attempt.leniency, trains=self._attempt.trains)
+                while (code := launched.poll()) is None:
+                    trouble = watch.look()
+                    if trouble is not None:
+                        end(launched, signal.SIGTERM, PATIENCE)
+                        return End(code=1, cause=trouble.words, again=True, hung=trouble.hangs, step=watch.step)
+                    time.sleep(POLL)
             except Stopped as stopped:
                 end(launched, signal.SIGTERM, PATIENCE)  # horovodrun then ends its processes on all hosts
                 return End(code=stopped.exit_code, cause=self._directory.words_of_stop(stopped.name))
-        return End(code=0) if code == 0 else self._report(code)
+        return End(code=0, step=watch.step) if code == 0 else self._report(code, watch.step)
 
-    def _report(self, code: int) -> End:
+    def _report(self, code: int, step: int | None) -> End:
         stopped = agreed_stop(self._directory.logs, self._attempt.restarts)
         if stopped is not None:  # somebody has asked a rank, and it the others
             return End(code=stopped.exit_code, cause=self._directory.words_of_stop(stopped.name))
         failure = self._directory.first_failure(self._attempt.restarts)
         if failure is not None:
-            return End(code=failure.code, cause=self._directory.words_of(failure), again=failure.again)
+            return End(code=failure.code, cause=self._directory.words_of(failure), again=failure.again, step=step)
         # If none has begun the first time, the hosts could not be reached.
         began = self._attempt.restarts > 0 or any(self._directory.logs.glob("rank-*.pulse"))
-        return End(code=code, cause=f"horovodrun ended with exit code {code}; its own words are above", again=began)
+        words = f"horovodrun ended with exit code {code}; its own words are above"
+        return End(code=code, cause=words, again=began, step=step)

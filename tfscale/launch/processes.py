@@ -8,7 +8,6 @@ The first process to die, or a hang, ends them all at once, and the cause (not t
 the job is then started again is for the supervisor to say.
 """
 
-import math
 import os
 import signal
 import socket
@@ -126,7 +125,9 @@ class Processes:
                     stack.enter_context(serving(store, f"127.0.0.1:{self._attempt.processes}", self._attempt.processes))
                 pids = [process.pid for process in self._running]
                 self._attempt.started(pids)
-                return self._watch(Watch(pids, self._directory, leniency=self._attempt.leniency))
+                return self._watch(
+                    Watch(pids, self._directory, leniency=self._attempt.leniency, trains=self._has_begun)
+                )
             except Stopped as stopped:
                 return self._stop(stopped)
 
@@ -147,7 +148,6 @@ class Processes:
             self._running.append(self._start_one(environment, None if rank == 0 else log, log))
 
     def _watch(self, watch: Watch) -> End:
-        began: float | None = None
         while True:
             codes = [process.poll() for process in self._running]
             if any(codes):
@@ -157,13 +157,11 @@ class Processes:
             trouble = watch.look()
             if trouble is not None:
                 return End(code=1, cause=trouble.words, again=True, hung=trouble.hangs, step=watch.step)
-            if watch.step is not None and began is not None and watch.step > began:
-                self._training = True
-                self._attempt.trains(watch.step)
-                began = math.inf  # once is enough
-            elif began is None:
-                began = watch.step
             time.sleep(POLL)
+
+    def _has_begun(self, step: int) -> None:
+        self._training = True
+        self._attempt.trains(step)
 
     def _report(self, codes: Sequence[int | None], step: int | None) -> End:
         """Finds the cause of the end: a death by signal before all else, then the earliest recorded failure."""

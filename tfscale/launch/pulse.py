@@ -6,14 +6,20 @@ it should have come to the next thing: ten times the longest that this kind of w
 how long it takes from then on. A job hangs when every rank's time is over, since one that waits for another must not be
 blamed, or when a rank has been stopped.
 
-A beat is a write into memory that a file maps: it costs under two microseconds and outlives the process.
+A beat is a write into memory that a file maps: it costs under two microseconds and outlives the process. Where it is
+read on another host, a thread writes it through to the file system that the hosts share.
 """
 
+import functools
+import hashlib
 import mmap
+import os
 import struct
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import final
 
 PATIENT = 600.0
@@ -34,8 +40,11 @@ DISK = "the disk"
 SLOW = (DISK,)
 """Works that always have minutes."""
 
-_BEAT = struct.Struct("<qdd16s")
-"""Steps completed, when it began and by when it should be over (seconds, monotonic), and the kind of work."""
+THROUGH = 0.5
+"""Seconds between two times that beats are written through to other hosts."""
+
+_BEAT = struct.Struct("<qdd16sq16s")
+"""Steps completed, when it began, by when it should be over (seconds, monotonic), kind of work, process, machine."""
 
 _COPIES = 2
 
@@ -49,12 +58,16 @@ class Beat:
         began: When, in monotonic seconds.
         deadline: By when the next beat should come.
         work: What, in a word or two.
+        pid: The number of its process.
+        here: Whether it is on this machine, whose clock and process numbers it then has.
     """
 
     step: int
     began: float
     deadline: float
     work: str
+    pid: int
+    here: bool
 
 
 @final
@@ -64,9 +77,10 @@ class Pulse:
     Args:
         path: The file.
         timeout: Seconds that no usual work takes.
+        through: Whether it is to be read on other hosts, too.
     """
 
-    def __init__(self, path: Path, *, timeout: float) -> None:
+    def __init__(self, path: Path, *, timeout: float, through: bool = False) -> None:
         with path.open("w+b") as stream:
             stream.write(bytes(_COPIES * _BEAT.size))  # and not a hole: a page that a full disk cannot give kills
             stream.flush()
@@ -76,6 +90,8 @@ class Pulse:
         self._firsts = set[str]()
         self._work, self._began = STARTING, time.monotonic()
         self._write(0, self._began + max(PATIENT, timeout))
+        if through:
+            Thread(target=_write_through, args=(path,), daemon=True).start()
 
     def __call__(self, work: str, step: int) -> None:
         """`work` begins, at most 16 letters, with `step` optimizer steps completed."""
@@ -95,7 +111,7 @@ class Pulse:
         return max(before, LONGEST * seconds)
 
     def _write(self, step: int, deadline: float) -> None:
-        beat = _BEAT.pack(step, self._began, deadline, self._work.encode())
+        beat = _BEAT.pack(step, self._began, deadline, self._work.encode(), os.getpid(), _machine())
         self._map[:] = beat * _COPIES  # two, so that a reader sees whether it has read while one was written
 
 
@@ -108,5 +124,24 @@ def read(path: Path) -> Beat | None:
     one, two = content[: _BEAT.size], content[_BEAT.size :]
     if one != two or len(one) != _BEAT.size:
         return None
-    step, began, deadline, work = _BEAT.unpack(one)
-    return Beat(step=step, began=began, deadline=deadline, work=work.rstrip(b"\0").decode(errors="replace"))
+    step, began, deadline, work, pid, machine = _BEAT.unpack(one)
+    words = work.rstrip(b"\0").decode(errors="replace")
+    return Beat(step=step, began=began, deadline=deadline, work=words, pid=pid, here=machine == _machine())
+
+
+def _write_through(path: Path) -> None:
+    with path.open("r+b") as stream:
+        while True:
+            with suppress(OSError):  # another time, perhaps
+                os.fsync(stream.fileno())
+            time.sleep(THROUGH)
+
+
+@functools.cache
+def _machine() -> bytes:
+    """[16] that stand for all that has our clock and process numbers: this start of the machine, or this container."""
+    try:
+        boot, numbers = Path("/proc/sys/kernel/random/boot_id").read_text(), os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        boot, numbers = os.uname().nodename, 0
+    return hashlib.blake2b(f"{boot}{numbers}".encode(), digest_size=16).digest()
