@@ -4,9 +4,9 @@ usage: python -m tfscale.scripts.chaos [--faults kill freeze ...] [--strategies 
                                        [--processes 3] [--replicas N] [--steps 1000] [--a-run 5] [--seed 1]
                                        [--json FILE] [--folder DIR]
 
-Every strategy first trains undisturbed (digits, dropout, Adam, a checkpoint every 25 steps). Then, for each fault,
-runs of the same settings are disturbed at random times, `--a-run` times each, until `--count` faults have been
-injected, and their last checkpoints are compared: weights, statistics, random streams, optimizer, residuals,
+Every strategy first trains undisturbed (recipe=faults_digits: dropout, Adam, a checkpoint every 25 steps). Then, for
+each fault, runs of the same settings are disturbed at random times, `--a-run` times each, until `--count` faults have
+been injected, and their last checkpoints are compared: weights, statistics, random streams, optimizer, residuals,
 thresholds, step.
 What happens is drawn from the seed; when it meets the run is up to the machine. Jobs are forked by this script, which
 has imported TensorFlow once: a user's first start takes some seconds more.
@@ -46,10 +46,7 @@ STRATEGIES = {
     "horovod": ("strategy=horovod", "strategy.reproducible=true"),
     "local": ("strategy=local", "strategy.reproducible=true"),
 }
-COMMON = (
-    *("data=digits", "model.dropout=0.2", "optimizer=adam", "train.batch=16"),
-    *("train.checkpoint_every=25", "train.evaluate_every=200", "launch.max_restarts=1000"),
-)
+COMMON = ("recipe=faults_digits",)
 OVER_LOOPBACK = ("strategy/collective=horovod", "strategy.collective.shared_memory=false")
 """For faults of a wire: there must be one."""
 
