@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from tfscale.launch import membership
-from tfscale.training.checkpoint_files import complete
+from tfscale.training.checkpoint_files import complete, verify
 
 
 def command(*words: str) -> list[str]:
@@ -35,6 +35,11 @@ def launched(folder: Path, name: str, *words: str) -> dict[str, Any]:
 def summary(folder: Path, name: str) -> dict[str, Any]:
     """summary.json of a run."""
     return json.loads((folder / "runs" / name / "summary.json").read_text())
+
+
+def digest(folder: Path, name: str) -> str:
+    """Of everything in a run's last checkpoint."""
+    return verify(complete(folder / "runs" / name / "checkpoints")[0]).digest
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.conftest import write_idx
-from tests.launch.jobs import command, finish, finished, launched, started, summary
+from tests.launch.jobs import command, digest, finish, finished, launched, started, summary
 from tfscale.launch import membership
 
 pytestmark = [pytest.mark.horovod, pytest.mark.usefixtures("nothing_is_left_behind")]
@@ -50,18 +50,22 @@ def test_sharing_does_not_depend_on_how_many_processes_hold_the_replicas(tmp_pat
         f"strategy.shares={shares}",
         "strategy.replicas=4",
         "strategy.warmup=0",
+        "strategy.threshold.initial=0.001",
+        "model.dropout=0.2",
     )
-    words = (*words, "strategy.threshold.initial=0.001")
     one = launched(tmp_path, "one", *words, "strategy/collective=in_process")
     several = [launched(tmp_path, f"on-{np}", *words, f"launch.np={np}") for np in (2, 3)]
     assert {one["parameters_sha256"]} == {each["parameters_sha256"] for each in several}
+    assert len({digest(tmp_path, name) for name in ("one", "on-2", "on-3")}) == 1
 
 
 @pytest.mark.parametrize("strategy", ["horovod", "horovod_averaging"])
 def test_reproducible_averaging_does_not_depend_on_the_number_of_processes(tmp_path: Path, strategy: str) -> None:
     words = (*SMALL, "model=cnn", f"strategy={strategy}", "strategy.reproducible=true", "strategy.replicas=3")
-    results = [launched(tmp_path, f"on-{np}", *words, "train.steps=15", f"launch.np={np}") for np in (1, 3)]
+    words = (*words, "train.steps=15")
+    results = [launched(tmp_path, f"on-{np}", *words, f"launch.np={np}") for np in (1, 3)]
     assert len({each["parameters_sha256"] for each in results}) == 1
+    assert digest(tmp_path, "on-1") == digest(tmp_path, "on-3")
 
 
 def test_horovod_gives_the_parameters_of_one_replica_with_the_whole_batch(tmp_path: Path) -> None:

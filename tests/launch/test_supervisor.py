@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.launch.jobs import command, finish, launched, ranks_of, started, summary
+from tests.launch.jobs import command, digest, finish, launched, ranks_of, started, summary
 from tfscale.launch import membership
 from tfscale.launch.attempt import Attempt
 from tfscale.launch.processes import Processes
@@ -31,12 +31,6 @@ def again(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [*command()[:-1], "resume", *words], cwd=folder, capture_output=True, text=True, timeout=120, check=False
     )
-
-
-def digest(folder: Path, name: str) -> str:
-    """Of everything in a run's last checkpoint."""
-    newest = checkpoint_files.complete(folder / "runs" / name / "checkpoints")[0]
-    return checkpoint_files.verify(newest).digest
 
 
 @pytest.fixture(scope="module")

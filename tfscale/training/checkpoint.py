@@ -81,7 +81,7 @@ class Checkpoints:
             name = files.replica_file(replica.rank)
             own, _ = state.replica_variables(index)
             parts[name], alike[name] = self._snapshot(name, own), state.common_digest(index)
-        if self._process == self._processes - 1:  # the chief has the seal to do
+        if self._process == 0:  # whose first replica is the one whose random streams the consensus has
             _, common = state.replica_variables(0)
             parts |= {
                 files.SHARED: {**self._snapshot(files.SHARED, common), **state.shared_arrays()},
