@@ -100,8 +100,8 @@ GOLDEN = {
     ),
     "launch.hosts=[a:2]": "launch.hosts must come with the number of processes; type launch.np=N",
     "recipe=null": (
-        "recipe must be one of averaging_fashion_mnist, lenet_mnist_averaging, sharing_fashion_mnist, sharing_mnist, "
-        "sharing_slow_link, sweep_digits, got null; type: tfscale ls"
+        "recipe must be one of averaging_fashion_mnist, faults_digits, lenet_mnist_averaging, sharing_fashion_mnist, "
+        "sharing_mnist, sharing_slow_link, sweep_digits, got null; type: tfscale ls"
     ),
     "optimizer.clipnorm=1 optimizer.global_clipnorm=1": (
         "only one of optimizer.clipnorm and optimizer.global_clipnorm can be set; set the others to null"

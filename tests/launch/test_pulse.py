@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 
 from tfscale.launch import hangs, pulse
 from tfscale.launch.hangs import Trouble, Watch, innermost
-from tfscale.launch.pulse import PATIENT, Pulse
+from tfscale.launch.pulse import PATIENT, REPLACED, Pulse
 from tfscale.launch.run_directory import RunDirectory
 
 
@@ -138,13 +137,31 @@ def test_beats_of_another_host_count_from_when_they_are_seen(
     assert killed == []
 
 
-def test_beats_are_written_through_to_other_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written = threading.Event()
-    monkeypatch.setattr(os, "fsync", lambda descriptor: written.set())
-    Pulse(tmp_path / "p", timeout=4.0)
-    assert not written.wait(0.2)
-    Pulse(tmp_path / "p", timeout=4.0, through=True)
-    assert written.wait(10)
+BEATING = """
+import os, pathlib, sys, time
+from tfscale.launch.pulse import Pulse
+
+write = os.fsync
+os.fsync = lambda descriptor: (write(descriptor), print("written", os.fstat(descriptor).st_ino, flush=True))
+Pulse(pathlib.Path("p"), timeout=4.0, through=True)
+time.sleep(60)
+"""
+
+
+def test_beats_are_written_through_and_a_process_that_was_replaced_ends(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", BEATING], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        own = (tmp_path / "p").stat().st_ino if process.stdout.readline() else 0
+        assert process.stdout.readline() == f"written {own}\n"
+        (tmp_path / "p").rename(tmp_path / "before")
+        assert process.stdout.readline() == f"written {own}\n", "a file that is gone means nothing yet"
+        Pulse(tmp_path / "p", timeout=4.0)
+        assert process.wait(20) == REPLACED
+
+
+def test_an_empty_beat_is_none(tmp_path: Path) -> None:
+    (tmp_path / "p").write_bytes(bytes(2 * pulse._BEAT.size))
+    assert pulse.read(tmp_path / "p") is None
 
 
 def test_without_beats_there_are_minutes(tmp_path: Path, clock: Clock) -> None:

@@ -11,6 +11,7 @@ def test_a_copy_does_not_change_with_its_variable() -> None:
     copy = snapshot("one", {"v": variable})
     variable.assign([3.0, 4.0])
     np.testing.assert_array_equal(copy["v"], [1.0, 2.0])
+    assert not np.shares_memory(copy["v"], variable.numpy())
 
 
 def test_memory_is_used_again_for_the_same_owner_only() -> None:

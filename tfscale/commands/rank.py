@@ -119,7 +119,7 @@ def _pulse(config: Config, world: World, directory: RunDirectory) -> Pulse:
     return Pulse(
         directory.pulse(world.rank),
         timeout=config.launch.hang_timeout or math.inf,
-        through=world.local_size < world.size,
+        through=config.launch.hosts is not None,
     )
 
 

@@ -139,7 +139,7 @@ class Watch:
     def _report(self, beats: Sequence[Beat], now: float) -> str:
         """Names the ranks that hang, with the innermost line of their Python."""
         for pid in filter(None, map(self._pid, range(len(beats)))):
-            with suppress(ProcessLookupError):
+            with suppress(OSError):
                 os.kill(pid, signal.SIGUSR1)
         time.sleep(ANSWER)
         fewest = min(beat.step for beat in beats)

@@ -1,7 +1,8 @@
 """Starts a job on several hosts through Horovod's launcher, which reaches them by ssh.
 
 When a process dies, horovodrun ends the others; when the job hangs, as heartbeats on the shared file system tell, it is
-asked to end all. The supervisor then starts the job again.
+asked to end all. The supervisor then starts the job again. A process that could not be reached on its host ends by
+itself when it sees the heartbeat of its successor (see `pulse`).
 """
 
 import os
@@ -85,12 +86,13 @@ class Hosts:
                 while (code := launched.poll()) is None:
                     trouble = watch.look()
                     if trouble is not None:
-                        end(launched, signal.SIGTERM, PATIENCE)
                         return End(code=1, cause=trouble.words, again=True, hung=trouble.hangs, step=watch.step)
                     time.sleep(POLL)
             except Stopped as stopped:
-                end(launched, signal.SIGTERM, PATIENCE)  # horovodrun then ends its processes on all hosts
                 return End(code=stopped.exit_code, cause=self._directory.words_of_stop(stopped.name))
+            finally:
+                if launched.poll() is None:
+                    end(launched, signal.SIGTERM, PATIENCE)  # horovodrun then ends its processes on all hosts
         return End(code=0, step=watch.step) if code == 0 else self._report(code, watch.step)
 
     def _report(self, code: int, step: int | None) -> End:

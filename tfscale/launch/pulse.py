@@ -7,7 +7,8 @@ how long it takes from then on. A job hangs when every rank's time is over, sinc
 blamed, or when a rank has been stopped.
 
 A beat is a write into memory that a file maps: it costs under two microseconds and outlives the process. Where it is
-read on another host, a thread writes it through to the file system that the hosts share.
+read on another host, a thread writes it through to the file system that the hosts share; when it finds there that the
+rank has been started anew, elsewhere or here, it ends this process, which nobody may have been able to reach.
 """
 
 import functools
@@ -20,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
-from typing import final
+from typing import BinaryIO, final
 
 PATIENT = 600.0
 """Seconds for work that is done for the first time: it may compile for long."""
@@ -42,6 +43,9 @@ SLOW = (DISK,)
 
 THROUGH = 0.5
 """Seconds between two times that beats are written through to other hosts."""
+
+REPLACED = 1
+"""Exit code of a process whose rank has been started anew."""
 
 _BEAT = struct.Struct("<qdd16sq16s")
 """Steps completed, when it began, by when it should be over (seconds, monotonic), kind of work, process, machine."""
@@ -77,7 +81,7 @@ class Pulse:
     Args:
         path: The file.
         timeout: Seconds that no usual work takes.
-        through: Whether it is to be read on other hosts, too.
+        through: Whether it is to be read on other hosts, too, and the process to end when another has taken its place.
     """
 
     def __init__(self, path: Path, *, timeout: float, through: bool = False) -> None:
@@ -91,7 +95,7 @@ class Pulse:
         self._work, self._began = STARTING, time.monotonic()
         self._write(0, self._began + max(PATIENT, timeout))
         if through:
-            Thread(target=_write_through, args=(path,), daemon=True).start()
+            Thread(target=_write_through, args=(path, path.open("rb")), daemon=True).start()
 
     def __call__(self, work: str, step: int) -> None:
         """`work` begins, at most 16 letters, with `step` optimizer steps completed."""
@@ -125,16 +129,20 @@ def read(path: Path) -> Beat | None:
     if one != two or len(one) != _BEAT.size:
         return None
     step, began, deadline, work, pid, machine = _BEAT.unpack(one)
+    if not pid:  # not written yet
+        return None
     words = work.rstrip(b"\0").decode(errors="replace")
     return Beat(step=step, began=began, deadline=deadline, work=words, pid=pid, here=machine == _machine())
 
 
-def _write_through(path: Path) -> None:
-    with path.open("r+b") as stream:
-        while True:
-            with suppress(OSError):  # another time, perhaps
-                os.fsync(stream.fileno())
-            time.sleep(THROUGH)
+def _write_through(path: Path, own: BinaryIO) -> None:
+    while True:
+        with suppress(OSError):  # another time, perhaps
+            os.fsync(own.fileno())
+            with path.open("rb") as now:  # as a file system of several hosts makes sure that it is the newest
+                if not os.path.sameopenfile(now.fileno(), own.fileno()):
+                    os._exit(REPLACED)
+        time.sleep(THROUGH)
 
 
 @functools.cache

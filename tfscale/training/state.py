@@ -55,7 +55,7 @@ class RunState:
 
     def replica_arrays(self, index: int) -> Arrays:
         """A copy of all that this process's replica number `index` holds, by name."""
-        return copied(self._replica_variables(index))
+        return _copied(self._replica_variables(index))
 
     def consensus_arrays(self) -> Arrays:
         """A copy of what the consensus has besides `common_names`, by name. All processes must call it."""
@@ -71,7 +71,7 @@ class RunState:
     def shared_arrays(self) -> Arrays:
         """A copy of what is not any replica's: the strategy's, and what early stopping remembers."""
         stopping = {f"{STOPPING}{name}": value for name, value in self.early_stopping.arrays().items()}
-        return {**copied(self.strategy.shared_state()), **stopping}
+        return {**_copied(self.strategy.shared_state()), **stopping}
 
     def load_replica(self, index: int, arrays: Arrays) -> None:
         """Puts back what `replica_arrays` returned.
@@ -100,7 +100,7 @@ class RunState:
         return {**self.replicas[index].variables(), **own}
 
 
-def copied(variables: Variables) -> dict[str, np.ndarray]:
+def _copied(variables: Variables) -> dict[str, np.ndarray]:
     """A copy of their values, by name."""
     return {name: np.array(tf.convert_to_tensor(variable)) for name, variable in variables.items()}
 
