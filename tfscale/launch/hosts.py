@@ -25,7 +25,6 @@ from tfscale.launch.stopping import agreed_stop
 PATIENCE = 15.0
 """Seconds for horovodrun to end its processes; it takes five to kill them."""
 
-
 POLL = 0.1
 """Seconds between two looks at horovodrun."""
 
