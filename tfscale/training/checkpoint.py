@@ -17,7 +17,7 @@ from tfscale.errors import ExchangeError, RunError, UserError
 from tfscale.training import checkpoint_files as files
 from tfscale.training.checkpoint_files import Arrays, DamagedError, DriftError, Manifest
 from tfscale.training.snapshot import Snapshot
-from tfscale.training.state import STOPPING, RunState
+from tfscale.training.state import STOPPING, RunState, common_digest
 
 PAUSES = (0.0, 0.5, 2.0)
 """Seconds between attempts to save what a run ends with."""
@@ -79,14 +79,11 @@ class Checkpoints:
         alike: dict[str, int] = {}
         for index, replica in enumerate(state.replicas):
             name = files.replica_file(replica.rank)
-            own, _ = state.replica_variables(index)
-            parts[name], alike[name] = self._snapshot(name, own), state.common_digest(index)
-        if self._process == 0:  # whose first replica is the one whose random streams the consensus has
-            _, common = state.replica_variables(0)
-            parts |= {
-                files.SHARED: {**self._snapshot(files.SHARED, common), **state.shared_arrays()},
-                files.MODEL: model,
-            }
+            own, common = state.replica_variables(index)
+            parts[name], alike[name] = self._snapshot(name, own), common_digest(common, replica.device)
+            if replica.rank == 0:  # whose random streams the consensus has
+                shared = {**self._snapshot(files.SHARED, common), **state.shared_arrays()}
+                parts |= {files.SHARED: shared, files.MODEL: model}
         stopping = state.early_stopping
         best = files.folder_name(stopping.best_step) if stopping.keep_best else None
         self._writer = Thread(target=self._write, args=(state.step, parts, alike, best), daemon=True)

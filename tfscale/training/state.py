@@ -48,11 +48,6 @@ class RunState:
         common = {name: own.pop(name) for name in self.common_names()}
         return own, common
 
-    def common_digest(self, index: int) -> int:
-        """Tells whether this process's replica number `index` holds alike what all should."""
-        _, common = self.replica_variables(index)
-        return int(choose_digest([self.replicas[index].device])([_as_floats(each) for each in common.values()]))
-
     def replica_arrays(self, index: int) -> Arrays:
         """A copy of all that this process's replica number `index` holds, by name."""
         return _copied(self._replica_variables(index))
@@ -103,6 +98,11 @@ class RunState:
 def _copied(variables: Variables) -> dict[str, np.ndarray]:
     """A copy of their values, by name."""
     return {name: np.array(tf.convert_to_tensor(variable)) for name, variable in variables.items()}
+
+
+def common_digest(common: Variables, device: str) -> int:
+    """Tells whether a replica on the device holds alike what all should."""
+    return int(choose_digest([device])([_as_floats(each) for each in common.values()]))
 
 
 def _as_floats(variable: tf.Variable | keras.Variable) -> tf.Tensor:
