@@ -2,9 +2,10 @@
 
 usage: python -m tfscale.scripts.chaos [--faults kill freeze ...] [--strategies sharing horovod local] [--count 15]
                                        [--processes 3] [--replicas N] [--steps 1000] [--a-run 5] [--seed 1]
-                                       [--json FILE] [--folder DIR]
+                                       [--json FILE] [--folder DIR] [SETTING ...]
 
-Every strategy first trains undisturbed (recipe=faults_digits: dropout, Adam, a checkpoint every 25 steps). Then, for
+Every strategy first trains undisturbed (recipe=faults_digits: dropout, Adam, a checkpoint every 25 steps, and whatever
+settings are given, as optimizer=nesterov). Then, for
 each fault, runs of the same settings are disturbed at random times, `--a-run` times each, until `--count` faults have
 been injected, and their last checkpoints are compared: weights, statistics, random streams, optimizer, residuals,
 thresholds, step.
@@ -140,6 +141,7 @@ def bench(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
         words = (
             *STRATEGIES[strategy],
             *(f"launch.np={arguments.processes}", f"strategy.replicas={replicas}", f"train.steps={arguments.steps}"),
+            *arguments.settings,
         )
         if _tfscale(folder, strategy, ["train", *COMMON, *words, f"run.name={strategy}"]).wait():
             sys.exit(f"{strategy} failed undisturbed:\n{(folder / f'{strategy}.log').read_text()[-3000:]}")
@@ -192,6 +194,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, default=None, help="also write the rows there")
     parser.add_argument("--folder", type=Path, default=None, help="keep the runs there")
+    parser.add_argument("settings", nargs="*", metavar="SETTING", help="of the runs, as after `tfscale train`")
     arguments = parser.parse_args()
     if FOLDER not in os.environ:  # a library is loaded before all others only when a program starts
         folder = tempfile.mkdtemp(prefix="tfscale-chaos-")

@@ -15,7 +15,7 @@ from tfscale.models.transformer import transformer
 MODELS = {
     "mlp": lambda: mlp(input_shape=[8, 8, 1], classes=10, hidden=[32], dropout=0.1),
     "lenet": lambda: lenet(input_shape=[28, 28, 1], classes=10),
-    "cnn": lambda: cnn(input_shape=[8, 8, 3], classes=10, filters=[8, 16]),
+    "cnn": lambda: cnn(input_shape=[8, 8, 3], classes=10, filters=[8, 16], dropout=0.0),
     "gru": lambda: gru(input_shape=[6], classes=10, vocabulary=12, width=4, units=8),
     "transformer": lambda: transformer(input_shape=[6], classes=10, vocabulary=12, width=8, heads=2, blocks=2),
 }
@@ -50,10 +50,18 @@ def test_lenet_says_what_images_it_takes(shape: list[int]) -> None:
         lenet(input_shape=shape, classes=10)
 
 
+def test_cnn_drops_only_if_asked() -> None:
+    whole, dropping = (cnn(input_shape=[8, 8, 3], classes=10, filters=[8], dropout=rate) for rate in (0.0, 0.5))
+    images = np.ones((2, 8, 8, 3), np.float32)
+    assert len(dropping.layers) == len(whole.layers) + 1
+    dropping.set_weights(whole.get_weights())
+    np.testing.assert_array_equal(dropping(images), whole(images))
+
+
 @pytest.mark.parametrize("shape", [[2, 2, 1], [64]])
 def test_cnn_says_what_images_it_takes(shape: list[int]) -> None:
     with pytest.raises(UserError, match="model=cnn with 2 blocks must have images of at least 4 pixels a side"):
-        cnn(input_shape=shape, classes=10, filters=[8, 16])
+        cnn(input_shape=shape, classes=10, filters=[8, 16], dropout=0.0)
 
 
 @pytest.mark.parametrize("name", OF_TEXT)

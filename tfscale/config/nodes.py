@@ -48,6 +48,7 @@ class _Cnn(Table):
     input_shape: AutoShape
     classes: AutoWhole
     filters: Widths
+    dropout: Beta
 
 
 class _Gru(Table):

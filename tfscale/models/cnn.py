@@ -7,13 +7,14 @@ import keras
 from tfscale.errors import UserError
 
 
-def cnn(*, input_shape: Sequence[int], classes: int, filters: Sequence[int]) -> keras.Model:
-    """For each width: conv 3x3, batch norm, relu, pool; then global average and softmax.
+def cnn(*, input_shape: Sequence[int], classes: int, filters: Sequence[int], dropout: float) -> keras.Model:
+    """For each width: conv 3x3, batch norm, relu, pool; then global average, dropout and softmax.
 
     Args:
         input_shape: (height, width, channels).
         classes: Number of classes.
         filters: Widths of the blocks; each halves the image.
+        dropout: Fraction of the averages dropped in training, in [0, 1).
 
     Raises:
         UserError: The input is not an image, or too small to be halved so often.
@@ -23,7 +24,7 @@ def cnn(*, input_shape: Sequence[int], classes: int, filters: Sequence[int]) -> 
             f"model=cnn with {len(filters)} blocks must have images of at least {2 ** len(filters)} pixels a side, got "
             f"input shape {tuple(input_shape)}; give fewer model.filters, or use model=mlp"
         )
-    layers = [keras.Input(tuple(input_shape))]
+    layers: list[keras.Layer] = [keras.Input(tuple(input_shape))]
     for width in filters:
         layers.extend(
             (
@@ -33,5 +34,7 @@ def cnn(*, input_shape: Sequence[int], classes: int, filters: Sequence[int]) -> 
                 keras.layers.MaxPooling2D(),
             )
         )
-    head = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(classes, activation="softmax")]
-    return keras.Sequential([*layers, *head])
+    layers.append(keras.layers.GlobalAveragePooling2D())
+    if dropout > 0:
+        layers.append(keras.layers.Dropout(dropout))
+    return keras.Sequential([*layers, keras.layers.Dense(classes, activation="softmax")])
