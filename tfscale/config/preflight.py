@@ -33,6 +33,12 @@ SGD = "keras.optimizers.SGD"
 FIXED = ("train.batch", "seed", "strategy.replicas")
 """Keys that an earlier run keeps."""
 
+_UNCOMPOSABLE = (
+    *(YAMLError, HydraException, OmegaConfBaseException, ValueError, TypeError, RecursionError),
+    OSError,  # a name that no file can have
+)
+"""What composing raises on what a user wrote."""
+
 
 def preflight(words: Sequence[str], *, config_dir: str | None) -> Config:
     """Composes and checks a configuration key by key; `check_job` looks at the rest.
@@ -48,7 +54,7 @@ def preflight(words: Sequence[str], *, config_dir: str | None) -> Config:
     with composer(config_dir) as hydra:
         try:
             return _typed(_compose(words, parsed, hydra))
-        except (YAMLError, HydraException, OmegaConfBaseException, ValueError, TypeError, RecursionError) as error:
+        except _UNCOMPOSABLE as error:
             raise UserError(f"the configuration cannot be composed: {_first_line(error)}") from None
 
 

@@ -5,7 +5,7 @@ up, and ask for objects by tag. And Hydra's own settings would do things before 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import yaml
@@ -91,9 +91,14 @@ def _check_text(path: Path, text: str) -> None:
     _check_interpolations(str(path), text.count("${"))
     try:
         _check_events(path, yaml.parse(text, Loader=LOADER))
-        _check_hydras(path, yaml.load(text, Loader=LOADER))  # as Hydra reads it: merged, and names replaced
+        document = yaml.load(text, Loader=LOADER)  # as Hydra reads it: merged, and names replaced
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())[:300]}") from None
+    if document is not None and not isinstance(document, dict):
+        raise UserError(
+            f"{path} must hold keys and their values, got a {type(document).__name__}; write KEY: VALUE lines"
+        )
+    _check_hydras(path, document or {})
 
 
 def _check_interpolations(where: str, count: int) -> None:
@@ -101,10 +106,8 @@ def _check_interpolations(where: str, count: int) -> None:
         raise UserError(f"{where} must have at most {MOST_INTERPOLATIONS} interpolations, got {count}; write values")
 
 
-def _check_hydras(path: Path, document: object) -> None:
+def _check_hydras(path: Path, document: Mapping[object, object]) -> None:
     """Refuses Hydra's own section, and choices of its groups."""
-    if not isinstance(document, dict):
-        return
     own = [key for key in document if str(key).split(".")[0].split("@")[0] == "hydra"]
     own += [each for each in _entries(document.get("defaults")) if "hydra" in str(each)]
     if own:
