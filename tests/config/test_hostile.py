@@ -139,7 +139,7 @@ def test_what_links_point_to_is_looked_at(tmp_path: Path) -> None:
 
 def test_a_group_that_no_folder_can_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(f"defaults:\n  - {'a' * 300}: x\n")
-    with pytest.raises(UserError, match="the configuration cannot be composed: .*File name too long"):
+    with pytest.raises(UserError, match=r"the configuration cannot be composed: .*File name too long"):
         preflight([], config_dir=str(tmp_path))
 
 
