@@ -101,8 +101,6 @@ REFUSED = {
     ),
     "Hydra's package, on a line of its own kind": ("# @a b\r# @package hydra\ndir: x\n", "of a package of Hydra's own"),
     "no text": ("a: \x01\n", "is not YAML"),
-    "a number": ("895\n", "must hold keys and their values, got a int; write KEY: VALUE lines"),
-    "a list": ("- model: mlp\n", "must hold keys and their values, got a list"),
     "interpolations": ("".join(f"a{i}: ${{.a{i - 1}}}${{.a{i - 1}}}\n" for i in range(1, 20)), "at most 24 interpol"),
 }
 
@@ -135,6 +133,12 @@ def test_what_links_point_to_is_looked_at(tmp_path: Path) -> None:
     (hidden / "again").symlink_to(tmp_path / "conf")
     with pytest.raises(UserError, match="must not set hydra"):
         preflight([], config_dir=str(tmp_path / "conf"))
+
+
+@pytest.mark.parametrize(("text", "kind"), [("895\n", "int"), ("- model: mlp\n", "list")])
+def test_a_users_file_without_keys_is_refused(tmp_path: Path, text: str, kind: str) -> None:
+    with pytest.raises(UserError, match=f"must hold keys and their values, got a {kind}; write KEY: VALUE lines"):
+        preflight([], config_dir=user_file(tmp_path, text))
 
 
 def test_a_group_that_no_folder_can_be_is_refused(tmp_path: Path) -> None:

@@ -254,12 +254,10 @@ def test_what_is_odd_is_refused(words: list[str]) -> None:
     assert len(problems(*words)) == 1
 
 
-@pytest.mark.parametrize("content", [b"[1, 2]", b"\xff\xfe\x00bin", b"", b"model: 3"])
+@pytest.mark.parametrize("content", [b"[1, 2]", b"895", b"\xff\xfe\x00bin", b"", b"model: 3"])
 def test_a_damaged_saved_configuration_is_one_message(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "config.yaml").write_bytes(content)
-    with pytest.raises(
-        UserError, match=r"config\.yaml (is (damaged|not YAML)|must hold keys and their values)"
-    ) as caught:
+    with pytest.raises(UserError, match=r"config\.yaml is (damaged|not YAML)") as caught:
         saved(tmp_path, [])
     assert len(caught.value.problems) == 1
 

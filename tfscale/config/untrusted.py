@@ -59,7 +59,13 @@ def check_folder(folder: Path, name: str) -> None:
             )
         for file in sorted(files):
             if file.endswith((".yaml", ".yml")):
-                interpolations += check(Path(place) / file).count("${")
+                text, document = _read(path := Path(place) / file)
+                if document is not None and not isinstance(document, dict):
+                    raise UserError(
+                        f"{path} must hold keys and their values, got a "
+                        f"{type(document).__name__}; write KEY: VALUE lines"
+                    )
+                interpolations += text.count("${")
         _check_interpolations(str(folder), interpolations)
 
 
@@ -69,6 +75,11 @@ def check(path: Path) -> str:
     Raises:
         UserError: It may not be used; says why.
     """
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[str, object]:
+    """What a file holds, as text and parsed; raises as `check` does."""
     try:
         if not path.is_file():
             raise UserError(f"{path} must be a file; remove it")
@@ -80,12 +91,11 @@ def check(path: Path) -> str:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not YAML: it must be UTF-8, {error.reason} at byte {error.start}") from None
-    _check_text(path, text)
-    return text
+    return text, _parsed(path, text)
 
 
-def _check_text(path: Path, text: str) -> None:
-    """Looks at what a file holds; raises as `check` does."""
+def _parsed(path: Path, text: str) -> object:
+    """What a text stands for, after a look at it; raises as `check` does."""
     if any("@package" in line and "hydra" in line.lower() for line in text.splitlines()):
         raise UserError(f"{path} must not be of a package of Hydra's own; leave out its line with @package")
     _check_interpolations(str(path), text.count("${"))
@@ -94,11 +104,9 @@ def _check_text(path: Path, text: str) -> None:
         document = yaml.load(text, Loader=LOADER)  # as Hydra reads it: merged, and names replaced
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())[:300]}") from None
-    if document is not None and not isinstance(document, dict):
-        raise UserError(
-            f"{path} must hold keys and their values, got a {type(document).__name__}; write KEY: VALUE lines"
-        )
-    _check_hydras(path, document or {})
+    if isinstance(document, dict):
+        _check_hydras(path, document)
+    return document
 
 
 def _check_interpolations(where: str, count: int) -> None:
