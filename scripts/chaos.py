@@ -6,8 +6,8 @@ usage: python -m tfscale.scripts.chaos [--faults kill freeze ...] [--strategies 
 
 Every strategy first trains undisturbed (recipe=faults_digits: dropout, Adam, a checkpoint every 25 steps, and whatever
 settings are given, as optimizer=nesterov). Then, for each fault, runs of the same settings are disturbed at random
-times, `--a-run` times each, until `--count` faults have been injected, and their last checkpoints are compared: weights,
-statistics, random streams, optimizer, residuals, thresholds, step.
+times, `--a-run` times each, until `--count` faults have been injected, and their last checkpoints are compared:
+weights, statistics, random streams, optimizer, residuals, thresholds, step.
 What happens is drawn from the seed; when it meets the run is up to the machine. Jobs are forked by this script, which
 has imported TensorFlow once: a user's first start takes some seconds more.
 
