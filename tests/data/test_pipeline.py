@@ -27,6 +27,14 @@ def batches(
     ]
 
 
+def test_nothing_is_left_to_a_thread_for_which_the_end_of_a_run_would_wait(data: ArrayData) -> None:
+    for feed in (
+        data.train(Shard(0, 2), batch=8, seed=7, start=0, prefetch=2),
+        data.evaluate(Shard(0, 2), batch=8),
+    ):
+        assert feed.options().autotune.enabled is False
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 def test_an_epoch_has_every_example_once(data: ArrayData, size: int) -> None:
     steps = -(-N // (8 * size))

@@ -86,6 +86,9 @@ class Data(Protocol):
             seed: Of the order; every epoch has its own.
             start: Optimizer steps completed: the first batch is that of step `start`.
             prefetch: How many batches to prepare ahead.
+
+        A dataset that tf.data tunes (`tf.data.Options().autotune.enabled`) may let the run's end wait, up to a minute
+        for each replica of a process: its tuning thread sleeps, and does not always notice.
         """
         ...
 

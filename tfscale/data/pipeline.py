@@ -74,7 +74,7 @@ class ArrayData:
             return self._prepared(tf.gather(x, indices)), tf.gather(y, indices), weights
 
         numbers = tf.data.Dataset.range(start, tf.int64.max)
-        return numbers.map(step, num_parallel_calls=1, deterministic=True).prefetch(prefetch)
+        return _untuned(numbers.map(step, num_parallel_calls=1, deterministic=True).prefetch(prefetch))
 
     def evaluate(self, shard: Shard, *, batch: int) -> tf.data.Dataset:
         """One pass over the shard's test examples; see `base.Data`."""
@@ -86,7 +86,7 @@ class ArrayData:
         def step(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return self._prepared(tf.gather(x, indices)), tf.gather(y, indices)
 
-        return tf.data.Dataset.range(low, high).batch(batch).map(step).prefetch(2)
+        return _untuned(tf.data.Dataset.range(low, high).batch(batch).map(step).prefetch(2))
 
     @cached_property
     def _train_tensors(self) -> tuple[tf.Tensor, tf.Tensor]:
@@ -100,6 +100,17 @@ class ArrayData:
         if self.vocabulary is not None:
             return tf.cast(x, tf.int32)
         return tf.cast(x, tf.float32) * self._arrays.scale
+
+
+def _untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Without the thread that tunes what is left to it, which is nothing here.
+
+    That thread sleeps twice as long each time, up to a minute, and on a busy machine misses that its iterator ends,
+    which then waits for it: a run of many replicas took minutes to end.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def _on_host(x: np.ndarray, y: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
