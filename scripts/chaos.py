@@ -152,9 +152,10 @@ def bench(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
                 run = f"{strategy}-{name}-{number}"
                 wire = OVER_LOOPBACK if name == "wire" else ()
                 _disturbed(folder, run, [*words, *wire], FAULTS[name], chance, tally, arguments.a_run)
-                tally.equal += bool(equal := _digest(folder, run) == wanted)
+                digest = _digest(folder, run)
+                tally.equal += bool(equal := digest == wanted)
                 if not equal:
-                    tally.problems.append(f"{run} ended in other bits")
+                    tally.problems.append(f"{run} ended in other bits" if digest else f"{run} has not come to its end")
                 tally.recoveries += _recoveries(folder / "runs" / run)
                 tally.replayed += _replayed(folder / "runs" / run)
                 print(f"{run}: {tally.injected} injected, equal {equal}", file=sys.stderr, flush=True)
