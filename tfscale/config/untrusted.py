@@ -59,7 +59,8 @@ def check_folder(folder: Path, name: str) -> None:
             )
         for file in sorted(files):
             if file.endswith((".yaml", ".yml")):
-                text, document = _read(path := Path(place) / file)
+                path = Path(place) / file
+                text, document = _read(path)
                 if document is not None and not isinstance(document, dict):
                     raise UserError(
                         f"{path} must hold keys and their values, got a "
