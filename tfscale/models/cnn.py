@@ -24,7 +24,7 @@ def cnn(*, input_shape: Sequence[int], classes: int, filters: Sequence[int], dro
             f"model=cnn with {len(filters)} blocks must have images of at least {2 ** len(filters)} pixels a side, got "
             f"input shape {tuple(input_shape)}; give fewer model.filters, or use model=mlp"
         )
-    layers: list[keras.Layer] = [keras.Input(tuple(input_shape))]
+    layers: list[keras.Layer] = []
     for width in filters:
         layers.extend(
             (
@@ -37,4 +37,5 @@ def cnn(*, input_shape: Sequence[int], classes: int, filters: Sequence[int], dro
     layers.append(keras.layers.GlobalAveragePooling2D())
     if dropout > 0:
         layers.append(keras.layers.Dropout(dropout))
-    return keras.Sequential([*layers, keras.layers.Dense(classes, activation="softmax")])
+    last = keras.layers.Dense(classes, activation="softmax")
+    return keras.Sequential([keras.Input(tuple(input_shape)), *layers, last])
