@@ -64,7 +64,7 @@ class Victim:
 MOST = 4
 """Processes of a job, at most."""
 
-CALLS = 60
+CALLS = 80
 """Calls of a save that can fail, in all processes, or more."""
 
 Fault = Callable[[Victim], Sequence[str] | None]

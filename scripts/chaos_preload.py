@@ -101,6 +101,8 @@ ssize_t write(int file, const void* bytes, size_t count) {
   return file_fails(file) ? -1 : REAL(write)(file, bytes, count);
 }
 
+int ftruncate(int file, off_t size) { return file_fails(file) ? -1 : REAL(ftruncate)(file, size); }
+int ftruncate64(int file, off64_t size) { return file_fails(file) ? -1 : REAL(ftruncate64)(file, size); }
 int fsync(int file) { return file_fails(file) ? -1 : REAL(fsync)(file); }
 int rename(const char* from, const char* to) { return fails(to) ? -1 : REAL(rename)(from, to); }
 int mkdir(const char* path, mode_t mode) { return fails(path) ? -1 : REAL(mkdir)(path, mode); }
