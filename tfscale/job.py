@@ -20,7 +20,6 @@ from tfscale.config.schema import Config
 from tfscale.data.base import Arrays, Data
 from tfscale.data.pipeline import ArrayData
 from tfscale.errors import UserError
-from tfscale.memory import keep_freed
 from tfscale.strategies.base import Strategy
 from tfscale.training.evaluate import Evaluator
 from tfscale.training.replica import Replica
@@ -83,7 +82,6 @@ def connect(config: Config, world: World) -> Connection:
         UserError: The launcher and Horovod do not agree on who is there.
     """
     trust(config.trust)
-    keep_freed()
     replicas = _replicas(config, world)
     threads = _threads(config, world, replicas)
     places = devices.claim(

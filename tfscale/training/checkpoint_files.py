@@ -132,8 +132,8 @@ def _tell_of_failure(place: Path, part: int) -> None:
 def _write_tensors(path: Path, arrays: Arrays) -> str:
     """Writes a file out of the memory that the arrays are in, and compares it with them.
 
-    To make its bytes in memory first would take as much processor time as to write them, and keep Python's lock from
-    the thread that trains.
+    To make its bytes in memory first would take as much processor time as to write them: pages that are got anew each
+    time, for a thread's heap is given back as it is freed.
 
     Returns:
         The file's sha256 sum.
