@@ -15,9 +15,10 @@ from tfscale.collectives.sealed import broadcast_text
 from tfscale.devices import leave_own_cores
 from tfscale.errors import ExchangeError, RunError, UserError
 from tfscale.training import checkpoint_files as files
-from tfscale.training.checkpoint_files import Arrays, DamagedError, DriftError, Manifest
+from tfscale.training.checkpoint_files import DamagedError, DriftError, Manifest
 from tfscale.training.snapshot import Snapshot
 from tfscale.training.state import STOPPING, RunState, common_digest
+from tfscale.training.tensor_file import Arrays
 
 PAUSES = (0.0, 0.5, 2.0)
 """Seconds between attempts to save what a run ends with."""

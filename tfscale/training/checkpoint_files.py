@@ -26,26 +26,21 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors.numpy
-from safetensors import SafetensorError, TensorSpec, serialize_file
 
 from tfscale.errors import UserError
-from tfscale.training import durable
+from tfscale.training import durable, tensor_file
+from tfscale.training.tensor_file import Arrays
 
-Arrays = Mapping[str, np.ndarray]
 MANIFEST = "MANIFEST.json"
 SHARED, MODEL = "shared.safetensors", "model.safetensors"
 WAIT = 60.0
 """Seconds that the chief waits for the parts of the other processes."""
 
 _LOOK = 0.01
-_START = 8
-"""Bytes of a file of tensors before its header: the header's length."""
 _FORMAT = 4
 
 
@@ -110,7 +105,7 @@ def write_part(place: Path, files: Mapping[str, Arrays], *, part: int, alike: Ma
     """
     try:
         place.mkdir(parents=True, exist_ok=True)
-        sums = {name: _write_tensors(place / name, arrays) for name, arrays in files.items()}
+        sums = {name: tensor_file.write(place / name, arrays) for name, arrays in files.items()}
         said = {"files": sums, "alike": alike}
         durable.write(_part(place, part), json.dumps(said).encode())
     except Exception:
@@ -127,59 +122,6 @@ def _tell_of_failure(place: Path, part: int) -> None:
             _failed(place, part).touch()
             return
         time.sleep(_LOOK)
-
-
-def _write_tensors(path: Path, arrays: Arrays) -> str:
-    """Writes a file out of the memory that the arrays are in, and compares it with them.
-
-    To make its bytes in memory first would take as much processor time as to write them: pages that are got anew each
-    time, for a thread's heap is given back as it is freed.
-
-    Returns:
-        The file's sha256 sum.
-
-    Raises:
-        OSError: It could not be written, or reads back as something else.
-    """
-    specs = {
-        name: TensorSpec(dtype=each.dtype.name, shape=each.shape, data_ptr=each.ctypes.data, data_len=each.nbytes)
-        for name, each in arrays.items()
-    }
-    with durable.written(path, lambda aside: _save(specs, aside)) as stream:
-        start = stream.read(_START)
-        header = stream.read(int.from_bytes(start, "little"))
-        total = hashlib.sha256(start + header)
-        for name in _order(header, specs):
-            content = arrays[name].reshape(-1).view(np.uint8).data
-            durable.expect(stream, content)
-            total.update(content)
-    return total.hexdigest()
-
-
-def _save(specs: Mapping[str, TensorSpec], aside: Path) -> None:
-    try:
-        serialize_file(dict(specs), aside)
-    except SafetensorError as error:
-        raise OSError(str(error)) from None
-    aside.chmod(aside.parent.stat().st_mode & 0o666)  # as the folder, and not for its owner alone
-
-
-def _order(header: bytes, specs: Mapping[str, TensorSpec]) -> list[str]:
-    """The tensors of a file in the order of their bytes.
-
-    Raises:
-        OSError: The header is not that of these tensors.
-    """
-    with suppress(ValueError, KeyError, TypeError):
-        said = json.loads(header)
-        order = sorted(specs, key=lambda name: said[name]["data_offsets"])
-        ends = dict(zip(order, accumulate(specs[name].data_len for name in order), strict=True))
-        if said == {
-            name: {"dtype": spec.dtype, "shape": spec.shape, "data_offsets": [ends[name] - spec.data_len, ends[name]]}
-            for name, spec in specs.items()
-        }:
-            return order
-    raise OSError("the header of a file of tensors does not read back as it was written")
 
 
 def seal(place: Path, final_place: Path, *, parts: int, identity: Mapping[str, Any], parent: str | None) -> None:

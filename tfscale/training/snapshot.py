@@ -5,8 +5,8 @@ from typing import final
 import numpy as np
 import tensorflow as tf
 
-from tfscale.training.checkpoint_files import Arrays
 from tfscale.training.state import Variables
+from tfscale.training.tensor_file import Arrays
 
 
 @final

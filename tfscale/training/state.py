@@ -16,8 +16,8 @@ from tfscale.digest import choose as choose_digest
 from tfscale.early_stopping import EarlyStopping
 from tfscale.errors import UserError
 from tfscale.strategies.base import Strategy
-from tfscale.training.checkpoint_files import Arrays
 from tfscale.training.replica import Replica
+from tfscale.training.tensor_file import Arrays
 
 Variables = Mapping[str, tf.Variable | keras.Variable]
 """By their names in a checkpoint."""

@@ -1,12 +1,13 @@
 """A file is there whole, and as it was meant, or not at all."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.numpy
 
-from tfscale.training import checkpoint_files, durable
+from tfscale.training import durable, tensor_file
 
 ARRAYS = {
     "weights": np.arange(70_000, dtype=np.float32).reshape(100, 700),
@@ -18,7 +19,7 @@ ARRAYS = {
 
 def damaged_by(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     """The byte at this place changes as tensors are written."""
-    whole = checkpoint_files.serialize_file
+    whole = tensor_file.serialize_file
 
     def write(specs: dict, path: Path) -> None:
         whole(specs, path)
@@ -26,14 +27,14 @@ def damaged_by(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
         content[at] ^= 4
         path.write_bytes(content)
 
-    monkeypatch.setattr(checkpoint_files, "serialize_file", write)
+    monkeypatch.setattr(tensor_file, "serialize_file", write)
 
 
 def test_what_is_written_is_what_the_library_makes(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    total = checkpoint_files._write_tensors(path, ARRAYS)
+    total = tensor_file.write(path, ARRAYS)
     assert path.read_bytes() == safetensors.numpy.save(ARRAYS)
-    assert total == checkpoint_files._sum(path.read_bytes())
+    assert total == hashlib.sha256(path.read_bytes()).hexdigest()
     assert list(tmp_path.iterdir()) == [path]
     assert path.stat().st_mode & 0o777 == tmp_path.stat().st_mode & 0o666
 
@@ -42,7 +43,7 @@ def test_what_is_written_is_what_the_library_makes(tmp_path: Path) -> None:
 def test_a_byte_that_changes_on_its_way_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     damaged_by(monkeypatch, at)
     with pytest.raises(OSError, match="does not read back as it was written"):
-        checkpoint_files._write_tensors(tmp_path / "a.safetensors", ARRAYS)
+        tensor_file.write(tmp_path / "a.safetensors", ARRAYS)
     assert not (tmp_path / "a.safetensors").exists()
 
 
