@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from itertools import accumulate
@@ -35,7 +36,7 @@ def write(path: Path, arrays: Arrays) -> str:
     }
     with durable.written(path, lambda aside: _save(specs, aside)) as stream:
         start = stream.read(_START)
-        header = stream.read(int.from_bytes(start, "little"))
+        header = stream.read(min(int.from_bytes(start, "little"), os.fstat(stream.fileno()).st_size))
         total = hashlib.sha256(start + header)
         for name in _order(header, specs):
             content = arrays[name].reshape(-1).view(np.uint8).data
