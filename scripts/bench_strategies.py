@@ -53,15 +53,11 @@ TWO_PROCESSES: Mapping[str, Sequence[str]] = {
     "sharing": ("strategy=sharing",),
     "sharing, delay 1": ("strategy=sharing", "strategy.delay=1"),
 }
-PRICES: Mapping[str, Sequence[str]] = {
+OVER_LOOPBACK: Mapping[str, Sequence[str]] = {
     "horovod, over loopback": ("strategy=horovod", "strategy.collective.shared_memory=false"),
     "sharing, over loopback": ("strategy=sharing", "strategy.collective.shared_memory=false"),
-    "horovod, reproducible": ("strategy=horovod", "strategy.reproducible=true"),
-    "horovod, without digests": ("strategy=horovod",),
-    "sharing, without digests": ("strategy=sharing",),
 }
-"""Also in two processes, only if named: a transport that is not shared memory, what equal bits cost, and what it costs
-that replicas say which parameters they hold."""
+"""Also in two processes, only if named: a transport that is not shared memory."""
 
 COMMON = (
     "model=lenet",
@@ -99,9 +95,7 @@ def work(name: str, batch: int, seconds: float, folder: Path) -> None:
     from tfscale.world import World, from_environment
 
     world = from_environment() or World()
-    words = {**ONE_PROCESS, **TWO_PROCESSES, **PRICES}[name]
-    if name.endswith("without digests"):
-        _leave_out_digests()
+    words = {**ONE_PROCESS, **TWO_PROCESSES, **OVER_LOOPBACK}[name]
     step, own = _by_strategy(words, batch, world) if words else _by_hand(name, batch, world, folder)
     for _ in range(WARM_UP):
         step()
@@ -119,15 +113,6 @@ def work(name: str, batch: int, seconds: float, folder: Path) -> None:
         step()
     float(step())  # a device may still be computing what Python has started
     (folder / f"rate-{world.rank}").write_text(str(steps * own / (time.perf_counter() - began)))
-
-
-def _leave_out_digests() -> None:
-    """Replicas say the same number instead."""
-    import tensorflow as tf
-
-    from tfscale import digest
-
-    digest.choose = lambda devices: lambda parameters: tf.constant(0)
 
 
 def _agreed_steps(folder: Path, rank: int, wanted: int) -> int:
@@ -179,7 +164,7 @@ def bench(batches: Sequence[int], rounds: int, seconds: float, only: Sequence[st
     for batch in batches:
         names = [*ONE_PROCESS, *TWO_PROCESSES]
         if only is not None:
-            names = [name for name in (*names, *PRICES) if name in (*only, "hand-written", "pair")]
+            names = [name for name in (*names, *OVER_LOOPBACK) if name in (*only, "hand-written", "pair")]
         rates: dict[str, list[float]] = {name: [] for name in names}
         for turn in range(rounds):
             for name in names:

@@ -1,0 +1,58 @@
+"""What the bench of prices makes of measurements, and that it measures something in real processes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tfscale.scripts.bench_prices import interval_of_median, prices
+
+
+def test_a_price_is_what_a_round_took_beyond_its_plain_steps() -> None:
+    seconds = {"plain": [1.0, 2.0, 4.0], "checkpoint": [1.1, 2.5, 4.2], "digests left out": [0.9, 1.9, 4.4]}
+    assert prices(seconds) == [
+        {
+            "what": "plain",
+            "rounds": 3,
+            "milliseconds": 2000.0,
+            "beyond_plain": "+0.00%",
+            "from": "+0.00%",
+            "to": "+0.00%",
+        },
+        {
+            "what": "checkpoint",
+            "rounds": 3,
+            "milliseconds": 2500.0,
+            "beyond_plain": "+10.00%",
+            "from": "+5.00%",
+            "to": "+25.00%",
+        },
+        {
+            "what": "digests left out",
+            "rounds": 3,
+            "milliseconds": 1900.0,
+            "beyond_plain": "-5.00%",
+            "from": "-5.00%",
+            "to": "+20.00%",
+        },
+    ]
+
+
+@pytest.mark.parametrize(
+    ("count", "ends"), [(1, (0, 0)), (4, (0, 3)), (25, (7, 18)), (100, (40, 60)), (400, (180, 220))]
+)
+def test_an_interval_has_the_ranks_of_the_sign_test(count: int, ends: tuple[int, int]) -> None:
+    assert interval_of_median([float(each) for each in reversed(range(count))]) == ends
+
+
+@pytest.mark.horovod
+def test_processes_measure_each_variant(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tfscale.scripts.bench_prices", "--strategy=horovod", "--rounds=2", "--every=2"]
+    done = subprocess.run(
+        [*command, f"--json={tmp_path / 'rows.json'}"], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    assert [row["what"] for row in rows] == ["plain", "checkpoint", "digests left out", "reproducible"]
+    assert all(row["rounds"] == 2 and row["milliseconds"] > 0 for row in rows)
