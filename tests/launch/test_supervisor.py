@@ -13,7 +13,7 @@ import pytest
 
 from tests.launch.jobs import command, digest, finish, launched, ranks_of, started, summary
 from tfscale.launch import membership
-from tfscale.launch.attempt import Attempt
+from tfscale.launch.attempt import Attempt, End
 from tfscale.launch.processes import Processes
 from tfscale.launch.run_directory import RunDirectory
 from tfscale.launch.starting import Start, by_command
@@ -147,6 +147,19 @@ def test_a_rank_that_loops_reads_for_ever_or_skips_an_exchange_is_found(
         assert re.search(rf'endless\.py", line {line} in train', error), error
     assert re.search(r"rank \d failed: the message of rank \d .*it is of another step", skipped), skipped
     assert digest(tmp_path, "one") == straight["sharing"]
+
+
+def test_starts_that_fail_wait_longer_and_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+
+    class Fails:
+        def run(self) -> End:
+            return End(code=1, cause="it dies", again=True)
+
+    policy = Policy(max_restarts=6, min_np=1, watches=True)
+    assert Supervisor(lambda attempt: Fails(), directory=RunDirectory(tmp_path), policy=policy).run(1) == 1
+    assert pauses == [0.0, 0.5, 1.0, 2.0, 4.0, 4.0]
 
 
 def test_starts_that_fail_are_given_up_with_fewer_processes_first(

@@ -25,8 +25,8 @@ FRUITLESS = 2
 MOST_LENIENT = 5
 """Hangs without a new checkpoint after which works get no more time: each has doubled it, as none may have been one."""
 
-LONGEST_PAUSE = 4.0
-"""Seconds between two starts, at most."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 4.0
+"""Seconds before a start, once two have ended without a new checkpoint; they double with each, up to the longest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ class Supervisor:
             restarts += 1
             where = "from the beginning" if after is None else f"after {after.name}"
             print(f"tfscale: {end.cause}; starting again {where}, {processes} process(es)", file=sys.stderr, flush=True)
-            time.sleep(min(LONGEST_PAUSE, 0.5 * (2.0**fruitless - 1)) if fruitless > 1 else 0)
+            time.sleep(_pause(fruitless))
 
     def _newest(self) -> Path | None:
         return next(iter(checkpoint_files.complete(self._directory.checkpoints)), None)
@@ -119,3 +119,8 @@ class Supervisor:
 
     def _how_often(self, restarts: int) -> str:
         return f"(started again {restarts} time(s); launch.max_restarts={self._policy.max_restarts})"
+
+
+def _pause(fruitless: int) -> float:
+    """Seconds before the next start, after so many without a new checkpoint; the first does not wait."""
+    return 0.0 if fruitless < 2 else min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (fruitless - 2))
