@@ -1,6 +1,6 @@
 """One replica: what it exchanges, and what is its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -64,6 +64,41 @@ def test_two_variables_of_one_name_are_refused(build_job: Callable[..., Job]) ->
     replica.model = keras.Model(inputs, keras.layers.Concatenate()([one(inputs), two(inputs)]))
     with pytest.raises(UserError, match=r"two variables of the model are called .*same/.*; give the layers different"):
         replica.variables()
+
+
+@pytest.fixture
+def policy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Sets Keras's dtype policy until the test ends, also when a replica begins with a session of its own."""
+    import keras
+
+    yield lambda kind: monkeypatch.setattr(keras.utils, "clear_session", lambda: keras.config.set_dtype_policy(kind))
+    monkeypatch.undo()
+    keras.utils.clear_session()
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "float16", "float64"])
+def test_variables_that_are_not_float32_are_refused(
+    build_job: Callable[..., Job], policy: Callable[[str], None], kind: str
+) -> None:
+    policy(kind)
+    wanted = rf"the model's \S+/kernel must be float32, got {kind}; .* give its layers dtype=mixed_bfloat16"
+    with pytest.raises(UserError, match=wanted):
+        build_job(*SMALL, "strategy.replicas=1")
+
+
+@pytest.mark.parametrize("strategy", ["local", "horovod", "sharing"])
+def test_float32_variables_that_compute_in_bfloat16_train(
+    build_job: Callable[..., Job], policy: Callable[[str], None], strategy: str
+) -> None:
+    policy("mixed_bfloat16")
+    where = () if strategy == "local" else ("strategy/collective=in_process",)
+    job = build_job(*IMAGES, f"strategy={strategy}", *where, "strategy.replicas=2")
+    assert {layer.compute_dtype for layer in job.state.replicas[1].model.layers} == {"bfloat16"}
+    before = job.state.consensus().numpy()
+    run(job, 3)
+    after = job.state.consensus().numpy()
+    assert np.isfinite(after).all()
+    assert not np.array_equal(before, after)
 
 
 def test_weights_scale_the_loss_of_an_example(build_job: Callable[..., Job]) -> None:

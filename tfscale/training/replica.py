@@ -31,6 +31,9 @@ class Replica:
         loss: Per-example loss: reduction "none".
         batch: B, which every batch's weighted loss is divided by.
         with_slots: Whether optimizer slots are part of `parameters`.
+
+    Raises:
+        UserError: A variable of the model would lose bits in a vector of float32, or has fewer.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Replica:
         self._trainable = [variable.value for variable in self.model.trainable_variables]
         statistics = [variable.value for variable in self.model.non_trainable_variables]
         averaged = [variable for variable in statistics if variable.dtype.is_floating]
+        _refuse_other_floats(self.model)
         self._synchronised = self._trainable + averaged + (self._slots() if with_slots else [])
         self._separate_random_streams()
 
@@ -143,3 +147,13 @@ class Replica:
             twice = next(name for index, (name, _) in enumerate(named) if name in dict(named[:index]))
             raise UserError(f"two variables of the model are called {twice}; give the layers different names")
         return found
+
+
+def _refuse_other_floats(model: keras.Model) -> None:
+    for variable in model.variables:
+        kind = keras.backend.standardize_dtype(variable.dtype)
+        if keras.backend.is_float_dtype(kind) and kind != "float32":
+            raise UserError(
+                f"the model's {variable.path} must be float32, got {kind}; to compute in bfloat16 with float32 "
+                "variables, give its layers dtype=mixed_bfloat16"
+            )
