@@ -4,7 +4,7 @@ usage: python -m tfscale.scripts.bench_prices [--rounds 200] [--processes 2] [--
                                               [--json FILE]
 
 LeNet, global batch 128, on random images. The same processes hold a job a variant and train them in turns, `--every`
-steps at a time, in every order equally often:
+steps at a time, in orders drawn at random:
 
 * plain: as it is shipped;
 * checkpoint: a save is begun first, is written while the steps go on, and is waited for after them;
@@ -13,21 +13,22 @@ steps at a time, in every order equally often:
 
 What a variant costs is the median, over the rounds, of what its steps took beyond plain ones of the same round, so that
 a machine that becomes slower or faster over seconds does not matter. The interval beside it holds the median of endless
-rounds in 95 of 100 such runs (order statistics, no distribution assumed).
+rounds in 95 of 100 such runs (order statistics: no distribution is assumed, but that rounds are independent).
 """
 
 import argparse
 import json
 import math
 import os
+import random
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import cycle, islice, permutations
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tfscale.launch.attempt import Attempt
 from tfscale.launch.processes import Processes
@@ -35,6 +36,11 @@ from tfscale.launch.run_directory import RunDirectory
 from tfscale.launch.starting import by_command, die_with_parent
 from tfscale.reporting.console import person_console, results_table
 from tfscale.world import World, from_environment
+
+if TYPE_CHECKING:  # the parent does without TensorFlow
+    from tfscale.config.schema import Config
+    from tfscale.job import Job
+    from tfscale.training.checkpoint import Checkpoints
 
 WARM_UP = 60
 """Steps of each job before the clock starts."""
@@ -49,68 +55,86 @@ def work(arguments: argparse.Namespace) -> None:
     die_with_parent()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     world = from_environment() or World()
-    blocks = _blocks(arguments, world)
-    seconds: Seconds = {name: [] for name in blocks}
-    for order in islice(cycle(permutations(blocks)), arguments.rounds):
-        for name in order:
+    trains = _trainings(arguments, world)
+    seconds: Seconds = {name: [] for name in trains}
+    chance = random.Random(0)  # the same orders in all processes
+    for _ in range(arguments.rounds):
+        for name in chance.sample(list(trains), k=len(trains)):
             began = time.perf_counter()
-            blocks[name]()
+            trains[name]()
             seconds[name].append(time.perf_counter() - began)
     if world.is_chief:
         (arguments.folder / "seconds.json").write_text(json.dumps(seconds))
 
 
-def _blocks(arguments: argparse.Namespace, world: World) -> Mapping[str, Callable[[], None]]:
-    """Builds and warms up the job of each variant; what trains it for `--every` steps."""
-    from tfscale.config.preflight import check_job, preflight
+def _trainings(arguments: argparse.Namespace, world: World) -> Mapping[str, Callable[[], None]]:
+    """What trains the job of each variant for `--every` steps; all are warmed up."""
     from tfscale.job import build, connect
+
+    plain = _config(arguments.strategy, world)
+    connection = connect(plain, world)
+
+    def training(config: "Config", checkpoints: "Checkpoints | None" = None) -> Callable[[], None]:
+        return _training(build(config, connection), arguments.every, checkpoints)
+
+    trains = {PLAIN: training(plain), CHECKPOINT: training(plain, _checkpoints(arguments.folder, world))}
+    with without_digests():
+        trains[LEFT_OUT] = training(plain)
+    if arguments.strategy == "horovod":
+        trains[REPRODUCIBLE] = training(_config(arguments.strategy, world, "strategy.reproducible=true"))
+    return trains
+
+
+def _config(strategy: str, world: World, *words: str) -> "Config":
+    from tfscale.config.preflight import check_job, preflight
+
+    common = ("model=lenet", "data=synthetic", "data.examples=16384", "train.steps=1000000")
+    words = (*common, f"strategy={strategy}", f"train.batch={128 // world.size}", *words)
+    return check_job(preflight(words, config_dir=None), processes=world.size)
+
+
+def _checkpoints(folder: Path, world: World) -> "Checkpoints":
     from tfscale.training.checkpoint import Checkpoints
-    from tfscale.training.loop import training_steps
 
-    def config(*words: str):
-        common = ("model=lenet", "data=synthetic", "data.examples=16384", "train.steps=1000000")
-        words = (*common, f"strategy={arguments.strategy}", f"train.batch={128 // world.size}", *words)
-        return check_job(preflight(words, config_dir=None), processes=world.size)
+    def warn(words: str) -> None:  # called by a thread, which cannot end the process otherwise
+        print(words, file=sys.stderr, flush=True)
+        os._exit(1)
 
-    def block(*words: str, saves: bool = False) -> Callable[[], None]:
-        job = build(config(*words), connection)
-        steps = training_steps(
-            job.state, job.data, shards=job.collective.size, batch=job.plan.batch, seed=job.plan.seed, prefetch=4
-        )
-        for _ in range(WARM_UP):
-            next(steps)
-
-        def train() -> None:
-            if saves:
-                checkpoints.save(job.state)
-            for _ in range(arguments.every - 1):
-                next(steps)
-            float(next(steps).losses[0])  # a device may still be computing what Python has started
-            if saves:
-                checkpoints.settle()
-
-        return train
-
-    connection = connect(config(), world)
-    checkpoints = Checkpoints(
-        arguments.folder / "checkpoints",
+    return Checkpoints(
+        folder / "checkpoints",
         keep=2,
         process=world.rank,
         processes=world.size,
         attempt="bench",
         identity={},
-        warn=sys.exit,
+        warn=warn,
     )
-    blocks = {PLAIN: block(), CHECKPOINT: block(saves=True)}
-    with _without_digests():
-        blocks[LEFT_OUT] = block()
-    if arguments.strategy == "horovod":
-        blocks[REPRODUCIBLE] = block("strategy.reproducible=true")
-    return blocks
+
+
+def _training(job: "Job", every: int, checkpoints: "Checkpoints | None") -> Callable[[], None]:
+    """Trains a job for so many steps whenever it is called, and saves its state meanwhile if it is to."""
+    from tfscale.training.loop import training_steps
+
+    steps = training_steps(
+        job.state, job.data, shards=job.collective.size, batch=job.plan.batch, seed=job.plan.seed, prefetch=4
+    )
+    for _ in range(WARM_UP):
+        next(steps)
+
+    def train() -> None:
+        if checkpoints is not None:
+            checkpoints.save(job.state)
+        for _ in range(every - 1):
+            next(steps)
+        float(next(steps).losses[0])  # a device may still be computing what Python has started
+        if checkpoints is not None:
+            checkpoints.settle()
+
+    return train
 
 
 @contextmanager
-def _without_digests() -> Iterator[None]:
+def without_digests() -> Iterator[None]:
     """Replicas of jobs that are built meanwhile all say the same number instead."""
     import tensorflow as tf
 
@@ -148,9 +172,8 @@ def prices(seconds: Seconds) -> list[dict[str, object]]:
 def interval_of_median(values: Sequence[float]) -> tuple[float, float]:
     """The order statistics between which the median lies with a probability of 0.95; the ends for few values."""
     values = sorted(values)
-    reach = 0.98 * math.sqrt(len(values))
-    low, high = math.floor(len(values) / 2 - reach), math.ceil(len(values) / 2 + reach)
-    return values[max(low, 0)], values[min(high, len(values) - 1)]
+    low = max(0, math.floor((len(values) - 1) / 2 - 0.98 * math.sqrt(len(values))))
+    return values[low], values[len(values) - 1 - low]
 
 
 def main() -> None:
@@ -159,7 +182,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--every", type=int, default=50, help="steps at a time, and from save to save")
-    parser.add_argument("--strategy", default="sharing")
+    parser.add_argument("--strategy", choices=("sharing", "horovod"), default="sharing")
     parser.add_argument("--json", type=Path, default=None, help="also write the rows there")
     parser.add_argument("--folder", type=Path, default=None, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -3,10 +3,15 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tfscale.scripts.bench_prices import interval_of_median, prices
+import tensorflow as tf
+from tfscale.scripts.bench_prices import interval_of_median, prices, without_digests
+
+from tests.strategies.test_contracts import SMALL, run
+from tfscale.job import Job
 
 
 def test_a_price_is_what_a_round_took_beyond_its_plain_steps() -> None:
@@ -40,10 +45,25 @@ def test_a_price_is_what_a_round_took_beyond_its_plain_steps() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "ends"), [(1, (0, 0)), (4, (0, 3)), (25, (7, 18)), (100, (40, 60)), (400, (180, 220))]
+    ("count", "ends"), [(1, (0, 0)), (4, (0, 3)), (25, (7, 17)), (100, (39, 60)), (400, (179, 220))]
 )
 def test_an_interval_has_the_ranks_of_the_sign_test(count: int, ends: tuple[int, int]) -> None:
     assert interval_of_median([float(each) for each in reversed(range(count))]) == ends
+
+
+@pytest.mark.parametrize("strategy", ["horovod", "sharing"])
+def test_replicas_of_a_job_without_digests_do_not_notice_that_they_differ(build_job: Callable[..., Job], strategy: str) -> None:
+    words = (f"strategy={strategy}", "strategy/collective=in_process", "strategy.replicas=2")
+    with without_digests():
+        without = build_job(*SMALL, *words)
+    for job, same in ((without, True), (build_job(*SMALL, *words), False)):
+        one = job.state.replicas[0]
+        one.assign(one.parameters() + 1.0)  # the replicas differ now
+        if same:
+            run(job, 2)
+        else:
+            with pytest.raises(tf.errors.OpError, match="parameters"):
+                run(job, 2)
 
 
 @pytest.mark.horovod
