@@ -123,4 +123,4 @@ class Supervisor:
 
 def _pause(fruitless: int) -> float:
     """Seconds before the next start, after so many without a new checkpoint; the first does not wait."""
-    return 0.0 if fruitless < 2 else min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (fruitless - 2))
+    return 0.0 if fruitless < 2 else min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(fruitless - 2, 10))

@@ -33,7 +33,7 @@ class Replica:
         with_slots: Whether optimizer slots are part of `parameters`.
 
     Raises:
-        UserError: A variable of the model would lose bits in a vector of float32, or has fewer.
+        UserError: A floating variable of the model is not float32, as vectors are.
     """
 
     def __init__(
@@ -52,12 +52,12 @@ class Replica:
         keras.utils.clear_session()  # equal layer names in every replica: state is saved by name
         with tf.device(device):
             self.model = model()
+            _refuse_other_floats(self.model)
             self.optimizer = optimizer()
             self.optimizer.build(self.model.trainable_variables)
         self._trainable = [variable.value for variable in self.model.trainable_variables]
         statistics = [variable.value for variable in self.model.non_trainable_variables]
         averaged = [variable for variable in statistics if variable.dtype.is_floating]
-        _refuse_other_floats(self.model)
         self._synchronised = self._trainable + averaged + (self._slots() if with_slots else [])
         self._separate_random_streams()
 
@@ -154,6 +154,6 @@ def _refuse_other_floats(model: keras.Model) -> None:
         kind = keras.backend.standardize_dtype(variable.dtype)
         if keras.backend.is_float_dtype(kind) and kind != "float32":
             raise UserError(
-                f"the model's {variable.path} must be float32, got {kind}; to compute in bfloat16 with float32 "
-                "variables, give its layers dtype=mixed_bfloat16"
+                f"the model's {variable.path} must be float32, got {kind}; leave the dtype of its layer out, or give "
+                "mixed_bfloat16 to compute in bfloat16"
             )
