@@ -52,7 +52,9 @@ def test_an_interval_has_the_ranks_of_the_sign_test(count: int, ends: tuple[int,
 
 
 @pytest.mark.parametrize("strategy", ["horovod", "sharing"])
-def test_replicas_of_a_job_without_digests_do_not_notice_that_they_differ(build_job: Callable[..., Job], strategy: str) -> None:
+def test_replicas_of_a_job_without_digests_do_not_notice_that_they_differ(
+    build_job: Callable[..., Job], strategy: str
+) -> None:
     words = (f"strategy={strategy}", "strategy/collective=in_process", "strategy.replicas=2")
     with without_digests():
         without = build_job(*SMALL, *words)
