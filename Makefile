@@ -32,7 +32,7 @@ train: $(READY) ## LeNet learns MNIST on two processes that share compressed gra
 	$(BIN)/tfscale train recipe=sharing_mnist
 
 test: test-fast ## all tests: unit, real Horovod processes, packages
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "horovod or slow"
+	$(BIN)/python -m pytest -v -n 2 --dist worksteal -m "horovod or slow"
 
 test-fast: $(READY) ## unit tests only, on up to four cores
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal -m "not horovod and not slow"
