@@ -164,6 +164,25 @@ def test_an_empty_beat_is_none(tmp_path: Path) -> None:
     assert pulse.read(tmp_path / "p") is None
 
 
+def test_a_job_that_ends_between_two_looks_has_trained(tmp_path: Path, clock: Clock) -> None:
+    """Told once, and not of steps that the job began from."""
+    directory, told = RunDirectory(tmp_path), list[int]()
+    ranks = [Pulse(directory.pulse(rank), timeout=4.0) for rank in range(2)]
+    watch = Watch([11, 12], directory, leniency=None, after=20, trains=told.append)
+    for rank in ranks:
+        rank("waiting for data", 20)
+    watch.read()
+    assert told == []
+    for steps in (21, 30):
+        for rank in ranks:
+            rank("a step", steps)
+        assert watch.look() is None, "it has looked just now"
+        assert told == ([] if steps == 21 else [21])
+        watch.read()
+    assert told == [21]
+    assert watch.step == 30
+
+
 def test_without_beats_there_are_minutes(tmp_path: Path, clock: Clock) -> None:
     watch = Watch([os.getpid()], RunDirectory(tmp_path), leniency=1.0)
     assert watch.look() is None

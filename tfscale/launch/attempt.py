@@ -15,13 +15,15 @@ class Attempt:
 
     Attributes:
         processes: How many it has.
+        after: Optimizer steps that its newest checkpoint has completed.
         restarts: How often the job has been started before.
         leniency: How many times as long as usual any work may take before the job is said to hang; None for ever.
         started: To be called with the numbers of the processes, or a 0 for each of another machine.
-        trains: To be called once, with a step that was not completed before.
+        trains: To be called once, with a step after that.
     """
 
     processes: int
+    after: int = 0
     restarts: int = 0
     leniency: float | None = None
     started: Callable[[Sequence[int]], None] = lambda pids: None

@@ -60,7 +60,8 @@ class Watch:
         pids: Of the processes, by rank; a 0 for each that only its beats tell of.
         directory: Of the run.
         leniency: How many times as long as it has said any work may take; None for ever.
-        trains: Called once, with a step that was not completed before.
+        after: Optimizer steps that were completed before.
+        trains: Called once, with a step after those.
     """
 
     def __init__(
@@ -69,12 +70,13 @@ class Watch:
         directory: RunDirectory,
         *,
         leniency: float | None,
+        after: int = 0,
         trains: Callable[[int], None] = lambda step: None,
     ) -> None:
-        self._pids, self._directory, self._leniency, self._trains = pids, directory, leniency, trains
+        self._pids, self._directory, self._leniency = pids, directory, leniency
+        self._after, self._trains = after, trains
         self._last = self._began = time.monotonic()
         self._stopped_since: dict[int, float] = {}
-        self._first_step: int | None = None
         self._seen: list[float] = [self._began] * len(pids)
         self.beats: list[Beat | None] = [None] * len(pids)
 
@@ -93,7 +95,7 @@ class Watch:
             self._began = now
             self._stopped_since.clear()
         self._last = now
-        self._read(now)
+        self.read()
         if self._leniency is None:
             return None
         for rank in range(len(self._pids)):
@@ -114,18 +116,19 @@ class Watch:
             return Trouble(self._report(beats, now), hangs=True)
         return None
 
-    def _read(self, now: float) -> None:
-        """Looks at all beats, and tells whether the job trains."""
+    def read(self) -> None:
+        """Looks at all beats now, as `look` does at times, and tells once that the job trains.
+
+        To be called when processes have ended, too: they may have trained since the last look.
+        """
         for rank, before in enumerate(self.beats):
             beat = pulse.read(self._directory.pulse(rank))
             if beat is not None and beat != before:
                 self.beats[rank] = beat
-                self._seen[rank] = beat.began if beat.here else now + FAR
+                self._seen[rank] = beat.began if beat.here else time.monotonic() + FAR
         step = self.step
-        if self._first_step is None:
-            self._first_step = step
-        elif step is not None and step > self._first_step:
-            self._first_step = sys.maxsize  # once is enough
+        if step is not None and step > self._after:
+            self._after = sys.maxsize  # once is enough
             self._trains(step)
 
     def _pid(self, rank: int) -> int:

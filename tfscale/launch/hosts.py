@@ -81,7 +81,13 @@ class Hosts:
             try:
                 pids = [0] * self._attempt.processes
                 self._attempt.started(pids)
-                watch = Watch(pids, self._directory, leniency=self._attempt.leniency, trains=self._attempt.trains)
+                watch = Watch(
+                    pids,
+                    self._directory,
+                    leniency=self._attempt.leniency,
+                    after=self._attempt.after,
+                    trains=self._attempt.trains,
+                )
                 while (code := launched.poll()) is None:
                     trouble = watch.look()
                     if trouble is not None:
@@ -92,6 +98,7 @@ class Hosts:
             finally:
                 if launched.poll() is None:
                     end(launched, signal.SIGTERM, PATIENCE)  # horovodrun then ends its processes on all hosts
+        watch.read()
         return End(code=0, step=watch.step) if code == 0 else self._report(code, watch.step)
 
     def _report(self, code: int, step: int | None) -> End:

@@ -125,9 +125,14 @@ class Processes:
                     stack.enter_context(serving(store, f"127.0.0.1:{self._attempt.processes}", self._attempt.processes))
                 pids = [process.pid for process in self._running]
                 self._attempt.started(pids)
-                return self._watch(
-                    Watch(pids, self._directory, leniency=self._attempt.leniency, trains=self._has_begun)
+                watch = Watch(
+                    pids,
+                    self._directory,
+                    leniency=self._attempt.leniency,
+                    after=self._attempt.after,
+                    trains=self._has_begun,
                 )
+                return self._watch(watch)
             except Stopped as stopped:
                 return self._stop(stopped)
 
@@ -150,10 +155,9 @@ class Processes:
     def _watch(self, watch: Watch) -> End:
         while True:
             codes = [process.poll() for process in self._running]
-            if any(codes):
-                return self._report(codes, watch.step)
-            if all(code == 0 for code in codes):
-                return End(code=0, step=watch.step)
+            if any(codes) or None not in codes:
+                watch.read()
+                return self._report(codes, watch.step) if any(codes) else End(code=0, step=watch.step)
             trouble = watch.look()
             if trouble is not None:
                 return End(code=1, cause=trouble.words, again=True, hung=trouble.hangs, step=watch.step)

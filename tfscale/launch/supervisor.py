@@ -98,16 +98,17 @@ class Supervisor:
 
     def _once(self, restarts: int, processes: int, *, leniency: float | None) -> End:
         self._directory.forget_failures()
+        newest = self._newest()
         attempt = Attempt(
-            restarts=restarts,
             processes=processes,
+            after=0 if newest is None else checkpoint_files.step_of(newest),
+            restarts=restarts,
             leniency=leniency,
             started=lambda pids: self._membership.note(
                 "start", restarts=restarts, processes=pids, checkpoint=None if newest is None else newest.name
             ),
             trains=self._trains,
         )
-        newest = self._newest()
         end = self._job(attempt).run()
         self._ended = time.time()
         self._membership.note("end", code=end.code, cause=end.cause, step=end.step)

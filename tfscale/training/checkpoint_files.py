@@ -81,6 +81,11 @@ def folder_name(step: int) -> str:
     return f"step-{step:09d}"
 
 
+def step_of(place: Path) -> int:
+    """Optimizer steps after which a checkpoint was made, by its name."""
+    return int(place.name.removeprefix("step-"))
+
+
 def replica_file(rank: int) -> str:
     """Name of the file of a replica."""
     return f"replica-{rank:04d}.safetensors"
@@ -88,7 +93,8 @@ def replica_file(rank: int) -> str:
 
 def complete(folder: Path) -> list[Path]:
     """The checkpoints of a run by their names, newest first; whether they are sound is not looked at."""
-    return sorted((path for path in folder.glob("step-*") if not path.suffix), reverse=True)
+    places = (path for path in folder.glob("step-*") if path.name.removeprefix("step-").isdecimal())
+    return sorted(places, key=step_of, reverse=True)
 
 
 def write_part(place: Path, files: Mapping[str, Arrays], *, part: int, alike: Mapping[str, int]) -> None:
@@ -146,9 +152,8 @@ def seal(place: Path, final_place: Path, *, parts: int, identity: Mapping[str, A
         alike |= said["alike"]
         _part(place, part).unlink()
     _expect_equal(alike)
-    step = int(final_place.name.removeprefix("step-"))
     replicas = sum(name.startswith("replica-") for name in files)
-    manifest = Manifest(step=step, replicas=replicas, files=files, identity=identity, parent=parent)
+    manifest = Manifest(step=step_of(final_place), replicas=replicas, files=files, identity=identity, parent=parent)
     body = {"format": _FORMAT, **vars(manifest)}
     durable.write(place / MANIFEST, json.dumps({**body, "sha256": _sum(_canonical(body))}, indent=2).encode())
     durable.sync(place)
