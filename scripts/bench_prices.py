@@ -3,12 +3,12 @@
 usage: python -m tfscale.scripts.bench_prices [--rounds 200] [--processes 2] [--every 50] [--strategy sharing]
                                               [--json FILE]
 
-LeNet, global batch 128, on random images. The same processes hold a job a variant and train them in turns, `--every`
-steps at a time, in orders drawn at random:
+LeNet, global batch 128, on random images. The same processes train in these ways in turns, `--every` steps at a time,
+in orders drawn at random:
 
 * plain: as it is shipped;
-* checkpoint: a save is begun first, is written while the steps go on, and is waited for after them;
-* digests left out: replicas do not say which parameters they hold;
+* checkpoint: the same job, but a save is begun first, is written while the steps go on, and is waited for after them;
+* digests left out: another job, whose replicas do not say which parameters they hold;
 * reproducible: replicas add in one order (`strategy=horovod` alone, which has a choice).
 
 What a variant costs is the median, over the rounds, of what its steps took beyond plain ones of the same round, so that
@@ -74,10 +74,12 @@ def _trainings(arguments: argparse.Namespace, world: World) -> Mapping[str, Call
     plain = _config(arguments.strategy, world)
     connection = connect(plain, world)
 
-    def training(config: "Config", checkpoints: "Checkpoints | None" = None) -> Callable[[], None]:
-        return _training(build(config, connection), arguments.every, checkpoints)
+    def training(config: "Config") -> Callable[[], None]:
+        return _training(build(config, connection), arguments.every)
 
-    trains = {PLAIN: training(plain), CHECKPOINT: training(plain, _checkpoints(arguments.folder, world))}
+    job = build(plain, connection)
+    steps = _training(job, arguments.every)
+    trains = {PLAIN: steps, CHECKPOINT: _saving(job, steps, _checkpoints(arguments.folder, world))}
     with without_digests():
         trains[LEFT_OUT] = training(plain)
     if arguments.strategy == "horovod":
@@ -111,8 +113,8 @@ def _checkpoints(folder: Path, world: World) -> "Checkpoints":
     )
 
 
-def _training(job: "Job", every: int, checkpoints: "Checkpoints | None") -> Callable[[], None]:
-    """Trains a job for so many steps whenever it is called, and saves its state meanwhile if it is to."""
+def _training(job: "Job", every: int) -> Callable[[], None]:
+    """Trains a job for so many steps whenever it is called."""
     from tfscale.training.loop import training_steps
 
     steps = training_steps(
@@ -122,15 +124,22 @@ def _training(job: "Job", every: int, checkpoints: "Checkpoints | None") -> Call
         next(steps)
 
     def train() -> None:
-        if checkpoints is not None:
-            checkpoints.save(job.state)
         for _ in range(every - 1):
             next(steps)
         float(next(steps).losses[0])  # a device may still be computing what Python has started
-        if checkpoints is not None:
-            checkpoints.settle()
 
     return train
+
+
+def _saving(job: "Job", train: Callable[[], None], checkpoints: "Checkpoints") -> Callable[[], None]:
+    """Trains a job likewise, and saves its state meanwhile."""
+
+    def both() -> None:
+        checkpoints.save(job.state)
+        train()
+        checkpoints.settle()
+
+    return both
 
 
 @contextmanager

@@ -19,12 +19,12 @@ def choose(devices: Sequence[str]) -> Digest:
 
 
 def plain_digest(parameters: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Words times odd numbers that their places give, added modulo 2^64, and folded."""
+    """Words times odd numbers that their places give (`FactorOf` in the kernel), added modulo 2^64, and folded."""
     total, start = tf.constant(0, tf.int64), tf.constant(0, tf.int64)
     for each in parameters:
         words = tf.cast(tf.bitcast(tf.reshape(each, [-1]), tf.uint32), tf.int64)
         places = start + tf.range(tf.size(words, tf.int64), dtype=tf.int64)
-        factors = tf.bitwise.bitwise_or(tf.bitwise.bitwise_and(places * 0x9E3779B1, 0xFFFFFFFF), 1)
+        factors = tf.bitwise.bitwise_and((2 * places + 1) * 0x9E3779B1, 0xFFFFFFFF)
         total += tf.reduce_sum(words * factors)
         start += tf.size(words, tf.int64)
     low, high = tf.bitwise.bitwise_and(total, 0xFFFFFFFF), tf.bitwise.right_shift(total, 32)

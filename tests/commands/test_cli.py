@@ -164,10 +164,13 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_used(tmp_path: 
     assert tfscale(*words, cwd=tmp_path).returncode == 0
     run = tmp_path / "runs" / "one"
     before = json.loads((run / "summary.json").read_text())["parameters_sha256"]
-    (run / "checkpoints" / "step-000000020" / "shared.safetensors").write_bytes(b"")
+    (run / "checkpoints" / "step-000000020" / "shared-0000.safetensors").write_bytes(b"")
     done = tfscale("resume", "one", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "warning: checkpoint step-000000020 is damaged (shared.safetensors has the wrong sha256 sum)" in done.stdout
+    assert (
+        "warning: checkpoint step-000000020 is damaged (shared-0000.safetensors has the wrong sha256 sum)"
+        in done.stdout
+    )
     assert "going on after step 10" in done.stdout
     assert json.loads((run / "summary.json").read_text())["parameters_sha256"] == before
     names = sorted(path.name for path in (run / "checkpoints").iterdir())

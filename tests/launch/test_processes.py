@@ -15,6 +15,7 @@ import pytest
 from tests.conftest import write_idx
 from tests.launch.jobs import command, digest, finish, finished, launched, started, summary
 from tfscale.launch import membership
+from tfscale.training.shards import joined
 
 pytestmark = [pytest.mark.horovod, pytest.mark.usefixtures("nothing_is_left_behind")]
 BIN = Path(sys.executable).parent
@@ -76,7 +77,10 @@ def test_horovod_gives_the_parameters_of_one_replica_with_the_whole_batch(tmp_pa
     launched(tmp_path, "one", *words, "strategy=local", "strategy.replicas=1", "train.batch=32")
     launched(tmp_path, "two", *words, "strategy=horovod", "launch.np=2", "train.batch=16")
     places = [tmp_path / "runs" / name / "checkpoints" / "step-000000040" for name in ("one", "two")]
-    one, two = (load_file(place / "shared.safetensors") | load_file(place / "model.safetensors") for place in places)
+    one, two = (
+        joined([load_file(part) for part in sorted(place.glob("shared-*"))]) | load_file(place / "model.safetensors")
+        for place in places
+    )
     weights = [name for name in one if name.endswith(("kernel", "bias"))]
     assert len(weights) == 6
     for name in weights:

@@ -1,13 +1,10 @@
-"""A file is there whole, and as it was meant, or not at all."""
-
-import hashlib
-from pathlib import Path
+"""The bytes of a safetensors file, in memory."""
 
 import numpy as np
-import pytest
 import safetensors.numpy
 
-from tfscale.training import durable, tensor_file
+from tfscale.training.durable import BLOCK
+from tfscale.training.tensor_file import TensorFile
 
 ARRAYS = {
     "weights": np.arange(70_000, dtype=np.float32).reshape(100, 700),
@@ -17,41 +14,29 @@ ARRAYS = {
 }
 
 
-def damaged_by(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
-    """The byte at this place changes as tensors are written."""
-    whole = tensor_file.serialize_file
-
-    def write(specs: dict, path: Path) -> None:
-        whole(specs, path)
-        content = bytearray(path.read_bytes())
-        content[at] ^= 4
-        path.write_bytes(content)
-
-    monkeypatch.setattr(tensor_file, "serialize_file", write)
+def test_its_bytes_are_those_that_the_library_makes() -> None:
+    file = TensorFile(ARRAYS)
+    assert file.content.tobytes() == safetensors.numpy.save(ARRAYS)
+    assert file.content.ctypes.data % BLOCK == 0
 
 
-def test_what_is_written_is_what_the_library_makes(tmp_path: Path) -> None:
-    path = tmp_path / "a.safetensors"
-    total = tensor_file.write(path, ARRAYS)
-    assert path.read_bytes() == safetensors.numpy.save(ARRAYS)
-    assert total == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert list(tmp_path.iterdir()) == [path]
-    assert path.stat().st_mode & 0o777 == tmp_path.stat().st_mode & 0o666
+def test_other_values_take_the_place_of_the_first() -> None:
+    file = TensorFile(ARRAYS)
+    others = {**ARRAYS, "weights": -ARRAYS["weights"], "count": np.array(8), "flags": np.array([False, True, True])}
+    memory = file.content.ctypes.data
+    assert file.fill(others)
+    assert file.content.tobytes() == safetensors.numpy.save(others)
+    assert file.content.ctypes.data == memory
 
 
-@pytest.mark.parametrize("at", [0, 1, 6, 7, 8, 11, 30, 60, 110, 200, 270, 300, 200_000, -1])
-def test_a_byte_that_changes_on_its_way_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
-    damaged_by(monkeypatch, at)
-    with pytest.raises(OSError, match="does not read back as it was written"):
-        tensor_file.write(tmp_path / "a.safetensors", ARRAYS)
-    assert not (tmp_path / "a.safetensors").exists()
+def test_others_do_not_fit() -> None:
+    file = TensorFile(ARRAYS)
+    before = file.content.tobytes()
+    for name, other in (("count", np.array(7.0)), ("flags", np.array([True])), ("more", np.array(1))):
+        assert not file.fill({**ARRAYS, name: other})
+    assert not file.fill({name: each for name, each in ARRAYS.items() if name != "none"})
+    assert file.content.tobytes() == before
 
 
-@pytest.mark.parametrize("written", [b"", b"abd", b"ab", b"abcd"])
-def test_other_bytes_fewer_or_more_are_found(tmp_path: Path, written: bytes) -> None:
-    with (
-        pytest.raises(OSError, match=r"a\.json does not read back as it was written"),
-        durable.written(tmp_path / "a.json", lambda aside: aside.write_bytes(written)) as stream,
-    ):
-        durable.expect(stream, memoryview(b"abc"))
-    assert not (tmp_path / "a.json").exists()
+def test_no_tensors_are_a_file_too() -> None:
+    assert safetensors.numpy.load(TensorFile({}).content.tobytes()) == {}

@@ -12,10 +12,6 @@
 
 #include "message.h"
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 namespace tfscale {
 
 constexpr int32_t kAbsolute = 0x7fffffff;
@@ -156,11 +152,6 @@ __attribute__((target("avx512f"))) inline Sent* SendSpan(float* __restrict__ res
   }
   *peak = std::max(*peak, _mm512_reduce_max_epi32(largest));
   return sent;
-}
-
-inline bool HasAvx512() {
-  static const bool has = __builtin_cpu_supports("avx512f");
-  return has;
 }
 #endif
 

@@ -9,6 +9,10 @@
 #include <string>
 #include <vector>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 // A function is compiled for several kinds of processors, and the loader takes the best one.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
 #define TFSCALE_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
@@ -51,25 +55,66 @@ TFSCALE_CLONES inline Word Checksum(const Word* message, int64_t length) {
   return total;
 }
 
-// A digest's share of some words, the first of which has the number `start`: cheap, for parameters by the million. A
-// lane's factor is got from its last one by an addition, so that the loop over lanes becomes vectors of any width.
-TFSCALE_CLONES inline uint64_t SumWords(const Word* words, int64_t length, Word start) {
+// Of a word in a digest, by its place: odd, so that no wrong word goes unseen.
+constexpr Word kFactor = 0x9e3779b1U;
+TFSCALE_INLINE Word FactorOf(Word place) { return (2 * place + 1) * kFactor; }
+
+// A lane's factor is got from its last one by an addition, so that the loop over lanes becomes vectors of any width.
+TFSCALE_CLONES inline uint64_t SumLanes(const Word* words, int64_t length, Word start) {
   constexpr int kLanes = 32;
-  constexpr Word kFactor = 0x9e3779b1U;
   Word factor[kLanes];
   uint64_t part[kLanes] = {};
-  for (int lane = 0; lane < kLanes; ++lane) factor[lane] = (start + static_cast<Word>(lane)) * kFactor;
+  for (int lane = 0; lane < kLanes; ++lane) factor[lane] = FactorOf(start + static_cast<Word>(lane));
   int64_t i = 0;
   for (; i + kLanes <= length; i += kLanes) {
     for (int lane = 0; lane < kLanes; ++lane) {
-      part[lane] += static_cast<uint64_t>(words[i + lane]) * (factor[lane] | 1U);
-      factor[lane] += kLanes * kFactor;
+      part[lane] += static_cast<uint64_t>(words[i + lane]) * factor[lane];
+      factor[lane] += 2 * kLanes * kFactor;
     }
   }
-  for (int lane = 0; i < length; ++i, ++lane) part[lane] += static_cast<uint64_t>(words[i]) * (factor[lane] | 1U);
+  for (int lane = 0; i < length; ++i, ++lane) part[lane] += static_cast<uint64_t>(words[i]) * factor[lane];
   uint64_t total = 0;
   for (const uint64_t each : part) total += each;
   return total;
+}
+
+#if defined(__x86_64__)
+inline bool HasAvx512() {
+  static const bool has = __builtin_cpu_supports("avx512f");
+  return has;
+}
+
+// The same for pairs of vectors in half the time: a multiplication takes every other word as it is.
+__attribute__((target("avx512f"))) inline uint64_t SumPairs(const Word* words, int64_t pairs, Word start) {
+  constexpr int kVector = 16;
+  alignas(64) Word factors[2 * kVector];
+  for (int i = 0; i < 2 * kVector; ++i) factors[i] = FactorOf(start + static_cast<Word>(i));
+  const __m512i step = _mm512_set1_epi32(static_cast<int>(4 * kVector * kFactor));
+  __m512i factor[2] = {_mm512_load_si512(factors), _mm512_load_si512(factors + kVector)};
+  __m512i even[2] = {}, odd[2] = {};
+  for (int64_t i = 0; i < pairs; ++i) {
+    for (int half = 0; half < 2; ++half, words += kVector) {
+      const __m512i some = _mm512_loadu_si512(words);
+      even[half] = _mm512_add_epi64(even[half], _mm512_mul_epu32(some, factor[half]));
+      odd[half] = _mm512_add_epi64(
+          odd[half], _mm512_mul_epu32(_mm512_srli_epi64(some, 32), _mm512_srli_epi64(factor[half], 32)));
+      factor[half] = _mm512_add_epi32(factor[half], step);
+    }
+  }
+  return _mm512_reduce_add_epi64(
+      _mm512_add_epi64(_mm512_add_epi64(even[0], odd[0]), _mm512_add_epi64(even[1], odd[1])));
+}
+#endif
+
+// A digest's share of some words, the first of which has the number `start`: cheap, for parameters by the million.
+inline uint64_t SumWords(const Word* words, int64_t length, Word start) {
+#if defined(__x86_64__)
+  if (HasAvx512()) {
+    const int64_t whole = length / 32 * 32;
+    return SumPairs(words, whole / 32, start) + SumLanes(words + whole, length - whole, start + static_cast<Word>(whole));
+  }
+#endif
+  return SumLanes(words, length, start);
 }
 
 inline int64_t BitmapWords(int64_t size) { return (size + 15) / 16; }

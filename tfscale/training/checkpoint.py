@@ -11,13 +11,16 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, final
 
+import numpy as np
+
 from tfscale.collectives.sealed import broadcast_text
 from tfscale.devices import leave_own_cores
 from tfscale.errors import ExchangeError, RunError, UserError
 from tfscale.training import checkpoint_files as files
 from tfscale.training.checkpoint_files import DamagedError, DriftError, Manifest
+from tfscale.training.shards import joined, shard
 from tfscale.training.snapshot import Snapshot
-from tfscale.training.state import STOPPING, RunState, common_digest
+from tfscale.training.state import STOPPING, RunState
 from tfscale.training.tensor_file import Arrays
 
 PAUSES = (0.0, 0.5, 2.0)
@@ -76,15 +79,17 @@ class Checkpoints:
             self._begin(state, model)
 
     def _begin(self, state: RunState, model: Arrays) -> None:
-        parts: dict[str, Arrays] = {}
+        parts: dict[str, np.ndarray] = {}
         alike: dict[str, int] = {}
         for index, replica in enumerate(state.replicas):
             name = files.replica_file(replica.rank)
-            own, common = state.replica_variables(index)
-            parts[name], alike[name] = self._snapshot(name, own), common_digest(common, replica.device)
-            if replica.rank == 0:  # whose random streams the consensus has
-                shared = {**self._snapshot(files.SHARED, common), **state.shared_arrays()}
-                parts |= {files.SHARED: shared, files.MODEL: model}
+            held = state.held(index)
+            parts[name], alike[name] = self._snapshot(name, held.own).content, held.digest
+            if replica.rank == 0 and model:  # it is the one whose random streams the consensus has
+                parts[files.MODEL] = self._snapshot(files.MODEL, model).content
+            name = files.shared_file(replica.rank)
+            part = shard({**held.common, **held.shared}, replica.rank, state.strategy.collective.size)
+            parts[name] = self._snapshot(name, part).content
         stopping = state.early_stopping
         best = files.folder_name(stopping.best_step) if stopping.keep_best else None
         self._writer = Thread(target=self._write, args=(state.step, parts, alike, best), daemon=True)
@@ -129,7 +134,7 @@ class Checkpoints:
     def _aside(self, step: int) -> Path:
         return self._folder / f"{files.folder_name(step)}.tmp-{self._attempt}-{self._tries}"
 
-    def _write(self, step: int, parts: Mapping[str, Arrays], alike: Mapping[str, int], best: str | None) -> None:
+    def _write(self, step: int, parts: Mapping[str, np.ndarray], alike: Mapping[str, int], best: str | None) -> None:
         leave_own_cores()
         final_place, place = self._place(step), self._aside(step)
         parent = None if self._latest is None else files.folder_name(self._latest)
@@ -198,7 +203,7 @@ class Checkpoints:
             raise UserError(
                 f"strategy.replicas must be {manifest.replicas} as in the checkpoint, got {replicas}; leave it out"
             )
-        shared = files.read(place, files.SHARED, manifest)
+        shared = _shared(place, manifest)
         common = {name: shared[name] for name in state.common_names() if name in shared}
         for index, replica in enumerate(state.replicas):
             wanted = {**common, **files.read(place, files.replica_file(replica.rank), manifest)}
@@ -240,7 +245,7 @@ def best(newest_place: Path) -> Path:
     Raises:
         UserError: It is not there.
     """
-    arrays = files.read(newest_place, files.SHARED, files.read_manifest(newest_place))
+    arrays = _shared(newest_place, files.read_manifest(newest_place))
     place = newest_place.with_name(files.folder_name(int(arrays[f"{STOPPING}best_step"])))
     try:
         files.verify(place)
@@ -260,7 +265,8 @@ def restore_model(state: RunState, place: Path) -> None:
         UserError: It is of another model.
     """
     manifest = files.read_manifest(place)
-    arrays = {**files.read(place, files.SHARED, manifest), **files.read(place, files.MODEL, manifest)}
+    rest = files.read(place, files.MODEL, manifest) if files.MODEL in manifest.files else {}
+    arrays = {**_shared(place, manifest), **rest}
     for replica in state.replicas:
         for name, variable in replica.variables().items():
             if name.startswith("model/"):
@@ -268,6 +274,11 @@ def restore_model(state: RunState, place: Path) -> None:
                     raise UserError(f"the checkpoint in {place} is of another model: {name} does not fit")
                 variable.assign(arrays[name])
     state.step = manifest.step
+
+
+def _shared(place: Path, manifest: Manifest) -> Arrays:
+    """What all replicas hold alike, and what is not any replica's."""
+    return joined([files.read(place, files.shared_file(rank), manifest) for rank in range(manifest.replicas)])
 
 
 def _compare(wanted: Arrays, got: Arrays) -> None:

@@ -1,12 +1,12 @@
 """The files of one checkpoint: how they get onto the disk whole, and how damage to them is found.
 
     checkpoints/step-000000120/
-        shared.safetensors             what all replicas hold alike, once: threshold, counters; with most strategies
-                                       weights and optimizer, too
+        shared-0000.safetensors ...    what all replicas hold alike, once, in a shard for each: threshold, counters;
+                                       with most strategies weights and optimizer, too
         replica-0000.safetensors ...   each replica's own state: statistics, random streams, residual, whatever is not
                                        shared
         model.safetensors              the rest of the consensus, the one model that the replicas stand for, for
-                                       evaluation and prediction
+                                       evaluation and prediction; not there if nothing is left
         MANIFEST.json                  step, replicas, sha256 sums of the files, what the run depended on, the
                                        checkpoint before, and a sum of all that
 
@@ -29,19 +29,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.numpy
 
 from tfscale.errors import UserError
-from tfscale.training import durable, tensor_file
+from tfscale.training import durable
 from tfscale.training.tensor_file import Arrays
 
 MANIFEST = "MANIFEST.json"
-SHARED, MODEL = "shared.safetensors", "model.safetensors"
+MODEL = "model.safetensors"
 WAIT = 60.0
 """Seconds that the chief waits for the parts of the other processes."""
 
 _LOOK = 0.01
-_FORMAT = 4
+_FORMAT = 5
 
 
 class DamagedError(Exception):
@@ -91,18 +92,23 @@ def replica_file(rank: int) -> str:
     return f"replica-{rank:04d}.safetensors"
 
 
+def shared_file(rank: int) -> str:
+    """Name of the file with the shard that a replica saves of what all hold alike."""
+    return f"shared-{rank:04d}.safetensors"
+
+
 def complete(folder: Path) -> list[Path]:
     """The checkpoints of a run by their names, newest first; whether they are sound is not looked at."""
     places = (path for path in folder.glob("step-*") if path.name.removeprefix("step-").isdecimal())
     return sorted(places, key=step_of, reverse=True)
 
 
-def write_part(place: Path, files: Mapping[str, Arrays], *, part: int, alike: Mapping[str, int]) -> None:
+def write_part(place: Path, files: Mapping[str, np.ndarray], *, part: int, alike: Mapping[str, int]) -> None:
     """Writes one process's files, compares them with what is then on the disk, and says so.
 
     Args:
         place: The folder aside; made if need be.
-        files: Name -> arrays by name.
+        files: Name -> bytes, [size] uint8, of each.
         part: The process's rank.
         alike: Name of each replica's file -> a sum of what all replicas hold alike, as this one has it.
 
@@ -111,9 +117,10 @@ def write_part(place: Path, files: Mapping[str, Arrays], *, part: int, alike: Ma
     """
     try:
         place.mkdir(parents=True, exist_ok=True)
-        sums = {name: tensor_file.write(place / name, arrays) for name, arrays in files.items()}
-        said = {"files": sums, "alike": alike}
-        durable.write(_part(place, part), json.dumps(said).encode())
+        sums = {name: durable.write(place / name, content) for name, content in files.items()}
+        aside = _part(place, part).with_suffix(".new")
+        aside.write_bytes(_with_sum({"files": sums, "alike": alike}))  # a message, which no restart will read
+        os.replace(aside, _part(place, part))
     except Exception:
         _tell_of_failure(place, part)
         raise
@@ -147,15 +154,14 @@ def seal(place: Path, final_place: Path, *, parts: int, identity: Mapping[str, A
             if time.monotonic() > deadline:
                 raise OSError(f"process {part} has not written its part in {WAIT:.0f} s")
             time.sleep(_LOOK)
-        said = json.loads(_part(place, part).read_bytes())
+        said = _checked(_part(place, part).read_bytes())
         files |= said["files"]
         alike |= said["alike"]
         _part(place, part).unlink()
     _expect_equal(alike)
     replicas = sum(name.startswith("replica-") for name in files)
     manifest = Manifest(step=step_of(final_place), replicas=replicas, files=files, identity=identity, parent=parent)
-    body = {"format": _FORMAT, **vars(manifest)}
-    durable.write(place / MANIFEST, json.dumps({**body, "sha256": _sum(_canonical(body))}, indent=2).encode())
+    durable.write(place / MANIFEST, np.frombuffer(_with_sum({"format": _FORMAT, **vars(manifest)}), np.uint8))
     durable.sync(place)
     os.replace(place, final_place)
     durable.sync(final_place.parent)
@@ -176,20 +182,16 @@ def read_manifest(place: Path) -> Manifest:
         UserError: Another version of tfscale has written it.
     """
     try:
-        body = json.loads((place / MANIFEST).read_bytes())
-        if not {"format", "sha256"} & body.keys():
-            raise UserError(f"{place} was written by an earlier version of tfscale; go on with that version")
-        wanted, form = body.pop("sha256"), body.pop("format")
-        if wanted != _sum(_canonical({"format": form, **body})):
-            raise DamagedError(f"{MANIFEST} has the wrong sha256 sum")
+        body = _checked((place / MANIFEST).read_bytes())
+        form = body.pop("format")
         if form != _FORMAT:
             which = "an earlier" if form < _FORMAT else "a later"
             raise UserError(f"{place} was written by {which} version of tfscale; go on with that version")
         manifest = Manifest(**body)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedError(f"{MANIFEST}: {' '.join(str(error).split())}") from None
-    names = {SHARED, MODEL, *(replica_file(rank) for rank in range(manifest.replicas))}
-    if place.name != folder_name(manifest.step) or set(manifest.files) != names:
+    names = {name(rank) for rank in range(manifest.replicas) for name in (replica_file, shared_file)}
+    if place.name != folder_name(manifest.step) or manifest.files.keys() - {MODEL} != names:
         raise DamagedError(f"{MANIFEST} is of another checkpoint")
     return manifest
 
@@ -273,6 +275,22 @@ def _failed(place: Path, part: int) -> Path:
 
 def _sum(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def _with_sum(body: Mapping[str, Any]) -> bytes:
+    return json.dumps({**body, "sha256": _sum(_canonical(body))}, indent=2).encode()
+
+
+def _checked(content: bytes) -> dict[str, Any]:
+    """What was given to `_with_sum`.
+
+    Raises:
+        ValueError: It is not as it was written; so do KeyError, TypeError, AttributeError and RecursionError say.
+    """
+    body = json.loads(content)
+    if body.pop("sha256") != _sum(_canonical(body)):
+        raise ValueError("it has the wrong sha256 sum")
+    return body
 
 
 def _canonical(document: Mapping[str, Any]) -> bytes:

@@ -1,29 +1,23 @@
-"""Copies of variables, which are saved while training changes them."""
+"""Copies of state, which are saved while training changes it."""
 
 from typing import final
 
 import numpy as np
-import tensorflow as tf
 
-from tfscale.training.state import Variables
-from tfscale.training.tensor_file import Arrays
+from tfscale.training.state import Values
+from tfscale.training.tensor_file import TensorFile
 
 
 @final
 class Snapshot:
-    """Copies into memory that it keeps: to get new memory costs many times what filling it does."""
+    """Copies into files in memory, which are kept from save to save."""
 
     def __init__(self) -> None:
-        self._rooms: dict[tuple[str, str], np.ndarray] = {}
+        self._files: dict[str, TensorFile] = {}
 
-    def __call__(self, owner: str, variables: Variables) -> Arrays:
-        """A copy of their values, by name; that made before for the same owner is no longer one."""
-        return {name: self._copy((owner, name), tf.convert_to_tensor(each)) for name, each in variables.items()}
-
-    def _copy(self, key: tuple[str, str], value: tf.Tensor) -> np.ndarray:
-        now = np.asarray(value)
-        room = self._rooms.get(key)
-        if room is None or room.shape != now.shape or room.dtype != now.dtype:
-            room = self._rooms[key] = np.empty_like(now)
-        np.copyto(room, now)
-        return room
+    def __call__(self, owner: str, values: Values) -> TensorFile:
+        """A copy of values by name; that made before for the same owner is no longer one."""
+        arrays = {name: np.asarray(each) for name, each in values.items()}
+        if owner not in self._files or not self._files[owner].fill(arrays):
+            self._files[owner] = TensorFile(arrays)
+        return self._files[owner]

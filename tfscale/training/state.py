@@ -5,8 +5,9 @@ steps, since batches are computed from (seed, step); random streams are variable
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import keras
 import numpy as np
@@ -20,10 +21,28 @@ from tfscale.training.replica import Replica
 from tfscale.training.tensor_file import Arrays
 
 Variables = Mapping[str, tf.Variable | keras.Variable]
+Values = Mapping[str, tf.Tensor | np.ndarray]
 """By their names in a checkpoint."""
 
 STOPPING = "early_stopping/"
 """What the names of its state begin with, in a checkpoint."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a replica holds after a step: not copied, so to be looked at before the next step, and then let go.
+
+    Attributes:
+        own: What it alone holds.
+        common: What it and all others hold alike.
+        digest: Tells whether they do.
+        shared: What is not any replica's: the strategy's, and what early stopping remembers.
+    """
+
+    own: Values
+    common: Values
+    digest: int
+    shared: Values
 
 
 @dataclass(kw_only=True)
@@ -41,12 +60,20 @@ class RunState:
     replicas: Sequence[Replica]
     strategy: Strategy
     early_stopping: EarlyStopping
+    _reads: dict[int, Callable[[], tuple[Any, ...]]] = field(default_factory=dict, init=False, repr=False)
 
-    def replica_variables(self, index: int) -> tuple[Variables, Variables]:
-        """What this process's replica number `index` alone holds, and what it and all others hold alike."""
-        own = self._replica_variables(index)
+    def held(self, index: int) -> Held:
+        """What this process's replica number `index` holds; read by one compiled call, a tenth of what many take."""
+        if index not in self._reads:
+            self._reads[index] = tf.function(lambda: self._read(index), autograph=False).get_concrete_function()
+        own, common, digest, shared = self._reads[index]()
+        return Held(own, common, int(digest), {**shared, **self._stopping_arrays()})
+
+    def _read(self, index: int) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor], tf.Tensor, dict[str, tf.Tensor]]:
+        own = _tensors(self._replica_variables(index))
         common = {name: own.pop(name) for name in self.common_names()}
-        return own, common
+        digest = choose_digest([self.replicas[index].device])([_as_floats(each) for each in common.values()])
+        return own, common, digest, _tensors(self.strategy.shared_state())
 
     def replica_arrays(self, index: int) -> Arrays:
         """A copy of all that this process's replica number `index` holds, by name."""
@@ -65,8 +92,7 @@ class RunState:
 
     def shared_arrays(self) -> Arrays:
         """A copy of what is not any replica's: the strategy's, and what early stopping remembers."""
-        stopping = {f"{STOPPING}{name}": value for name, value in self.early_stopping.arrays().items()}
-        return {**_copied(self.strategy.shared_state()), **stopping}
+        return {**_copied(self.strategy.shared_state()), **self._stopping_arrays()}
 
     def load_replica(self, index: int, arrays: Arrays) -> None:
         """Puts back what `replica_arrays` returned.
@@ -90,6 +116,9 @@ class RunState:
         """[S]: the one model that the replicas stand for. All processes must call it."""
         return self.strategy.consensus([replica.parameters() for replica in self.replicas])
 
+    def _stopping_arrays(self) -> Arrays:
+        return {f"{STOPPING}{name}": value for name, value in self.early_stopping.arrays().items()}
+
     def _replica_variables(self, index: int) -> dict[str, tf.Variable | keras.Variable]:
         own = {f"strategy/{name}": each for name, each in self.strategy.replica_state(index).items()}
         return {**self.replicas[index].variables(), **own}
@@ -97,17 +126,15 @@ class RunState:
 
 def _copied(variables: Variables) -> dict[str, np.ndarray]:
     """A copy of their values, by name."""
-    return {name: np.array(tf.convert_to_tensor(variable)) for name, variable in variables.items()}
+    return {name: np.array(each) for name, each in _tensors(variables).items()}
 
 
-def common_digest(common: Variables, device: str) -> int:
-    """Tells whether a replica on the device holds alike what all should."""
-    return int(choose_digest([device])([_as_floats(each) for each in common.values()]))
+def _tensors(variables: Variables) -> dict[str, tf.Tensor]:
+    return {name: tf.convert_to_tensor(each) for name, each in variables.items()}
 
 
-def _as_floats(variable: tf.Variable | keras.Variable) -> tf.Tensor:
+def _as_floats(value: tf.Tensor) -> tf.Tensor:
     """The same bits as float32, or, where those are fewer, the same numbers."""
-    value = tf.convert_to_tensor(variable)
     if value.dtype == tf.float32:
         return value
     return tf.bitcast(value, tf.float32) if value.dtype.size % 4 == 0 else tf.cast(value, tf.float32)

@@ -1,15 +1,11 @@
-"""One safetensors file, written without a copy of it in memory, and compared with what was meant."""
+"""One safetensors file, in memory, with tensors that can be given other values."""
 
-import hashlib
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
-from itertools import accumulate
-from pathlib import Path
+from typing import final
 
 import numpy as np
-from safetensors import SafetensorError, TensorSpec, serialize_file
+import safetensors.numpy
 
 from tfscale.training import durable
 
@@ -18,54 +14,37 @@ _START = 8
 """Bytes before a file's header, which hold its length."""
 
 
-def write(path: Path, arrays: Arrays) -> str:
-    """Writes a file out of the memory that the arrays are in, and compares it with them.
+@final
+class TensorFile:
+    """The bytes of a file, in memory that is kept: to get new memory costs many times what filling it does.
 
-    To make its bytes in memory first would take as much processor time as to write them: pages that are got anew each
-    time, for a thread's heap is given back as it is freed.
+    Args:
+        arrays: What it holds, by name; copied.
 
-    Returns:
-        The file's sha256 sum.
-
-    Raises:
-        OSError: It could not be written, or reads back as something else.
+    Attributes:
+        content: Its bytes, [size] uint8, that disks can read.
+        arrays: The tensors in them.
     """
-    specs = {
-        name: TensorSpec(dtype=each.dtype.name, shape=each.shape, data_ptr=each.ctypes.data, data_len=each.nbytes)
-        for name, each in arrays.items()
-    }
-    with durable.written(path, lambda aside: _save(specs, aside)) as stream:
-        start = stream.read(_START)
-        header = stream.read(min(int.from_bytes(start, "little"), os.fstat(stream.fileno()).st_size))
-        total = hashlib.sha256(start + header)
-        for name in _order(header, specs):
-            content = arrays[name].reshape(-1).view(np.uint8).data
-            durable.expect(stream, content)
-            total.update(content)
-    return total.hexdigest()
+
+    def __init__(self, arrays: Arrays) -> None:
+        whole = np.frombuffer(safetensors.numpy.save(dict(arrays)), np.uint8)
+        self.content = durable.room(len(whole))
+        np.copyto(self.content, whole)
+        first = _START + int.from_bytes(whole[:_START].tobytes(), "little")
+        header = json.loads(whole[_START:first].tobytes())
+        self.arrays: Arrays = {
+            name: np.ndarray(each.shape, each.dtype, self.content.data, first + header[name]["data_offsets"][0])
+            for name, each in arrays.items()
+        }
+
+    def fill(self, arrays: Arrays) -> bool:
+        """Gives all tensors other values; returns False, and does nothing, if these are others."""
+        if _kinds(arrays) != _kinds(self.arrays):
+            return False
+        for name, each in arrays.items():
+            np.copyto(self.arrays[name], each)
+        return True
 
 
-def _save(specs: Mapping[str, TensorSpec], aside: Path) -> None:
-    try:
-        serialize_file(dict(specs), aside)
-    except SafetensorError as error:
-        raise OSError(str(error)) from None
-    aside.chmod(aside.parent.stat().st_mode & 0o666)  # as the folder, and not for its owner alone
-
-
-def _order(header: bytes, specs: Mapping[str, TensorSpec]) -> list[str]:
-    """The tensors of a file in the order of their bytes.
-
-    Raises:
-        OSError: The header is not that of these tensors.
-    """
-    with suppress(ValueError, KeyError, TypeError):
-        said = json.loads(header)
-        order = sorted(specs, key=lambda name: said[name]["data_offsets"])
-        ends = dict(zip(order, accumulate(specs[name].data_len for name in order), strict=True))
-        if said == {
-            name: {"dtype": spec.dtype, "shape": spec.shape, "data_offsets": [ends[name] - spec.data_len, ends[name]]}
-            for name, spec in specs.items()
-        }:
-            return order
-    raise OSError("the header of a file of tensors does not read back as it was written")
+def _kinds(arrays: Arrays) -> object:
+    return {name: (each.shape, each.dtype) for name, each in arrays.items()}

@@ -1,0 +1,127 @@
+"""A file is there as it was meant, or that it is not is told."""
+
+import errno
+import fcntl
+import hashlib
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tfscale.training import durable
+from tfscale.training.durable import BLOCK
+
+SIZES = (0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 100_003, durable._CHUNK - 1, durable._CHUNK, 3 * durable._CHUNK + 7)
+
+
+def content(size: int) -> np.ndarray:
+    """In a room, or what would be."""
+    memory = durable.room(size)
+    memory[:] = np.random.default_rng(size).integers(0, 256, size)
+    return memory
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_what_is_written_is_there_and_its_sum_returned(tmp_path: Path, size: int) -> None:
+    for start in (0, min(size, 3)):  # of which disks cannot read from the second
+        wanted = content(size)[start:]
+        total = durable.write(tmp_path / "a", wanted)
+        assert (tmp_path / "a").read_bytes() == wanted.tobytes()
+        assert total == hashlib.sha256(wanted).hexdigest()
+
+
+def test_whole_blocks_pass_by_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passed = {"write": 0, "readinto": 0}
+
+    def passes(file: io.FileIO) -> bool:
+        return bool(fcntl.fcntl(file, fcntl.F_GETFL) & os.O_DIRECT)
+
+    class Seen(io.FileIO):
+        def write(self, part: memoryview) -> int:
+            passed["write"] += len(part) * passes(self)
+            return super().write(part)
+
+        def readinto(self, memory: memoryview) -> int:
+            count = super().readinto(memory)
+            passed["readinto"] += count * passes(self)
+            return count
+
+    monkeypatch.setattr(io, "FileIO", Seen)
+    with (tmp_path / "a").open("wb") as file:
+        try:
+            fcntl.fcntl(file, fcntl.F_SETFL, os.O_DIRECT)
+        except OSError:
+            pytest.skip("a file system without O_DIRECT")
+    durable.write(tmp_path / "a", content(10 * BLOCK + 3))
+    assert passed == {"write": 10 * BLOCK, "readinto": 10 * BLOCK + 3}
+    durable.write(tmp_path / "a", content(10 * BLOCK + 3)[1:])
+    assert passed == {"write": 20 * BLOCK, "readinto": 10 * BLOCK + 3}, "tried once, and refused"
+
+
+@pytest.mark.parametrize("refuses", [fcntl.F_SETFL, None])
+def test_a_file_system_that_has_only_its_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuses: int | None
+) -> None:
+    """Says so when it is asked, or when it is written to."""
+    real = fcntl.fcntl
+
+    def asked(file: io.FileIO, what: int, flags: int = 0) -> int:
+        if what == refuses and flags & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return real(file, what, flags)
+
+    class Small(io.FileIO):
+        def write(self, part: memoryview) -> int:
+            if real(self, fcntl.F_GETFL) & os.O_DIRECT:
+                raise OSError(errno.EINVAL, "Invalid argument")
+            return super().write(part)
+
+        def readinto(self, memory: memoryview) -> int:
+            assert not real(self, fcntl.F_GETFL) & os.O_DIRECT
+            return super().readinto(memory)
+
+    monkeypatch.setattr(fcntl, "fcntl", asked)
+    monkeypatch.setattr(io, "FileIO", Small)
+    wanted = content(5 * BLOCK + 1)
+    assert durable.write(tmp_path / "a", wanted) == hashlib.sha256(wanted).hexdigest()
+    assert (tmp_path / "a").read_bytes() == wanted.tobytes()
+
+
+@pytest.mark.parametrize("at", [0, 1, 30, BLOCK, 2 * durable._CHUNK, -1])
+def test_a_byte_that_changes_on_its_way_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    put = durable._put
+
+    def changed(file: io.FileIO, meant: np.ndarray) -> bool:
+        other = durable.room(len(meant))
+        other[:] = meant
+        other[at] ^= 4
+        return put(file, other)
+
+    monkeypatch.setattr(durable, "_put", changed)
+    with pytest.raises(OSError, match="a does not read back as it was written"):
+        durable.write(tmp_path / "a", content(2 * durable._CHUNK + 5))
+
+
+@pytest.mark.parametrize("size", SIZES[1:])
+@pytest.mark.parametrize("more", [-1, 1])
+def test_bytes_that_are_missing_or_too_many_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, more: int
+) -> None:
+    put = durable._put
+    monkeypatch.setattr(durable, "_put", lambda file, meant: put(file, np.resize(meant, len(meant) + more)))
+    with pytest.raises(OSError, match="a does not read back as it was written"):
+        durable.write(tmp_path / "a", content(size))
+
+
+def test_a_full_disk_is_not_taken_for_one_without_the_short_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.FileIO):
+        def write(self, part: memoryview) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(io, "FileIO", Full)
+    with pytest.raises(OSError, match="No space left"):
+        durable.write(tmp_path / "a", content(BLOCK))
