@@ -8,8 +8,10 @@ in orders drawn at random:
 
 * plain: as it is shipped;
 * checkpoint: the same job, but a save is begun first, is written while the steps go on, and is waited for after them;
-* digests left out: another job, whose replicas do not say which parameters they hold;
-* reproducible: replicas add in one order (`strategy=horovod` alone, which has a choice).
+* digests left out: the same job, compiled so that its replicas do not say which parameters they hold;
+* reproducible: another job, whose replicas add in one order (`strategy=horovod` alone, which has a choice).
+
+One job may be a hundredth faster than its twin in the same processes, by where its memory is, for as long as it lives.
 
 What a variant costs is the median, over the rounds, of what its steps took beyond plain ones of the same round, so that
 a machine that becomes slower or faster over seconds does not matter. The interval beside it holds the median of endless
@@ -27,6 +29,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,16 +77,15 @@ def _trainings(arguments: argparse.Namespace, world: World) -> Mapping[str, Call
     plain = _config(arguments.strategy, world)
     connection = connect(plain, world)
 
-    def training(config: "Config") -> Callable[[], None]:
-        return _training(build(config, connection), arguments.every)
-
-    job = build(plain, connection)
+    with switched_digests() as switch:
+        job = build(plain, connection)
     steps = _training(job, arguments.every)
     trains = {PLAIN: steps, CHECKPOINT: _saving(job, steps, _checkpoints(arguments.folder, world))}
-    with without_digests():
-        trains[LEFT_OUT] = training(plain)
+    switch.on = False
+    trains[LEFT_OUT] = _training(job, arguments.every)
     if arguments.strategy == "horovod":
-        trains[REPRODUCIBLE] = training(_config(arguments.strategy, world, "strategy.reproducible=true"))
+        other = build(_config(arguments.strategy, world, "strategy.reproducible=true"), connection)
+        trains[REPRODUCIBLE] = _training(other, arguments.every)
     return trains
 
 
@@ -142,17 +144,29 @@ def _saving(job: "Job", train: Callable[[], None], checkpoints: "Checkpoints") -
     return both
 
 
+@dataclass
+class Switch:
+    """Whether what is compiled from now on has digests."""
+
+    on: bool = True
+
+
 @contextmanager
-def without_digests() -> Iterator[None]:
-    """Replicas of jobs that are built meanwhile all say the same number instead."""
+def switched_digests() -> Iterator[Switch]:
+    """A switch for the digests of jobs that are built meanwhile: off, all replicas say the same number."""
     import tensorflow as tf
 
     from tfscale import digest
 
-    choose = digest.choose
-    digest.choose = lambda devices: lambda parameters: tf.constant(0)
+    switch, choose = Switch(), digest.choose
+
+    def switched(devices: Sequence[str]) -> digest.Digest:
+        own = choose(devices)
+        return lambda parameters: own(parameters) if switch.on else tf.constant(0)
+
+    digest.choose = switched
     try:
-        yield
+        yield switch
     finally:
         digest.choose = choose
 

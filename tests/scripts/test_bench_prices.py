@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
-from tfscale.scripts.bench_prices import interval_of_median, prices, without_digests
+from tfscale.scripts.bench_prices import interval_of_median, prices, switched_digests
 
 from tests.strategies.test_contracts import SMALL, run
 from tfscale.job import Job
@@ -56,16 +56,15 @@ def test_replicas_of_a_job_without_digests_do_not_notice_that_they_differ(
     build_job: Callable[..., Job], strategy: str
 ) -> None:
     words = (f"strategy={strategy}", "strategy/collective=in_process", "strategy.replicas=2")
-    with without_digests():
-        without = build_job(*SMALL, *words)
-    for job, same in ((without, True), (build_job(*SMALL, *words), False)):
-        one = job.state.replicas[0]
-        one.assign(one.parameters() + 1.0)  # the replicas differ now
-        if same:
-            run(job, 2)
-        else:
-            with pytest.raises(tf.errors.OpError, match="parameters"):
-                run(job, 2)
+    with switched_digests() as switch:
+        job = build_job(*SMALL, *words)
+    switch.on = False
+    one = job.state.replicas[0]
+    one.assign(one.parameters() + 1.0)  # the replicas differ now
+    run(job, 2)
+    switch.on = True
+    with pytest.raises(tf.errors.OpError, match="parameters"):
+        run(job, 2)
 
 
 @pytest.mark.horovod
