@@ -1,8 +1,8 @@
 """Writing files that are on the disk, as they were meant, when that is said.
 
 Whole blocks go from memory to the disk and back past the system's cache, where the file system can: that takes a tenth
-of a thread's processor time (of the machine's, interrupts included, four fifths), evicts nothing that somebody may still
-read, and what is read back has been on the disk.
+of a thread's processor time (of the machine's, interrupts included, four fifths), evicts nothing that is still needed,
+and what is read back has been on the disk.
 """
 
 import errno
