@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfscale.training import durable
+from tfscale.training import checkpoint_files, durable
 from tfscale.training.durable import BLOCK
 
 SIZES = (0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 100_003, durable._CHUNK - 1, durable._CHUNK, 3 * durable._CHUNK + 7)
@@ -25,11 +25,15 @@ def content(size: int) -> np.ndarray:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_what_is_written_is_there_and_its_sum_returned(tmp_path: Path, size: int) -> None:
+    place = tmp_path / "made as that of a checkpoint is"
+    place.mkdir()
     for start in (0, min(size, 3)):  # of which disks cannot read from the second
         wanted = content(size)[start:]
-        total = durable.write(tmp_path / "a", wanted)
-        assert (tmp_path / "a").read_bytes() == wanted.tobytes()
+        total = durable.write(place / "a", wanted)
+        assert (place / "a").read_bytes() == wanted.tobytes()
         assert total == hashlib.sha256(wanted).hexdigest()
+    assert [path.name for path in place.iterdir()] == ["a"]
+    assert (place / "a").stat().st_mode & 0o777 == place.stat().st_mode & 0o666
 
 
 def test_whole_blocks_pass_by_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,6 +106,11 @@ def test_a_byte_that_changes_on_its_way_is_found(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(durable, "_put", changed)
     with pytest.raises(OSError, match="a does not read back as it was written"):
         durable.write(tmp_path / "a", content(2 * durable._CHUNK + 5))
+    place = tmp_path / "step-000000001.tmp-a-0"
+    with pytest.raises(OSError, match="a does not read back as it was written"):
+        checkpoint_files.write_part(place, {"a": content(2 * durable._CHUNK + 5)}, part=0, alike={})
+    left = sorted(path.name for path in place.iterdir())
+    assert left == ["a", "part-0000.failed"], "nothing says that it is there"
 
 
 @pytest.mark.parametrize("size", SIZES[1:])
