@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfscale.training import checkpoint_files, durable
+from tfscale.training import durable, parts
 from tfscale.training.durable import BLOCK
 
 SIZES = (0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 100_003, durable._CHUNK - 1, durable._CHUNK, 3 * durable._CHUNK + 7)
@@ -29,7 +29,7 @@ def test_what_is_written_is_there_and_its_sum_returned(tmp_path: Path, size: int
     place.mkdir()
     for start in (0, min(size, 3)):  # of which disks cannot read from the second
         wanted = content(size)[start:]
-        total = durable.write(place / "a", wanted)
+        total = durable.write(place, {"a": wanted})["a"]
         assert (place / "a").read_bytes() == wanted.tobytes()
         assert total == hashlib.sha256(wanted).hexdigest()
     assert [path.name for path in place.iterdir()] == ["a"]
@@ -58,9 +58,9 @@ def test_whole_blocks_pass_by_the_cache(tmp_path: Path, monkeypatch: pytest.Monk
             fcntl.fcntl(file, fcntl.F_SETFL, os.O_DIRECT)
         except OSError:
             pytest.skip("a file system without O_DIRECT")
-    durable.write(tmp_path / "a", content(10 * BLOCK + 3))
+    durable.write(tmp_path, {"a": content(10 * BLOCK + 3)})
     assert passed == {"write": 10 * BLOCK, "readinto": 10 * BLOCK + 3}
-    durable.write(tmp_path / "a", content(10 * BLOCK + 3)[1:])
+    durable.write(tmp_path, {"a": content(10 * BLOCK + 3)[1:]})
     assert passed == {"write": 20 * BLOCK, "readinto": 10 * BLOCK + 3}, "tried once, and refused"
 
 
@@ -89,7 +89,7 @@ def test_a_file_system_that_has_only_its_cache(
     monkeypatch.setattr(fcntl, "fcntl", asked)
     monkeypatch.setattr(io, "FileIO", Small)
     wanted = content(5 * BLOCK + 1)
-    assert durable.write(tmp_path / "a", wanted) == hashlib.sha256(wanted).hexdigest()
+    assert durable.write(tmp_path, {"a": wanted})["a"] == hashlib.sha256(wanted).hexdigest()
     assert (tmp_path / "a").read_bytes() == wanted.tobytes()
 
 
@@ -105,10 +105,10 @@ def test_a_byte_that_changes_on_its_way_is_found(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(durable, "_put", changed)
     with pytest.raises(OSError, match="a does not read back as it was written"):
-        durable.write(tmp_path / "a", content(2 * durable._CHUNK + 5))
+        durable.write(tmp_path, {"a": content(2 * durable._CHUNK + 5)})
     place = tmp_path / "step-000000001.tmp-a-0"
     with pytest.raises(OSError, match="a does not read back as it was written"):
-        checkpoint_files.write_part(place, {"a": content(2 * durable._CHUNK + 5)}, part=0, alike={})
+        parts.write_part(place, {"a": content(2 * durable._CHUNK + 5)}, part=0, alike={})
     left = sorted(path.name for path in place.iterdir())
     assert left == ["a", "part-0000.failed"], "nothing says that it is there"
 
@@ -121,7 +121,7 @@ def test_bytes_that_are_missing_or_too_many_are_found(
     put = durable._put
     monkeypatch.setattr(durable, "_put", lambda file, meant: put(file, np.resize(meant, len(meant) + more)))
     with pytest.raises(OSError, match="a does not read back as it was written"):
-        durable.write(tmp_path / "a", content(size))
+        durable.write(tmp_path, {"a": content(size)})
 
 
 def test_a_full_disk_is_not_taken_for_one_without_the_short_way(
@@ -133,4 +133,4 @@ def test_a_full_disk_is_not_taken_for_one_without_the_short_way(
 
     monkeypatch.setattr(io, "FileIO", Full)
     with pytest.raises(OSError, match="No space left"):
-        durable.write(tmp_path / "a", content(BLOCK))
+        durable.write(tmp_path, {"a": content(BLOCK)})

@@ -7,8 +7,8 @@ damage is found is in `checkpoint_files`.
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from threading import Thread
 from typing import Any, final
 
 import numpy as np
@@ -18,6 +18,7 @@ from tfscale.devices import leave_own_cores
 from tfscale.errors import ExchangeError, RunError, UserError
 from tfscale.training import checkpoint_files as files
 from tfscale.training.checkpoint_files import DamagedError, DriftError, Manifest
+from tfscale.training.parts import write_part
 from tfscale.training.shards import joined, shard
 from tfscale.training.snapshot import Snapshot
 from tfscale.training.state import STOPPING, RunState
@@ -61,7 +62,8 @@ class Checkpoints:
         self._folder, self._keep, self._process, self._processes = folder, keep, process, processes
         self._attempt, self._identity, self._warn = attempt, identity, warn
         self._snapshot = Snapshot()
-        self._writer: Thread | None = None
+        self._writer = ThreadPoolExecutor(1, "checkpoints", leave_own_cores)
+        self._writing: Future[None] | None = None
         self._failure: RunError | None = None
         self._latest: int | None = None
         self._tries = 0
@@ -92,14 +94,13 @@ class Checkpoints:
             parts[name] = self._snapshot(name, part).content
         stopping = state.early_stopping
         best = files.folder_name(stopping.best_step) if stopping.keep_best else None
-        self._writer = Thread(target=self._write, args=(state.step, parts, alike, best), daemon=True)
-        self._writer.start()
+        self._writing = self._writer.submit(self._write, state.step, parts, alike, best)
 
     def settle(self) -> None:
         """Returns once the save that was begun has ended, well or not."""
-        if self._writer is not None:
-            self._writer.join()
-            self._writer = None
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
 
     def finish(self, state: RunState) -> None:
         """Returns once the state is on the disk; tries again if it is not. All processes must call it.
@@ -135,13 +136,12 @@ class Checkpoints:
         return self._folder / f"{files.folder_name(step)}.tmp-{self._attempt}-{self._tries}"
 
     def _write(self, step: int, parts: Mapping[str, np.ndarray], alike: Mapping[str, int], best: str | None) -> None:
-        leave_own_cores()
         final_place, place = self._place(step), self._aside(step)
         parent = None if self._latest is None else files.folder_name(self._latest)
         try:
-            files.write_part(place, parts, part=self._process, alike=alike)
+            own = write_part(place, parts, part=self._process, alike=alike)
             if self._process == 0:
-                files.seal(place, final_place, parts=self._processes, identity=self._identity, parent=parent)
+                files.seal(place, final_place, own, parts=self._processes, identity=self._identity, parent=parent)
         except Exception as error:  # noqa: BLE001 - whatever it is, this checkpoint is not there, and the run must know
             kind = ExchangeError if isinstance(error, DriftError) else RunError
             self._failure = kind(f"checkpoint {final_place.name} could not be saved: {error}")

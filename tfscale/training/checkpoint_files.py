@@ -21,10 +21,8 @@ import hashlib
 import json
 import os
 import shutil
-import time
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,15 +31,12 @@ import numpy as np
 import safetensors.numpy
 
 from tfscale.errors import UserError
-from tfscale.training import durable
+from tfscale.training import durable, summed
+from tfscale.training.parts import Part, gather
 from tfscale.training.tensor_file import Arrays
 
 MANIFEST = "MANIFEST.json"
 MODEL = "model.safetensors"
-WAIT = 60.0
-"""Seconds that the chief waits for the parts of the other processes."""
-
-_LOOK = 0.01
 _FORMAT = 5
 
 
@@ -103,65 +98,22 @@ def complete(folder: Path) -> list[Path]:
     return sorted(places, key=step_of, reverse=True)
 
 
-def write_part(place: Path, files: Mapping[str, np.ndarray], *, part: int, alike: Mapping[str, int]) -> None:
-    """Writes one process's files, compares them with what is then on the disk, and says so.
-
-    Args:
-        place: The folder aside; made if need be.
-        files: Name -> bytes, [size] uint8, of each.
-        part: The process's rank.
-        alike: Name of each replica's file -> a sum of what all replicas hold alike, as this one has it.
-
-    Raises:
-        OSError: Something could not be written, or reads back as something else.
-    """
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        sums = {name: durable.write(place / name, content) for name, content in files.items()}
-        aside = _part(place, part).with_suffix(".new")
-        aside.write_bytes(_with_sum({"files": sums, "alike": alike}))  # a message, which no restart will read
-        os.replace(aside, _part(place, part))
-    except Exception:
-        _tell_of_failure(place, part)
-        raise
-
-
-def _tell_of_failure(place: Path, part: int) -> None:
-    """Leaves a mark for the chief, who waits for this part; tries for as long as a disk is likely to be full."""
-    deadline = time.monotonic() + WAIT / 2
-    while time.monotonic() < deadline:
-        with suppress(OSError):
-            place.mkdir(parents=True, exist_ok=True)
-            _failed(place, part).touch()
-            return
-        time.sleep(_LOOK)
-
-
-def seal(place: Path, final_place: Path, *, parts: int, identity: Mapping[str, Any], parent: str | None) -> None:
+def seal(
+    place: Path, final_place: Path, own: Part, *, parts: int, identity: Mapping[str, Any], parent: str | None
+) -> None:
     """Makes a checkpoint of what all processes have written: the chief's last act.
 
     Raises:
-        OSError: Something could not be written, there is such a checkpoint, or parts are missing after `WAIT` seconds.
+        OSError: Something could not be written, there is such a checkpoint, or a part is missing.
         DriftError: Replicas differ in what they should hold alike: to go on after it would be to go on from that.
     """
-    files: dict[str, str] = {}
-    alike: dict[str, int] = {}
-    deadline = time.monotonic() + WAIT
-    for part in range(parts):
-        while not _part(place, part).exists():
-            if _failed(place, part).exists():
-                raise OSError(f"process {part} could not write its part")
-            if time.monotonic() > deadline:
-                raise OSError(f"process {part} has not written its part in {WAIT:.0f} s")
-            time.sleep(_LOOK)
-        said = _checked(_part(place, part).read_bytes())
-        files |= said["files"]
-        alike |= said["alike"]
-        _part(place, part).unlink()
-    _expect_equal(alike)
-    replicas = sum(name.startswith("replica-") for name in files)
-    manifest = Manifest(step=step_of(final_place), replicas=replicas, files=files, identity=identity, parent=parent)
-    durable.write(place / MANIFEST, np.frombuffer(_with_sum({"format": _FORMAT, **vars(manifest)}), np.uint8))
+    whole = gather(place, own, parts)
+    _expect_equal(whole.alike)
+    replicas = sum(name.startswith("replica-") for name in whole.files)
+    manifest = Manifest(
+        step=step_of(final_place), replicas=replicas, files=whole.files, identity=identity, parent=parent
+    )
+    durable.write(place, {MANIFEST: np.frombuffer(summed.document({"format": _FORMAT, **vars(manifest)}), np.uint8)})
     durable.sync(place)
     os.replace(place, final_place)
     durable.sync(final_place.parent)
@@ -182,7 +134,7 @@ def read_manifest(place: Path) -> Manifest:
         UserError: Another version of tfscale has written it.
     """
     try:
-        body = _checked((place / MANIFEST).read_bytes())
+        body = summed.content((place / MANIFEST).read_bytes())
         form = body.pop("format")
         if form != _FORMAT:
             which = "an earlier" if form < _FORMAT else "a later"
@@ -265,33 +217,5 @@ def _content(place: Path, name: str, manifest: Manifest) -> bytes:
     return content
 
 
-def _part(place: Path, part: int) -> Path:
-    return place / f"part-{part:04d}.json"
-
-
-def _failed(place: Path, part: int) -> Path:
-    return place / f"part-{part:04d}.failed"
-
-
 def _sum(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _with_sum(body: Mapping[str, Any]) -> bytes:
-    return json.dumps({**body, "sha256": _sum(_canonical(body))}, indent=2).encode()
-
-
-def _checked(content: bytes) -> dict[str, Any]:
-    """What was given to `_with_sum`.
-
-    Raises:
-        ValueError: It is not as it was written; so do KeyError, TypeError, AttributeError and RecursionError say.
-    """
-    body = json.loads(content)
-    if body.pop("sha256") != _sum(_canonical(body)):
-        raise ValueError("it has the wrong sha256 sum")
-    return body
-
-
-def _canonical(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, sort_keys=True).encode()

@@ -10,8 +10,8 @@ import fcntl
 import hashlib
 import io
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -32,24 +32,27 @@ def room(size: int) -> np.ndarray:
     return memory[start : start + size]
 
 
-def write(path: Path, content: np.ndarray) -> str:
-    """Writes through to the disk, and reads that back.
+def write(folder: Path, files: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """Writes files through to the disk, and reads them back.
+
+    Each step is done for all of them before the next, as one commit of a file system's journal does for many files.
 
     Args:
-        path: Where to, in a folder that nobody reads yet.
-        content: Its bytes, [size] uint8; those of a `room` take the short way.
+        folder: Where to; nobody reads it yet.
+        files: Name -> bytes, [size] uint8, of each; those of a `room` take the short way.
 
     Returns:
-        Their sha256 sum.
+        Name -> sha256 sum.
 
     Raises:
-        OSError: It could not be written, or reads back as something else.
+        OSError: One could not be written, or reads back as something else.
     """
-    with io.FileIO(path, "w+") as file:
-        can_pass = _put(file, content)
-        os.fsync(file.fileno())
-        with _passing(file) if can_pass else nullcontext():
-            return _sum_if_equal(file, content, path.name)
+    with ExitStack() as stack:
+        opened = {name: stack.enter_context(io.FileIO(folder / name, "w+")) for name in files}
+        can_pass = {name: _put(file, files[name]) for name, file in opened.items()}
+        for file in opened.values():
+            os.fsync(file.fileno())
+        return {name: _read_back(file, files[name], name, can_pass[name]) for name, file in opened.items()}
 
 
 def _put(file: io.FileIO, content: np.ndarray) -> bool:
@@ -70,6 +73,12 @@ def _write_all(file: io.FileIO, content: np.ndarray) -> None:
     at = 0
     while at < len(content):
         at += file.write(content[at:].data)
+
+
+def _read_back(file: io.FileIO, content: np.ndarray, name: str, can_pass: bool) -> str:
+    """Returns the sum of what is in a file, which must be this."""
+    with _passing(file) if can_pass else nullcontext():
+        return _sum_if_equal(file, content, name)
 
 
 def _sum_if_equal(file: io.FileIO, content: np.ndarray, name: str) -> str:
