@@ -1,21 +1,23 @@
 """What safety costs a training step, as ratios within one run: checkpoints, digests, equal bits on any processes.
 
-usage: python -m tfscale.scripts.bench_prices [--rounds 200] [--processes 2] [--every 50] [--strategy sharing]
-                                              [--json FILE]
+usage: python -m tfscale.scripts.bench_prices [--rounds 1000] [--processes 2] [--steps 10] [--every 50]
+                                              [--strategy sharing] [--json FILE]
 
-LeNet, global batch 128, on random images. The same processes train in these ways in turns, `--every` steps at a time,
-in orders drawn at random:
+LeNet, global batch 128, on random images. The same processes train in these ways in turns, `--steps` at a time, in
+orders drawn at random:
 
 * plain: as it is shipped;
 * checkpoint: the same job, but a save is begun first, is written while the steps go on, and is waited for after them;
+  what that takes is spread over the `--every` steps from save to save;
 * digests left out: the same job, compiled so that its replicas do not say which parameters they hold;
 * reproducible: another job, whose replicas add in one order (`strategy=horovod` alone, which has a choice).
 
 One job may be a hundredth faster than its twin in the same processes, by where its memory is, for as long as it lives.
 
 What a variant costs is the median, over the rounds, of what its steps took beyond plain ones of the same round, so that
-a machine that becomes slower or faster over seconds does not matter. The interval beside it holds the median of endless
-rounds in 95 of 100 such runs (order statistics: no distribution is assumed, but that rounds are independent).
+a machine that becomes slower or faster over seconds does not matter; the shorter a turn, the less. The interval beside
+it holds the median of endless rounds in 95 of 100 such runs (order statistics: no distribution is assumed, but that
+rounds are independent).
 """
 
 import argparse
@@ -71,7 +73,7 @@ def work(arguments: argparse.Namespace) -> None:
 
 
 def _trainings(arguments: argparse.Namespace, world: World) -> Mapping[str, Callable[[], None]]:
-    """What trains the job of each variant for `--every` steps; all are warmed up."""
+    """What trains the job of each variant for `--steps` steps; all are warmed up."""
     from tfscale.job import build, connect
 
     plain = _config(arguments.strategy, world)
@@ -79,13 +81,13 @@ def _trainings(arguments: argparse.Namespace, world: World) -> Mapping[str, Call
 
     with switched_digests() as switch:
         job = build(plain, connection)
-    steps = _training(job, arguments.every)
+    steps = _training(job, arguments.steps)
     trains = {PLAIN: steps, CHECKPOINT: _saving(job, steps, _checkpoints(arguments.folder, world))}
     switch.on = False
-    trains[LEFT_OUT] = _training(job, arguments.every)
+    trains[LEFT_OUT] = _training(job, arguments.steps)
     if arguments.strategy == "horovod":
         other = build(_config(arguments.strategy, world, "strategy.reproducible=true"), connection)
-        trains[REPRODUCIBLE] = _training(other, arguments.every)
+        trains[REPRODUCIBLE] = _training(other, arguments.steps)
     return trains
 
 
@@ -115,7 +117,7 @@ def _checkpoints(folder: Path, world: World) -> "Checkpoints":
     )
 
 
-def _training(job: "Job", every: int) -> Callable[[], None]:
+def _training(job: "Job", count: int) -> Callable[[], None]:
     """Trains a job for so many steps whenever it is called."""
     from tfscale.training.loop import training_steps
 
@@ -126,7 +128,7 @@ def _training(job: "Job", every: int) -> Callable[[], None]:
         next(steps)
 
     def train() -> None:
-        for _ in range(every - 1):
+        for _ in range(count - 1):
             next(steps)
         float(next(steps).losses[0])  # a device may still be computing what Python has started
 
@@ -171,12 +173,17 @@ def switched_digests() -> Iterator[Switch]:
         digest.choose = choose
 
 
-def prices(seconds: Seconds) -> list[dict[str, object]]:
-    """A row a variant: what its steps took beyond plain ones, as a share of plain ones."""
+def prices(seconds: Seconds, *, spread: float) -> list[dict[str, object]]:
+    """A row a variant: what its steps took beyond plain ones, as a share of plain ones.
+
+    Args:
+        seconds: What was measured.
+        spread: For each turn with a save, how many turns' steps there are from save to save.
+    """
     plain = seconds[PLAIN]
-    usual = statistics.median(plain)
     rows = []
     for name, own in seconds.items():
+        usual = statistics.median(plain) * (spread if name == CHECKPOINT else 1)
         beyond = [one - other for one, other in zip(own, plain, strict=True)]
         low, high = interval_of_median(beyond)
         rows.append(
@@ -202,9 +209,10 @@ def interval_of_median(values: Sequence[float]) -> tuple[float, float]:
 def main() -> None:
     """Runs the bench, or one process of it."""
     parser = argparse.ArgumentParser(description="What safety costs a training step.")
-    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=1000)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--every", type=int, default=50, help="steps at a time, and from save to save")
+    parser.add_argument("--steps", type=int, default=10, help="at a time; a save should be done in less")
+    parser.add_argument("--every", type=int, default=50, help="steps from save to save")
     parser.add_argument("--strategy", choices=("sharing", "horovod"), default="sharing")
     parser.add_argument("--json", type=Path, default=None, help="also write the rows there")
     parser.add_argument("--folder", type=Path, default=None, help=argparse.SUPPRESS)
@@ -225,8 +233,12 @@ def main() -> None:
         )
         if job.run().code:
             sys.exit(directory.log(0).read_text()[-3000:])
-        rows = prices(json.loads((folder / "seconds.json").read_text()))
-    title = f"{arguments.strategy}, {arguments.processes} processes, {arguments.every} steps at a time"
+        seconds = json.loads((folder / "seconds.json").read_text())
+        rows = prices(seconds, spread=arguments.every / arguments.steps)
+    title = (
+        f"{arguments.strategy}, {arguments.processes} processes, {arguments.steps} steps at a time, "
+        f"{arguments.every} from save to save"
+    )
     results_table(person_console(), title, rows)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(rows, indent=2) + "\n")

@@ -15,8 +15,9 @@ from tfscale.job import Job
 
 
 def test_a_price_is_what_a_round_took_beyond_its_plain_steps() -> None:
+    """And that of a save is shared by the steps of five turns."""
     seconds = {"plain": [1.0, 2.0, 4.0], "checkpoint": [1.1, 2.5, 4.2], "digests left out": [0.9, 1.9, 4.4]}
-    assert prices(seconds) == [
+    assert prices(seconds, spread=5.0) == [
         {
             "what": "plain",
             "rounds": 3,
@@ -29,9 +30,9 @@ def test_a_price_is_what_a_round_took_beyond_its_plain_steps() -> None:
             "what": "checkpoint",
             "rounds": 3,
             "milliseconds": 2500.0,
-            "beyond_plain": "+10.00%",
-            "from": "+5.00%",
-            "to": "+25.00%",
+            "beyond_plain": "+2.00%",
+            "from": "+1.00%",
+            "to": "+5.00%",
         },
         {
             "what": "digests left out",
@@ -69,7 +70,7 @@ def test_replicas_of_a_job_without_digests_do_not_notice_that_they_differ(
 
 @pytest.mark.horovod
 def test_processes_measure_each_variant(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tfscale.scripts.bench_prices", "--strategy=horovod", "--rounds=2", "--every=2"]
+    command = [sys.executable, "-m", "tfscale.scripts.bench_prices", "--strategy=horovod", "--rounds=2", "--steps=2"]
     done = subprocess.run(
         [*command, f"--json={tmp_path / 'rows.json'}"], capture_output=True, text=True, timeout=300, check=False
     )
