@@ -9,7 +9,7 @@ orders drawn at random:
 * plain: as it is shipped;
 * checkpoint: the same job, but a save is begun first, is written while the steps go on, and is waited for after them;
   what that takes is spread over the `--every` steps from save to save;
-* digests left out: the same job, compiled so that its replicas do not say which parameters they hold;
+* digests left out: the same job, whose replicas are told not to say which parameters they hold, nor to compare that;
 * reproducible: another job, whose replicas add in one order (`strategy=horovod` alone, which has a choice).
 
 One job may be a hundredth faster than its twin in the same processes, by where its memory is, for as long as it lives.
@@ -29,9 +29,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +42,8 @@ from tfscale.reporting.console import person_console, results_table
 from tfscale.world import World, from_environment
 
 if TYPE_CHECKING:  # the parent does without TensorFlow
+    import tensorflow as tf
+
     from tfscale.config.schema import Config
     from tfscale.job import Job
     from tfscale.training.checkpoint import Checkpoints
@@ -79,12 +80,14 @@ def _trainings(arguments: argparse.Namespace, world: World) -> Mapping[str, Call
     plain = _config(arguments.strategy, world)
     connection = connect(plain, world)
 
-    with switched_digests() as switch:
+    with switched_digests() as digests:
         job = build(plain, connection)
-    steps = _training(job, arguments.steps)
-    trains = {PLAIN: steps, CHECKPOINT: _saving(job, steps, _checkpoints(arguments.folder, world))}
-    switch.on = False
-    trains[LEFT_OUT] = _training(job, arguments.steps)
+        steps = _training(job, arguments.steps)  # compiles them
+    trains = {
+        PLAIN: steps,
+        CHECKPOINT: _saving(job, steps, _checkpoints(arguments.folder, world)),
+        LEFT_OUT: _without(digests, steps),
+    }
     if arguments.strategy == "horovod":
         other = build(_config(arguments.strategy, world, "strategy.reproducible=true"), connection)
         trains[REPRODUCIBLE] = _training(other, arguments.steps)
@@ -135,6 +138,17 @@ def _training(job: "Job", count: int) -> Callable[[], None]:
     return train
 
 
+def _without(digests: "tf.Variable", train: Callable[[], None]) -> Callable[[], None]:
+    """Trains likewise, with a switch off."""
+
+    def switched() -> None:
+        digests.assign(False)
+        train()
+        digests.assign(True)
+
+    return switched
+
+
 def _saving(job: "Job", train: Callable[[], None], checkpoints: "Checkpoints") -> Callable[[], None]:
     """Trains a job likewise, and saves its state meanwhile."""
 
@@ -146,31 +160,33 @@ def _saving(job: "Job", train: Callable[[], None], checkpoints: "Checkpoints") -
     return both
 
 
-@dataclass
-class Switch:
-    """Whether what is compiled from now on has digests."""
-
-    on: bool = True
-
-
 @contextmanager
-def switched_digests() -> Iterator[Switch]:
-    """A switch for the digests of jobs that are built meanwhile: off, all replicas say the same number."""
+def switched_digests() -> "Iterator[tf.Variable]":
+    """A switch, [] bool, for the digests of jobs that are built meanwhile: off, nothing is computed or compared."""
     import tensorflow as tf
 
     from tfscale import digest
+    from tfscale.strategies import drift
 
-    switch, choose = Switch(), digest.choose
+    on = tf.Variable(tf.constant(True), trainable=False)
+    choose, ballots, agreement = digest.choose, drift.ballots, drift.agreement
 
-    def switched(devices: Sequence[str]) -> digest.Digest:
+    def chosen(devices: Sequence[str]) -> digest.Digest:
         own = choose(devices)
-        return lambda parameters: own(parameters) if switch.on else tf.constant(0)
+        return lambda parameters: tf.cond(on, lambda: own(parameters), lambda: tf.constant(0))
 
-    digest.choose = switched
+    def cast(digests: Iterable[tf.Tensor], ranks: Sequence[int], replicas: int) -> list[tf.Tensor]:
+        nothing = tf.zeros([drift.PLACES * replicas])
+        return tf.cond(on, lambda: ballots(digests, ranks, replicas), lambda: [nothing for _ in ranks])
+
+    def agreed(digests: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        return tf.cond(on, lambda: agreement(digests, step), tf.no_op)
+
+    digest.choose, drift.ballots, drift.agreement = chosen, cast, agreed
     try:
-        yield switch
+        yield on
     finally:
-        digest.choose = choose
+        digest.choose, drift.ballots, drift.agreement = choose, ballots, agreement
 
 
 def prices(seconds: Seconds, *, spread: float) -> list[dict[str, object]]:

@@ -57,13 +57,13 @@ def test_replicas_of_a_job_without_digests_do_not_notice_that_they_differ(
     build_job: Callable[..., Job], strategy: str
 ) -> None:
     words = (f"strategy={strategy}", "strategy/collective=in_process", "strategy.replicas=2")
-    with switched_digests() as switch:
-        job = build_job(*SMALL, *words)
-    switch.on = False
+    with switched_digests() as digests:
+        job = run(build_job(*SMALL, *words), 1)
+    digests.assign(False)
     one = job.state.replicas[0]
     one.assign(one.parameters() + 1.0)  # the replicas differ now
     run(job, 2)
-    switch.on = True
+    digests.assign(True)
     with pytest.raises(tf.errors.OpError, match="parameters"):
         run(job, 2)
 

@@ -20,20 +20,17 @@ def ballots(digests: Iterable[tf.Tensor], ranks: Sequence[int], replicas: int) -
 
 
 def _ballot(digest: tf.Tensor, rank: int, replicas: int) -> tf.Tensor:
-    halves = [
-        tf.bitwise.bitwise_and(digest, 0xFFFF),
-        tf.bitwise.bitwise_and(tf.bitwise.right_shift(digest, 16), 0xFFFF),
-    ]
-    return tf.pad(tf.cast(tf.stack(halves), tf.float32), [[PLACES * rank, PLACES * (replicas - rank - 1)]])
+    halves = tf.cast(tf.bitcast(digest, tf.uint16), tf.float32)
+    return tf.pad(halves, [[PLACES * rank, PLACES * (replicas - rank - 1)]])
 
 
 def digests_of(mean: tf.Tensor, replicas: int) -> tf.Tensor:
     """The mean of all ballots [PLACES * W] -> the digests [W] int32."""
-    halves = tf.cast(tf.round(mean * replicas), tf.int32)
-    return halves[::PLACES] + tf.bitwise.left_shift(halves[1::PLACES], 16)
+    halves = tf.cast(tf.round(mean * replicas), tf.uint16)
+    return tf.bitcast(tf.reshape(halves, [replicas, PLACES]), tf.int32)
 
 
-def agreement(digests: tf.Tensor, step: tf.Tensor) -> tf.Operation | None:
+def agreement(digests: tf.Tensor, step: tf.Tensor) -> tf.Tensor | None:
     """Fails if the digests [W] are not all equal; what uses the parameters must wait for it. None outside of a graph.
 
     Args:
@@ -43,8 +40,11 @@ def agreement(digests: tf.Tensor, step: tf.Tensor) -> tf.Operation | None:
     Raises:
         tf.errors.InvalidArgumentError: It names the first rank that differs from most others, or, of two, rank 1.
     """
-    same = tf.equal(digests, usual(digests))
-    rank = tf.argmin(tf.cast(same, tf.int32))
-    who, when = tf.strings.as_string(rank), tf.strings.as_string(step)
-    words = tf.strings.join(["tfscale: the parameters of rank ", who, " differ from the others' at step ", when])
-    return tf.debugging.Assert(tf.reduce_all(same), [words])
+
+    def fail() -> tf.Operation | None:
+        rank = tf.argmin(tf.cast(tf.equal(digests, usual(digests)), tf.int32))
+        who, when = tf.strings.as_string(rank), tf.strings.as_string(step)
+        words = tf.strings.join(["tfscale: the parameters of rank ", who, " differ from the others' at step ", when])
+        return tf.raw_ops.Assert(condition=False, data=[words])
+
+    return tf.cond(tf.reduce_all(tf.equal(digests, digests[0])), tf.no_op, fail)
