@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -153,6 +154,24 @@ def test_old_checkpoints_go(build_job: Callable[..., Job], tmp_path: Path) -> No
         checkpoints.save(run(job, 1).state)
     checkpoints.finish(job.state)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000003", "step-000000004"]
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), DamagedError("it is cut")])
+def test_old_checkpoints_are_kept_where_the_newest_cannot_be_read(
+    build_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse(place: Path) -> NoReturn:
+        raise error
+
+    job, warnings = build_job(*SMALL), list[str]()
+    checkpoints = alone(tmp_path, keep=1, warn=warnings.append)
+    checkpoints.save(run(job, 1).state)
+    checkpoints.settle()
+    monkeypatch.setattr(checkpoint_files, "read_manifest", refuse)
+    checkpoints.save(run(job, 1).state)
+    checkpoints.finish(job.state)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000001", "step-000000002"]
+    assert warnings == [f"checkpoint step-000000002 cannot be read ({error}); the earlier ones are kept"]
 
 
 def test_a_checkpoint_of_other_replicas_or_another_model_is_refused(

@@ -108,9 +108,9 @@ def test_a_byte_that_changes_on_its_way_is_found(tmp_path: Path, monkeypatch: py
         durable.write(tmp_path, {"a": content(2 * durable._CHUNK + 5)})
     place = tmp_path / "step-000000001.tmp-a-0"
     with pytest.raises(OSError, match="a does not read back as it was written"):
-        parts.write_part(place, {"a": content(2 * durable._CHUNK + 5)}, part=0, alike={})
+        parts.write_part(place, {"a": content(2 * durable._CHUNK + 5)}, part=1, alike={})
     left = sorted(path.name for path in place.iterdir())
-    assert left == ["a", "part-0000.failed"], "nothing says that it is there"
+    assert left == ["a", "part-0001.failed"], "nothing says that it is there"
 
 
 @pytest.mark.parametrize("size", SIZES[1:])

@@ -154,7 +154,7 @@ class Checkpoints:
             try:
                 files.sweep(self._folder, until=step)  # whoever could not take part may have told so late
                 files.retire(self._folder, keep=self._keep, best=best)
-            except DamagedError as error:
+            except (DamagedError, OSError) as error:
                 self._warn(f"checkpoint {final_place.name} cannot be read ({error}); the earlier ones are kept")
 
     def put_back(self, state: RunState, *, every: int) -> str | None:

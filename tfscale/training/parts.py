@@ -48,7 +48,8 @@ def write_part(place: Path, files: Mapping[str, np.ndarray], *, part: int, alike
             aside.write_bytes(summed.document(vars(written)))  # a message, which no restart will read
             os.replace(aside, _part(place, part))
     except Exception:
-        _tell_of_failure(place, part)
+        if part:
+            _tell_of_failure(place, part)
         raise
     return written
 
