@@ -162,7 +162,7 @@ def _saving(job: "Job", train: Callable[[], None], checkpoints: "Checkpoints") -
 
 @contextmanager
 def switched_digests() -> "Iterator[tf.Variable]":
-    """A switch, [] bool, for the digests of jobs that are built meanwhile: off, nothing is computed or compared."""
+    """A switch, [] bool, for the digests of jobs that are built and first run meanwhile: off, there are none."""
     import tensorflow as tf
 
     from tfscale import digest

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -147,33 +146,6 @@ def test_without_a_whole_checkpoint_the_message_says_so(tmp_path: Path) -> None:
         newest(tmp_path, no_damage)
 
 
-def test_old_checkpoints_go(build_job: Callable[..., Job], tmp_path: Path) -> None:
-    job = build_job(*SMALL)
-    checkpoints = alone(tmp_path, keep=2)
-    for _ in range(4):
-        checkpoints.save(run(job, 1).state)
-    checkpoints.finish(job.state)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000003", "step-000000004"]
-
-
-@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), DamagedError("it is cut")])
-def test_old_checkpoints_are_kept_where_the_newest_cannot_be_read(
-    build_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    def refuse(place: Path) -> NoReturn:
-        raise error
-
-    job, warnings = build_job(*SMALL), list[str]()
-    checkpoints = alone(tmp_path, keep=1, warn=warnings.append)
-    checkpoints.save(run(job, 1).state)
-    checkpoints.settle()
-    monkeypatch.setattr(checkpoint_files, "read_manifest", refuse)
-    checkpoints.save(run(job, 1).state)
-    checkpoints.finish(job.state)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000001", "step-000000002"]
-    assert warnings == [f"checkpoint step-000000002 cannot be read ({error}); the earlier ones are kept"]
-
-
 def test_a_checkpoint_of_other_replicas_or_another_model_is_refused(
     build_job: Callable[..., Job], tmp_path: Path
 ) -> None:
@@ -232,29 +204,6 @@ def test_a_checkpoint_that_cannot_be_written_is_a_warning_and_the_next_is_tried(
     checkpoints.finish(job.state)
     assert newest(tmp_path, no_damage).name == "step-000000002"
     assert checkpoint_files.read_manifest(tmp_path / "step-000000002").parent == "step-000000001"
-
-
-def test_the_chief_gives_up_a_checkpoint_that_another_process_could_not_write(
-    build_job: Callable[..., Job], tmp_path: Path
-) -> None:
-    job, warnings = build_job(*SMALL), list[str]()
-    place = tmp_path / "step-000000001.tmp-a-0"
-    checkpoints = Checkpoints(tmp_path, keep=1, process=0, processes=2, attempt="a", identity={}, warn=warnings.append)
-    place.mkdir()
-    (place / "part-0001.failed").touch()
-    checkpoints.save(run(job, 1).state)
-    checkpoints.settle()
-    assert "process 1 could not write its part" in warnings[0]
-    assert not list(tmp_path.iterdir())
-
-
-def test_what_an_earlier_start_left_half_written_is_removed(tmp_path: Path) -> None:
-    (tmp_path / "step-000000003.tmp-b").mkdir()
-    (tmp_path / "step-000000005.tmp-b").mkdir()
-    checkpoint_files.sweep(tmp_path, until=4)
-    assert [path.name for path in tmp_path.iterdir()] == ["step-000000005.tmp-b"]
-    alone(tmp_path)
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_damaged_checkpoint_can_be_set_aside(build_job: Callable[..., Job], tmp_path: Path) -> None:

@@ -36,6 +36,23 @@ def test_what_is_written_is_there_and_its_sum_returned(tmp_path: Path, size: int
     assert (place / "a").stat().st_mode & 0o777 == place.stat().st_mode & 0o666
 
 
+def test_each_of_several_files_has_its_own_sum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take their own ways, and are synced when all are written."""
+    done: list[str] = []
+    put, sync = durable._put, os.fsync
+    monkeypatch.setattr(durable, "_put", lambda file, meant: (done.append("written"), put(file, meant))[1])
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (done.append("synced"), sync(descriptor))[1])
+    files = {"a": content(3 * BLOCK), "b": content(5 * BLOCK + 1)[1:], "c": content(7)}
+    assert durable.write(tmp_path, files) == {name: hashlib.sha256(each).hexdigest() for name, each in files.items()}
+    assert all((tmp_path / name).read_bytes() == each.tobytes() for name, each in files.items())
+    assert done == ["written"] * 3 + ["synced"] * 3
+    monkeypatch.setattr(
+        durable, "_put", lambda file, meant: put(file, np.zeros_like(meant) if len(meant) == 7 else meant)
+    )
+    with pytest.raises(OSError, match="c does not read back as it was written"):
+        durable.write(tmp_path, files)
+
+
 def test_whole_blocks_pass_by_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     passed = {"write": 0, "readinto": 0}
 

@@ -26,7 +26,7 @@ def _ballot(digest: tf.Tensor, rank: int, replicas: int) -> tf.Tensor:
 
 def digests_of(mean: tf.Tensor, replicas: int) -> tf.Tensor:
     """The mean of all ballots [PLACES * W] -> the digests [W] int32."""
-    halves = tf.cast(tf.round(mean * replicas), tf.uint16)
+    halves = tf.cast(tf.cast(tf.round(mean * replicas), tf.int32), tf.uint16)  # what is too large wraps
     return tf.bitcast(tf.reshape(halves, [replicas, PLACES]), tf.int32)
 
 

@@ -8,6 +8,7 @@ damage is found is in `checkpoint_files`.
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
 
@@ -45,7 +46,7 @@ class Checkpoints:
         processes: How many save together.
         attempt: The same in all of them, and different whenever the job is started.
         identity: What the run's bits depend on besides its settings.
-        warn: Told of a checkpoint that could not be saved, from a thread.
+        warn: Told of a checkpoint that could not be saved, or old ones that are not removed, from a thread.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Checkpoints:
         self._folder, self._keep, self._process, self._processes = folder, keep, process, processes
         self._attempt, self._identity, self._warn = attempt, identity, warn
         self._snapshot = Snapshot()
+        # One process that leaves waits for what it writes; of several, each leaves by os._exit.
         self._writer = ThreadPoolExecutor(1, "checkpoints", leave_own_cores)
         self._writing: Future[None] | None = None
         self._failure: RunError | None = None
@@ -97,10 +99,10 @@ class Checkpoints:
         self._writing = self._writer.submit(self._write, state.step, parts, alike, best)
 
     def settle(self) -> None:
-        """Returns once the save that was begun has ended, well or not."""
-        if self._writing is not None:
-            self._writing.result()
-            self._writing = None
+        """Returns once the save that was begun has ended, well or not; raises what can only be a bug."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
 
     def finish(self, state: RunState) -> None:
         """Returns once the state is on the disk; tries again if it is not. All processes must call it.
@@ -145,17 +147,24 @@ class Checkpoints:
         except Exception as error:  # noqa: BLE001 - whatever it is, this checkpoint is not there, and the run must know
             kind = ExchangeError if isinstance(error, DriftError) else RunError
             self._failure = kind(f"checkpoint {final_place.name} could not be saved: {error}")
-            self._warn(f"{self._failure}; the earlier ones are intact, and training goes on")
             if self._process == 0:
                 files.discard(place)
+            self._tell(f"{self._failure}; the earlier ones are intact, and training goes on")
             return
         self._latest, self._failure = step, None
         if self._process == 0:
             try:
                 files.sweep(self._folder, until=step)  # whoever could not take part may have told so late
                 files.retire(self._folder, keep=self._keep, best=best)
-            except (DamagedError, OSError) as error:
-                self._warn(f"checkpoint {final_place.name} cannot be read ({error}); the earlier ones are kept")
+            except DamagedError as error:
+                self._tell(f"checkpoint {final_place.name} cannot be read ({error}); the earlier ones are kept")
+            except OSError as error:
+                self._tell(f"earlier checkpoints cannot be looked through ({error}); they are kept")
+
+    def _tell(self, words: str) -> None:
+        """Warns; an output that cannot take it, as it is on the same full disk or closed, does not stop the run."""
+        with suppress(OSError, ValueError, SystemExit):  # the last is what rich raises for a closed pipe
+            self._warn(words)
 
     def put_back(self, state: RunState, *, every: int) -> str | None:
         """Puts the newest sound checkpoint into the state, all but the step. All processes must call it.

@@ -10,7 +10,7 @@
         MANIFEST.json                  step, replicas, sha256 sums of the files, what the run depended on, the
                                        checkpoint before, and a sum of all that
 
-Every process writes its part aside, into `step-N.tmp-ATTEMPT/`, and says what it wrote in a file of its own; the chief
+Every process writes its part aside, into `step-N.tmp-ATTEMPT/`, and tells the chief what it wrote (see `parts`); the chief
 waits for all parts, seals them with the manifest and renames the folder. No process waits for another to go on
 training, so no exchange is needed. On several hosts the folder must be on a file system that they share.
 
@@ -134,7 +134,7 @@ def read_manifest(place: Path) -> Manifest:
         UserError: Another version of tfscale has written it.
     """
     try:
-        body = summed.content((place / MANIFEST).read_bytes())
+        body = summed.read((place / MANIFEST).read_bytes())
         form = body.pop("format")
         if form != _FORMAT:
             which = "an earlier" if form < _FORMAT else "a later"

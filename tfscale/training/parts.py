@@ -1,6 +1,6 @@
 """The parts of a checkpoint: each process writes its own aside, and the chief, who is part 0, waits for all.
 
-What a process wrote it says in a file of its own, `part-NNNN.json`; that it could not, in `part-NNNN.failed`.
+What another wrote it says in a file of its own, `part-NNNN.json`; that it could not, in `part-NNNN.failed`.
 """
 
 import os
@@ -20,7 +20,7 @@ WAIT = 60.0
 _LOOK = 0.01
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Part:
     """What one process has written: name -> sha256 of each file, and the sums that `write_part` was given."""
 
@@ -42,7 +42,7 @@ def write_part(place: Path, files: Mapping[str, np.ndarray], *, part: int, alike
     """
     try:
         place.mkdir(parents=True, exist_ok=True)
-        written = Part(durable.write(place, files), alike)
+        written = Part(files=durable.write(place, files), alike=alike)
         if part:
             aside = _part(place, part).with_suffix(".new")
             aside.write_bytes(summed.document(vars(written)))  # a message, which no restart will read
@@ -70,6 +70,7 @@ def gather(place: Path, own: Part, parts: int) -> Part:
 
     Raises:
         OSError: One could not be written, or is missing after `WAIT` seconds.
+        ValueError: What a process says is damaged; see `summed.read`.
     """
     files, alike = {**own.files}, {**own.alike}
     deadline = time.monotonic() + WAIT
@@ -80,11 +81,11 @@ def gather(place: Path, own: Part, parts: int) -> Part:
             if time.monotonic() > deadline:
                 raise OSError(f"process {part} has not written its part in {WAIT:.0f} s")
             time.sleep(_LOOK)
-        said = summed.content(_part(place, part).read_bytes())
+        said = summed.read(_part(place, part).read_bytes())
         files |= said["files"]
         alike |= said["alike"]
         _part(place, part).unlink()
-    return Part(files, alike)
+    return Part(files=files, alike=alike)
 
 
 def _part(place: Path, part: int) -> Path:

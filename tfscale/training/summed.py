@@ -1,4 +1,7 @@
-"""JSON documents that hold a sum of themselves."""
+"""JSON documents that hold a sum of themselves.
+
+It is over what they say, not over their bytes: spaces and the order of names may differ.
+"""
 
 import hashlib
 import json
@@ -11,13 +14,13 @@ def document(body: Mapping[str, Any]) -> bytes:
     return json.dumps({**body, "sha256": _sum(body)}, indent=2).encode()
 
 
-def content(document: bytes) -> dict[str, Any]:
+def read(content: bytes) -> dict[str, Any]:
     """What `document` was given.
 
     Raises:
         ValueError: It is not as it was written; so do KeyError, TypeError, AttributeError and RecursionError say.
     """
-    body = json.loads(document)
+    body = json.loads(content)
     if body.pop("sha256") != _sum(body):
         raise ValueError("it has the wrong sha256 sum")
     return body
