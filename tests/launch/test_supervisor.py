@@ -62,7 +62,7 @@ def test_a_killed_rank_changes_nothing(tmp_path: Path, straight: dict[str, str])
     assert steps == sorted(set(steps)), "no step is recorded twice"
 
 
-ALONE = ("data=digits", "strategy=local", "optimizer=adam", "model.dropout=0.2", "train.steps=900")
+ALONE = ("data=digits", "strategy=local", "optimizer=adam", "model.dropout=0.2", "train.steps=500")
 
 
 def test_the_only_process_of_a_job_is_watched_too(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_the_only_process_of_a_job_is_watched_too(tmp_path: Path) -> None:
     assert error.startswith(f"tfscale: rank 0 (process {victim.pid}) was killed by SIGKILL")
     assert summary(killed, "one")["replicas"] == 2
     assert digest(killed, "one") == digest(straight, "one")
-    done = again(killed, "one", "train.steps=901", "launch.threads=2", "run.strict=true")
+    done = again(killed, "one", "train.steps=501", "launch.threads=2", "run.strict=true")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
         "tfscale: run.strict=true, but the run may not end in the bits it would have had: intra_op_threads 1, now 2; "
