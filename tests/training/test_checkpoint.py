@@ -13,8 +13,8 @@ from tests.strategies.test_contracts import SMALL, VARIANTS, run
 from tfscale.errors import ExchangeError, RunError, UserError
 from tfscale.job import Job
 from tfscale.training import checkpoint, checkpoint_files
-from tfscale.training.checkpoint import Checkpoints, newest, restore_model
-from tfscale.training.checkpoint_files import DamagedError
+from tfscale.training.checkpoint import Checkpoints, restore_model
+from tfscale.training.checkpoint_files import DamagedError, newest
 from tfscale.training.loop import training_steps
 from tfscale.training.shards import joined
 

@@ -8,7 +8,8 @@ from tfscale.config.schema import Config
 from tfscale.launch.run_directory import RunDirectory
 from tfscale.reporting import summary
 from tfscale.reporting.console import person_console, results_table
-from tfscale.training.checkpoint import best, newest, restore_model
+from tfscale.training.checkpoint import best, restore_model
+from tfscale.training.checkpoint_files import newest
 from tfscale.world import World
 
 

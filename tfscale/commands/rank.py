@@ -30,8 +30,8 @@ from tfscale.reporting.console import ConsoleSink, LogFile, closing_table, perso
 from tfscale.reporting.jsonl import JsonLines
 from tfscale.reporting.tensorboard import TensorBoard
 from tfscale.strategies.gradient_sharing import GradientSharing
-from tfscale.training.checkpoint import Checkpoints, newest
-from tfscale.training.checkpoint_files import DamagedError, set_aside
+from tfscale.training.checkpoint import Checkpoints
+from tfscale.training.checkpoint_files import DamagedError, newest, set_aside
 from tfscale.training.run import Run
 from tfscale.world import World
 

@@ -225,29 +225,6 @@ class Checkpoints:
         return manifest
 
 
-def newest(folder: Path, damaged: Callable[[Path, DamagedError], None]) -> Path:
-    """The newest checkpoint that is sound.
-
-    Args:
-        folder: Of all checkpoints.
-        damaged: Told of each that is passed over.
-
-    Raises:
-        UserError: There is none.
-    """
-    for place in files.complete(folder):
-        try:
-            files.verify(place)
-        except DamagedError as error:
-            damaged(place, error)
-        else:
-            return place
-    raise UserError(
-        f"run.name must name a run with a whole checkpoint, but {folder} has none; delete {folder.parent} or give "
-        "another run.name"
-    )
-
-
 def best(newest_place: Path) -> Path:
     """The checkpoint of the best evaluation, as the newest one, which is sound, remembers it.
 

@@ -22,7 +22,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -167,6 +167,29 @@ def verify(place: Path) -> Manifest:
     for name in manifest.files:
         _content(place, name, manifest)
     return manifest
+
+
+def newest(folder: Path, damaged: Callable[[Path, DamagedError], None]) -> Path:
+    """The newest checkpoint that is sound.
+
+    Args:
+        folder: Of all checkpoints.
+        damaged: Told of each that is passed over.
+
+    Raises:
+        UserError: There is none.
+    """
+    for place in complete(folder):
+        try:
+            verify(place)
+        except DamagedError as error:
+            damaged(place, error)
+        else:
+            return place
+    raise UserError(
+        f"run.name must name a run with a whole checkpoint, but {folder} has none; delete {folder.parent} or give "
+        "another run.name"
+    )
 
 
 def set_aside(place: Path) -> None:
