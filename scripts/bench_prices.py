@@ -103,6 +103,7 @@ def _config(strategy: str, world: World, *words: str) -> "Config":
 
 
 def _checkpoints(folder: Path, world: World) -> "Checkpoints":
+    from tfscale.training import memory
     from tfscale.training.checkpoint import Checkpoints
 
     def warn(words: str) -> None:  # called by a thread, which cannot end the process otherwise
@@ -116,6 +117,7 @@ def _checkpoints(folder: Path, world: World) -> "Checkpoints":
         processes=world.size,
         attempt="bench",
         identity={},
+        memory=memory.Memory(memory.given()),
         warn=warn,
     )
 

@@ -149,6 +149,44 @@ def test_a_rank_that_loops_reads_for_ever_or_skips_an_exchange_is_found(
     assert digest(tmp_path, "one") == straight["sharing"]
 
 
+DIES_WHILE_SAVING = """
+import os
+import time
+from tfscale.data import digits, pipeline
+from tfscale.training import durable
+
+FIRST, write = os.environ.get("TFSCALE_RESTART", "0") == "0", durable.write
+
+def slow(folder, files):
+    while FIRST and "step-000000040" in str(folder):
+        time.sleep(1)
+    return write(folder, files)
+
+class Dies(pipeline.ArrayData):
+    def train(self, shard, *, start, **settings):
+        for number, batch in enumerate(super().train(shard, start=start, **settings), start=start):
+            if FIRST and shard.rank == 2 and number == 55:
+                os.kill(os.getpid(), 9)
+            yield batch
+
+def dies():
+    durable.write = slow
+    return Dies(digits.digits(test_fraction=0.2))
+"""
+
+
+def test_what_was_to_be_saved_when_a_rank_died_is_not_repeated(tmp_path: Path, straight: dict[str, str]) -> None:
+    (tmp_path / "dies.py").write_text(DIES_WHILE_SAVING)
+    (tmp_path / "conf" / "data").mkdir(parents=True)
+    (tmp_path / "conf" / "data" / "dies.yaml").write_text("_target_: dies.dies\n")
+    words = ("--config-dir", "conf", "data=dies", "trust=[dies]", *SHARING[1:], "run.name=one")
+    done = subprocess.run(command(*words), cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "was killed by SIGKILL" in done.stderr
+    assert "starting again after step-000000040" in done.stderr
+    assert digest(tmp_path, "one") == straight["sharing"]
+
+
 def test_starts_that_fail_wait_longer_and_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(time, "sleep", pauses.append)

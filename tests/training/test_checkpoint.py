@@ -16,6 +16,7 @@ from tfscale.training import checkpoint, checkpoint_files
 from tfscale.training.checkpoint import Checkpoints, restore_model
 from tfscale.training.checkpoint_files import DamagedError, newest
 from tfscale.training.loop import training_steps
+from tfscale.training.memory import Memory
 from tfscale.training.shards import joined
 
 STEPS = 7
@@ -50,9 +51,20 @@ def no_warning(words: str) -> None:
     raise AssertionError(words)
 
 
-def alone(folder: Path, *, keep: int = 2, warn: Callable[[str], None] = no_warning) -> Checkpoints:
+def alone(
+    folder: Path, *, keep: int = 2, memory: Memory | None = None, warn: Callable[[str], None] = no_warning
+) -> Checkpoints:
     """The checkpoints of a run of one process."""
-    return Checkpoints(folder, keep=keep, process=0, processes=1, attempt="a", identity={"cpu": "x"}, warn=warn)
+    return Checkpoints(
+        folder,
+        keep=keep,
+        process=0,
+        processes=1,
+        attempt="a",
+        identity={"cpu": "x"},
+        memory=memory or Memory(),
+        warn=warn,
+    )
 
 
 def saved(job: Job, folder: Path, *, keep: int = 2) -> Checkpoints:

@@ -12,6 +12,7 @@ from tests.training.test_checkpoint import alone
 from tfscale.job import Job
 from tfscale.training import parts
 from tfscale.training.checkpoint import Checkpoints
+from tfscale.training.memory import Memory
 
 
 def test_the_chief_knows_what_all_have_written(tmp_path: Path) -> None:
@@ -37,7 +38,16 @@ def test_the_chief_gives_up_a_checkpoint_that_another_process_could_not_write(
 ) -> None:
     job, warnings = build_job(*SMALL), list[str]()
     place = tmp_path / "step-000000001.tmp-a-0"
-    checkpoints = Checkpoints(tmp_path, keep=1, process=0, processes=2, attempt="a", identity={}, warn=warnings.append)
+    checkpoints = Checkpoints(
+        tmp_path,
+        keep=1,
+        process=0,
+        processes=2,
+        attempt="a",
+        identity={},
+        memory=Memory(),
+        warn=warnings.append,
+    )
     place.mkdir()
     (place / "part-0001.failed").touch()
     checkpoints.save(run(job, 1).state)

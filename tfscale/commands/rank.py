@@ -30,8 +30,10 @@ from tfscale.reporting.console import ConsoleSink, LogFile, closing_table, perso
 from tfscale.reporting.jsonl import JsonLines
 from tfscale.reporting.tensorboard import TensorBoard
 from tfscale.strategies.gradient_sharing import GradientSharing
+from tfscale.training import memory
 from tfscale.training.checkpoint import Checkpoints
 from tfscale.training.checkpoint_files import DamagedError, newest, set_aside
+from tfscale.training.memory import Memory
 from tfscale.training.run import Run
 from tfscale.world import World
 
@@ -84,6 +86,7 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], noted:
             processes=world.size,
             attempt=attempt,
             identity=identity,
+            memory=Memory(memory.given()),
             warn=lambda words: console.print(f"warning: {words}", highlight=False, markup=False),
         )
         if config.resume and _has_checkpoints(directory, connection):

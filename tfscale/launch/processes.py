@@ -4,13 +4,14 @@ Horovod's own launcher serves its rendezvous on every interface without a passwo
 lines and gives survivors five seconds. One machine needs none of that: the same rendezvous store is bound to loopback
 and every process gets its environment as a dict.
 
-The first process to die, or a hang, ends them all at once, and the cause (not the consequences) is reported. Whether
-the job is then started again is for the supervisor to say.
+The first process to die, or a hang, ends them all at once, and the cause (not the consequences) is reported. A save
+that all had begun is brought to its end. Whether the job is then started again is for the supervisor to say.
 """
 
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +23,8 @@ from tfscale.launch.hangs import Watch
 from tfscale.launch.run_directory import VARIABLE, RunDirectory
 from tfscale.launch.signals import ENDING, PATIENCE, Stopped, show_cursor, signals_raise
 from tfscale.launch.starting import Handle, Start
-from tfscale.training import checkpoint_files
+from tfscale.training import checkpoint_files, memory
+from tfscale.training.rescue import rescue
 
 POLL = 0.05
 """Seconds between two looks at the processes."""
@@ -110,13 +112,14 @@ class Processes:
         self._start_one, self._attempt, self._directory = start, attempt, directory
         self._start_timeout, self._interface, self._by_horovod = start_timeout, interface, by_horovod
         self._running: list[Handle] = []
+        self._memories: list[int] = []
         self._training = False
 
     def run(self) -> End:
         """Runs the job to its end; a signal that asks for the end is handed on, and then waited for."""
         with ExitStack() as stack:
             stack.enter_context(signals_raise())
-            stack.callback(self._kill_all)
+            stack.callback(self._end_all)
             try:
                 store = _store() if self._by_horovod else None
                 for rank in range(self._attempt.processes):
@@ -148,9 +151,14 @@ class Processes:
             VARIABLE: str(self._directory.path.absolute()),
             **self._attempt.environment,
         }
+        shared = memory.create()
+        kept = () if shared is None else (shared,)
+        self._memories += kept
+        if shared is not None:
+            environment[memory.VARIABLE] = str(shared)
         with self._directory.log(rank).open("ab") as log:
             # The chief talks to the terminal; a session of their own keeps Ctrl-C for the parent to act on.
-            self._running.append(self._start_one(environment, None if rank == 0 else log, log))
+            self._running.append(self._start_one(environment, None if rank == 0 else log, log, kept))
 
     def _watch(self, watch: Watch) -> End:
         while True:
@@ -172,7 +180,7 @@ class Processes:
         stops = [code for code in codes if code in STOPS]
         if stops:  # somebody has asked a rank, and it the others
             return self._stop(Stopped(stops[0] - 128))
-        self._kill_all()  # first, so that no record is still being written
+        self._end_all()  # first, so that no record is still being written
         for rank, code in enumerate(codes):
             if code is not None and code < 0:
                 name = signal.Signals(-code).name
@@ -197,12 +205,24 @@ class Processes:
         while any(process.poll() is None for process in self._running) and time.monotonic() < deadline:
             time.sleep(POLL)
         codes = [process.poll() for process in self._running]
-        self._kill_all()
+        self._end_all()
         if all(code == 0 for code in codes):  # they were at their end
             return End(code=0)
         lost = newest == checkpoint_files.complete(self._directory.checkpoints)[:1] and self._training
         saved = "; what was done since its last checkpoint was not saved in time" if lost else ""
         return End(code=stopped.exit_code, cause=self._directory.words_of_stop(f"{stopped.name}{saved}"))
+
+    def _end_all(self) -> None:
+        self._kill_all()
+        memories, self._memories = self._memories, []
+        try:
+            if len(memories) == self._attempt.processes:
+                failure = rescue(self._directory.checkpoints, memories)
+                if failure is not None:
+                    print(f"tfscale: {failure}; the earlier ones are intact", file=sys.stderr, flush=True)
+        finally:
+            for each in memories:
+                os.close(each)
 
     def _kill_all(self) -> None:
         """Ends whatever still runs: a rank that waits for one that is gone has nothing to say."""

@@ -48,15 +48,19 @@ class Handle(Protocol):
 class Start(Protocol):
     """Starts a process that leads a session, and ends when this one does."""
 
-    def __call__(self, environment: Mapping[str, str], output: IO[bytes] | None, errors: IO[bytes]) -> Handle:
-        """With this environment besides our own; output None is our own standard output."""
+    def __call__(
+        self, environment: Mapping[str, str], output: IO[bytes] | None, errors: IO[bytes], kept: Sequence[int] = ()
+    ) -> Handle:
+        """With this environment besides our own, and these descriptors; output None is our own standard output."""
         ...
 
 
 def by_command(command: Sequence[str]) -> Start:
     """Starts a command; it must call `die_with_parent` itself."""
 
-    def start(environment: Mapping[str, str], output: IO[bytes] | None, errors: IO[bytes]) -> Handle:
+    def start(
+        environment: Mapping[str, str], output: IO[bytes] | None, errors: IO[bytes], kept: Sequence[int] = ()
+    ) -> Handle:
         return subprocess.Popen(
             list(command),
             env={**os.environ, **environment, PARENT: str(os.getpid())},
@@ -64,6 +68,7 @@ def by_command(command: Sequence[str]) -> Start:
             stdout=output,
             stderr=errors,
             start_new_session=True,
+            pass_fds=kept,
         )
 
     return start
@@ -72,7 +77,9 @@ def by_command(command: Sequence[str]) -> Start:
 def by_fork(main: Callable[[], int]) -> Start:
     """Starts a copy of this process, of its calling thread alone, that calls `main` and exits with what it returns."""
 
-    def start(environment: Mapping[str, str], output: IO[bytes] | None, errors: IO[bytes]) -> Handle:
+    def start(
+        environment: Mapping[str, str], output: IO[bytes] | None, errors: IO[bytes], kept: Sequence[int] = ()
+    ) -> Handle:  # it has all descriptors, these among them
         sys.stdout.flush()
         sys.stderr.flush()
         parent = os.getpid()

@@ -1,7 +1,8 @@
 """Saves and restores a RunState, in the background: training goes on while a checkpoint is written.
 
 What is saved is copied first, as it is, between averagings too, so saving disturbs nothing. A checkpoint that cannot be
-written is a warning: the earlier ones are intact, and the next is tried as usual. What a checkpoint's files are and how
+written is a warning: the earlier ones are intact, and the next is tried as usual. If a process dies meanwhile, its
+parent writes what all have copied. What a checkpoint's files are and how
 damage is found is in `checkpoint_files`.
 """
 
@@ -19,6 +20,7 @@ from tfscale.devices import leave_own_cores
 from tfscale.errors import ExchangeError, RunError, UserError
 from tfscale.training import checkpoint_files as files
 from tfscale.training.checkpoint_files import DamagedError, DriftError, Manifest
+from tfscale.training.memory import Copy, Memory
 from tfscale.training.parts import write_part
 from tfscale.training.shards import joined, shard
 from tfscale.training.snapshot import Snapshot
@@ -46,6 +48,7 @@ class Checkpoints:
         processes: How many save together.
         attempt: The same in all of them, and different whenever the job is started.
         identity: What the run's bits depend on besides its settings.
+        memory: What is saved is copied there.
         warn: Told of a checkpoint that could not be saved, or old ones that are not removed, from a thread.
     """
 
@@ -58,11 +61,12 @@ class Checkpoints:
         processes: int,
         attempt: str,
         identity: Mapping[str, Any],
+        memory: Memory,
         warn: Tell,
     ) -> None:
         self._folder, self._keep, self._process, self._processes = folder, keep, process, processes
         self._attempt, self._identity, self._warn = attempt, identity, warn
-        self._snapshot = Snapshot()
+        self._memory, self._snapshot = memory, Snapshot(memory.room)
         # One process that leaves waits for what it writes; of several, each leaves by os._exit.
         self._writer = ThreadPoolExecutor(1, "checkpoints", leave_own_cores)
         self._writing: Future[None] | None = None
@@ -85,6 +89,7 @@ class Checkpoints:
     def _begin(self, state: RunState, model: Arrays) -> None:
         parts: dict[str, np.ndarray] = {}
         alike: dict[str, int] = {}
+        self._memory.forget()
         for index, replica in enumerate(state.replicas):
             name = files.replica_file(replica.rank)
             held = state.held(index)
@@ -96,7 +101,10 @@ class Checkpoints:
             parts[name] = self._snapshot(name, part).content
         stopping = state.early_stopping
         best = files.folder_name(stopping.best_step) if stopping.keep_best else None
-        self._writing = self._writer.submit(self._write, state.step, parts, alike, best)
+        parent = None if self._latest is None else files.folder_name(self._latest)
+        copy = Copy(step=state.step, alike=alike, identity=self._identity, parent=parent)
+        self._memory.tell(copy, parts)
+        self._writing = self._writer.submit(self._write, copy, parts, best)
 
     def settle(self) -> None:
         """Returns once the save that was begun has ended, well or not; raises what can only be a bug."""
@@ -137,13 +145,12 @@ class Checkpoints:
     def _aside(self, step: int) -> Path:
         return self._folder / f"{files.folder_name(step)}.tmp-{self._attempt}-{self._tries}"
 
-    def _write(self, step: int, parts: Mapping[str, np.ndarray], alike: Mapping[str, int], best: str | None) -> None:
-        final_place, place = self._place(step), self._aside(step)
-        parent = None if self._latest is None else files.folder_name(self._latest)
+    def _write(self, copy: Copy, parts: Mapping[str, np.ndarray], best: str | None) -> None:
+        final_place, place = self._place(copy.step), self._aside(copy.step)
         try:
-            own = write_part(place, parts, part=self._process, alike=alike)
+            own = write_part(place, parts, part=self._process, alike=copy.alike)
             if self._process == 0:
-                files.seal(place, final_place, own, parts=self._processes, identity=self._identity, parent=parent)
+                files.seal(place, final_place, own, parts=self._processes, identity=copy.identity, parent=copy.parent)
         except Exception as error:  # noqa: BLE001 - whatever it is, this checkpoint is not there, and the run must know
             kind = ExchangeError if isinstance(error, DriftError) else RunError
             self._failure = kind(f"checkpoint {final_place.name} could not be saved: {error}")
@@ -151,10 +158,10 @@ class Checkpoints:
                 files.discard(place)
             self._tell(f"{self._failure}; the earlier ones are intact, and training goes on")
             return
-        self._latest, self._failure = step, None
+        self._latest, self._failure = copy.step, None
         if self._process == 0:
             try:
-                files.sweep(self._folder, until=step)  # whoever could not take part may have told so late
+                files.sweep(self._folder, until=copy.step)  # whoever could not take part may have told so late
                 files.retire(self._folder, keep=self._keep, best=best)
             except DamagedError as error:
                 self._tell(f"checkpoint {final_place.name} cannot be read ({error}); the earlier ones are kept")
@@ -206,6 +213,7 @@ class Checkpoints:
             UserError: It is of another number of replicas, or of another model, optimizer or strategy.
             RunError: A variable did not take its value.
         """
+        self._memory.forget()  # it is from where the state does not come from
         manifest = files.read_manifest(place)
         replicas = state.strategy.collective.size
         if manifest.replicas != replicas:

@@ -1,7 +1,7 @@
 """One safetensors file, in memory, with tensors that can be given other values."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import final
 
 import numpy as np
@@ -20,15 +20,16 @@ class TensorFile:
 
     Args:
         arrays: What it holds, by name; copied.
+        room: Gets memory for so many bytes, that disks can read.
 
     Attributes:
         content: Its bytes, [size] uint8, that disks can read.
         arrays: The tensors in them.
     """
 
-    def __init__(self, arrays: Arrays) -> None:
+    def __init__(self, arrays: Arrays, room: Callable[[int], np.ndarray] = durable.room) -> None:
         whole = np.frombuffer(safetensors.numpy.save(dict(arrays)), np.uint8)
-        self.content = durable.room(len(whole))
+        self.content = room(len(whole))
         np.copyto(self.content, whole)
         first = _START + int.from_bytes(whole[:_START].tobytes(), "little")
         header = json.loads(whole[_START:first].tobytes())

@@ -1,0 +1,49 @@
+"""Ends the save that the processes of a job had begun when one of them died: what they had copied is still there."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tfscale.training import checkpoint_files as files
+from tfscale.training import memory
+from tfscale.training.checkpoint_files import DriftError
+from tfscale.training.parts import write_part
+
+
+def rescue(folder: Path, memories: Sequence[int]) -> str | None:
+    """Seals the checkpoint that is in the memory of all processes, if there is one that is newer than all sealed ones.
+
+    Args:
+        folder: Of all checkpoints.
+        memories: The descriptors of all processes' memory; nobody writes there any more, nor to the folder.
+
+    Returns:
+        Why it could not be saved; None if it was, or there is none.
+    """
+    told = [memory.read(each) for each in memories]
+    whole = [each for each in told if each is not None]
+    steps = {copy.step for copy, _ in whole}
+    if len(whole) < len(memories) or len(steps) != 1:
+        return None
+    step, first = steps.pop(), whole[0][0]
+    try:
+        if any(files.step_of(sealed) >= step for sealed in files.complete(folder)):
+            return None
+        _seal(folder, step, first, whole)
+    except (OSError, DriftError) as error:
+        return f"checkpoint {files.folder_name(step)} could not be saved: {error}"
+    return None
+
+
+def _seal(
+    folder: Path, step: int, first: memory.Copy, whole: Sequence[tuple[memory.Copy, dict[str, np.ndarray]]]
+) -> None:
+    place, final_place = folder / f"{files.folder_name(step)}.tmp-rescue", folder / files.folder_name(step)
+    contents = {name: content for _, each in whole for name, content in each.items()}
+    alike = {name: total for copy, _ in whole for name, total in copy.alike.items()}
+    try:
+        own = write_part(place, contents, part=0, alike=alike)
+        files.seal(place, final_place, own, parts=1, identity=first.identity, parent=first.parent)
+    finally:
+        files.discard(place)  # what is sealed has another name by now
