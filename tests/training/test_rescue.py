@@ -89,6 +89,15 @@ def test_a_disk_that_is_full_is_said(descriptors: list[int], tmp_path: Path, mon
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("place", [0, 8, memory._PAGE, memory._PAGE + 9])
+def test_what_a_dying_process_has_damaged_is_left(descriptors: list[int], tmp_path: Path, place: int) -> None:
+    for rank, descriptor in enumerate(descriptors):
+        told(descriptor, rank)
+    os.pwrite(descriptors[1], b"\xff", place)
+    assert rescue(tmp_path, descriptors) is None
+    assert not list(tmp_path.iterdir())
+
+
 def test_it_is_the_checkpoint_that_the_process_would_have_written(
     build_job: Callable[..., Job], descriptors: list[int], tmp_path: Path
 ) -> None:

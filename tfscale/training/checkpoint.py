@@ -2,8 +2,8 @@
 
 What is saved is copied first, as it is, between averagings too, so saving disturbs nothing. A checkpoint that cannot be
 written is a warning: the earlier ones are intact, and the next is tried as usual. If a process dies meanwhile, its
-parent writes what all have copied. What a checkpoint's files are and how
-damage is found is in `checkpoint_files`.
+parent writes what all have copied (see `rescue`). What a checkpoint's files are and how damage is found is in
+`checkpoint_files`.
 """
 
 import time

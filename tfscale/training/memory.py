@@ -111,7 +111,11 @@ class Memory:
 
 
 def read(descriptor: int) -> tuple[Copy, dict[str, np.ndarray]] | None:
-    """What a process that is gone has told: the copy, and name -> bytes of its files; None if it was not whole."""
+    """What a process that is gone has told: the copy, and name -> bytes of its files; None if it was not whole.
+
+    Raises:
+        ValueError: The process has damaged it before it died; so do TypeError, KeyError and AttributeError say.
+    """
     size = os.fstat(descriptor).st_size
     if not size:
         return None

@@ -21,7 +21,10 @@ def rescue(folder: Path, memories: Sequence[int]) -> str | None:
     Returns:
         Why it could not be saved; None if it was, or there is none.
     """
-    told = [memory.read(each) for each in memories]
+    try:
+        told = [memory.read(each) for each in memories]
+    except (ValueError, TypeError, KeyError, AttributeError):  # a wild pointer may be what it died of
+        return None
     whole = [each for each in told if each is not None]
     steps = {copy.step for copy, _ in whole}
     if len(whole) < len(memories) or len(steps) != 1:
