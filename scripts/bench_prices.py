@@ -117,7 +117,7 @@ def _checkpoints(folder: Path, world: World) -> "Checkpoints":
         processes=world.size,
         attempt="bench",
         identity={},
-        memory=memory.Memory(memory.given()),
+        memory=memory.Memory(memory.take()),
         warn=warn,
     )
 

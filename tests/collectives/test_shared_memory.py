@@ -28,7 +28,7 @@ def exchange(length):
 out = [[np.array(each).tolist() for each in exchange(tf.constant(length))] for length in (1, 100000, 7, 3000000, 2)]
 links = [os.readlink("/proc/self/fd/" + name) for name in os.listdir("/proc/self/fd") if name.isdigit()
          and os.path.exists("/proc/self/fd/" + name)]
-json.dump([out, sum("memfd:tfscale" in link for link in links)], open("FOLDER/out-%d.json" % rank, "w"))
+json.dump([out, sum("memfd:tfscale " in link for link in links)], open("FOLDER/out-%d.json" % rank, "w"))
 """
 
 

@@ -79,7 +79,7 @@ def test_where_it_cannot_grow_there_is_other_memory_and_nothing_is_told(descript
     assert memory.read(descriptor) is None
 
 
-SAYS = "from tfscale.training import memory; print(memory.given())"
+SAYS = "from tfscale.training import memory; print(memory.take(), memory.take())"
 
 
 def test_a_process_has_what_it_was_handed_and_no_other_has_it(descriptor: int) -> None:
@@ -90,12 +90,12 @@ def test_a_process_has_what_it_was_handed_and_no_other_has_it(descriptor: int) -
         ).stdout.strip()
         for kept in ((descriptor,), ())
     ]
-    assert said == [str(descriptor), "None"]
+    assert said == [f"{descriptor} None", "None None"]
 
 
 def test_a_process_that_was_handed_nothing_has_memory_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(memory.VARIABLE, raising=False)
-    assert memory.given() is None
+    assert memory.take() is None
     own = Memory()
     files = filled(own, 5)
     own.forget()

@@ -89,11 +89,11 @@ def test_a_disk_that_is_full_is_said(descriptors: list[int], tmp_path: Path, mon
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("place", [0, 8, memory._PAGE, memory._PAGE + 9])
+@pytest.mark.parametrize("place", [0, 8, memory._PAGE, memory._PAGE + 14])
 def test_what_a_dying_process_has_damaged_is_left(descriptors: list[int], tmp_path: Path, place: int) -> None:
     for rank, descriptor in enumerate(descriptors):
         told(descriptor, rank)
-    os.pwrite(descriptors[1], b"\xff", place)
+    os.pwrite(descriptors[1], b"7", place)
     assert rescue(tmp_path, descriptors) is None
     assert not list(tmp_path.iterdir())
 

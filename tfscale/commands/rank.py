@@ -86,7 +86,7 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], noted:
             processes=world.size,
             attempt=attempt,
             identity=identity,
-            memory=Memory(memory.given()),
+            memory=Memory(memory.take()),
             warn=lambda words: console.print(f"warning: {words}", highlight=False, markup=False),
         )
         if config.resume and _has_checkpoints(directory, connection):

@@ -32,6 +32,9 @@ POLL = 0.05
 GRACE = PATIENCE + 2
 """Seconds between asking processes to end and killing them: they complete their step and save."""
 
+CRASHES = {-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGILL, -signal.SIGABRT}
+"""Exit codes of a process that may have written anywhere before."""
+
 STOPS = tuple(128 + number for number in ENDING)
 """Exit codes of a rank that was asked to end."""
 
@@ -119,6 +122,7 @@ class Processes:
         """Runs the job to its end; a signal that asks for the end is handed on, and then waited for."""
         with ExitStack() as stack:
             stack.enter_context(signals_raise())
+            stack.callback(self._close_memories)
             stack.callback(self._end_all)
             try:
                 store = _store() if self._by_horovod else None
@@ -205,24 +209,27 @@ class Processes:
         while any(process.poll() is None for process in self._running) and time.monotonic() < deadline:
             time.sleep(POLL)
         codes = [process.poll() for process in self._running]
+        self._kill_all()
+        lost = newest == checkpoint_files.complete(self._directory.checkpoints)[:1] and self._training
         self._end_all()
         if all(code == 0 for code in codes):  # they were at their end
             return End(code=0)
-        lost = newest == checkpoint_files.complete(self._directory.checkpoints)[:1] and self._training
         saved = "; what was done since its last checkpoint was not saved in time" if lost else ""
         return End(code=stopped.exit_code, cause=self._directory.words_of_stop(f"{stopped.name}{saved}"))
 
     def _end_all(self) -> None:
+        """Ends whatever still runs, and then the save that all had begun, if what is left of it can be trusted."""
         self._kill_all()
-        memories, self._memories = self._memories, []
-        try:
-            if len(memories) == self._attempt.processes:
-                failure = rescue(self._directory.checkpoints, memories)
-                if failure is not None:
-                    print(f"tfscale: {failure}; the earlier ones are intact", file=sys.stderr, flush=True)
-        finally:
-            for each in memories:
-                os.close(each)
+        crashed = CRASHES.intersection(process.poll() for process in self._running)
+        if not crashed and len(self._memories) == self._attempt.processes:
+            failure = rescue(self._directory.checkpoints, self._memories)
+            if failure is not None:
+                print(f"tfscale: {failure}; the earlier ones are intact", file=sys.stderr, flush=True)
+        self._close_memories()
+
+    def _close_memories(self) -> None:
+        while self._memories:
+            os.close(self._memories.pop())
 
     def _kill_all(self) -> None:
         """Ends whatever still runs: a rank that waits for one that is gone has nothing to say."""

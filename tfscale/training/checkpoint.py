@@ -21,7 +21,7 @@ from tfscale.errors import ExchangeError, RunError, UserError
 from tfscale.training import checkpoint_files as files
 from tfscale.training.checkpoint_files import DamagedError, DriftError, Manifest
 from tfscale.training.memory import Copy, Memory
-from tfscale.training.parts import write_part
+from tfscale.training.parts import wait_for_chief, write_part
 from tfscale.training.shards import joined, shard
 from tfscale.training.snapshot import Snapshot
 from tfscale.training.state import STOPPING, RunState
@@ -69,7 +69,7 @@ class Checkpoints:
         self._memory, self._snapshot = memory, Snapshot(memory.room)
         # One process that leaves waits for what it writes; of several, each leaves by os._exit.
         self._writer = ThreadPoolExecutor(1, "checkpoints", leave_own_cores)
-        self._writing: Future[None] | None = None
+        self._writing: Future[Path] | None = None
         self._failure: RunError | None = None
         self._latest: int | None = None
         self._tries = 0
@@ -107,10 +107,15 @@ class Checkpoints:
         self._writing = self._writer.submit(self._write, copy, parts, best)
 
     def settle(self) -> None:
-        """Returns once the save that was begun has ended, well or not; raises what can only be a bug."""
+        """Returns once the save that was begun has ended, well or not; raises what can only be a bug.
+
+        What this process has copied is then not needed any more, not by the parent either: the chief has sealed it.
+        """
         writing, self._writing = self._writing, None
         if writing is not None:
-            writing.result()
+            place = writing.result()
+            if self._memory.is_shared:
+                wait_for_chief(place)
 
     def finish(self, state: RunState) -> None:
         """Returns once the state is on the disk; tries again if it is not. All processes must call it.
@@ -145,7 +150,8 @@ class Checkpoints:
     def _aside(self, step: int) -> Path:
         return self._folder / f"{files.folder_name(step)}.tmp-{self._attempt}-{self._tries}"
 
-    def _write(self, copy: Copy, parts: Mapping[str, np.ndarray], best: str | None) -> None:
+    def _write(self, copy: Copy, parts: Mapping[str, np.ndarray], best: str | None) -> Path:
+        """Returns the folder aside, which is there until the checkpoint is sealed or given up."""
         final_place, place = self._place(copy.step), self._aside(copy.step)
         try:
             own = write_part(place, parts, part=self._process, alike=copy.alike)
@@ -157,7 +163,7 @@ class Checkpoints:
             if self._process == 0:
                 files.discard(place)
             self._tell(f"{self._failure}; the earlier ones are intact, and training goes on")
-            return
+            return place
         self._latest, self._failure = copy.step, None
         if self._process == 0:
             try:
@@ -167,6 +173,7 @@ class Checkpoints:
                 self._tell(f"checkpoint {final_place.name} cannot be read ({error}); the earlier ones are kept")
             except OSError as error:
                 self._tell(f"earlier checkpoints cannot be looked through ({error}); they are kept")
+        return place
 
     def _tell(self, words: str) -> None:
         """Warns; an output that cannot take it, as it is on the same full disk or closed, does not stop the run."""

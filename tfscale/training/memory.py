@@ -6,7 +6,6 @@ whole before the first of these steps: the parent finds it and ends the save (se
 It is a file of Linux's that has no name: it is gone with the last process that has it open.
 """
 
-import json
 import mmap
 import os
 from collections.abc import Mapping
@@ -16,24 +15,26 @@ from typing import Any, final
 
 import numpy as np
 
-from tfscale.training import durable
+from tfscale.training import durable, summed
 
 VARIABLE = "TFSCALE_MEMORY"
 """Environment variable with the descriptor that a parent hands to a process that it starts."""
 
-_NAME = "tfscale"
+_NAME = "tfscale-checkpoint"
 _PAGE = max(durable.BLOCK, mmap.ALLOCATIONGRANULARITY)
 
 
 def create() -> int | None:
-    """A descriptor of new memory, for a process to be started; None where the system has none."""
-    return os.memfd_create(_NAME) if hasattr(os, "memfd_create") else None
+    """A descriptor of new memory, for a process to be started; None where the system has none, or gives none."""
+    with suppress(OSError, AttributeError):  # it is not Linux
+        return os.memfd_create(_NAME)
+    return None
 
 
-def given() -> int | None:
-    """The descriptor that this process was handed by its parent, if it was."""
+def take() -> int | None:
+    """The descriptor that this process was handed by its parent, if it was; what it starts itself is not handed it."""
     with suppress(OSError, ValueError):  # a process further down has the variable, but not what it means
-        descriptor = int(os.environ.get(VARIABLE, ""))
+        descriptor = int(os.environ.pop(VARIABLE, ""))
         if os.readlink(f"/proc/self/fd/{descriptor}").startswith(f"/memfd:{_NAME} "):
             return descriptor
     return None
@@ -70,6 +71,11 @@ class Memory:
         self._head = self.room(16).view(np.int64)  # where the word is, and its length: 0 if there is none
         self._word = self.room(_PAGE)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether the parent will know what is told."""
+        return self._descriptor is not None
+
     def room(self, size: int) -> np.ndarray:
         """[size] bytes of memory that disks can read from."""
         if self._descriptor is not None:
@@ -98,10 +104,10 @@ class Memory:
             copy: With what.
             files: Name -> bytes of each, in rooms of ours.
         """
-        if self._descriptor is None:  # there is nobody to tell, or not all that was to be told
+        if not self.is_shared:
             return
         places = {name: (self._starts[content.ctypes.data], len(content)) for name, content in files.items()}
-        word = np.frombuffer(json.dumps({**asdict(copy), "files": places}).encode(), np.uint8)
+        word = np.frombuffer(summed.document({**asdict(copy), "files": places}), np.uint8)
         if len(word) > len(self._word):
             self._word = self.room(2 * len(word))
             return self.tell(copy, files)
@@ -114,7 +120,8 @@ def read(descriptor: int) -> tuple[Copy, dict[str, np.ndarray]] | None:
     """What a process that is gone has told: the copy, and name -> bytes of its files; None if it was not whole.
 
     Raises:
-        ValueError: The process has damaged it before it died; so do TypeError, KeyError and AttributeError say.
+        OSError: It cannot be read.
+        ValueError: The process has damaged it before it died; see `summed.read`.
     """
     size = os.fstat(descriptor).st_size
     if not size:
@@ -123,6 +130,6 @@ def read(descriptor: int) -> tuple[Copy, dict[str, np.ndarray]] | None:
     start, length = content[:16].view(np.int64).tolist()
     if not length:
         return None
-    body = json.loads(content[start : start + length].tobytes())
+    body = summed.read(content[start : start + length].tobytes())
     files = {name: content[first : first + count] for name, (first, count) in body.pop("files").items()}
     return Copy(**body), files

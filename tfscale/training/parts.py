@@ -88,6 +88,13 @@ def gather(place: Path, own: Part, parts: int) -> Part:
     return Part(files=files, alike=alike)
 
 
+def wait_for_chief(place: Path) -> None:
+    """Returns once the chief has sealed what is aside there, or given it up; after `WAIT` seconds at the latest."""
+    deadline = time.monotonic() + WAIT
+    while place.exists() and not any(place.glob("part-*.failed")) and time.monotonic() < deadline:
+        time.sleep(_LOOK)
+
+
 def _part(place: Path, part: int) -> Path:
     return place / f"part-{part:04d}.json"
 

@@ -23,8 +23,8 @@ def rescue(folder: Path, memories: Sequence[int]) -> str | None:
     """
     try:
         told = [memory.read(each) for each in memories]
-    except (ValueError, TypeError, KeyError, AttributeError):  # a wild pointer may be what it died of
-        return None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None  # a wild pointer may be what it died of
     whole = [each for each in told if each is not None]
     steps = {copy.step for copy, _ in whole}
     if len(whole) < len(memories) or len(steps) != 1:
@@ -33,6 +33,7 @@ def rescue(folder: Path, memories: Sequence[int]) -> str | None:
     try:
         if any(files.step_of(sealed) >= step for sealed in files.complete(folder)):
             return None
+        files.sweep(folder)  # what the processes had written of it, among others: there may be no room for both
         _seal(folder, step, first, whole)
     except (OSError, DriftError) as error:
         return f"checkpoint {files.folder_name(step)} could not be saved: {error}"
