@@ -76,3 +76,19 @@ def test_its_state_survives() -> None:
     second.load(first.arrays())
     assert fed(second, 0.3)[0] is not None
     assert (second.best, second.best_step) == (0.5, 1)
+
+
+def test_that_a_run_was_to_end_survives_and_its_last_evaluation_counts_once() -> None:
+    for settings, values in (({"patience": 2}, (0.5, 0.4, 0.4)), ({"target": 0.9}, (0.5, 0.9))):
+        first, second = watching(**settings), watching(**settings)
+        words = fed(first, *values)[-1]
+        assert first.ended
+        assert not second.ended
+        second.load(first.arrays())
+        assert second.ended
+        assert second.after_evaluation(len(values), {"accuracy": values[-1]}) == words
+        assert second.arrays() == first.arrays()
+    first, second = watching(max_loss=5.0), watching(max_loss=5.0)
+    first.after_log(6.0)
+    second.load(first.arrays())
+    assert second.ended

@@ -31,6 +31,12 @@ class EarlyStopping:
         target: The run ends when the number has reached it; None for never.
         max_loss: The run ends when the training loss of a log record is beyond it, or is not a number; None for never.
         keep_best: Whether the checkpoint of the best evaluation is kept.
+
+    Attributes:
+        best: The best number until now; not a number if there is none.
+        best_step: Optimizer steps after which it was measured; -1 likewise.
+        ended: Whether the run was to end. A run that is started again after that, before it has, looks at its last
+            evaluation a second time, which does not count.
     """
 
     def __init__(
@@ -48,6 +54,7 @@ class EarlyStopping:
         self._mode: Literal["auto", "min", "max"] = mode
         self._max_loss, self.keep_best = max_loss, keep_best
         self.best, self.best_step, self._stale = math.nan, -1, 0
+        self.ended = False
 
     def after_evaluation(self, step: int, measured: Mapping[str, float]) -> str | None:
         """Looks at an evaluation.
@@ -67,10 +74,15 @@ class EarlyStopping:
             raise UserError(
                 f"early_stopping.monitor must be one of {', '.join(measured)}, got {name}; or add a metric of that name"
             )
-        value, sign = measured[name], self._sign(name)
+        reason = self._look_at(step, name, measured[name])
+        self.ended |= reason is not None
+        return reason
+
+    def _look_at(self, step: int, name: str, value: float) -> str | None:
+        sign = self._sign(name)
         if not math.isnan(value) and (math.isnan(self.best) or sign * (value - self.best) > self._min_delta):
             self.best, self.best_step, self._stale = value, step, 0
-        else:
+        elif not self.ended:
             self._stale += 1
         if self._target is not None and sign * (value - self._target) >= 0:
             return f"early_stopping.target={self._target:g} is reached: {name} {value:.4g}"
@@ -82,6 +94,7 @@ class EarlyStopping:
         """Looks at a training loss; returns why the run is to end, if it is."""
         if self._max_loss is None or loss <= self._max_loss:
             return None
+        self.ended = True
         return f"the training loss is {loss:g}, beyond early_stopping.max_loss={self._max_loss:g}"
 
     def _sign(self, name: str) -> int:
@@ -95,9 +108,10 @@ class EarlyStopping:
             "best": np.array(self.best),
             "best_step": np.array(self.best_step),
             "stale": np.array(self._stale),
+            "ended": np.array(self.ended),
         }
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Puts back what `arrays` returned."""
         self.best, self.best_step = float(arrays["best"]), int(arrays["best_step"])
-        self._stale = int(arrays["stale"])
+        self._stale, self.ended = int(arrays["stale"]), bool(arrays["ended"])

@@ -192,6 +192,25 @@ def test_what_was_to_be_saved_when_a_rank_died_is_not_repeated(
     assert digest(tmp_path, "one") == straight["sharing"]
 
 
+def test_a_run_that_has_had_enough_ends_there_whenever_a_rank_dies(tmp_path: Path) -> None:
+    """Where it ends is in its last checkpoint; what goes on with a run that has ended trains on."""
+    (tmp_path / "dies.py").write_text(DIES_WHILE_SAVING.replace("WHEN", "39"))
+    (tmp_path / "conf" / "data").mkdir(parents=True)
+    (tmp_path / "conf" / "data" / "dies.yaml").write_text("_target_: dies.dies\n")
+    enough = ("early_stopping.target=0", "train.evaluate_every=40")
+    launched(tmp_path, "straight", *SHARING, *enough)
+    words = ("--config-dir", "conf", "data=dies", "trust=[dies]", *SHARING[1:], *enough, "run.name=one")
+    done = subprocess.run(command(*words), cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "starting again after step-000000040" in done.stderr
+    first, second = (summary(tmp_path, name) for name in ("straight", "one"))
+    assert first["steps"] == second["steps"] == 40
+    assert first["ended_early"] == second["ended_early"]
+    assert digest(tmp_path, "one") == digest(tmp_path, "straight")
+    assert again(tmp_path, "straight", "early_stopping.target=null", "train.steps=60").returncode == 0
+    assert summary(tmp_path, "straight")["steps"] == 60
+
+
 def test_starts_that_fail_wait_longer_and_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(time, "sleep", pauses.append)

@@ -152,6 +152,8 @@ def _go_on(
     chosen = newest(directory.checkpoints, damaged).name if console is not None else ""
     place = directory.checkpoints / broadcast_text(job.collective, chosen)
     before = checkpoints.restore(job.state, place).identity
+    if summary.ended_after(directory.summary) == job.state.step:  # whoever goes on with it wants more
+        job.state.early_stopping.ended = False
     differ = [f"{key} {before.get(key)}, now {now.get(key)}" for key in now if before.get(key) != now.get(key)]
     words = f"the run may not end in the bits it would have had: {'; '.join(differ)}" if differ else ""
     if differ:

@@ -37,7 +37,7 @@ from tfscale.training.tensor_file import Arrays
 
 MANIFEST = "MANIFEST.json"
 MODEL = "model.safetensors"
-_FORMAT = 5
+_FORMAT = 6
 
 
 class DamagedError(Exception):

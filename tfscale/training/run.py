@@ -79,7 +79,7 @@ class Run:
         self._evaluator, self._checkpoints, self._sinks = evaluator, checkpoints, sinks
         self._records = Records(state, examples=data.examples, batch=plan.batch, sinks=sinks)
         self._nonfinite = nonfinite.NonFinite(plan.nonfinite, state, checkpoints, every=plan.checkpoint_every)
-        self._ended = False
+        self._ended = state.early_stopping.ended  # if it was started again just then
 
     def __call__(self) -> dict[str, Any]:
         """Trains to the end; returns results for summary.json. All processes of the job must call it."""
@@ -98,7 +98,9 @@ class Run:
         self._pulse("the disk", self._state.step)  # what a pipeline of the user's does at its end
         steps.close()
         if not self._records.has_evaluation:
-            self._evaluate()
+            reason = self._evaluate()
+            if self._state.step < self._plan.steps:
+                self._records.ended(reason or "early_stopping.max_loss")
         self._pulse("the disk", self._state.step)
         self._checkpoints.finish(self._state)
         self._pulse("closing", self._state.step)
