@@ -52,13 +52,18 @@ def no_warning(words: str) -> None:
 
 
 def alone(
-    folder: Path, *, keep: int = 2, memory: Memory | None = None, warn: Callable[[str], None] = no_warning
+    folder: Path,
+    *,
+    keep: int = 2,
+    process: int = 0,
+    memory: Memory | None = None,
+    warn: Callable[[str], None] = no_warning,
 ) -> Checkpoints:
-    """The checkpoints of a run of one process."""
+    """The checkpoints of a run of one process, or of one that is not the chief."""
     return Checkpoints(
         folder,
         keep=keep,
-        process=0,
+        process=process,
         processes=1,
         attempt="a",
         identity={"cpu": "x"},

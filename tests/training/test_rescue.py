@@ -12,12 +12,16 @@ import safetensors.numpy
 from tests.strategies.test_contracts import SMALL, run
 from tests.training.test_checkpoint import alone
 from tfscale.job import Job
-from tfscale.training import checkpoint_files, memory
+from tfscale.training import checkpoint_files, memory, parts
 from tfscale.training.memory import Copy, Memory
 from tfscale.training.rescue import rescue
 from tfscale.training.tensor_file import TensorFile
 
 STEP = "step-000000050"
+
+
+def full(descriptor: int) -> None:
+    raise OSError(28, "No space left on device")
 
 
 @pytest.fixture
@@ -78,9 +82,6 @@ def test_replicas_that_differ_are_not_sealed(descriptors: list[int], tmp_path: P
 
 
 def test_a_disk_that_is_full_is_said(descriptors: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
     for rank, descriptor in enumerate(descriptors):
         told(descriptor, rank)
     monkeypatch.setattr(os, "fsync", full)
@@ -110,6 +111,33 @@ def test_it_is_the_checkpoint_that_the_process_would_have_written(
     assert rescue(other, descriptors[:1]) is None
     whole = [checkpoint_files.verify(folder / "step-000000002") for folder in (own, other)]
     assert whole[0] == whole[1]
+
+
+def test_nobody_copies_anew_before_the_chief_has_sealed_or_given_up(
+    build_job: Callable[..., Job], descriptors: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The chief itself waits for nobody, not even where it cannot remove what it gives up."""
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            (tmp_path / "step-000000001.tmp-a-0" / end).touch()
+
+    job = run(build_job(*SMALL), 1)
+    monkeypatch.setattr(parts.time, "sleep", sleep)
+    checkpoints = alone(tmp_path, process=1, memory=Memory(descriptors[0]))
+    end = "part-0001.failed"
+    checkpoints.save(job.state)
+    checkpoints.settle()
+    assert waits == 3 * [parts._LOOK]
+    monkeypatch.setattr(checkpoint_files, "discard", lambda place: None)
+    monkeypatch.setattr(os, "fsync", full)
+    chief = alone(tmp_path / "chief", memory=Memory(descriptors[1]), warn=lambda words: None)
+    chief.save(job.state)
+    chief.settle()
+    assert (tmp_path / "chief" / "step-000000001.tmp-a-0").exists()
+    assert len(waits) == 3
 
 
 def test_what_was_put_back_is_not_followed_by_what_was_copied_before(

@@ -114,7 +114,7 @@ class Checkpoints:
         writing, self._writing = self._writing, None
         if writing is not None:
             place = writing.result()
-            if self._memory.is_shared:
+            if self._process and self._memory.is_shared:
                 wait_for_chief(place)
 
     def finish(self, state: RunState) -> None:
