@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tfscale.errors import UserError
+from tfscale.launch.attempt import ENDED, Attempt, had_ended
 from tfscale.launch.run_directory import Failure, RunDirectory, create
 
 
@@ -91,3 +92,16 @@ def test_a_run_is_trained_by_one_at_a_time(tmp_path: Path) -> None:
         ):
             pass
     assert not directory.is_locked()
+
+
+def test_where_a_run_has_ended_is_in_its_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has started this process knows whether it had before."""
+    directory = RunDirectory(tmp_path)
+    for content, steps in (("", None), ("[]", None), ('{"steps": 40}', 40)):
+        directory.summary.write_text(content)
+        assert directory.ended_after() == steps
+    monkeypatch.delenv(ENDED, raising=False)
+    assert had_ended(40) == 40
+    for ended in (None, 20):
+        monkeypatch.setenv(ENDED, Attempt(processes=1, ended=ended).environment[ENDED])
+        assert had_ended(40) == ended

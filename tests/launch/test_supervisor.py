@@ -153,56 +153,65 @@ DIES_WHILE_SAVING = """
 import os
 import threading
 import time
-from tfscale.data import digits, pipeline
-from tfscale.training import durable
+from pathlib import Path
+from tfscale.data import digits
+from tfscale.training import checkpoint, durable
 
-FIRST, write = os.environ.get("TFSCALE_RESTART", "0") == "0", durable.write
+FIRST, RANK = os.environ["TFSCALE_RESTART"] == "0", os.environ["HOROVOD_RANK"]
+write, wait = durable.write, checkpoint.wait_for_chief
 
 def slow(folder, files):
-    while FIRST and os.environ["HOROVOD_RANK"] == "0" and "step-000000040" in str(folder):
-        time.sleep(1)
+    while FIRST and RANK == "0" and "step-000000040" in str(folder):
+        Path("copied-0").touch()
+        time.sleep(0.1)
     return write(folder, files)
 
-class Dies(pipeline.ArrayData):
-    def train(self, shard, *, start, **settings):
-        for number, batch in enumerate(super().train(shard, start=start, **settings), start=start):
-            if FIRST and shard.rank == 2 and number == WHEN:
-                threading.Timer(1.0, os.kill, (os.getpid(), 9)).start()
-            yield batch
+def waiting(place):
+    if "step-000000040" in str(place):
+        Path("waits-" + RANK).touch()
+    wait(place)
 
 def dies():
-    durable.write = slow
-    return Dies(digits.digits(test_fraction=0.2))
+    while len(list(Path(".").glob("runs/one/checkpoints/step-000000040.tmp-*/part-*.json"))) < 2 or not all(
+        Path(name).exists() for name in WHEN
+    ):
+        time.sleep(0.05)
+    os.kill(os.getpid(), 9)
+
+def data():
+    durable.write, checkpoint.wait_for_chief = slow, waiting
+    if FIRST and RANK == "2":
+        threading.Thread(target=dies, daemon=True).start()
+    return digits.digits(test_fraction=0.2)
 """
 
 
-@pytest.mark.parametrize("when", [45, 59])
-def test_what_was_to_be_saved_when_a_rank_died_is_not_repeated(
-    tmp_path: Path, straight: dict[str, str], when: int
-) -> None:
-    """Neither if the next save is due: nobody copies anything until the chief has sealed the one before."""
-    (tmp_path / "dies.py").write_text(DIES_WHILE_SAVING.replace("WHEN", str(when)))
-    (tmp_path / "conf" / "data").mkdir(parents=True)
-    (tmp_path / "conf" / "data" / "dies.yaml").write_text("_target_: dies.dies\n")
-    words = ("--config-dir", "conf", "data=dies", "trust=[dies]", *SHARING[1:], "run.name=one")
-    done = subprocess.run(command(*words), cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+def while_saving(folder: Path, when: tuple[str, ...], *words: str) -> str:
+    """Trains in `folder`, whose chief never writes step 40 at its first start, and whose rank 2 then dies."""
+    (folder / "dies.py").write_text(DIES_WHILE_SAVING.replace("WHEN", repr(when)))
+    (folder / "conf" / "data").mkdir(parents=True)
+    (folder / "conf" / "data" / "dies.yaml").write_text("_target_: dies.data\n")
+    words = ("--config-dir", "conf", "data=dies", "trust=[dies]", *SHARING[1:], *words, "run.name=one")
+    done = subprocess.run(command(*words), cwd=folder, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert "was killed by SIGKILL" in done.stderr
-    assert "starting again after step-000000040" in done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("when", [("copied-0",), ("copied-0", "waits-1", "waits-2")])
+def test_what_was_to_be_saved_when_a_rank_died_is_not_repeated(
+    tmp_path: Path, straight: dict[str, str], when: tuple[str, ...]
+) -> None:
+    """Neither if the next save is due: nobody copies anything until the chief has sealed the one before."""
+    assert "starting again after step-000000040" in while_saving(tmp_path, when)
     assert digest(tmp_path, "one") == straight["sharing"]
 
 
 def test_a_run_that_has_had_enough_ends_there_whenever_a_rank_dies(tmp_path: Path) -> None:
     """Where it ends is in its last checkpoint; what goes on with a run that has ended trains on."""
-    (tmp_path / "dies.py").write_text(DIES_WHILE_SAVING.replace("WHEN", "39"))
-    (tmp_path / "conf" / "data").mkdir(parents=True)
-    (tmp_path / "conf" / "data" / "dies.yaml").write_text("_target_: dies.dies\n")
     enough = ("early_stopping.target=0", "train.evaluate_every=40")
     launched(tmp_path, "straight", *SHARING, *enough)
-    words = ("--config-dir", "conf", "data=dies", "trust=[dies]", *SHARING[1:], *enough, "run.name=one")
-    done = subprocess.run(command(*words), cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "starting again after step-000000040" in done.stderr
+    assert "starting again after step-000000040" in while_saving(tmp_path, ("copied-0",), *enough)
     first, second = (summary(tmp_path, name) for name in ("straight", "one"))
     assert first["steps"] == second["steps"] == 40
     assert first["ended_early"] == second["ended_early"]

@@ -230,6 +230,17 @@ def test_a_damaged_checkpoint_can_be_set_aside(build_job: Callable[..., Job], tm
     assert not checkpoint_files.complete(tmp_path)
 
 
+def test_a_run_that_goes_on_from_where_it_once_ended_has_not(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    job = run(build_job(*SMALL), 1)
+    job.state.early_stopping.ended = True
+    checkpoints = saved(job, tmp_path)
+    checkpoints.restore(job.state, tmp_path / "step-000000001")
+    assert job.state.early_stopping.ended
+    assert checkpoints.put_back(run(job, 1).state, every=1) == "step-000000001"
+    assert not job.state.early_stopping.ended
+    assert job.state.step == 2
+
+
 @pytest.mark.parametrize("what", ["model", "optimizer"])
 @pytest.mark.parametrize("name", ["horovod", "sharing"])
 def test_replicas_that_have_drifted_apart_are_not_saved(

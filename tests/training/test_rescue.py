@@ -90,11 +90,12 @@ def test_a_disk_that_is_full_is_said(descriptors: list[int], tmp_path: Path, mon
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("place", [0, 8, memory._PAGE, memory._PAGE + 14])
-def test_what_a_dying_process_has_damaged_is_left(descriptors: list[int], tmp_path: Path, place: int) -> None:
+@pytest.mark.parametrize("damaged", [b"", b'"x"', b"000025", b'"alike"'])
+def test_what_a_dying_process_has_damaged_is_left(descriptors: list[int], tmp_path: Path, damaged: bytes) -> None:
     for rank, descriptor in enumerate(descriptors):
         told(descriptor, rank)
-    os.pwrite(descriptors[1], b"7", place)
+    content = os.pread(descriptors[0], os.fstat(descriptors[0]).st_size, 0)
+    os.pwrite(descriptors[0], b"7", content.index(damaged) + len(damaged) // 2)  # or where the word is
     assert rescue(tmp_path, descriptors) is None
     assert not list(tmp_path.iterdir())
 
@@ -113,21 +114,29 @@ def test_it_is_the_checkpoint_that_the_process_would_have_written(
     assert whole[0] == whole[1]
 
 
+@pytest.mark.parametrize("sealed", [True, False])
 def test_nobody_copies_anew_before_the_chief_has_sealed_or_given_up(
-    build_job: Callable[..., Job], descriptors: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    build_job: Callable[..., Job],
+    descriptors: list[int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sealed: bool,
 ) -> None:
     """The chief itself waits for nobody, not even where it cannot remove what it gives up."""
     waits: list[float] = []
+    aside = tmp_path / "step-000000001.tmp-a-0"
 
     def sleep(seconds: float) -> None:
         waits.append(seconds)
         if len(waits) == 3:
-            (tmp_path / "step-000000001.tmp-a-0" / end).touch()
+            if sealed:
+                aside.rename(tmp_path / "step-000000001")
+            else:
+                (aside / "part-0002.failed").touch()
 
     job = run(build_job(*SMALL), 1)
     monkeypatch.setattr(parts.time, "sleep", sleep)
     checkpoints = alone(tmp_path, process=1, memory=Memory(descriptors[0]))
-    end = "part-0001.failed"
     checkpoints.save(job.state)
     checkpoints.settle()
     assert waits == 3 * [parts._LOOK]
@@ -147,5 +156,5 @@ def test_what_was_put_back_is_not_followed_by_what_was_copied_before(
     checkpoints.save(run(job, 1).state)
     checkpoints.finish(job.state)
     assert memory.read(descriptors[0]) is not None
-    checkpoints.restore(job.state, tmp_path / "step-000000001")
+    assert checkpoints.put_back(job.state, every=1) == "step-000000001"
     assert memory.read(descriptors[0]) is None

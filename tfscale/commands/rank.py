@@ -19,7 +19,7 @@ from tfscale.config import preflight
 from tfscale.config.schema import Config
 from tfscale.errors import UserError
 from tfscale.job import Connection, Job
-from tfscale.launch.attempt import restarts
+from tfscale.launch.attempt import had_ended, restarts
 from tfscale.launch.pulse import Pulse
 from tfscale.launch.run_directory import RunDirectory, started_by_us
 from tfscale.launch.signals import Noted, Stopped, signals_noted
@@ -149,10 +149,12 @@ def _go_on(
         set_aside(place)
         warn(f"checkpoint {place.name} is damaged ({error}) and set aside; using the one before it")
 
-    chosen = newest(directory.checkpoints, damaged).name if console is not None else ""
-    place = directory.checkpoints / broadcast_text(job.collective, chosen)
-    before = checkpoints.restore(job.state, place).identity
-    if summary.ended_after(directory.summary) == job.state.step:  # whoever goes on with it wants more
+    chosen = ""
+    if console is not None:
+        chosen = f"{newest(directory.checkpoints, damaged).name} {had_ended(directory.ended_after())}"
+    name, _, ended = broadcast_text(job.collective, chosen).partition(" ")
+    before = checkpoints.restore(job.state, directory.checkpoints / name).identity
+    if ended == str(job.state.step):  # whoever goes on with it wants more
         job.state.early_stopping.ended = False
     differ = [f"{key} {before.get(key)}, now {now.get(key)}" for key in now if before.get(key) != now.get(key)]
     words = f"the run may not end in the bits it would have had: {'; '.join(differ)}" if differ else ""

@@ -9,6 +9,10 @@ RESTART = "TFSCALE_RESTART"
 """Environment variable with how often the job had been started before, in its processes."""
 
 
+ENDED = "TFSCALE_ENDED"
+"""Environment variable with the steps after which the run had ended well before, in its processes."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
     """What one start of a job must know.
@@ -17,6 +21,7 @@ class Attempt:
         processes: How many it has.
         after: Optimizer steps that its newest checkpoint has completed.
         restarts: How often the job has been started before.
+        ended: Optimizer steps after which the run had ended well before the first start; None if it had not.
         leniency: How many times as long as usual any work may take before the job is said to hang; None for ever.
         started: To be called with the numbers of the processes, or a 0 for each of another machine.
         trains: To be called once, with a step after that.
@@ -25,6 +30,7 @@ class Attempt:
     processes: int
     after: int = 0
     restarts: int = 0
+    ended: int | None = None
     leniency: float | None = None
     started: Callable[[Sequence[int]], None] = lambda pids: None
     trains: Callable[[int], None] = lambda step: None
@@ -32,7 +38,7 @@ class Attempt:
     @property
     def environment(self) -> Mapping[str, str]:
         """More variables for its processes."""
-        return {RESTART: str(self.restarts)}
+        return {RESTART: str(self.restarts), ENDED: "" if self.ended is None else str(self.ended)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,3 +71,11 @@ class Job(Protocol):
 def restarts() -> int:
     """How often the job that this process belongs to had been started before."""
     return int(os.environ.get(RESTART, "0"))
+
+
+def had_ended(otherwise: int | None) -> int | None:
+    """The steps after which the run of this process had ended well before; `otherwise` where no parent of ours says."""
+    said = os.environ.get(ENDED)
+    if said is None:
+        return otherwise
+    return int(said) if said else None

@@ -185,6 +185,12 @@ class RunDirectory:
         if self._new and not (self.metrics.exists() or self.checkpoints.exists() or self.summary.exists()):
             shutil.rmtree(self.path, ignore_errors=True)
 
+    def ended_after(self) -> int | None:
+        """Optimizer steps after which the run has ended well, as its summary says; None if there is none to be read."""
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            return int(json.loads(self.summary.read_text(encoding="utf-8"))["steps"])
+        return None
+
     def is_full(self) -> bool:
         """Whether there is hardly any room on its disk."""
         try:

@@ -58,6 +58,7 @@ class Supervisor:
         self._job, self._directory, self._policy = job, directory, policy
         self._membership = Membership(directory.membership)
         self._ended: float | None = None
+        self._had_ended = directory.ended_after()
 
     def run(self, processes: int) -> int:
         """Trains with so many processes at first; returns the exit code, whose reason has been printed."""
@@ -103,6 +104,7 @@ class Supervisor:
             processes=processes,
             after=0 if newest is None else checkpoint_files.step_of(newest),
             restarts=restarts,
+            ended=self._had_ended,
             leniency=leniency,
             started=lambda pids: self._membership.note(
                 "start", restarts=restarts, processes=pids, checkpoint=None if newest is None else newest.name

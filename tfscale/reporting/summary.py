@@ -5,7 +5,6 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -22,13 +21,6 @@ def write(document: Mapping[str, Any], path: Path) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(finite(document), indent=2, allow_nan=False) + "\n", encoding="utf-8")
     os.replace(temporary, path)
-
-
-def ended_after(path: Path) -> int | None:
-    """Optimizer steps after which a run has ended well, as its summary says; None if it has none that can be read."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        return int(json.loads(path.read_text(encoding="utf-8"))["steps"])
-    return None
 
 
 def identity() -> dict[str, Any]:

@@ -197,7 +197,7 @@ class Checkpoints:
             return None
         step = state.step
         self.restore(state, self._folder / name)
-        state.step = step
+        state.step, state.early_stopping.ended = step, False  # a run that goes on from there has not
         return name
 
     def _sound(self, every: int) -> Iterator[Path]:

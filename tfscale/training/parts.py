@@ -17,6 +17,9 @@ from tfscale.training import durable, summed
 WAIT = 60.0
 """Seconds that the chief waits for the parts of the other processes."""
 
+SEALING = 10.0
+"""Seconds that the others wait for the chief."""
+
 _LOOK = 0.01
 
 
@@ -89,10 +92,17 @@ def gather(place: Path, own: Part, parts: int) -> Part:
 
 
 def wait_for_chief(place: Path) -> None:
-    """Returns once the chief has sealed what is aside there, or given it up; after `WAIT` seconds at the latest."""
-    deadline = time.monotonic() + WAIT
-    while place.exists() and not any(place.glob("part-*.failed")) and time.monotonic() < deadline:
+    """Returns once the chief has sealed what is aside there, or will not; after `SEALING` seconds at the latest."""
+    deadline = time.monotonic() + SEALING
+    while not _is_over(place) and time.monotonic() < deadline:
         time.sleep(_LOOK)
+
+
+def _is_over(place: Path) -> bool:
+    try:
+        return any(name.endswith(".failed") for name in os.listdir(place))
+    except OSError:  # it has got its name, or is removed
+        return True
 
 
 def _part(place: Path, part: int) -> Path:

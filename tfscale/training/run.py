@@ -100,7 +100,7 @@ class Run:
         if not self._records.has_evaluation:
             reason = self._evaluate()
             if self._state.step < self._plan.steps:
-                self._records.ended(reason or "early_stopping.max_loss")
+                self._records.ended(reason or "it was to end there")
         self._pulse("the disk", self._state.step)
         self._checkpoints.finish(self._state)
         self._pulse("closing", self._state.step)
