@@ -29,21 +29,21 @@ def rescue(folder: Path, memories: Sequence[int]) -> str | None:
     steps = {copy.step for copy, _ in whole}
     if len(whole) < len(memories) or len(steps) != 1:
         return None
-    step, first = steps.pop(), whole[0][0]
+    step = steps.pop()
     try:
         if any(files.step_of(sealed) >= step for sealed in files.complete(folder)):
             return None
         files.sweep(folder)  # what the processes had written of it, among others: there may be no room for both
-        _seal(folder, step, first, whole)
+        _seal(folder, whole)
     except (OSError, DriftError) as error:
         return f"checkpoint {files.folder_name(step)} could not be saved: {error}"
     return None
 
 
-def _seal(
-    folder: Path, step: int, first: memory.Copy, whole: Sequence[tuple[memory.Copy, dict[str, np.ndarray]]]
-) -> None:
-    place, final_place = folder / f"{files.folder_name(step)}.tmp-rescue", folder / files.folder_name(step)
+def _seal(folder: Path, whole: Sequence[tuple[memory.Copy, dict[str, np.ndarray]]]) -> None:
+    first, _ = whole[0]
+    final_place = folder / files.folder_name(first.step)
+    place = final_place.with_name(f"{final_place.name}.tmp-rescue")
     contents = {name: content for _, each in whole for name, content in each.items()}
     alike = {name: total for copy, _ in whole for name, total in copy.alike.items()}
     try:
