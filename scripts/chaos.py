@@ -12,8 +12,9 @@ What happens is drawn from the seed; when it meets the run is up to the machine.
 has imported TensorFlow once: a user's first start takes some seconds more.
 
 A row of the table is a fault under a strategy: how often it was injected, how often the run went on (by itself, or by
-`tfscale resume` where the job was ended), how many runs ended in equal bits, and how long it took from the end of one
-start to the first new step of the next.
+`tfscale resume` where the job was ended), how many runs ended in equal bits, and how long it took from a fault to the
+first new step after it, of those with no other fault in between. With several strategies, the last row of a fault is
+over all of them.
 """
 
 import argparse
@@ -22,15 +23,15 @@ import json
 import os
 import random
 import shutil
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tfscale.scripts.chaos_faults import FAULTS, Fault, Victim
 from tfscale.scripts.chaos_preload import FOLDER, preloaded
 
@@ -69,6 +70,11 @@ class Tally:
     replayed: list[int] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
+    def add(self, other: "Tally") -> None:
+        """Counts what another has counted, too."""
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+
 
 def _tfscale(folder: Path, name: str, words: Sequence[str]) -> Handle:
     """Starts a command of tfscale in the folder; what it says goes to NAME.log."""
@@ -90,15 +96,16 @@ def _digest(folder: Path, name: str) -> str | None:
 
 def _disturbed(
     folder: Path, name: str, words: Sequence[str], fault: Fault, chance: random.Random, tally: Tally, most: int
-) -> None:
-    """One run with up to `most` faults, to its end."""
+) -> list[float]:
+    """One run with up to `most` faults, to its end; returns when they were."""
     process = _tfscale(folder, name, ["train", *COMMON, *words, f"run.name={name}"])
     victim = Victim(process=process, run=folder / "runs" / name, chance=chance, number=tally.injected)
-    deadline = time.monotonic() + LIMIT
+    deadline, times = time.monotonic() + LIMIT, []
     for _ in range(most):
         if not victim.wait(chance.uniform(0.0, LATEST)):
             break
         tally.injected += 1
+        times.append(time.time())
         try:
             again = fault(victim)
         except RuntimeError as error:
@@ -117,10 +124,18 @@ def _disturbed(
     if code:
         tally.survived -= 1
         tally.problems.append(f"{name} ended with exit code {code}: {(folder / f'{name}.log').read_text()[-300:]}")
+    return times
 
 
-def _recoveries(run: Path) -> list[float]:
-    return [event["seconds_lost"] for event in membership.read(run / "membership.jsonl") if event.get("seconds_lost")]
+def _recoveries(run: Path, times: Sequence[float]) -> list[float]:
+    """Seconds from each fault to the first step of the start after it, if no other fault came before that."""
+    steps = [event["when"] for event in membership.read(run / "membership.jsonl") if event["event"] == "training"]
+    seconds = []
+    for fault, following in itertools.pairwise([*times, float("inf")]):
+        first = min((step for step in steps if step > fault), default=following)
+        if first < following:
+            seconds.append(first - fault)
+    return seconds
 
 
 def _replayed(run: Path) -> list[int]:
@@ -133,8 +148,8 @@ def _replayed(run: Path) -> list[int]:
 
 
 def bench(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
-    """A row for each fault under each strategy."""
-    rows = []
+    """A row for each fault under each strategy, and then for each under all."""
+    rows, sums = [], {name: Tally() for name in arguments.faults}
     for strategy in arguments.strategies:
         replicas = arguments.replicas or arguments.processes
         words = (
@@ -151,20 +166,22 @@ def bench(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
                 number += 1
                 run = f"{strategy}-{name}-{number}"
                 wire = OVER_LOOPBACK if name == "wire" else ()
-                _disturbed(folder, run, [*words, *wire], FAULTS[name], chance, tally, arguments.a_run)
+                times = _disturbed(folder, run, [*words, *wire], FAULTS[name], chance, tally, arguments.a_run)
                 digest = _digest(folder, run)
                 tally.equal += bool(equal := digest == wanted)
                 if not equal:
                     tally.problems.append(f"{run} ended in other bits" if digest else f"{run} has not come to its end")
-                tally.recoveries += _recoveries(folder / "runs" / run)
+                tally.recoveries += _recoveries(folder / "runs" / run, times)
                 tally.replayed += _replayed(folder / "runs" / run)
                 print(f"{run}: {tally.injected} injected, equal {equal}", file=sys.stderr, flush=True)
             rows.append(_row(strategy, name, tally))
+            sums[name].add(tally)
+    if len(arguments.strategies) > 1:
+        rows += [_row("all", name, tally) for name, tally in sums.items()]
     return rows
 
 
 def _row(strategy: str, name: str, tally: Tally) -> dict[str, Any]:
-    recoveries = sorted(tally.recoveries)
     return {
         "strategy": strategy,
         "fault": name,
@@ -172,13 +189,18 @@ def _row(strategy: str, name: str, tally: Tally) -> dict[str, Any]:
         "survived": tally.survived,
         "runs": tally.runs,
         "equal_bits": tally.equal,
-        "recovery_p50_s": round(statistics.median(recoveries), 2) if recoveries else None,
-        "recovery_p99_s": round(recoveries[min(len(recoveries) - 1, int(0.99 * len(recoveries)))], 2)
-        if recoveries
-        else None,
+        "recoveries": len(tally.recoveries),
+        "recovery_p50_s": _percentile(tally.recoveries, 50),
+        "recovery_p99_s": _percentile(tally.recoveries, 99),
+        "longest_recovery_s": _percentile(tally.recoveries, 100),
         "most_steps_replayed": max(tally.replayed, default=None),
         "problems": "; ".join(tally.problems),
     }
+
+
+def _percentile(values: Sequence[float], percent: float) -> float | None:
+    """By nearest rank: one of the values; 99 of a hundred of less than 100 values is the greatest."""
+    return round(float(np.percentile(values, percent, method="inverted_cdf")), 2) if values else None
 
 
 def main() -> None:

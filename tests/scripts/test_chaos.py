@@ -11,8 +11,11 @@ import pytest
 @pytest.mark.horovod
 def test_fifteen_kills_at_random_times_change_nothing(tmp_path: Path) -> None:
     rows = chaos(tmp_path, "--faults", "kill", "--count", "5", "--seed", "2")
-    assert [row["strategy"] for row in rows] == ["sharing", "horovod", "local"]
-    for row in rows:
+    *each, every = rows
+    assert [row["strategy"] for row in rows] == ["sharing", "horovod", "local", "all"]
+    assert every["injected"] == 15
+    assert every["longest_recovery_s"] == max(row["longest_recovery_s"] for row in each)
+    for row in each:
         assert row["injected"] == row["survived"] == 5, row
         assert row["equal_bits"] == row["runs"] >= 1, row
 
