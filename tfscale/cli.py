@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from tfscale import __version__
 from tfscale.errors import RunError, UserError
+from tfscale.stderr import say
 
 COMMANDS = {
     "train": "train a model; every word is a setting, KEY=VALUE",
@@ -91,4 +92,4 @@ def _complain(error: UserError | RunError) -> None:
     if world is None or world.is_chief:
         problems = error.problems if isinstance(error, UserError) else [str(error)]
         for problem in problems:
-            print(f"tfscale: {problem}", file=sys.stderr)
+            say(problem)

@@ -16,6 +16,7 @@ from tfscale.collectives.horovod import is_collective_failure
 from tfscale.errors import ExchangeError, RunError, UserError, first_line
 from tfscale.launch import attempt
 from tfscale.launch.run_directory import Failure, RunDirectory, started_by_us
+from tfscale.stderr import say
 from tfscale.world import World
 
 DAMAGED = re.compile(r"(?<=tfscale: )the (?:message|parameters) of rank [^\n\"\]]*")
@@ -73,11 +74,11 @@ def fail(error: Exception, world: World, directory: RunDirectory | None) -> int:
 
 def _show(failure: Failure, error: Exception, world: World, directory: RunDirectory | None) -> None:
     who = f"rank {failure.rank}: " if world.size > 1 else ""
-    print(f"tfscale: {who}{failure.message}", file=sys.stderr, flush=True)
+    say(f"{who}{failure.message}")
     if "TFSCALE_DEBUG" in os.environ:
         traceback.print_exception(error)
     elif failure.code == 1 and directory is not None and not isinstance(error, RunError):
-        print(f"tfscale: its traceback: {directory.log(failure.rank)}", file=sys.stderr, flush=True)
+        say(f"its traceback: {directory.log(failure.rank)}")
 
 
 def _message(error: Exception) -> str:

@@ -4,7 +4,6 @@ import faulthandler
 import math
 import os
 import signal
-import sys
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +28,7 @@ from tfscale.reporting.base import Sink
 from tfscale.reporting.console import ConsoleSink, LogFile, closing_table, person_console
 from tfscale.reporting.jsonl import JsonLines
 from tfscale.reporting.tensorboard import TensorBoard
+from tfscale.stderr import say
 from tfscale.strategies.gradient_sharing import GradientSharing
 from tfscale.training import memory
 from tfscale.training.checkpoint import Checkpoints
@@ -63,7 +63,7 @@ def _say(stopped: Stopped, world: World, directory: RunDirectory | None) -> None
     if not world.is_chief or started_by_us():
         return
     words = f"stopped by {stopped.name}" if directory is None else directory.words_of_stop(stopped.name)
-    print(f"tfscale: {words}", file=sys.stderr, flush=True)
+    say(words)
 
 
 def _run(config: Config, world: World, holder: list[RunDirectory | None], noted: Noted) -> int:

@@ -33,6 +33,7 @@ from tfscale.launch.run_directory import RunDirectory
 from tfscale.launch.signals import Stopped
 from tfscale.launch.starting import Start, by_command, by_fork, die_with_parent
 from tfscale.launch.supervisor import Policy, Supervisor
+from tfscale.stderr import say
 from tfscale.world import World, from_environment
 
 TRAIN = (sys.executable, "-m", "tfscale", "train")
@@ -260,7 +261,7 @@ def _sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     try:
         rows = sweep.run_all(jobs, folder, flags, tell)
     except Stopped as stopped:
-        print(f"tfscale: stopped by {stopped.name}; finished jobs are in {folder / 'summary.csv'}", file=sys.stderr)
+        say(f"stopped by {stopped.name}; finished jobs are in {folder / 'summary.csv'}")
         return stopped.exit_code
     results_table(console, f"sweep {folder.name}", rows)
     console.print(f"  {folder / 'summary.csv'}", highlight=False)

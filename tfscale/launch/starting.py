@@ -16,6 +16,8 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any, Protocol, final
 
+from tfscale.stderr import say
+
 PARENT = "TFSCALE_PARENT"
 """Environment variable with the pid that a started process must not outlive."""
 
@@ -162,5 +164,5 @@ def die_with_parent() -> None:
     set_parent_death_signal = 1
     libc.prctl(set_parent_death_signal, signal.SIGKILL)
     if str(os.getppid()) != parent:
-        print(f"tfscale: the process that started this one ({PARENT}={parent}) is gone", file=sys.stderr)
+        say(f"the process that started this one ({PARENT}={parent}) is gone")
         os._exit(1)

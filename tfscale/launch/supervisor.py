@@ -6,7 +6,6 @@ processes that hold them (sums of an allreduce) is what `strategy.reproducible` 
 is not tried again: it would be raised again.
 """
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from tfscale.launch.attempt import Attempt, End, Job
 from tfscale.launch.membership import Membership
 from tfscale.launch.run_directory import RunDirectory
 from tfscale.launch.signals import Stopped, signals_raise
+from tfscale.stderr import say
 from tfscale.training import checkpoint_files
 
 FRUITLESS = 2
@@ -68,7 +68,7 @@ class Supervisor:
             except Stopped as stopped:  # between two starts
                 words = self._directory.words_of_stop(stopped.name)
                 self._membership.note("end", code=stopped.exit_code, cause=words, step=None)
-                print(f"tfscale: {words}", file=sys.stderr, flush=True)
+                say(words)
                 return stopped.exit_code
 
     def _run(self, processes: int) -> int:
@@ -83,7 +83,7 @@ class Supervisor:
                 fruitless = hangs = 0
             if not end.again or fruitless >= self._policy.max_restarts:
                 more = f" {self._how_often(restarts)}" if restarts else ""
-                print(f"tfscale: {end.cause}{more}", file=sys.stderr, flush=True)
+                say(f"{end.cause}{more}")
                 return end.code
             hangs = min(hangs + end.hung, MOST_LENIENT)
             fruitless += 1
@@ -91,7 +91,7 @@ class Supervisor:
                 processes -= 1
             restarts += 1
             where = "from the beginning" if after is None else f"after {after.name}"
-            print(f"tfscale: {end.cause}; starting again {where}, {processes} process(es)", file=sys.stderr, flush=True)
+            say(f"{end.cause}; starting again {where}, {processes} process(es)")
             time.sleep(_pause(fruitless))
 
     def _newest(self) -> Path | None:
