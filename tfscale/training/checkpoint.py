@@ -21,7 +21,7 @@ from tfscale.errors import ExchangeError, RunError, UserError
 from tfscale.training import checkpoint_files as files
 from tfscale.training.checkpoint_files import DamagedError, DriftError, Manifest
 from tfscale.training.memory import Copy, Memory
-from tfscale.training.parts import wait_for_chief, write_part
+from tfscale.training.parts import tell_of_failure, wait_for_chief, write_part
 from tfscale.training.shards import joined, shard
 from tfscale.training.snapshot import Snapshot
 from tfscale.training.state import STOPPING, RunState
@@ -109,7 +109,7 @@ class Checkpoints:
     def settle(self) -> None:
         """Returns once the save that was begun has ended, well or not; raises what can only be a bug.
 
-        What this process has copied is then not needed any more, not by the parent either: the chief has sealed it.
+        The chief has then sealed or given up what this process has copied, or is too late: the parent is not to.
         """
         writing, self._writing = self._writing, None
         if writing is not None:
@@ -162,6 +162,8 @@ class Checkpoints:
             self._failure = kind(f"checkpoint {final_place.name} could not be saved: {error}")
             if self._process == 0:
                 files.discard(place)
+                if self._processes > 1:  # whoever comes later would make the folder again, and wait
+                    tell_of_failure(place, 0)
             self._tell(f"{self._failure}; the earlier ones are intact, and training goes on")
             return place
         self._latest, self._failure = copy.step, None

@@ -11,8 +11,8 @@
                                        checkpoint before, and a sum of all that
 
 Every process writes its part aside, into `step-N.tmp-ATTEMPT/`, and tells the chief what it wrote (see `parts`); the
-chief waits for all parts, seals them with the manifest and renames the folder. No process waits for another to go on
-training, so no exchange is needed. On several hosts the folder must be on a file system that they share.
+chief waits for all parts, seals them with the manifest and renames the folder. Nothing is exchanged, and training goes
+on meanwhile, until the next save. On several hosts the folder must be on a file system that they share.
 
 safetensors is the field's format for tensors and nothing else: no file can hold code. Nothing here imports TensorFlow.
 """

@@ -1,6 +1,7 @@
 """The parts of a checkpoint: each process writes its own aside, and the chief, who is part 0, waits for all.
 
-What another wrote it says in a file of its own, `part-NNNN.json`; that it could not, in `part-NNNN.failed`.
+What another wrote it says in a file of its own, `part-NNNN.json`; that it could not, in `part-NNNN.failed`, and so says
+the chief that it has given up.
 """
 
 import os
@@ -17,8 +18,8 @@ from tfscale.training import durable, summed
 WAIT = 60.0
 """Seconds that the chief waits for the parts of the other processes."""
 
-SEALING = 10.0
-"""Seconds that the others wait for the chief."""
+SEALING = 2 * WAIT
+"""Seconds that the others wait for the chief, who may be waiting for one of them."""
 
 _LOOK = 0.01
 
@@ -50,15 +51,17 @@ def write_part(place: Path, files: Mapping[str, np.ndarray], *, part: int, alike
             aside = _part(place, part).with_suffix(".new")
             aside.write_bytes(summed.document(vars(written)))  # a message, which no restart will read
             os.replace(aside, _part(place, part))
+        else:
+            _failed(place, part).unlink(missing_ok=True)  # of a try before
     except Exception:
         if part:
-            _tell_of_failure(place, part)
+            tell_of_failure(place, part)
         raise
     return written
 
 
-def _tell_of_failure(place: Path, part: int) -> None:
-    """Leaves a mark for the chief, who waits for this part; tries for as long as a disk is likely to be full."""
+def tell_of_failure(place: Path, part: int) -> None:
+    """Leaves a mark for those who wait for this part; tries for as long as a disk is likely to be full."""
     deadline = time.monotonic() + WAIT / 2
     while time.monotonic() < deadline:
         with suppress(OSError):
@@ -92,7 +95,7 @@ def gather(place: Path, own: Part, parts: int) -> Part:
 
 
 def wait_for_chief(place: Path) -> None:
-    """Returns once the chief has sealed what is aside there, or will not; after `SEALING` seconds at the latest."""
+    """Returns once the chief has sealed what is aside there, or has given up; after `SEALING` seconds at the latest."""
     deadline = time.monotonic() + SEALING
     while not _is_over(place) and time.monotonic() < deadline:
         time.sleep(_LOOK)
