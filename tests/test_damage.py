@@ -182,6 +182,7 @@ def test_records_that_are_no_files_are_not_waited_for(tmp_path: Path) -> None:
         os.mkfifo(tmp_path / name)
     directory = RunDirectory(tmp_path, only_read=True)
     assert runs._row(directory)["step"] is None
+    assert directory.ended_after() is None
     with pytest.raises(UserError, match="lock is not a file"), directory.locked():
         pass
 

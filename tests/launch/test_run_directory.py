@@ -97,9 +97,11 @@ def test_a_run_is_trained_by_one_at_a_time(tmp_path: Path) -> None:
 def test_where_a_run_has_ended_is_in_its_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever has started this process knows whether it had before."""
     directory = RunDirectory(tmp_path)
-    for content, steps in (("", None), ("[]", None), ('{"steps": 40}', 40)):
+    for content in ("", "[]", '{"steps": Infinity}', "[" * 100_000):
         directory.summary.write_text(content)
-        assert directory.ended_after() == steps
+        assert directory.ended_after() is None
+    directory.summary.write_text('{"steps": 40}')
+    assert directory.ended_after() == 40
     monkeypatch.delenv(ENDED, raising=False)
     assert had_ended(40) == 40
     for ended in (None, 20):

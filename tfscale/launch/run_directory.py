@@ -187,8 +187,9 @@ class RunDirectory:
 
     def ended_after(self) -> int | None:
         """Optimizer steps after which the run has ended well, as its summary says; None if there is none to be read."""
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            return int(json.loads(self.summary.read_text(encoding="utf-8"))["steps"])
+        with suppress(OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            if self.summary.is_file():  # whatever it is, it would be waited for
+                return int(json.loads(self.summary.read_text(encoding="utf-8"))["steps"])
         return None
 
     def is_full(self) -> bool:
