@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -15,11 +14,7 @@ import pytest
 
 from tests.conftest import write_idx
 from tests.launch.jobs import command, digest, finish, finished, launched, started, summary
-from tfscale.launch import membership, processes
-from tfscale.launch.attempt import Attempt
-from tfscale.launch.processes import Processes
-from tfscale.launch.run_directory import RunDirectory
-from tfscale.launch.starting import by_command
+from tfscale.launch import membership
 from tfscale.training.shards import joined
 
 pytestmark = [pytest.mark.horovod, pytest.mark.usefixtures("nothing_is_left_behind")]
@@ -265,28 +260,3 @@ def test_doctor_finds_this_installation_sound(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "FAIL" not in done.stdout
     assert "two processes exchanged a mean and messages of unequal length" in done.stdout
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
-def test_a_save_is_ended_unless_a_rank_may_have_damaged_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: signal.Signals
-) -> None:
-    told: list[int] = []
-
-    def full(folder: Path, memories: Sequence[int]) -> str:
-        assert folder == tmp_path / "checkpoints"
-        told.append(len(memories))
-        return "checkpoint step-000000050 could not be saved: [Errno 28] No space left on device"
-
-    monkeypatch.setattr(processes, "rescue", full)
-    before = os.listdir("/proc/self/fd")
-    start = by_command([sys.executable, "-c", f"import os; os.kill(os.getpid(), {int(number)})"])
-    job = Processes(start, Attempt(processes=2), directory=RunDirectory(tmp_path), start_timeout=5, interface=None)
-    assert job.run().again
-    assert len(os.listdir("/proc/self/fd")) == len(before)
-    words = (
-        "tfscale: checkpoint step-000000050 could not be saved: [Errno 28] No space left on device; the earlier ones"
-    )
-    killed = number == signal.SIGKILL
-    assert told == ([2] if killed else [])
-    assert capsys.readouterr().err == (f"{words} are intact\n" if killed else "")

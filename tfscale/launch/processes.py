@@ -11,7 +11,6 @@ that all had begun is brought to its end. Whether the job is then started again 
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from tfscale.launch.hangs import Watch
 from tfscale.launch.run_directory import VARIABLE, RunDirectory
 from tfscale.launch.signals import ENDING, PATIENCE, Stopped, show_cursor, signals_raise
 from tfscale.launch.starting import Handle, Start
+from tfscale.stderr import say
 from tfscale.training import checkpoint_files, memory
 from tfscale.training.rescue import rescue
 
@@ -116,7 +116,7 @@ class Processes:
         self._start_timeout, self._interface, self._by_horovod = start_timeout, interface, by_horovod
         self._running: list[Handle] = []
         self._memories: list[int] = []
-        self._training = False
+        self._seen: Watch | None = None
 
     def run(self) -> End:
         """Runs the job to its end; a signal that asks for the end is handed on, and then waited for."""
@@ -132,14 +132,14 @@ class Processes:
                     stack.enter_context(serving(store, f"127.0.0.1:{self._attempt.processes}", self._attempt.processes))
                 pids = [process.pid for process in self._running]
                 self._attempt.started(pids)
-                watch = Watch(
+                self._seen = Watch(
                     pids,
                     self._directory,
                     leniency=self._attempt.leniency,
                     after=self._attempt.after,
-                    trains=self._has_begun,
+                    trains=self._attempt.trains,
                 )
-                return self._watch(watch)
+                return self._watch(self._seen)
             except Stopped as stopped:
                 return self._stop(stopped)
 
@@ -175,10 +175,6 @@ class Processes:
                 return End(code=1, cause=trouble.words, again=True, hung=trouble.hangs, step=watch.step)
             time.sleep(POLL)
 
-    def _has_begun(self, step: int) -> None:
-        self._training = True
-        self._attempt.trains(step)
-
     def _report(self, codes: Sequence[int | None], step: int | None) -> End:
         """Finds the cause of the end: a death by signal before all else, then the earliest recorded failure."""
         stops = [code for code in codes if code in STOPS]
@@ -204,18 +200,23 @@ class Processes:
         for process in self._running:
             if process.poll() is None:
                 process.send_signal(stopped.number)
-        newest = checkpoint_files.complete(self._directory.checkpoints)[:1]
         deadline = time.monotonic() + GRACE
         while any(process.poll() is None for process in self._running) and time.monotonic() < deadline:
             time.sleep(POLL)
         codes = [process.poll() for process in self._running]
-        self._kill_all()
-        lost = newest == checkpoint_files.complete(self._directory.checkpoints)[:1] and self._training
         self._end_all()
         if all(code == 0 for code in codes):  # they were at their end
             return End(code=0)
-        saved = "; what was done since its last checkpoint was not saved in time" if lost else ""
+        saved = "" if self._is_saved() else "; what was done since its last checkpoint was not saved in time"
         return End(code=stopped.exit_code, cause=self._directory.words_of_stop(f"{stopped.name}{saved}"))
+
+    def _is_saved(self) -> bool:
+        """Whether the newest checkpoint has all steps that were completed."""
+        if self._seen is None:
+            return True
+        self._seen.read()
+        newest = next(iter(checkpoint_files.complete(self._directory.checkpoints)), None)
+        return (self._seen.step or 0) <= (0 if newest is None else checkpoint_files.step_of(newest))
 
     def _end_all(self) -> None:
         """Ends whatever still runs, and then the save that all had begun, if what is left of it can be trusted."""
@@ -224,7 +225,7 @@ class Processes:
         if not crashed and len(self._memories) == self._attempt.processes:
             failure = rescue(self._directory.checkpoints, self._memories)
             if failure is not None:
-                print(f"tfscale: {failure}; the earlier ones are intact", file=sys.stderr, flush=True)
+                say(f"{failure}; the earlier ones are intact")
         self._close_memories()
 
     def _close_memories(self) -> None:
