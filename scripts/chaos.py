@@ -13,8 +13,8 @@ has imported TensorFlow once: a user's first start takes some seconds more.
 
 A row of the table is a fault under a strategy: how often it was injected, how often the run went on (by itself, or by
 `tfscale resume` where the job was ended), how many runs ended in equal bits, and how long it took from a fault to the
-first new step after it, of those with no other fault in between. With several strategies, the last row of a fault is
-over all of them.
+first new step after it, of those with no other fault in between; how many starts ended that had got to a step, and how
+many steps were done again, at most. With several strategies, the last row of a fault is over all of them.
 """
 
 import argparse
@@ -50,9 +50,6 @@ STRATEGIES = {
 COMMON = ("recipe=faults_digits",)
 OVER_LOOPBACK = ("strategy/collective=horovod", "strategy.collective.shared_memory=false")
 """For faults of a wire: there must be one."""
-
-LATEST = 4.0
-"""Seconds from the start of a job, or the last fault, to a fault, at most."""
 
 LIMIT = 300.0
 """Seconds for a run to come to its end."""
@@ -102,7 +99,7 @@ def _disturbed(
     victim = Victim(process=process, run=folder / "runs" / name, chance=chance, number=tally.injected)
     deadline, times = time.monotonic() + LIMIT, []
     for _ in range(most):
-        if not victim.wait(chance.uniform(0.0, LATEST)):
+        if not victim.wait():
             break
         tally.injected += 1
         times.append(time.time())
@@ -129,10 +126,12 @@ def _disturbed(
 
 def _recoveries(run: Path, times: Sequence[float]) -> list[float]:
     """Seconds from each fault to the first step of the start after it, if no other fault came before that."""
-    steps = [event["when"] for event in membership.read(run / "membership.jsonl") if event["event"] == "training"]
+    events = membership.read(run / "membership.jsonl")
+    starts, steps = ([event["when"] for event in events if event["event"] == kind] for kind in ("start", "training"))
     seconds = []
     for fault, following in itertools.pairwise([*times, float("inf")]):
-        first = min((step for step in steps if step > fault), default=following)
+        start = min((when for when in starts if when > fault), default=following)
+        first = min((when for when in steps if when > start), default=following)
         if first < following:
             seconds.append(first - fault)
     return seconds
@@ -142,8 +141,9 @@ def _replayed(run: Path) -> list[int]:
     """Steps that were done before a fault and had to be done again."""
     events, steps = membership.read(run / "membership.jsonl"), []
     for before, after in itertools.pairwise(events):
-        if before["event"] == "end" and after["event"] == "start" and before.get("step") and after.get("checkpoint"):
-            steps.append(max(0, before["step"] - int(after["checkpoint"].removeprefix("step-"))))
+        if before["event"] == "end" and after["event"] == "start" and before.get("step"):
+            place = after.get("checkpoint") or "step-0"
+            steps.append(max(0, before["step"] - int(place.removeprefix("step-"))))
     return steps
 
 
@@ -166,7 +166,8 @@ def bench(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
                 number += 1
                 run = f"{strategy}-{name}-{number}"
                 wire = OVER_LOOPBACK if name == "wire" else ()
-                times = _disturbed(folder, run, [*words, *wire], FAULTS[name], chance, tally, arguments.a_run)
+                most = min(arguments.a_run, arguments.count - tally.injected)
+                times = _disturbed(folder, run, [*words, *wire], FAULTS[name], chance, tally, most)
                 digest = _digest(folder, run)
                 tally.equal += bool(equal := digest == wanted)
                 if not equal:
@@ -193,6 +194,7 @@ def _row(strategy: str, name: str, tally: Tally) -> dict[str, Any]:
         "recovery_p50_s": _percentile(tally.recoveries, 50),
         "recovery_p99_s": _percentile(tally.recoveries, 99),
         "longest_recovery_s": _percentile(tally.recoveries, 100),
+        "after_a_step": len(tally.replayed),
         "most_steps_replayed": max(tally.replayed, default=None),
         "problems": "; ".join(tally.problems),
     }

@@ -36,14 +36,20 @@ class Victim:
     number: int
 
     def ranks(self) -> list[psutil.Process]:
-        """The processes of its last start that are there, by rank."""
+        """The processes of its last start, by rank, if all are alive."""
         events = membership.read(self.run / "membership.jsonl")
         starts = [event["processes"] for event in events if event["event"] == "start"]
         found = []
-        for pid in starts[-1] if starts else ():
-            with suppress(psutil.NoSuchProcess):
-                found.append(psutil.Process(pid))
-        return found
+        with suppress(psutil.NoSuchProcess):
+            found = [psutil.Process(pid) for pid in (starts[-1] if starts else ())]
+            if any(process.status() == psutil.STATUS_ZOMBIE for process in found):
+                return []
+        return found if starts and len(found) == len(starts[-1]) else []
+
+    def trains(self) -> bool:
+        """Whether its last start has completed a step."""
+        events = membership.read(self.run / "membership.jsonl")
+        return bool(events) and events[-1]["event"] == "training" and bool(self.ranks())
 
     def ended(self, seconds: float) -> int | None:
         """The supervisor's exit code, for which it has so many seconds; None if it has not ended then."""
@@ -52,14 +58,28 @@ class Victim:
             time.sleep(0.01)
         return code
 
-    def wait(self, seconds: float) -> bool:
-        """Waits until there is something to disturb, and then so long; whether the run still goes on."""
-        deadline = time.monotonic() + 120
-        while not self.ranks() and self.process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(seconds)
-        return self.process.poll() is None and not (self.run / "summary.json").exists()
+    def wait(self) -> bool:
+        """Waits for a moment drawn at random; whether the run still goes on then, with all of its processes.
 
+        It is within some seconds from a start of the job, or from the first step after one, with equal chances.
+        """
+        trains, seconds = self.chance.random() < 0.5, self.chance.uniform(0.0, LATEST)
+        self._until(self.trains if trains else self.ranks)
+        time.sleep(seconds)
+        self._until(self.ranks)  # it may be between two starts
+        return not self._is_over()
+
+    def _until(self, ready: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 120
+        while not ready() and not self._is_over() and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def _is_over(self) -> bool:
+        return self.process.poll() is not None or (self.run / "summary.json").exists()
+
+
+LATEST = 3.0
+"""Seconds from the start of a job, or its first step, to a fault, at most."""
 
 MOST = 4
 """Processes of a job, at most."""

@@ -10,10 +10,12 @@ import pytest
 
 @pytest.mark.horovod
 def test_fifteen_kills_at_random_times_change_nothing(tmp_path: Path) -> None:
-    rows = chaos(tmp_path, "--faults", "kill", "--count", "5", "--seed", "2")
+    rows = chaos(tmp_path, "--faults", "kill", "--count", "5", "--steps", "700", "--seed", "2")
     *each, every = rows
     assert [row["strategy"] for row in rows] == ["sharing", "horovod", "local", "all"]
     assert every["injected"] == 15
+    assert every["after_a_step"] >= 3
+    assert 0 < every["most_steps_replayed"] <= 25
     assert every["longest_recovery_s"] == max(row["longest_recovery_s"] for row in each)
     for row in each:
         assert row["injected"] == row["survived"] == 5, row
