@@ -19,6 +19,21 @@ from tfscale.training import checkpoint_files
 from tfscale.training.checkpoint_files import DamagedError
 
 
+def outliving(processes: Sequence[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Those that still run after so many seconds; what only has to be waited for by whoever inherits it is gone."""
+    deadline = time.monotonic() + seconds
+    while (alive := [process for process in processes if _runs(process)]) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return alive
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 @dataclass
 class Victim:
     """A run that is to be disturbed.
@@ -39,12 +54,10 @@ class Victim:
         """The processes of its last start, by rank, if all are alive."""
         events = membership.read(self.run / "membership.jsonl")
         starts = [event["processes"] for event in events if event["event"] == "start"]
-        found = []
         with suppress(psutil.NoSuchProcess):
             found = [psutil.Process(pid) for pid in (starts[-1] if starts else ())]
-            if any(process.status() == psutil.STATUS_ZOMBIE for process in found):
-                return []
-        return found if starts and len(found) == len(starts[-1]) else []
+            return found if all(map(_runs, found)) else []
+        return []
 
     def trains(self) -> bool:
         """Whether its last start has completed a step."""
@@ -114,7 +127,7 @@ def _terminate(victim: Victim) -> Sequence[str]:
     code = victim.ended(60)
     if code not in (0, 143):  # 0: it had just come to its end
         raise RuntimeError(f"SIGTERM gave exit code {code}")
-    left = [str(process) for process in psutil.wait_procs(ranks, timeout=0)[1]]
+    left = [str(process) for process in outliving(ranks, 0)]
     left += [str(place) for place in (victim.run / "checkpoints").glob("*.tmp-*")]
     if left:
         raise RuntimeError(f"SIGTERM left {', '.join(left)}")
@@ -126,7 +139,7 @@ def _supervisor(victim: Victim) -> Sequence[str]:
     ranks = victim.ranks()
     victim.process.kill()
     victim.process.wait()
-    _, alive = psutil.wait_procs(ranks, timeout=2)
+    alive = outliving(ranks, 2)
     if alive:
         raise RuntimeError(f"{len(alive)} processes outlived their supervisor")
     return ()

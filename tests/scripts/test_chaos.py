@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
+from tfscale.scripts.chaos_faults import outliving
 
 
 @pytest.mark.horovod
@@ -29,6 +31,18 @@ def test_flipped_bits_on_the_wire_and_writes_that_fail_change_nothing(tmp_path: 
     for row in rows:
         assert row["injected"] == row["survived"] >= 3, row
         assert row["equal_bits"] == row["runs"] >= 1, row
+
+
+def test_a_process_that_only_has_to_be_waited_for_is_gone() -> None:
+    ended = subprocess.Popen(["true"])
+    runs = subprocess.Popen(["sleep", "60"])
+    try:
+        both = [psutil.Process(process.pid) for process in (ended, runs)]
+        assert outliving(both, 0.5) == both[1:]
+    finally:
+        runs.kill()
+        runs.wait()
+        ended.wait()
 
 
 def chaos(folder: Path, *words: str) -> list[dict]:
