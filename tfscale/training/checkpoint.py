@@ -162,9 +162,9 @@ class Checkpoints:
             self._failure = kind(f"checkpoint {final_place.name} could not be saved: {error}")
             if self._process == 0:
                 files.discard(place)
-                if self._processes > 1:  # whoever comes later would make the folder again, and wait
-                    tell_of_failure(place, 0)
             self._tell(f"{self._failure}; the earlier ones are intact, and training goes on")
+            if self._process == 0 and self._processes > 1:  # whoever comes later would make the folder again, and wait
+                tell_of_failure(place, 0)
             return place
         self._latest, self._failure = copy.step, None
         if self._process == 0:
