@@ -6,14 +6,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent / "tfscale"
 FLOORS = {
-    "errors": -1, "vectors": 0, "devices": 0, "world": 0, "chatter": 0, "stderr": 0, "kernels": 0, "digest": 1,
+    "errors": -1, "streams": -1, "vectors": 0, "devices": 0, "world": 0, "chatter": 0, "kernels": 0, "digest": 1,
     "collectives": 2, "codecs": 2, "thresholds": 2, "data": 2, "models": 2, "schedules": 2,
     "early_stopping": 2, "compressors": 3,
     "strategies": 4, "reporting": 5, "training": 6, "config": 6, "launch": 7, "job": 7, "commands": 8, "cli": 9,
     "__init__": -2, "__main__": 10, "scripts": 10,
 }  # fmt: skip
 # A parent never imports TensorFlow, and neither does anything that must answer at once.
-WITHOUT_TENSORFLOW = ("cli", "config", "launch", "errors", "world", "chatter", "stderr")
+WITHOUT_TENSORFLOW = ("cli", "config", "launch", "errors", "world", "chatter", "streams")
 PERMITTED = {("chatter", "tensorflow")}  # inside a function: it is what it silences
 
 

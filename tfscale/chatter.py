@@ -5,10 +5,11 @@ What was held back is shown if the start fails, and nothing is held back under T
 """
 
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+from tfscale.streams import flush
 
 
 @contextmanager
@@ -27,7 +28,7 @@ def quiet() -> Iterator[None]:
     if "TFSCALE_DEBUG" in os.environ:
         yield
         return
-    sys.stderr.flush()
+    flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
@@ -35,9 +36,10 @@ def quiet() -> Iterator[None]:
             yield
         except BaseException:
             held.seek(0)
-            os.write(kept, held.read())
+            with suppress(OSError):
+                os.write(kept, held.read())
             raise
         finally:
-            sys.stderr.flush()
+            flush()
             os.dup2(kept, 2)
             os.close(kept)

@@ -1,6 +1,7 @@
 """Real processes that die, freeze, hang or are asked to stop: the run ends in the bits that it would have had."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -216,6 +217,34 @@ def test_a_run_that_has_had_enough_ends_there_whenever_a_rank_dies(tmp_path: Pat
     assert digest(tmp_path, "one") == digest(tmp_path, "straight")
     assert again(tmp_path, "straight", "early_stopping.target=null", "train.steps=60").returncode == 0
     assert summary(tmp_path, "straight")["steps"] == 60
+
+
+DIES = """
+import os
+from tfscale.data import digits
+
+def data():
+    if os.environ["TFSCALE_RESTART"] == "0" and os.environ["HOROVOD_RANK"] == "1":
+        os.kill(os.getpid(), 9)
+    return digits.digits(test_fraction=0.2)
+"""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device that is always full")
+def test_a_job_whose_output_is_on_a_full_disk_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "dies.py").write_text(DIES)
+    (tmp_path / "conf" / "data").mkdir(parents=True)
+    (tmp_path / "conf" / "data" / "dies.yaml").write_text("_target_: dies.data\n")
+    words = ("--config-dir", "conf", "data=dies", "trust=[dies]", *SHARING[1:], "train.steps=20", "run.name=one")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            command(*words), cwd=tmp_path, stdout=full, stderr=full, env=environment, timeout=120, check=False
+        )
+    assert done.returncode == 0
+    assert summary(tmp_path, "one")["steps"] == 20
+    events = membership.read(tmp_path / "runs" / "one" / "membership.jsonl")
+    assert [event["event"] for event in events] == ["start", "end", "start", "training", "end"]
 
 
 def test_starts_that_fail_wait_longer_and_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,11 @@
 """What a person sees."""
 
 import io
-from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from tfscale.reporting.console import ConsoleSink, LogFile, closing_table, human_bytes, results_table
+from tfscale.reporting.console import ConsoleSink, closing_table, human_bytes, results_table
 
 SUMMARY = {
     "name": "one",
@@ -84,21 +83,6 @@ def test_a_table_shows_missing_values_as_blanks() -> None:
     results_table(out, "sweep", [{"job": "job-000", "accuracy": None}, {"job": "job-001", "accuracy": 0.5}])
     assert "job-001" in text(out)
     assert "None" not in text(out)
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device that is always full")
-def test_a_full_disk_does_not_end_a_log() -> None:
-    with LogFile(Path("/dev/full")) as stream:
-        Console(file=stream).print("a line")
-        print("x" * 100_000, file=stream, flush=True)
-
-
-def test_a_log_is_added_to(tmp_path: Path) -> None:
-    for line in ("one", "zwölf"):
-        with LogFile(tmp_path / "log") as stream:
-            Console(file=stream).print(line)
-            assert (tmp_path / "log").read_text(encoding="utf-8").endswith(f"{line}\n"), "and at once"
-    assert (tmp_path / "log").read_text(encoding="utf-8") == "one\nzwölf\n"
 
 
 def test_a_table_shows_brackets_as_they_are() -> None:

@@ -16,7 +16,7 @@ from tfscale.collectives.horovod import is_collective_failure
 from tfscale.errors import ExchangeError, RunError, UserError, first_line
 from tfscale.launch import attempt
 from tfscale.launch.run_directory import Failure, RunDirectory, started_by_us
-from tfscale.stderr import say
+from tfscale.streams import flush, say
 from tfscale.world import World
 
 DAMAGED = re.compile(r"(?<=tfscale: )the (?:message|parameters) of rank [^\n\"\]]*")
@@ -67,7 +67,7 @@ def fail(error: Exception, world: World, directory: RunDirectory | None) -> int:
     if code == 2 and directory is not None:
         directory.discard()
     if world.size > 1:
-        sys.stdout.flush()
+        flush()
         os._exit(code)
     return code
 

@@ -25,11 +25,11 @@ from tfscale.launch.signals import Noted, Stopped, signals_noted
 from tfscale.launch.stopping import Stopping
 from tfscale.reporting import plots, summary
 from tfscale.reporting.base import Sink
-from tfscale.reporting.console import ConsoleSink, LogFile, closing_table, person_console
+from tfscale.reporting.console import ConsoleSink, closing_table, person_console
 from tfscale.reporting.jsonl import JsonLines
 from tfscale.reporting.tensorboard import TensorBoard
-from tfscale.stderr import say
 from tfscale.strategies.gradient_sharing import GradientSharing
+from tfscale.streams import Unfailing, keep_on, say
 from tfscale.training import memory
 from tfscale.training.checkpoint import Checkpoints
 from tfscale.training.checkpoint_files import DamagedError, newest, set_aside
@@ -46,6 +46,7 @@ def run_rank(config: Config, world: World, directory: RunDirectory | None) -> in
         world: Which process this is.
         directory: Of the run; None in a process that has yet to hear of it from the chief.
     """
+    keep_on("stdout")
     holder = [directory]
     try:
         with signals_noted(lambda stopped: _say(stopped, world, holder[0])) as noted:
@@ -75,7 +76,7 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], noted:
     pulse = pulse or _pulse(config, world, directory)
     stop = Stopping(directory.logs, attempt, restarts(), world, noted=noted, max_time=config.train.max_time)
     job = building.build(config, connection)
-    with LogFile(directory.log(world.rank)) as stream:
+    with Unfailing(directory.log(world.rank).open("ab", buffering=0)) as stream:
         log = Console(file=stream, width=160, force_terminal=False)
         console = person_console() if world.is_chief else log
         identity = {**summary.identity(), **_order_of_sums(config, job, world), "data": job.data.digest[:16]}

@@ -33,7 +33,7 @@ from tfscale.launch.run_directory import RunDirectory
 from tfscale.launch.signals import Stopped
 from tfscale.launch.starting import Start, by_command, by_fork, die_with_parent
 from tfscale.launch.supervisor import Policy, Supervisor
-from tfscale.stderr import say
+from tfscale.streams import keep_on, say
 from tfscale.world import World, from_environment
 
 TRAIN = (sys.executable, "-m", "tfscale", "train")
@@ -246,6 +246,7 @@ def _sweep(overrides: Sequence[str], config_dir: str | None) -> int:
         raise UserError(*dict.fromkeys(problems))
     run = configs[0].run
     folder = run_directory.create(Path(run.dir).expanduser(), run.name, "sweep").path
+    keep_on("stdout")
     console = person_console()
     console.print(f"{len(jobs)} jobs in {folder}", highlight=False)
 

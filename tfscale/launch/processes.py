@@ -22,7 +22,7 @@ from tfscale.launch.hangs import Watch
 from tfscale.launch.run_directory import VARIABLE, RunDirectory
 from tfscale.launch.signals import ENDING, PATIENCE, Stopped, show_cursor, signals_raise
 from tfscale.launch.starting import Handle, Start
-from tfscale.stderr import say
+from tfscale.streams import say
 from tfscale.training import checkpoint_files, memory
 from tfscale.training.rescue import rescue
 

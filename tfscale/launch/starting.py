@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any, Protocol, final
 
-from tfscale.stderr import say
+from tfscale.streams import flush, say
 
 PARENT = "TFSCALE_PARENT"
 """Environment variable with the pid that a started process must not outlive."""
@@ -82,8 +82,7 @@ def by_fork(main: Callable[[], int]) -> Start:
     def start(
         environment: Mapping[str, str], output: IO[bytes] | None, errors: IO[bytes], kept: Sequence[int] = ()
     ) -> Handle:  # it has all descriptors, these among them
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush()
         parent = os.getpid()
         pid = os.fork()
         if pid:
@@ -96,8 +95,7 @@ def by_fork(main: Callable[[], int]) -> Start:
         except BaseException:  # noqa: BLE001 - what it is goes to the log; nothing of the parent's may run here
             traceback.print_exc()
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            flush()
             os._exit(code)
 
     return start

@@ -16,7 +16,7 @@ from tfscale.launch.attempt import Attempt, End, Job
 from tfscale.launch.membership import Membership
 from tfscale.launch.run_directory import RunDirectory
 from tfscale.launch.signals import Stopped, signals_raise
-from tfscale.stderr import say
+from tfscale.streams import say
 from tfscale.training import checkpoint_files
 
 FRUITLESS = 2

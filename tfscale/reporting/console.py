@@ -1,9 +1,6 @@
 """What a person sees: a progress bar on a terminal, plain lines elsewhere, a table at the end."""
 
-import io
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import Any, final
 
 from rich.console import Console
@@ -12,32 +9,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from tfscale.reporting.base import Record
-
-
-@final
-class LogFile(io.TextIOWrapper):
-    """A text file to which lines are added, as far as that can be: a disk that is full does not end a run.
-
-    Args:
-        path: The file.
-
-    Raises:
-        OSError: It cannot be opened.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path.open("ab", buffering=0), encoding="utf-8", write_through=True)
-
-    def write(self, text: str, /) -> int:
-        """Writes, or does not."""
-        with suppress(OSError):
-            super().write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        """Likewise."""
-        with suppress(OSError):
-            super().flush()
 
 
 def person_console(*, quiet: bool = False) -> Console:

@@ -151,7 +151,7 @@ class Checkpoints:
         return self._folder / f"{files.folder_name(step)}.tmp-{self._attempt}-{self._tries}"
 
     def _write(self, copy: Copy, parts: Mapping[str, np.ndarray], best: str | None) -> Path:
-        """Returns the folder aside, which is there until the checkpoint is sealed or given up."""
+        """Returns the folder aside; `wait_for_chief` says what it tells."""
         final_place, place = self._place(copy.step), self._aside(copy.step)
         try:
             own = write_part(place, parts, part=self._process, alike=copy.alike)

@@ -51,8 +51,6 @@ def write_part(place: Path, files: Mapping[str, np.ndarray], *, part: int, alike
             aside = _part(place, part).with_suffix(".new")
             aside.write_bytes(summed.document(vars(written)))  # a message, which no restart will read
             os.replace(aside, _part(place, part))
-        else:
-            _failed(place, part).unlink(missing_ok=True)  # of a try before
     except Exception:
         if part:
             tell_of_failure(place, part)
