@@ -13,8 +13,8 @@ has imported TensorFlow once: a user's first start takes some seconds more.
 
 A row of the table is a fault under a strategy: how often it was injected, how often the run went on (by itself, or by
 `tfscale resume` where the job was ended), how many runs ended in equal bits, and how long it took from a fault to the
-first new step after it, of those with no other fault in between; how many starts ended that had got to a step, and how
-many steps were done again, at most. With several strategies, the last row of a fault is over all of them.
+first new step after it, of those with no other fault in between; how many starts but the last had completed a step, and
+how many steps were done again, at most. With several strategies, the last row of a fault is over all of them.
 """
 
 import argparse
@@ -64,6 +64,7 @@ class Tally:
     runs: int = 0
     equal: int = 0
     recoveries: list[float] = field(default_factory=list)
+    after_a_step: int = 0
     replayed: list[int] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -137,6 +138,13 @@ def _recoveries(run: Path, times: Sequence[float]) -> list[float]:
     return seconds
 
 
+def _after_a_step(run: Path) -> int:
+    """How many starts, but for the last, have completed a step."""
+    kinds = [event["event"] for event in membership.read(run / "membership.jsonl")]
+    last = max((place for place, kind in enumerate(kinds) if kind == "start"), default=0)
+    return kinds[:last].count("training")
+
+
 def _replayed(run: Path) -> list[int]:
     """Steps that were done before a fault and had to be done again."""
     events, steps = membership.read(run / "membership.jsonl"), []
@@ -173,6 +181,7 @@ def bench(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
                 if not equal:
                     tally.problems.append(f"{run} ended in other bits" if digest else f"{run} has not come to its end")
                 tally.recoveries += _recoveries(folder / "runs" / run, times)
+                tally.after_a_step += _after_a_step(folder / "runs" / run)
                 tally.replayed += _replayed(folder / "runs" / run)
                 print(f"{run}: {tally.injected} injected, equal {equal}", file=sys.stderr, flush=True)
             rows.append(_row(strategy, name, tally))
@@ -194,7 +203,7 @@ def _row(strategy: str, name: str, tally: Tally) -> dict[str, Any]:
         "recovery_p50_s": _percentile(tally.recoveries, 50),
         "recovery_p99_s": _percentile(tally.recoveries, 99),
         "longest_recovery_s": _percentile(tally.recoveries, 100),
-        "after_a_step": len(tally.replayed),
+        "after_a_step": tally.after_a_step,
         "most_steps_replayed": max(tally.replayed, default=None),
         "problems": "; ".join(tally.problems),
     }

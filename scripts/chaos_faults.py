@@ -51,12 +51,13 @@ class Victim:
     number: int
 
     def ranks(self) -> list[psutil.Process]:
-        """The processes of its last start, by rank, if all are alive."""
+        """The processes of its last start, by rank, if all are alive and none is stopped."""
         events = membership.read(self.run / "membership.jsonl")
         starts = [event["processes"] for event in events if event["event"] == "start"]
         with suppress(psutil.NoSuchProcess):
             found = [psutil.Process(pid) for pid in (starts[-1] if starts else ())]
-            return found if all(map(_runs, found)) else []
+            stopped = any(process.status() == psutil.STATUS_STOPPED for process in found)
+            return found if all(map(_runs, found)) and not stopped else []
         return []
 
     def trains(self) -> bool:
