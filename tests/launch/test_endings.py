@@ -54,7 +54,6 @@ def test_a_save_is_ended_unless_a_rank_may_have_damaged_it(
 DEAF = """
 import signal
 import sys
-import threading
 import time
 from pathlib import Path
 from tfscale.launch.pulse import Pulse

@@ -3,9 +3,7 @@
 usage: tfscale runs [run.dir=DIR]
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +40,7 @@ def _row(directory: RunDirectory) -> dict[str, Any]:
     events = membership.read(directory.membership)
     starts = [event for event in events if event["event"] == "start"]
     last = next((event for event in reversed(events) if event["event"] == "end"), {})
-    results = _results(directory.summary)
+    results = directory.results()
     trains = directory.is_locked()
     metrics = results.get("metrics")
     metric = metrics[0] if isinstance(metrics, list) and metrics and isinstance(metrics[0], str) else None
@@ -81,11 +79,3 @@ def _step(directory: RunDirectory) -> int | None:
     """Steps that all ranks have completed, by their heartbeats."""
     beats = [pulse.read(path) for path in directory.logs.glob("rank-*.pulse")]
     return min((beat.step for beat in beats if beat is not None), default=None)
-
-
-def _results(path: Path) -> Mapping[str, Any]:
-    with suppress(OSError, ValueError):
-        document = json.loads(path.read_text(encoding="utf-8") if path.is_file() else "")
-        if isinstance(document, dict):
-            return document
-    return {}

@@ -17,11 +17,11 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, final
+from typing import IO, Any, final
 
 from tfscale.errors import UserError
 from tfscale.world import from_environment
@@ -187,10 +187,18 @@ class RunDirectory:
 
     def ended_after(self) -> int | None:
         """Optimizer steps after which the run has ended well, as its summary says; None if there is none to be read."""
-        with suppress(OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
-            if self.summary.is_file():  # whatever it is, it would be waited for
-                return int(json.loads(self.summary.read_text(encoding="utf-8"))["steps"])
+        with suppress(ValueError, KeyError, TypeError, OverflowError):
+            return int(self.results()["steps"])
         return None
+
+    def results(self) -> Mapping[str, Any]:
+        """What its summary says; nothing if there is none to be read."""
+        with suppress(OSError, ValueError, RecursionError):
+            if self.summary.is_file():  # whatever it is, it would be waited for
+                document = json.loads(self.summary.read_text(encoding="utf-8"))
+                if isinstance(document, dict):
+                    return document
+        return {}
 
     def is_full(self) -> bool:
         """Whether there is hardly any room on its disk."""
