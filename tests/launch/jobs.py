@@ -15,6 +15,14 @@ from tfscale.launch import membership
 from tfscale.training.checkpoint_files import complete, verify
 
 
+def own_data(folder: Path, module: str, code: str, target: str) -> tuple[str, ...]:
+    """Writes a module of a user's there, and an option of the same name, whose data is `target`; returns the words."""
+    (folder / f"{module}.py").write_text(code)
+    (folder / "conf" / "data").mkdir(parents=True)
+    (folder / "conf" / "data" / f"{module}.yaml").write_text(f"_target_: {module}.{target}\n")
+    return "--config-dir", "conf", f"data={module}", f"trust=[{module}]"
+
+
 def command(*words: str) -> list[str]:
     """`tfscale train`."""
     return [sys.executable, "-m", "tfscale", "train", *words]

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.conftest import write_idx
-from tests.launch.jobs import command, digest, finish, finished, launched, started, summary
+from tests.launch.jobs import command, digest, finish, finished, launched, own_data, started, summary
 from tfscale.launch import membership
 from tfscale.training.shards import joined
 
@@ -160,10 +160,7 @@ def stuck():
 
 
 def test_a_job_on_hosts_goes_on_after_it_hung_and_a_process_was_killed_and_one_frozen(tmp_path: Path) -> None:
-    (tmp_path / "stuck.py").write_text(STUCK)
-    (tmp_path / "conf" / "data").mkdir(parents=True)
-    (tmp_path / "conf" / "data" / "stuck.yaml").write_text("_target_: stuck.stuck\n")
-    words = ("--config-dir", "conf", "data=stuck", "trust=[stuck]", "train.steps=1500", "train.checkpoint_every=100")
+    words = (*own_data(tmp_path, "stuck", STUCK, "stuck"), "train.steps=1500", "train.checkpoint_every=100")
     hosts = ("launch.np=2", "launch.hosts=[localhost:2]", "launch.network_interface=lo", "run.name=one")
     with started(tmp_path, *words, "strategy=sharing", *hosts) as job:
         rank_of_start(tmp_path, job, 1, rank=1).kill()
@@ -216,10 +213,7 @@ class Broken(ArrayData):
 
 @pytest.mark.parametrize("launcher", ["own", "horovodrun"])
 def test_a_rank_that_raises_is_the_one_error_shown(tmp_path: Path, launcher: str) -> None:
-    (tmp_path / "broken.py").write_text(BROKEN)
-    (tmp_path / "conf" / "data").mkdir(parents=True)
-    (tmp_path / "conf" / "data" / "broken.yaml").write_text("_target_: broken.Broken\n")
-    words = ["--config-dir", "conf", "data=broken", "trust=[broken]", "strategy=sharing", "run.name=one"]
+    words = [*own_data(tmp_path, "broken", BROKEN, "Broken"), "strategy=sharing", "run.name=one"]
     full = command(*words, "launch.np=3")
     if launcher == "horovodrun":
         full = [str(BIN / "horovodrun"), "-np", "3", str(BIN / "tfscale"), "train", *words]

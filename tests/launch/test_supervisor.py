@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tfscale.scripts.chaos_faults import outliving
 
-from tests.launch.jobs import command, digest, finish, launched, ranks_of, started, summary
+from tests.launch.jobs import command, digest, finish, launched, own_data, ranks_of, started, summary
 from tfscale.launch import membership
 from tfscale.launch.attempt import Attempt, End
 from tfscale.launch.processes import Processes
@@ -135,10 +135,7 @@ def test_a_rank_that_loops_reads_for_ever_or_skips_an_exchange_is_found(
     tmp_path: Path, straight: dict[str, str]
 ) -> None:
     """One after the other, in one run, which ends in the bits of one that nothing happened to."""
-    (tmp_path / "endless.py").write_text(ENDLESS)
-    (tmp_path / "conf" / "data").mkdir(parents=True)
-    (tmp_path / "conf" / "data" / "endless.yaml").write_text("_target_: endless.endless\n")
-    words = ("--config-dir", "conf", "data=endless", "trust=[endless]", *SHARING[1:], "run.name=one")
+    words = (*own_data(tmp_path, "endless", ENDLESS, "endless"), *SHARING[1:], "run.name=one")
     done = subprocess.run(command(*words), cwd=tmp_path, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
     loop, read, skipped = done.stderr.splitlines()
@@ -189,10 +186,8 @@ def data():
 
 def while_saving(folder: Path, when: tuple[str, ...], *words: str) -> str:
     """Trains in `folder`, whose chief never writes step 40 at its first start, and whose rank 2 then dies."""
-    (folder / "dies.py").write_text(DIES_WHILE_SAVING.replace("WHEN", repr(when)))
-    (folder / "conf" / "data").mkdir(parents=True)
-    (folder / "conf" / "data" / "dies.yaml").write_text("_target_: dies.data\n")
-    words = ("--config-dir", "conf", "data=dies", "trust=[dies]", *SHARING[1:], *words, "run.name=one")
+    dies = own_data(folder, "dies", DIES_WHILE_SAVING.replace("WHEN", repr(when)), "data")
+    words = (*dies, *SHARING[1:], *words, "run.name=one")
     done = subprocess.run(command(*words), cwd=folder, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert "was killed by SIGKILL" in done.stderr
@@ -232,10 +227,7 @@ def data():
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device that is always full")
 def test_a_job_whose_output_is_on_a_full_disk_goes_on(tmp_path: Path) -> None:
-    (tmp_path / "dies.py").write_text(DIES)
-    (tmp_path / "conf" / "data").mkdir(parents=True)
-    (tmp_path / "conf" / "data" / "dies.yaml").write_text("_target_: dies.data\n")
-    words = ("--config-dir", "conf", "data=dies", "trust=[dies]", *SHARING[1:], "train.steps=20", "run.name=one")
+    words = (*own_data(tmp_path, "dies", DIES, "data"), *SHARING[1:], "train.steps=20", "run.name=one")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
