@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from ipaddress import ip_address
 from pathlib import Path
 
 import psutil
@@ -115,6 +116,30 @@ def test_eight_processes_make_one_run_directory(tmp_path: Path) -> None:
     (run,) = (tmp_path / "runs").iterdir()
     assert len(list((run / "logs").glob("rank-*.log"))) == 8
     assert json.loads((run / "summary.json").read_text())["processes"] == 8
+
+
+def test_a_job_listens_on_loopback_only(tmp_path: Path) -> None:
+    """At any time: the parent, where processes find each other, and those, with connections of Horovod's own."""
+    words = ("strategy=horovod", "strategy.collective.shared_memory=false", "launch.np=3", "run.name=one")
+    listeners: set[tuple[int, str]] = set()
+    with (tmp_path / "log").open("w") as log:
+        job = subprocess.Popen(command(*SMALL, *words), cwd=tmp_path, stdout=log, stderr=log)
+        try:
+            deadline = time.monotonic() + 90
+            while job.poll() is None and time.monotonic() < deadline:
+                family = {job.pid, *(each.pid for each in psutil.Process(job.pid).children(recursive=True))}
+                listeners |= {
+                    (each.pid, each.laddr.ip)
+                    for each in psutil.net_connections("tcp")
+                    if each.status == psutil.CONN_LISTEN and each.pid in family
+                }
+        finally:
+            job.kill()
+            job.wait(30)
+    assert job.returncode == 0, (tmp_path / "log").read_text()
+    start = membership.read(tmp_path / "runs" / "one" / "membership.jsonl")[0]
+    assert {pid for pid, _ in listeners} == {job.pid, *start["processes"]}
+    assert all(ip_address(address).is_loopback for _, address in listeners), listeners
 
 
 def test_hosts_are_reached_through_horovodrun(tmp_path: Path) -> None:
