@@ -111,6 +111,24 @@ def test_after_a_pause_of_the_machine_everybody_has_time_again(tmp_path: Path, c
     assert watch.look() is None
 
 
+def test_past_the_step_at_which_a_job_hung_works_have_no_more_time_than_before(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "kill", lambda pid, number: None)
+    directory, waited = RunDirectory(tmp_path), list[float]()
+    rank = Pulse(directory.pulse(0), timeout=4.0)
+    watch = Watch([os.getpid()], directory, leniency=2.0, lenient_until=7)
+    for hung, step in (("a step", 7), ("waiting for data", 8)):
+        for work in (hung, "saving", hung):  # not for the first time
+            rank(work, step)
+        began = clock.now
+        while (trouble := watch.look()) is None:
+            clock.now += 0.25
+        waited.append(clock.now - began)
+        assert trouble.words.startswith(f"rank 0 (process {os.getpid()}) hangs after step {step}: {hung} for ")
+    assert waited == [8.25, 4.25]
+
+
 def test_beats_of_another_host_count_from_when_they_are_seen(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -284,6 +284,25 @@ def test_starts_that_fail_are_given_up_with_fewer_processes_first(
     assert last.endswith("(started again 3 time(s); launch.max_restarts=3)")
 
 
+def test_a_job_that_hangs_has_twice_the_time_until_it_is_past_the_last_step_at_which_it_hung(tmp_path: Path) -> None:
+    hung = [End(code=1, cause="hangs", again=True, hung=True, step=step) for step in (30, 25)]
+    ends = [*hung, End(code=1, cause="dies", again=True, step=28), End(code=0)]
+    attempts: list[Attempt] = []
+
+    class Ends:
+        def run(self) -> End:
+            return ends[len(attempts) - 1]
+
+    def job(attempt: Attempt) -> Ends:
+        attempts.append(attempt)
+        return Ends()
+
+    policy = Policy(max_restarts=3, min_np=2, watches=True)
+    assert Supervisor(job, directory=RunDirectory(tmp_path), policy=policy).run(2) == 0
+    asked = [(attempt.leniency, attempt.lenient_until) for attempt in attempts]
+    assert asked == [(1.0, 0), (2.0, 30), (4.0, 30), (4.0, 30)]
+
+
 def test_a_rank_that_keeps_dying_ends_the_job_after_the_restarts_that_it_may_have(tmp_path: Path) -> None:
     with started(tmp_path, *SHARING, "run.name=one", "launch.max_restarts=0") as process:
         ranks_of(tmp_path, "one")[1].kill()

@@ -23,6 +23,7 @@ class Attempt:
         restarts: How often the job has been started before.
         ended: Optimizer steps after which the run had ended well before the first start; None if it had not.
         leniency: How many times as long as usual any work may take before the job is said to hang; None for ever.
+        lenient_until: Optimizer steps after which that is once.
         started: To be called with the numbers of the processes, or a 0 for each of another machine.
         trains: To be called once, with a step after that.
     """
@@ -32,6 +33,7 @@ class Attempt:
     restarts: int = 0
     ended: int | None = None
     leniency: float | None = None
+    lenient_until: int = 0
     started: Callable[[Sequence[int]], None] = lambda pids: None
     trains: Callable[[int], None] = lambda step: None
 

@@ -60,6 +60,7 @@ class Watch:
         pids: Of the processes, by rank; a 0 for each that only its beats tell of.
         directory: Of the run.
         leniency: How many times as long as it has said any work may take; None for ever.
+        lenient_until: Optimizer steps after which that is once.
         after: Optimizer steps that were completed before.
         trains: Called once, with a step after those.
     """
@@ -70,10 +71,12 @@ class Watch:
         directory: RunDirectory,
         *,
         leniency: float | None,
+        lenient_until: int = 0,
         after: int = 0,
         trains: Callable[[int], None] = lambda step: None,
     ) -> None:
-        self._pids, self._directory, self._leniency = pids, directory, leniency
+        self._pids, self._directory = pids, directory
+        self._leniency, self._lenient_until = leniency, lenient_until
         self._after, self._trains = after, trains
         self._last = self._began = time.monotonic()
         self._stopped_since: dict[int, float] = {}
@@ -112,7 +115,9 @@ class Watch:
             late = now > self._began + PATIENT
             silent = f"rank {self.beats.index(None)} has not begun to train in {PATIENT:.0f} s"
             return Trouble(silent, hangs=True) if late else None
-        if all(self._is_late(rank, beat, self._leniency, now) for rank, beat in enumerate(beats)):
+        gets_on = self.step is not None and self.step > self._lenient_until
+        leniency = 1.0 if gets_on else self._leniency
+        if all(self._is_late(rank, beat, leniency, now) for rank, beat in enumerate(beats)):
             return Trouble(self._report(beats, now), hangs=True)
         return None
 

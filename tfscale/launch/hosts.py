@@ -85,6 +85,7 @@ class Hosts:
                     pids,
                     self._directory,
                     leniency=self._attempt.leniency,
+                    lenient_until=self._attempt.lenient_until,
                     after=self._attempt.after,
                     trains=self._attempt.trains,
                 )

@@ -136,6 +136,7 @@ class Processes:
                     pids,
                     self._directory,
                     leniency=self._attempt.leniency,
+                    lenient_until=self._attempt.lenient_until,
                     after=self._attempt.after,
                     trains=self._attempt.trains,
                 )

@@ -23,7 +23,9 @@ FRUITLESS = 2
 """Restarts without a new checkpoint after which there is one process less, down to `launch.min_np`."""
 
 MOST_LENIENT = 5
-"""Hangs without a new checkpoint after which works get no more time: each has doubled it, as none may have been one."""
+"""Hangs without a new checkpoint after which works get no more time: each has doubled it, as none may have been one.
+
+They get it until the job is past the step at which it seemed to hang: it has then been seen how long that takes."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 4.0
 """Seconds before a start, once two have ended without a new checkpoint; they double with each, up to the longest."""
@@ -72,20 +74,22 @@ class Supervisor:
                 return stopped.exit_code
 
     def _run(self, processes: int) -> int:
-        restarts = fruitless = hangs = 0
+        restarts = fruitless = hangs = hung_at = 0
         while True:
             before = self._newest()
-            end = self._once(restarts, processes, leniency=2.0**hangs if self._policy.watches else None)
+            leniency = 2.0**hangs if self._policy.watches else None
+            end = self._once(restarts, processes, leniency=leniency, lenient_until=hung_at)
             if end.cause is None:
                 return 0
             after = self._newest()
             if after != before:
-                fruitless = hangs = 0
+                fruitless = hangs = hung_at = 0
             if not end.again or fruitless >= self._policy.max_restarts:
                 more = f" {self._how_often(restarts)}" if restarts else ""
                 say(f"{end.cause}{more}")
                 return end.code
-            hangs = min(hangs + end.hung, MOST_LENIENT)
+            if end.hung:
+                hangs, hung_at = min(hangs + 1, MOST_LENIENT), max(hung_at, end.step or 0)
             fruitless += 1
             if fruitless > FRUITLESS and processes > self._policy.min_np:
                 processes -= 1
@@ -97,7 +101,7 @@ class Supervisor:
     def _newest(self) -> Path | None:
         return next(iter(checkpoint_files.complete(self._directory.checkpoints)), None)
 
-    def _once(self, restarts: int, processes: int, *, leniency: float | None) -> End:
+    def _once(self, restarts: int, processes: int, *, leniency: float | None, lenient_until: int) -> End:
         self._directory.forget_failures()
         newest = self._newest()
         attempt = Attempt(
@@ -106,6 +110,7 @@ class Supervisor:
             restarts=restarts,
             ended=self._had_ended,
             leniency=leniency,
+            lenient_until=lenient_until,
             started=lambda pids: self._membership.note(
                 "start", restarts=restarts, processes=pids, checkpoint=None if newest is None else newest.name
             ),
