@@ -120,10 +120,11 @@ def test_eight_processes_make_one_run_directory(tmp_path: Path) -> None:
 
 def test_a_job_listens_on_loopback_only(tmp_path: Path) -> None:
     """At any time: the parent, where processes find each other, and those, with connections of Horovod's own."""
-    words = ("strategy=horovod", "strategy.collective.shared_memory=false", "launch.np=3", "run.name=one")
+    words = (*SMALL, "strategy=horovod", "strategy.collective.shared_memory=false", "train.steps=15")
+    words = (*words, "launch.np=3", "run.name=one")
     listeners: set[tuple[int, str]] = set()
     with (tmp_path / "log").open("w") as log:
-        job = subprocess.Popen(command(*SMALL, *words), cwd=tmp_path, stdout=log, stderr=log)
+        job = subprocess.Popen(command(*words), cwd=tmp_path, stdout=log, stderr=log)
         try:
             deadline = time.monotonic() + 90
             while job.poll() is None and time.monotonic() < deadline:
@@ -133,6 +134,7 @@ def test_a_job_listens_on_loopback_only(tmp_path: Path) -> None:
                     for each in psutil.net_connections("tcp")
                     if each.status == psutil.CONN_LISTEN and each.pid in family
                 }
+                time.sleep(0.02)
         finally:
             job.kill()
             job.wait(30)
