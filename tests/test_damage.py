@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from tfscale.scripts.chaos_faults import damage
 
-from tests.conftest import WORKS, write_idx, write_works
-from tests.strategies.test_contracts import SMALL, run
-from tests.training.test_checkpoint import saved as saved_checkpoint
+from tests.support.checkpoints import saved as saved_checkpoint
+from tests.support.datasets import WORKS, write_idx, write_works
+from tests.support.in_place import SMALL, run
 from tfscale.commands import runs
 from tfscale.config import preflight
 from tfscale.data import sums

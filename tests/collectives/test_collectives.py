@@ -1,22 +1,18 @@
 """The collective contract: in one process, and the same answers from real processes, whatever carries them."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.support.processes import job
 from tfscale.collectives.base import gather_bytes, mean_bytes, ranks_of
 from tfscale.collectives.in_process import InProcess
 from tfscale.collectives.ordered import ordered_bytes, ordered_mean
 from tfscale.collectives.sealed import agree, gather_bytes_of, seal, unseal
 from tfscale.errors import ExchangeError
-from tfscale.launch.attempt import Attempt
-from tfscale.launch.processes import Processes
-from tfscale.launch.run_directory import RunDirectory
-from tfscale.launch.starting import by_command
 
 # The same inputs for every transport: a vector and a message for each rank.
 SIZE = 1001
@@ -135,15 +131,6 @@ out = dict(ranks=list(collective.ranks), mean=mean.numpy().tobytes().hex(), firs
            regular=[[each.numpy().tolist() for each in regular(tf.constant(times))] for times in (1, 9, 0, 2)])
 open({folder!r} + f"/out-{{collective.ranks[0]}}.json", "w").write(json.dumps(out))
 """
-
-
-def job(code: str, folder: Path, processes: int) -> Processes:
-    """Processes that run some lines of Python."""
-    command = [sys.executable, "-c", code]
-    directory = RunDirectory(folder)
-    return Processes(
-        by_command(command), Attempt(processes=processes), directory=directory, start_timeout=60, interface=None
-    )
 
 
 @pytest.mark.horovod

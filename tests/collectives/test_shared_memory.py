@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.collectives.test_collectives import job
+from tests.support.processes import job
 from tfscale.collectives import shared_memory
 from tfscale.collectives.shared_memory import can_be_shared
 

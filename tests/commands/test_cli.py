@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import write_idx
+from tests.support.datasets import write_idx
 from tfscale import __version__
 
 

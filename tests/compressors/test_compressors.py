@@ -1,43 +1,22 @@
 """The compressor contract: the kernels give the bits of the plain operations, and neither believes a bad message."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.support.compression import CODECS, DAMAGED, add, found_of, header, rule
 from tfscale import digest
 from tfscale.codecs import message as framing
-from tfscale.codecs.base import Code
-from tfscale.codecs.bitmap import Bitmap
 from tfscale.codecs.rice import Rice
-from tfscale.codecs.smallest import Smallest
-from tfscale.codecs.word32 import Word32
-from tfscale.compressors.base import Compressor, Found, Rule
+from tfscale.compressors.base import Compressor, Rule
 from tfscale.compressors.native import Native
 from tfscale.compressors.plain import Plain
-from tfscale.vectors import Layout
 
 COMPRESSORS: tuple[Callable[[Rule], Compressor], ...] = (Native, Plain)
-CODECS = {"word32": Word32, "bitmap": Bitmap, "rice": Rice, "smallest": Smallest}
 NOTHING = tf.constant([7, 0, 5, 0])
-DAMAGED = (tf.errors.DataLossError, tf.errors.InvalidArgumentError)
-
-
-def rule(*sizes: int, codes: Sequence[Code] | None = None, scale: float = 1.0, **settings: object) -> Rule:
-    names = tuple(f"tensor{index}" for index in range(len(sizes)))
-    values = {"min_size": 0, "momentum": 0.0, "nesterov": False, "masking": True, **settings}
-    return Rule(layout=Layout(names=names, sizes=sizes), codes=codes or Smallest().codes, scale=scale, **values)
-
-
-def header(thresholds: tf.Tensor, digest: int = 5, strain: int = 130) -> tf.Tensor:
-    return tf.stack([tf.constant(7), framing.threshold_word(thresholds), tf.constant(digest), tf.constant(strain)])
-
-
-def add(compressor: Compressor, residual: tf.Variable, given: tf.Tensor, thresholds: tf.Tensor) -> Found:
-    """Accumulates without momentum."""
-    return compressor.accumulate(residual, None, compressor.check(given), thresholds)
 
 
 def hostile(size: int, seed: int) -> np.ndarray:
@@ -205,11 +184,6 @@ def test_a_void_message_and_a_proposal_have_taken_nothing(make: Callable[[Rule],
         message = compressor.propose(found, tf.constant([2.0]), NOTHING)
         compressor.restore(residual, message, tf.constant([0.0]), tf.constant(True))
     np.testing.assert_array_equal(residual.numpy(), tf.ones([3]))
-
-
-def found_of(tensors: int, *small: float, sound: bool = True) -> Found:
-    """Nothing to send but what travels whole."""
-    return Found(tf.zeros([0], tf.int32), tf.zeros([tensors]), tf.constant(small, tf.float32), tf.constant(sound))
 
 
 def test_both_agree_on_the_mean_of_all_proposals() -> None:

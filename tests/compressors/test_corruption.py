@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.compressors.test_compressors import CODECS, DAMAGED, add, found_of, header, rule
+from tests.support.compression import CODECS, DAMAGED, add, found_of, header, rule
 from tfscale.codecs import message as framing
 from tfscale.codecs.base import Code
 from tfscale.compressors.native import Native

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import write_idx
+from tests.support.datasets import write_idx
 from tfscale.config.preflight import check_job, preflight, saved, with_replicas, write
 from tfscale.config.schema import Config
 from tfscale.errors import UserError

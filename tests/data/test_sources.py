@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import WORKS, idx_bytes, write_idx, write_works
+from tests.support.datasets import WORKS, idx_bytes, save, write_idx, write_works
 from tfscale.data import catalogue, fetch, shakespeare
 from tfscale.data.base import Arrays
 from tfscale.data.digits import digits
@@ -80,19 +80,6 @@ def test_a_missing_folder_says_what_to_type(tmp_path: Path, monkeypatch: pytest.
         check(name="mnist", folder="/nowhere")
     with pytest.raises(UserError, match=r"has neither train-images-idx3-ubyte nor"):
         check(name="mnist", folder=str(tmp_path))
-
-
-def save(path: Path, **changes: object) -> str:
-    random = np.random.default_rng(0)
-    arrays = {
-        "x_train": random.integers(0, 255, (20, 5, 5)).astype(np.uint8),
-        "y_train": np.arange(20) % 4,
-        "x_test": random.integers(0, 255, (8, 5, 5)).astype(np.uint8),
-        "y_test": np.arange(8) % 4,
-    }
-    arrays |= changes
-    np.savez(path, **{name: value for name, value in arrays.items() if value is not None})
-    return str(path)
 
 
 def test_npz_reads_the_layout_of_keras_datasets(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.conftest import write_idx
-from tests.launch.jobs import command, digest, finish, finished, launched, own_data, started, summary
+from tests.support.datasets import write_idx
+from tests.support.processes import command, digest, finish, finished, launched, own_data, started, summary
 from tfscale.launch import membership
 from tfscale.training.shards import joined
 

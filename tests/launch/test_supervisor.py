@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tfscale.scripts.chaos_faults import outliving
 
-from tests.launch.jobs import command, digest, finish, launched, own_data, ranks_of, started, summary
+from tests.support.processes import command, digest, finish, launched, own_data, ranks_of, started, summary
 from tfscale.launch import membership
 from tfscale.launch.attempt import Attempt, End
 from tfscale.launch.processes import Processes

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from tfscale.scripts.bench_prices import interval_of_median, prices, switched_digests
 
-from tests.strategies.test_contracts import SMALL, run
+from tests.support.in_place import SMALL, run
 from tfscale.job import Job
 
 

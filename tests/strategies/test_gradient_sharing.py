@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.strategies.test_contracts import SHARING, SMALL, parameters, run
+from tests.support.in_place import SHARING, SMALL, parameters, run
 from tfscale.codecs.message import HEADER
 from tfscale.codecs.smallest import Smallest
 from tfscale.codecs.word32 import Word32

@@ -9,14 +9,14 @@ import pytest
 import tensorflow as tf
 from safetensors.numpy import load_file
 
-from tests.strategies.test_contracts import SMALL, VARIANTS, run
+from tests.support.checkpoints import alone, everything, no_damage, saved
+from tests.support.in_place import SMALL, VARIANTS, run
 from tfscale.errors import ExchangeError, RunError, UserError
 from tfscale.job import Job
 from tfscale.training import checkpoint, checkpoint_files
-from tfscale.training.checkpoint import Checkpoints, restore_model
-from tfscale.training.checkpoint_files import DamagedError, newest
+from tfscale.training.checkpoint import restore_model
+from tfscale.training.checkpoint_files import newest
 from tfscale.training.loop import training_steps
-from tfscale.training.memory import Memory
 from tfscale.training.shards import joined
 
 STEPS = 7
@@ -33,51 +33,6 @@ RESUMED = (
     *("sharing per tensor", "sharing after a warm-up"),
 )
 """Each has state of its own."""
-
-
-def everything(job: Job) -> dict[str, np.ndarray]:
-    """All that must survive, by name."""
-    state = {f"shared/{name}": value for name, value in job.state.shared_arrays().items()}
-    for index in range(len(job.state.replicas)):
-        state |= {f"{index}/{name}": value for name, value in job.state.replica_arrays(index).items()}
-    return state
-
-
-def no_damage(place: Path, error: DamagedError) -> None:
-    raise AssertionError(f"{place}: {error}")
-
-
-def no_warning(words: str) -> None:
-    raise AssertionError(words)
-
-
-def alone(
-    folder: Path,
-    *,
-    keep: int = 2,
-    process: int = 0,
-    memory: Memory | None = None,
-    warn: Callable[[str], None] = no_warning,
-) -> Checkpoints:
-    """The checkpoints of a run of one process, or of one that is not the chief."""
-    return Checkpoints(
-        folder,
-        keep=keep,
-        process=process,
-        processes=1,
-        attempt="a",
-        identity={"cpu": "x"},
-        memory=memory or Memory(),
-        warn=warn,
-    )
-
-
-def saved(job: Job, folder: Path, *, keep: int = 2) -> Checkpoints:
-    """Checkpoints, one of the job's state among them."""
-    checkpoints = alone(folder, keep=keep)
-    checkpoints.save(job.state)
-    checkpoints.finish(job.state)
-    return checkpoints
 
 
 @pytest.mark.parametrize(

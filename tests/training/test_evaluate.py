@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tests.strategies.test_contracts import SMALL
+from tests.support.in_place import SMALL
 from tfscale.job import Job
 
 METRICS = (

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.strategies.test_contracts import SMALL, run
-from tests.training.test_checkpoint import alone
+from tests.support.checkpoints import alone
+from tests.support.in_place import SMALL, run
 from tfscale.job import Job
 from tfscale.training import parts
 from tfscale.training.checkpoint import Checkpoints

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from tests.strategies.test_contracts import SMALL, run
-from tests.training.test_checkpoint import alone
+from tests.support.checkpoints import alone
+from tests.support.in_place import SMALL, run
 from tfscale.job import Job
 from tfscale.training import checkpoint_files, memory, parts
 from tfscale.training.memory import Copy, Memory

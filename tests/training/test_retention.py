@@ -6,8 +6,8 @@ from typing import NoReturn
 
 import pytest
 
-from tests.strategies.test_contracts import SMALL, run
-from tests.training.test_checkpoint import alone
+from tests.support.checkpoints import alone
+from tests.support.in_place import SMALL, run
 from tfscale.job import Job
 from tfscale.training import checkpoint_files
 from tfscale.training.checkpoint_files import DamagedError

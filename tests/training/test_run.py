@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.strategies.test_contracts import IN_PROCESS, SMALL, VARIANTS
-from tests.training.test_checkpoint import alone
+from tests.support.checkpoints import alone
+from tests.support.in_place import IN_PROCESS, SMALL, VARIANTS
 from tfscale.data.base import Shard
 from tfscale.errors import Enough, RunError
 from tfscale.job import Job

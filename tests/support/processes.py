@@ -12,6 +12,10 @@ from typing import Any
 import psutil
 
 from tfscale.launch import membership
+from tfscale.launch.attempt import Attempt
+from tfscale.launch.processes import Processes
+from tfscale.launch.run_directory import RunDirectory
+from tfscale.launch.starting import by_command
 from tfscale.training.checkpoint_files import complete, verify
 
 
@@ -79,3 +83,12 @@ def finish(process: subprocess.Popen[str], seconds: float) -> list[str]:
     """Waits for the end, which must come within `seconds`; returns the lines of standard error."""
     _, errors = process.communicate(timeout=seconds)
     return errors.splitlines()
+
+
+def job(code: str, folder: Path, processes: int) -> Processes:
+    """Processes that run some lines of Python."""
+    command = [sys.executable, "-c", code]
+    directory = RunDirectory(folder)
+    return Processes(
+        by_command(command), Attempt(processes=processes), directory=directory, start_timeout=60, interface=None
+    )

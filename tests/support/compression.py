@@ -1,0 +1,39 @@
+"""Rules, headers and messages for tests of compression."""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tfscale.codecs import message as framing
+from tfscale.codecs.base import Code
+from tfscale.codecs.bitmap import Bitmap
+from tfscale.codecs.rice import Rice
+from tfscale.codecs.smallest import Smallest
+from tfscale.codecs.word32 import Word32
+from tfscale.compressors.base import Compressor, Found, Rule
+from tfscale.vectors import Layout
+
+CODECS = {"word32": Word32, "bitmap": Bitmap, "rice": Rice, "smallest": Smallest}
+
+
+DAMAGED = (tf.errors.DataLossError, tf.errors.InvalidArgumentError)
+
+
+def rule(*sizes: int, codes: Sequence[Code] | None = None, scale: float = 1.0, **settings: object) -> Rule:
+    names = tuple(f"tensor{index}" for index in range(len(sizes)))
+    values = {"min_size": 0, "momentum": 0.0, "nesterov": False, "masking": True, **settings}
+    return Rule(layout=Layout(names=names, sizes=sizes), codes=codes or Smallest().codes, scale=scale, **values)
+
+
+def header(thresholds: tf.Tensor, digest: int = 5, strain: int = 130) -> tf.Tensor:
+    return tf.stack([tf.constant(7), framing.threshold_word(thresholds), tf.constant(digest), tf.constant(strain)])
+
+
+def add(compressor: Compressor, residual: tf.Variable, given: tf.Tensor, thresholds: tf.Tensor) -> Found:
+    """Accumulates without momentum."""
+    return compressor.accumulate(residual, None, compressor.check(given), thresholds)
+
+
+def found_of(tensors: int, *small: float, sound: bool = True) -> Found:
+    """Nothing to send but what travels whole."""
+    return Found(tf.zeros([0], tf.int32), tf.zeros([tensors]), tf.constant(small, tf.float32), tf.constant(sound))
