@@ -14,6 +14,7 @@ def watching(**changes: object) -> EarlyStopping:
         "mode": "auto",
         "min_delta": 0.0,
         "keep_best": False,
+        "directions": {"loss": "min", "accuracy": "max"},
     }
     return EarlyStopping(**{**values, **changes})  # pyright: ignore[reportArgumentType]
 
@@ -41,7 +42,8 @@ def test_patience_counts_evaluations_without_an_improvement() -> None:
     [
         ({"monitor": "loss"}, "loss", (3, 1, 2), 1),
         ({}, "accuracy", (3, 1, 2), 3),
-        ({"monitor": "error", "mode": "min"}, "error", (3, 1, 2), 1),
+        ({"monitor": "error", "mode": "min", "directions": {"error": None}}, "error", (3, 1, 2), 1),
+        ({"directions": {"loss": "min", "mae": "min"}}, "mae", (3, 1, 2), 1),
         ({"monitor": "loss", "mode": "max"}, "loss", (3, 1, 2), 3),
         ({}, "accuracy", (math.nan, 2, math.nan), 2),
     ],
@@ -67,7 +69,17 @@ def test_a_target_and_a_loss_that_is_too_large_end_a_run() -> None:
 
 def test_what_is_monitored_must_be_measured() -> None:
     with pytest.raises(UserError, match=r"early_stopping.monitor must be one of loss, accuracy, got f1"):
-        fed(watching(monitor="f1"), 0.1)
+        watching(monitor="f1")
+
+
+def test_a_metric_without_a_direction_decides_nothing_until_it_is_given_one() -> None:
+    directions = {"loss": "min", "odd": None}
+    stopping = watching(directions=directions)
+    assert fed(stopping, 1.0, 2.0, name="odd") == [None, None]
+    assert stopping.best_step == -1
+    for settings in ({"patience": 2}, {"target": 1.0}, {"keep_best": True}):
+        with pytest.raises(UserError, match=r"early_stopping.mode must be min or max for odd, which does not say"):
+            watching(directions=directions, **settings)
 
 
 def test_its_state_survives() -> None:

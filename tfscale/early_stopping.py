@@ -25,12 +25,17 @@ class EarlyStopping:
 
     Args:
         monitor: `loss`, or the name of a metric, of the test data; None: the first metric.
-        mode: Whether it should be small (`min`) or large (`max`); `auto`: min for the loss, max for anything else.
+        mode: Whether it should be small (`min`) or large (`max`); `auto`: as the metric says.
         patience: Evaluations without an improvement after which the run ends; None for any number.
         min_delta: How much better than the best an improvement is.
         target: The run ends when the number has reached it; None for never.
         max_loss: The run ends when the training loss of a log record is beyond it, or is not a number; None for never.
         keep_best: Whether the checkpoint of the best evaluation is kept.
+        directions: Name -> `min` or `max` for the loss and each metric; None where a metric does not say.
+
+    Raises:
+        UserError: What to monitor is not measured; or it decides something, mode is `auto`, and it does not say which
+            direction is better.
 
     Attributes:
         best: The best number until now; not a number if there is none.
@@ -49,9 +54,22 @@ class EarlyStopping:
         target: float | None,
         max_loss: float | None,
         keep_best: bool,
+        directions: Mapping[str, Literal["min", "max"] | None],
     ) -> None:
-        self._monitor, self._patience, self._min_delta, self._target = monitor, patience, min_delta, target
-        self._mode: Literal["auto", "min", "max"] = mode
+        self._monitor = monitor or next((name for name in directions if name != "loss"), "loss")
+        if self._monitor not in directions:
+            raise UserError(
+                f"early_stopping.monitor must be one of {', '.join(directions)}, got {monitor}; or add a metric of "
+                "that name"
+            )
+        better = directions[self._monitor] if mode == "auto" else mode
+        if better is None and (keep_best or patience is not None or target is not None):
+            raise UserError(
+                f"early_stopping.mode must be min or max for {self._monitor}, which does not say whether more is "
+                "better; type early_stopping.mode=min or early_stopping.mode=max"
+            )
+        self._sign = {"min": -1, "max": 1, None: 0}[better]
+        self._patience, self._min_delta, self._target = patience, min_delta, target
         self._max_loss, self.keep_best = max_loss, keep_best
         self.best, self.best_step, self._stale = math.nan, -1, 0
         self.ended = False
@@ -65,21 +83,15 @@ class EarlyStopping:
 
         Returns:
             Why the run is to end, if it is; `best_step` is then `step` if it was an improvement.
-
-        Raises:
-            UserError: What is to be monitored is not measured.
         """
-        name = self._monitor or next((each for each in measured if each != "loss"), "loss")
-        if name not in measured:
-            raise UserError(
-                f"early_stopping.monitor must be one of {', '.join(measured)}, got {name}; or add a metric of that name"
-            )
-        reason = self._look_at(step, name, measured[name])
+        reason = self._look_at(step, self._monitor, measured[self._monitor])
         self.ended |= reason is not None
         return reason
 
     def _look_at(self, step: int, name: str, value: float) -> str | None:
-        sign = self._sign(name)
+        sign = self._sign
+        if sign == 0:
+            return None
         if not math.isnan(value) and (math.isnan(self.best) or sign * (value - self.best) > self._min_delta):
             self.best, self.best_step, self._stale = value, step, 0
         elif not self.ended:
@@ -96,11 +108,6 @@ class EarlyStopping:
             return None
         self.ended = True
         return f"the training loss is {loss:g}, beyond early_stopping.max_loss={self._max_loss:g}"
-
-    def _sign(self, name: str) -> int:
-        """1 if more is better, else -1."""
-        mode = ("min" if name == "loss" else "max") if self._mode == "auto" else self._mode
-        return 1 if mode == "max" else -1
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What must survive."""

@@ -4,11 +4,12 @@ TensorFlow forces the order: devices first, then data, then replicas (one a devi
 for all), then the strategy's own variables, then whatever a checkpoint restores.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 
 from tfscale import devices
 from tfscale.collectives.base import Collective, ranks_of
@@ -38,12 +39,14 @@ class Job:
         state: Replicas and strategy at step 0.
         plan: What to do when.
         evaluator: Measures the consensus of the replicas.
+        warnings: What the user should know of data and model, a line each.
     """
 
     data: Data
     state: RunState
     plan: Plan
     evaluator: Evaluator
+    warnings: Sequence[str]
 
     @property
     def collective(self) -> Collective:
@@ -104,7 +107,7 @@ def build(config: Config, connection: Connection) -> Job:
         UserError: A value turns out to be wrong only here: a damaged file, a model that does not take the data.
     """
     collective, replicas = connection.collective, connection.collective.size
-    data = _data(config)
+    data, warnings = _data(config)
     agree(
         collective,
         [data.digest] * len(collective.ranks),
@@ -133,16 +136,14 @@ def build(config: Config, connection: Connection) -> Job:
         name: (lambda name=name, node=node: instantiate(f"metrics.{name}", node))
         for name, node in config.metrics.items()
     }
+    evaluator = Evaluator(own, data=data, collective=collective, loss=loss, metrics=metrics)
+    stopping = instantiate("early_stopping", config.early_stopping, directions=evaluator.directions)
     return Job(
         data=data,
-        state=RunState(
-            step=0,
-            replicas=own,
-            strategy=strategy,
-            early_stopping=instantiate("early_stopping", config.early_stopping),
-        ),
+        state=RunState(step=0, replicas=own, strategy=strategy, early_stopping=stopping),
         plan=plan,
-        evaluator=Evaluator(own, data=data, collective=collective, loss=loss, metrics=metrics),
+        evaluator=evaluator,
+        warnings=[*warnings, *own[0].warnings],
     )
 
 
@@ -201,12 +202,20 @@ def _strategy(config: Config, collective: Collective) -> Strategy:
     return instantiate("strategy", node, collective=collective)
 
 
-def _data(config: Config) -> Data:
+def _data(config: Config) -> tuple[Data, list[str]]:
+    """The examples, and warnings about them."""
     source = instantiate("data", config.data)
     if isinstance(source, Arrays):
-        return ArrayData(source)
+        mapped = [name for name, array in source._asdict().items() if isinstance(array, np.memmap)]
+        warning = f"{', '.join(mapped)}: memory-mapped arrays are read into memory as a whole, in every process"
+        return ArrayData(source), [warning] if mapped else []
     if isinstance(source, Data):
-        return source
+        if not source.test_examples or not source.examples:
+            raise UserError(
+                f"data must have training and test examples, got {source.examples} and {source.test_examples} from "
+                f"{config.data['_target_']}; give it some"
+            )
+        return source, []
     raise UserError(
         f"data._target_ must return tfscale.data.base.Arrays or implement tfscale.data.base.Data, got "
         f"{type(source).__name__} from {config.data['_target_']}"

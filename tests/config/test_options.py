@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.strategies.test_contracts import run
+from tests.support.in_place import run
 from tfscale.config.compose import composer, recipe_texts
 from tfscale.config.nodes import NODES
 from tfscale.config.preflight import preflight
@@ -27,7 +27,7 @@ NEEDS = {
     "strategy/threshold": ("strategy=sharing", "strategy/collective=in_process"),
 }
 # Filled in by job.py, not by the configuration.
-GIVEN = {"collective", "learning_rate", "total_steps", "replicas", "processes"}
+GIVEN = {"directions", "collective", "learning_rate", "total_steps", "replicas", "processes"}
 
 
 def options() -> Iterator[str]:
@@ -53,7 +53,7 @@ def test_every_option_composes_and_builds(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from tests.data.test_sources import save
+    from tests.support.datasets import save
 
     monkeypatch.setenv("TFSCALE_DATA", str(small_data))
     if option == "strategy/collective=horovod":

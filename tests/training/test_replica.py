@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.strategies.test_contracts import SMALL, run
+from tests.support.in_place import SMALL, run
 from tfscale.errors import UserError
 from tfscale.job import Job
 
@@ -108,3 +108,11 @@ def test_weights_scale_the_loss_of_an_example(build_job: Callable[..., Job]) -> 
     x, y = tf.random.normal([4, 6]), tf.constant([0, 1, 2, 3])
     parts = [float(replica.loss((x, y, tf.one_hot(index, 4)), training=False)) for index in range(4)]
     assert float(replica.loss((x, y, tf.ones([4])), training=False)) == pytest.approx(sum(parts), rel=1e-5)
+
+
+def test_float16_is_refused_as_losses_are_not_scaled(
+    build_job: Callable[..., Job], policy: Callable[[str], None]
+) -> None:
+    policy("mixed_float16")
+    with pytest.raises(UserError, match=r"layer \S+ must not compute in float16: .*; give mixed_bfloat16"):
+        build_job(*SMALL, "strategy.replicas=1")

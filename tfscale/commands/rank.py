@@ -102,6 +102,8 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], noted:
             summary.write_environment(directory.environment)
         for each in dict.fromkeys((console, log)):
             _introduce(each, config, job, world, directory)
+            for warning in job.warnings:
+                each.print(f"warning: {warning}", highlight=False, markup=False)
         sinks = _sinks(config, job, directory, world, console, log)
         results = _train(job, checkpoints, sinks, stop, pulse)
         log.print(f"rank {world.rank} ended well; parameters {results['parameters_sha256']}", highlight=False)

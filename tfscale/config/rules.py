@@ -19,6 +19,16 @@ DATA_CHECKS: MappingProxyType[str, Callable[..., None]] = MappingProxyType(
 )
 """Data that can be looked at before it is read."""
 
+RESERVED = frozenset(
+    (
+        *("kind", "step", "loss", "name", "words", "run", "metrics", "directory", "ended_early", "best", "best_step"),
+        *("steps", "epochs", "examples", "seconds", "samples_per_second", "training_seconds", "first_step_seconds"),
+        *("bytes_sent", "bytes_dense", "bytes_ratio", "parameters_sha256", "skipped_steps", "replicas", "processes"),
+        *("batch", "global_batch", "trainable_parameters", "job", "status"),
+    )
+)
+"""Keys of records, of summary.json and of a sweep's table: a metric of that name would take their place."""
+
 
 def uses_horovod(config: Config, processes: int) -> bool:
     """Whether the strategy's collective goes between processes."""
@@ -45,6 +55,7 @@ def problems_of(config: Config, processes: int) -> list[str]:
         *_optimizer(config),
         *_schedule(config),
         *_early_stopping(config),
+        *_metrics(config),
         *_data(config),
     ]
 
@@ -139,6 +150,14 @@ def _early_stopping(config: Config) -> list[str]:
     if monitor is None or monitor in measured:
         return []
     return [f"early_stopping.monitor must be one of {', '.join(measured)}, got {monitor}; or add a metric of that name"]
+
+
+def _metrics(config: Config) -> list[str]:
+    taken = [name for name in config.metrics if name in RESERVED]
+    return [
+        f"metrics.{name} must have another name: {name} is a figure of every run's own; type +metrics.my_{name}=..."
+        for name in taken
+    ]
 
 
 def _data(config: Config) -> list[str]:

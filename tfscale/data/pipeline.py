@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale.data.base import Arrays, Shard
+from tfscale.errors import UserError
 
 _ROWS = 1 << 14
 """Examples that are added to a sum at a time."""
@@ -27,9 +28,13 @@ class ArrayData:
 
     Args:
         arrays: The examples.
+
+    Raises:
+        UserError: The arrays are not what `Arrays` says; nothing is cast to make them fit.
     """
 
     def __init__(self, arrays: Arrays) -> None:
+        _check(arrays)
         self._arrays = arrays
         self.examples = len(arrays.x_train)
         self.test_examples = len(arrays.x_test)
@@ -100,6 +105,47 @@ class ArrayData:
         if self.vocabulary is not None:
             return tf.cast(x, tf.int32)
         return tf.cast(x, tf.float32) * self._arrays.scale
+
+
+def _check(arrays: Arrays) -> None:
+    """Raises UserError if the arrays are not what `Arrays` says."""
+    for part, x, y in (("train", arrays.x_train, arrays.y_train), ("test", arrays.x_test, arrays.y_test)):
+        _check_inputs(f"x_{part}", x, arrays.vocabulary)
+        if y.ndim != 1 or len(y) != len(x):
+            raise UserError(
+                f"data: y_{part} must have one label for each x_{part}, shape ({len(x)},), got {y.shape}; targets with "
+                "more axes cannot be trained on yet"
+            )
+        if y.dtype.kind not in "biu":
+            raise UserError(
+                f"data: y_{part} must be whole numbers, got {y.dtype}; number the classes from 0: regression is not "
+                "possible yet"
+            )
+        _check_range(f"y_{part}", y, arrays.classes, "classes")
+    if arrays.x_train.dtype != arrays.x_test.dtype or arrays.x_train.shape[1:] != arrays.x_test.shape[1:]:
+        raise UserError(
+            f"data: x_train and x_test must be alike, got {arrays.x_train.dtype} {arrays.x_train.shape[1:]} and "
+            f"{arrays.x_test.dtype} {arrays.x_test.shape[1:]}; convert one of them"
+        )
+
+
+def _check_inputs(name: str, x: np.ndarray, vocabulary: int | None) -> None:
+    if x.ndim < 2 or 0 in x.shape:
+        raise UserError(
+            f"data: {name} must have at least one example and an axis of features, got shape {x.shape}; give more "
+            "examples, or another split"
+        )
+    if x.dtype.kind not in ("iu" if vocabulary is not None else "biuf"):
+        wanted = "ids, which are whole numbers" if vocabulary is not None else "real numbers"
+        raise UserError(f"data: {name} must hold {wanted}, got {x.dtype}; convert it")
+    if vocabulary is not None:
+        _check_range(name, x, vocabulary, "vocabulary")
+
+
+def _check_range(name: str, values: np.ndarray, limit: int, what: str) -> None:
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high >= limit:
+        raise UserError(f"data: {name} must be from 0 to {limit - 1} ({what}={limit}), got {low} to {high}; renumber")
 
 
 def _untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:

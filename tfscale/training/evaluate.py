@@ -6,7 +6,7 @@ every replica gets its own parameters back.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import final
+from typing import Literal, final
 
 import keras
 import numpy as np
@@ -54,6 +54,13 @@ class Evaluator:
     def _make(device: str, metrics: Mapping[str, Callable[[], keras.Metric]]) -> list[keras.Metric]:
         with tf.device(device):
             return [keras.metrics.Mean(name="loss"), *(make() for make in metrics.values())]
+
+    @property
+    def directions(self) -> Mapping[str, Literal["min", "max"] | None]:
+        """Name -> whether less or more is better, of the loss and each metric; None where a metric does not say."""
+        said = {"up": "max", "down": "min"}
+        found = [said.get(getattr(metric, "_direction", None) or "") for metric in self._metrics[0]]
+        return {**dict(zip(self._names, found, strict=True)), "loss": "min"}
 
     def __call__(self, consensus: tf.Tensor, before_batch: Callable[[], None] = lambda: None) -> dict[str, float]:
         """Returns loss and metrics of the model with parameters `consensus` [S]. All processes must call it.

@@ -18,6 +18,14 @@ from tfscale.vectors import Layout
 Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 """x [b, ...], y [b], weight [b]; see `data.base.Data`."""
 
+OWN_STEPS = ("train_step", "test_step", "compute_loss")
+"""Methods of a keras.Model that this loop does not call."""
+
+COMPILED = (
+    "the model was compiled, which changes nothing: loss, metrics and optimizer are those of the configuration "
+    "(loss=, metrics=, optimizer=)"
+)
+
 
 @final
 class Replica:
@@ -32,8 +40,12 @@ class Replica:
         batch: B, which every batch's weighted loss is divided by.
         with_slots: Whether optimizer slots are part of `parameters`.
 
+    Attributes:
+        warnings: What the user should know of the model, a line each.
+
     Raises:
-        UserError: A floating variable of the model is not float32, as vectors are.
+        UserError: A floating variable of the model is not float32, as vectors are; or the model or the optimizer
+            relies on something that this loop does not do.
     """
 
     def __init__(
@@ -53,13 +65,16 @@ class Replica:
         with tf.device(device):
             self.model = model()
             _refuse_other_floats(self.model)
+            _refuse_own_steps(self.model)
             self.optimizer = optimizer()
+            _refuse_optimizer(self.optimizer)
             self.optimizer.build(self.model.trainable_variables)
         self._trainable = [variable.value for variable in self.model.trainable_variables]
         statistics = [variable.value for variable in self.model.non_trainable_variables]
         averaged = [variable for variable in statistics if variable.dtype.is_floating]
         self._synchronised = self._trainable + averaged + (self._slots() if with_slots else [])
         self._separate_random_streams()
+        self.warnings = [COMPILED] if self.model.compiled else []
 
     def _slots(self) -> list[tf.Variable]:
         """Momentum and the like: not the step counter, not the learning rate."""
@@ -90,6 +105,11 @@ class Replica:
         """(1 / B) sum(weight * loss) plus the model's own regularisation, []."""
         x, y, weight = batch
         per_example: tf.Tensor = self._loss(y, self.model(x, training=training))  # pyright: ignore[reportAssignmentType]
+        if per_example.shape.rank != 1:
+            raise UserError(
+                f"loss must give one number for each example, shape [batch], got {per_example.shape} from "
+                f"{type(self._loss).__name__}; average its other axes in a loss of your own"
+            )
         return tf.reduce_sum(weight * per_example) / self._batch + sum(self.model.losses)
 
     def gradients(self, batch: Batch) -> tuple[tf.Tensor, list[tf.Tensor]]:
@@ -149,6 +169,26 @@ class Replica:
         return found
 
 
+def _refuse_own_steps(model: keras.Model) -> None:
+    own = [name for name in OWN_STEPS if getattr(type(model), name) is not getattr(keras.Model, name)]
+    if own:
+        raise UserError(
+            f"the model's own {' and '.join(own)} would not be called; leave {'it' if len(own) == 1 else 'them'} out "
+            "and set loss, metrics and optimizer in the configuration"
+        )
+
+
+def _refuse_optimizer(optimizer: keras.Optimizer) -> None:
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        raise UserError(
+            "optimizer must not be a LossScaleOptimizer: losses are not scaled yet; give the optimizer that it wraps"
+        )
+    if optimizer.use_ema:
+        raise UserError(
+            "optimizer.use_ema must be false: averaged weights would be neither evaluated nor saved; leave it out"
+        )
+
+
 def _refuse_other_floats(model: keras.Model) -> None:
     for variable in model.variables:
         kind = keras.backend.standardize_dtype(variable.dtype)
@@ -156,4 +196,10 @@ def _refuse_other_floats(model: keras.Model) -> None:
             raise UserError(
                 f"the model's {variable.path} must be float32, got {kind}; leave the dtype of its layer out, or give "
                 "mixed_bfloat16 to compute in bfloat16"
+            )
+    for layer in model._flatten_layers():
+        if layer.compute_dtype == "float16":
+            raise UserError(
+                f"the model's layer {layer.path} must not compute in float16: losses are not scaled yet; give "
+                "mixed_bfloat16"
             )
