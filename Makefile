@@ -14,7 +14,7 @@ help: ## this list
 
 setup: $(READY) ## a virtual environment with everything, Horovod and the kernels built for its TensorFlow
 
-$(READY): requirements.txt pyproject.toml scripts/build_horovod.py scripts/build_kernels.py $(wildcard tfscale/kernels/*.cc tfscale/kernels/*.h) tfscale/kernels/library.py
+$(READY): requirements.txt pyproject.toml scripts/build/horovod.py scripts/build/kernels.py $(wildcard tfscale/kernels/*.cc tfscale/kernels/*.h) tfscale/kernels/library.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 		|| { echo "make: $(PYTHON) is not Python 3.11 or newer; install it, or name one: make PYTHON=python3.12"; exit 1; }
 	@for tool in cmake c++; do command -v $$tool >/dev/null \
@@ -23,8 +23,8 @@ $(READY): requirements.txt pyproject.toml scripts/build_horovod.py scripts/build
 		|| { echo "make: $(PYTHON) cannot make a virtual environment; type: apt-get install python3-venv"; exit 1; }
 	$(BIN)/python -m pip install -q --disable-pip-version-check --use-pep517 -r requirements.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
-	$(BIN)/python scripts/build_horovod.py
-	$(BIN)/python scripts/build_kernels.py
+	$(BIN)/python -m tfscale.scripts.build.horovod
+	$(BIN)/python -m tfscale.scripts.build.kernels
 	@touch $@
 
 train: $(READY) ## LeNet learns MNIST on two processes that share compressed gradients

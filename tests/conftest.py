@@ -1,6 +1,7 @@
 """What all tests share: several logical CPU devices before TensorFlow starts, determinism, and jobs built in place."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,13 +9,14 @@ from tests.support.datasets import WORKS, write_idx, write_works
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import psutil
 import pytest
 import tensorflow as tf
 
 from tfscale import devices
-from tfscale import job as building
 from tfscale.config import preflight
-from tfscale.job import Job
+from tfscale.job import build as building
+from tfscale.job.build import Job
 from tfscale.world import World
 
 DEVICES = 8
@@ -63,3 +65,21 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     write_idx(root / "fashion_mnist", train=512, test=101, zipped=True)
     write_works(root / "shakespeare", {f"{WORKS}/sonnets_gut.txt": b"Shall I compare thee to a summer's day?\n" * 100})
     yield root
+
+
+@pytest.fixture
+def nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """No test may leave a process alive that works in its folder, or a temporary file; gives the place of those."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    yield temporary
+    deadline = time.monotonic() + 10
+    while left := [
+        process.info
+        for process in psutil.process_iter(["pid", "cmdline", "cwd"])
+        if str(process.info["cwd"] or "").startswith(str(tmp_path))
+    ]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+    assert not list(temporary.iterdir())

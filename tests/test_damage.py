@@ -11,27 +11,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tfscale.scripts.chaos_faults import damage
+from tfscale.scripts.chaos.faults import damage
 
 from tests.support.checkpoints import saved as saved_checkpoint
 from tests.support.datasets import WORKS, write_idx, write_works
 from tests.support.in_place import SMALL, run
+from tfscale.checkpoint import format as checkpoint_files
+from tfscale.checkpoint.format import DamagedError
 from tfscale.commands import runs
 from tfscale.config import preflight
-from tfscale.data import sums
+from tfscale.data import checksums as sums
 from tfscale.data.base import Arrays
-from tfscale.data.idx import idx
-from tfscale.data.npz import npz
-from tfscale.data.shakespeare import shakespeare
+from tfscale.data.sources.idx import idx
+from tfscale.data.sources.npz import npz
+from tfscale.data.sources.shakespeare import shakespeare
 from tfscale.errors import UserError
-from tfscale.job import Job
-from tfscale.launch import membership, pulse
-from tfscale.launch.membership import Membership
-from tfscale.launch.run_directory import Failure, RunDirectory
-from tfscale.reporting import summary
-from tfscale.reporting.jsonl import JsonLines
-from tfscale.training import checkpoint_files
-from tfscale.training.checkpoint_files import DamagedError
+from tfscale.job.build import Job
+from tfscale.runs import events as membership
+from tfscale.runs import summary
+from tfscale.runs.events import Membership
+from tfscale.runs.run_directory import Failure, RunDirectory
+from tfscale.supervision import heartbeat as pulse
+from tfscale.tracking.jsonl import JsonLines
 
 COUNT = int(os.environ.get("TFSCALE_DAMAGE", "80"))
 

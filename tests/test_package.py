@@ -73,8 +73,8 @@ def test_the_wheel_works_alone_in_an_empty_folder(built: Path, tmp_path: Path) -
         check=False,
     )
     assert refused.returncode == 2
-    assert "build it with `python -m tfscale.scripts.build_horovod`" in refused.stderr
+    assert "build it with `python -m tfscale.scripts.build.horovod`" in refused.stderr
     said = subprocess.run([str(tfscale), "doctor"], cwd=empty, capture_output=True, text=True, timeout=60, check=False)
     assert said.returncode == 0, said.stdout
-    assert "mend it: python -m tfscale.scripts.build_horovod" in said.stdout
-    shell(python, "-m", "tfscale.scripts.build_horovod", "--help", cwd=empty)
+    assert "mend it: python -m tfscale.scripts.build.horovod" in said.stdout
+    shell(python, "-m", "tfscale.scripts.build.horovod", "--help", cwd=empty)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support import odd
 from tfscale.errors import UserError
-from tfscale.job import Job
+from tfscale.job.build import Job
 
 OWN = ("trust=[tests.support.odd]", "strategy.replicas=1", "train.batch=4")
 SMALL = ("data=synthetic", "data.shape=[6]", "data.examples=20", "data.test_examples=10", "model.hidden=[4]")

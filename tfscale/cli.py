@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from tfscale import __version__
 from tfscale.errors import RunError, UserError
-from tfscale.streams import keep_on, say
+from tfscale.terminal import keep_on, say
 
 COMMANDS = {
     "train": "train a model; every word is a setting, KEY=VALUE",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 HOROVOD_MISSING = (
     "this strategy exchanges tensors between processes, and Horovod is not installed for this TensorFlow; build it "
-    "with `python -m tfscale.scripts.build_horovod` (needs a C++ compiler, cmake and make), or train in one process "
+    "with `python -m tfscale.scripts.build.horovod` (needs a C++ compiler, cmake and make), or train in one process "
     "with strategy=local or strategy/collective=in_process"
 )
 

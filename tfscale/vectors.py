@@ -60,3 +60,8 @@ class Layout:
     def spread(self, values: tf.Tensor) -> tf.Tensor:
         """One value [1], or one a tensor [T] -> what goes with [D]: [] or [D]."""
         return values[0] if values.shape[0] == 1 else tf.repeat(values, self.sizes)
+
+
+def counter() -> tf.Variable:
+    """A [] int64 variable that starts at 0."""
+    return tf.Variable(tf.constant(0, tf.int64), trainable=False)

@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from tests.support.processes import job
 from tfscale.collectives.base import gather_bytes, mean_bytes, ranks_of
+from tfscale.collectives.checksummed import agree, gather_bytes_of, seal, unseal
 from tfscale.collectives.in_process import InProcess
 from tfscale.collectives.ordered import ordered_bytes, ordered_mean
-from tfscale.collectives.sealed import agree, gather_bytes_of, seal, unseal
 from tfscale.errors import ExchangeError
 
 # The same inputs for every transport: a vector and a message for each rank.

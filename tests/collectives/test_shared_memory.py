@@ -78,7 +78,7 @@ def test_memory_that_cannot_be_shared_is_refused_if_it_is_demanded(tmp_path: Pat
     assert job(REFUSED.replace("FOLDER", str(tmp_path)), tmp_path, 2).run().code == 0
     assert (tmp_path / "said").read_text() == (
         "strategy.collective.shared_memory=true, but the processes cannot see each other's memory: they must run on "
-        "one Linux host, with the native kernels (python -m tfscale.scripts.build_kernels); set "
+        "one Linux host, with the native kernels (python -m tfscale.scripts.build.kernels); set "
         "strategy.collective.shared_memory=auto"
     )
 

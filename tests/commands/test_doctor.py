@@ -27,7 +27,7 @@ def test_a_missing_horovod_is_named_but_does_not_fail(
     monkeypatch.setitem(sys.modules, "horovod", None)
     monkeypatch.setattr(doctor, "CHECKS", {"horovod": doctor._horovod, "collectives": doctor._collectives})
     assert doctor.main([]) == 0
-    assert "mend it: python -m tfscale.scripts.build_horovod" in capsys.readouterr().out
+    assert "mend it: python -m tfscale.scripts.build.horovod" in capsys.readouterr().out
 
 
 def test_words_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,4 +41,4 @@ def test_missing_kernels_are_named_but_do_not_fail(
     monkeypatch.setattr(doctor.library, "load", lambda: None)
     monkeypatch.setattr(doctor, "CHECKS", {"kernels": doctor._kernels})
     assert doctor.main([]) == 0
-    assert "mend it: python -m tfscale.scripts.build_kernels" in capsys.readouterr().out
+    assert "mend it: python -m tfscale.scripts.build.kernels" in capsys.readouterr().out

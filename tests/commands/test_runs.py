@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from tfscale.commands import runs
-from tfscale.launch import membership
-from tfscale.launch.membership import Membership
-from tfscale.launch.pulse import Pulse
-from tfscale.launch.run_directory import RunDirectory, create
+from tfscale.runs import events as membership
+from tfscale.runs.events import Membership
+from tfscale.runs.run_directory import RunDirectory, create
+from tfscale.supervision.heartbeat import Pulse
 
 
 def run(folder: Path, name: str) -> RunDirectory:

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tfscale.scripts import fuzz_cases, fuzz_settings
+from tfscale.scripts.fuzz import cases as fuzz_cases
+from tfscale.scripts.fuzz import settings as fuzz_settings
 
-from tfscale.config import plugins, untrusted, validate
-from tfscale.config.allowed import ALLOWED
+from tfscale.config import plugins, validate
+from tfscale.config import yaml_limits as untrusted
 from tfscale.config.instantiate import instantiate
 from tfscale.config.preflight import SUM, preflight, saved, write
-from tfscale.config.schema import Config
+from tfscale.config.schemas.config import Config
+from tfscale.config.targets import ALLOWED
 from tfscale.errors import UserError
 
 GADGETS = (Path(__file__).parent / "gadgets.txt").read_text().split()

@@ -9,9 +9,9 @@ import pytest
 
 from tests.support.in_place import run
 from tfscale.config.compose import composer, recipe_texts
-from tfscale.config.nodes import NODES
 from tfscale.config.preflight import preflight
-from tfscale.job import Job
+from tfscale.config.schemas.nodes import NODES
+from tfscale.job.build import Job
 
 # What an option needs beside itself to be built on this machine.
 NEEDS = {

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.datasets import write_idx
 from tfscale.config.preflight import check_job, preflight, saved, with_replicas, write
-from tfscale.config.schema import Config
+from tfscale.config.schemas.config import Config
 from tfscale.errors import UserError
 
 
@@ -146,7 +146,7 @@ def test_a_missing_horovod_says_how_to_build_it(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "horovod", None)
     (message,) = problems("strategy=sharing", processes=2)
     assert "Horovod is not installed" in message
-    assert "python -m tfscale.scripts.build_horovod" in message
+    assert "python -m tfscale.scripts.build.horovod" in message
     assert config("strategy=local").strategy["every"] == 5
 
 
@@ -239,8 +239,8 @@ def test_a_target_inside_a_users_option_is_checked_too(tmp_path: Path) -> None:
         ["+loss._args_=[1]"],
         ["+loss._partial_=true"],
         ["model._target_=tfscale.models."],
-        ["data._target_=tfscale.data.idx.np.load"],
-        ["data._target_=tfscale.data.idx.gzip.open"],
+        ["data._target_=tfscale.data.sources.idx.np.load"],
+        ["data._target_=tfscale.data.sources.idx.gzip.open"],
         ["optimizer._target_=keras.optimizers.schedules.deserialize"],
         ["~model=[1,2]"],
         ["model=null"],

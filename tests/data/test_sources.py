@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from tests.support.datasets import WORKS, idx_bytes, save, write_idx, write_works
-from tfscale.data import catalogue, fetch, shakespeare
 from tfscale.data.base import Arrays
-from tfscale.data.digits import digits
-from tfscale.data.idx import check, idx
-from tfscale.data.npz import npz
-from tfscale.data.synthetic import synthetic
+from tfscale.data.download import catalog as catalogue
+from tfscale.data.download import fetch
+from tfscale.data.sources import shakespeare
+from tfscale.data.sources.digits import digits
+from tfscale.data.sources.idx import check, idx
+from tfscale.data.sources.npz import npz
+from tfscale.data.sources.synthetic import synthetic
 from tfscale.errors import RunError, UserError
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tfscale.codecs.smallest import Smallest
-from tfscale.compressors.base import Rule
-from tfscale.compressors.choice import choose
+from tfscale.compression.backends.base import Rule
+from tfscale.compression.backends.choice import choose
+from tfscale.compression.codecs.smallest import Smallest
 from tfscale.errors import UserError
 from tfscale.kernels import library
 from tfscale.vectors import Layout
@@ -61,5 +61,5 @@ def test_the_native_kernel_is_for_cpus() -> None:
 def test_a_damaged_library_is_an_error_that_says_what_to_type(elsewhere: Path) -> None:
     library.path().parent.mkdir(parents=True)
     library.path().write_bytes(b"\x7fELF, but not really")
-    with pytest.raises(OSError, match=r"cannot be loaded .*; type: python -m tfscale.scripts.build_kernels --rebuild"):
+    with pytest.raises(OSError, match=r"cannot be loaded .*; type: python -m tfscale.scripts.build.kernels --rebuild"):
         library.load()

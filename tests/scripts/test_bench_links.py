@@ -7,12 +7,13 @@ import signal
 from collections.abc import Sequence
 
 import pytest
-from tfscale.scripts import bench_links, bench_links_worker
-from tfscale.scripts.bench_links_network import commands, named, undisturbed
-from tfscale.scripts.bench_links_worker import FP16, FP32, SHARING, STRATEGIES, Measured, Task
+from tfscale.scripts.bench import links as bench_links
+from tfscale.scripts.bench import links_worker as bench_links_worker
+from tfscale.scripts.bench.links_network import commands, named, undisturbed
+from tfscale.scripts.bench.links_worker import FP16, FP32, SHARING, STRATEGIES, Measured, Task
 
 from tfscale.config.preflight import check_job, preflight
-from tfscale.launch.signals import Stopped, signals_raise
+from tfscale.supervision.signals import Stopped, signals_raise
 
 
 def task(**changes: object) -> Task:

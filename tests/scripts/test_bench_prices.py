@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
-from tfscale.scripts.bench_prices import interval_of_median, prices, switched_digests
+from tfscale.scripts.bench.prices import interval_of_median, prices, switched_digests
 
 from tests.support.in_place import SMALL, run
-from tfscale.job import Job
+from tfscale.job.build import Job
 
 
 def test_a_price_is_what_a_round_took_beyond_its_plain_steps() -> None:
@@ -70,7 +70,7 @@ def test_replicas_of_a_job_without_digests_do_not_notice_that_they_differ(
 
 @pytest.mark.horovod
 def test_processes_measure_each_variant(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tfscale.scripts.bench_prices", "--strategy=horovod", "--rounds=2", "--steps=2"]
+    command = [sys.executable, "-m", "tfscale.scripts.bench.prices", "--strategy=horovod", "--rounds=2", "--steps=2"]
     done = subprocess.run(
         [*command, f"--json={tmp_path / 'rows.json'}"], capture_output=True, text=True, timeout=300, check=False
     )

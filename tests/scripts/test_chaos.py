@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tfscale.scripts.chaos_faults import outliving
+from tfscale.scripts.chaos.faults import outliving
 
 
 @pytest.mark.horovod
@@ -57,7 +57,7 @@ def chaos(folder: Path, *words: str) -> list[dict]:
 
 @pytest.mark.horovod
 def test_no_flipped_bit_reaches_what_is_applied() -> None:
-    command = [sys.executable, "-m", "tfscale.scripts.chaos_wire", "--count", "100", "--strategies", "horovod"]
+    command = [sys.executable, "-m", "tfscale.scripts.chaos.wire", "--count", "100", "--strategies", "horovod"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     (last,) = [line for line in done.stderr.splitlines() if line.startswith("horovod, ")][-1:]

@@ -8,10 +8,10 @@ import pytest
 import tensorflow as tf
 
 from tests.support.in_place import IN_PROCESS, SMALL, STRATEGIES, VARIANTS, of_replica, parameters, run
+from tfscale.collectives import consistency as drift
 from tfscale.collectives.in_process import InProcess
 from tfscale.data.base import Shard
-from tfscale.job import Job
-from tfscale.strategies import drift
+from tfscale.job.build import Job
 
 
 def test_every_shipped_strategy_is_in_the_table() -> None:

@@ -7,14 +7,14 @@ import pytest
 import tensorflow as tf
 
 from tests.support.in_place import SHARING, SMALL, parameters, run
-from tfscale.codecs.message import HEADER
-from tfscale.codecs.smallest import Smallest
-from tfscale.codecs.word32 import Word32
 from tfscale.collectives.in_process import InProcess
+from tfscale.compression.codecs.smallest import Smallest
+from tfscale.compression.codecs.word32 import Word32
+from tfscale.compression.message import HEADER
+from tfscale.compression.thresholds import Adaptive, Fixed, TargetDensity
 from tfscale.data.base import Shard
-from tfscale.job import Job
-from tfscale.strategies.gradient_sharing import GradientSharing
-from tfscale.thresholds import Adaptive, Fixed, TargetDensity
+from tfscale.job.build import Job
+from tfscale.strategies.gradient_sharing.strategy import GradientSharing
 from tfscale.vectors import Layout
 
 REPLICAS = 3

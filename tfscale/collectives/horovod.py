@@ -16,14 +16,14 @@ from typing import Literal, final
 import tensorflow as tf
 
 from tfscale.collectives.base import RegularGather, ranks_of
-from tfscale.collectives.room import Room
+from tfscale.collectives.padded_buffer import Room
 from tfscale.collectives.shared_memory import GONE, SharedMemory, can_be_shared
 from tfscale.devices import visible_gpus
 from tfscale.errors import HOROVOD_MISSING, RunError, UserError
 from tfscale.kernels import library
 
 OURS = "+tfscale"
-"""How the version of a Horovod ends that scripts/build_horovod.py has built."""
+"""How the version of a Horovod ends that scripts/build/horovod.py has built."""
 
 CYCLE = "20"
 """Milliseconds after which the background thread of such a Horovod asks the others even if no tensor has woken it: each
@@ -78,7 +78,7 @@ class Horovod:
             raise UserError(
                 f"the launcher started {processes} processes, but Horovod sees {self._hvd.size()}; start them with "
                 f"launch.np={processes} or horovodrun, or build Horovod with MPI: "
-                "HOROVOD_WITH_MPI=1 python -m tfscale.scripts.build_horovod"
+                "HOROVOD_WITH_MPI=1 python -m tfscale.scripts.build.horovod"
             )
         self.size = replicas
         self.ranks = ranks_of(self._hvd.rank(), processes, self.size)

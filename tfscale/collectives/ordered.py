@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from tfscale.collectives.base import Collective
-from tfscale.collectives.sealed import gather_sealed
+from tfscale.collectives.checksummed import gather_sealed
 from tfscale.vectors import opaque
 
 

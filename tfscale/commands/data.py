@@ -8,10 +8,11 @@ usage: tfscale data fetch NAME
 
 from collections.abc import Sequence
 
-from tfscale.chatter import start_quietly
 from tfscale.config.suggest import closest
-from tfscale.data import catalogue, fetch
+from tfscale.data.download import catalog as catalogue
+from tfscale.data.download import fetch
 from tfscale.errors import UserError
+from tfscale.startup_noise import start_quietly
 
 
 def main(words: Sequence[str]) -> int:

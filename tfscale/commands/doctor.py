@@ -14,16 +14,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfscale.chatter import start_quietly
 from tfscale.errors import first_line
 from tfscale.kernels import library
-from tfscale.launch import gpus
-from tfscale.launch.attempt import Attempt
-from tfscale.launch.processes import Processes
-from tfscale.launch.run_directory import RunDirectory
-from tfscale.launch.starting import by_command
+from tfscale.launchers import gpus
+from tfscale.launchers.local import Processes
+from tfscale.launchers.spawn import by_command
+from tfscale.runs.run_directory import RunDirectory
+from tfscale.startup_noise import start_quietly
+from tfscale.supervision.attempt import Attempt
 
-BUILD = "python -m tfscale.scripts.build_horovod"
+BUILD = "python -m tfscale.scripts.build.horovod"
 ENOUGH_DISK = 1 << 30
 """Bytes that should be free for checkpoints and logs."""
 
@@ -145,8 +145,8 @@ def _kernels() -> Finding:
         return Finding(works=False, said=said, mend=library.BUILD, needed=False)
     import tensorflow as tf
 
-    from tfscale.compressors.base import Rule
-    from tfscale.compressors.native import Native
+    from tfscale.compression.backends.base import Rule
+    from tfscale.compression.backends.native import Native
     from tfscale.vectors import Layout
 
     layout = Layout(names=("probe",), sizes=(3,))

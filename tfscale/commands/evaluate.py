@@ -13,9 +13,9 @@ result. It is printed, and written to evaluation.json in the run's folder.
 from collections.abc import Sequence
 from pathlib import Path
 
-from tfscale.chatter import start_quietly
 from tfscale.config import preflight
 from tfscale.errors import UserError
+from tfscale.startup_noise import start_quietly
 from tfscale.world import World, from_environment
 
 
@@ -36,5 +36,5 @@ def main(words: Sequence[str]) -> int:
     config = preflight.saved(folder, rest)
     world = from_environment() or World()
     with start_quietly():
-        from tfscale.commands.evaluation import evaluate_run
+        from tfscale.job.evaluate import evaluate_run
     return evaluate_run(config, world, folder, best=which == "best")

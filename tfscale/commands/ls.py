@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tfscale.config.compose import Composer, composer, recipe_texts
 from tfscale.config.suggest import closest
-from tfscale.data import catalogue
+from tfscale.data.download import catalog as catalogue
 from tfscale.errors import UserError
 
 QUIET = ("train", "early_stopping", "run", "launch")

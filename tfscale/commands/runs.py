@@ -9,8 +9,9 @@ from typing import Any
 
 from tfscale.config import preflight
 from tfscale.errors import UserError
-from tfscale.launch import membership, pulse
-from tfscale.launch.run_directory import RunDirectory
+from tfscale.runs import events as membership
+from tfscale.runs.run_directory import RunDirectory
+from tfscale.supervision import heartbeat as pulse
 
 STOPPED = (129, 130, 143)
 """Exit codes of a run that was asked to end."""
@@ -25,7 +26,7 @@ def main(words: Sequence[str]) -> int:
     if unknown:
         raise UserError(f"runs takes run.dir=DIR only, got {unknown[0]}; type: tfscale runs --help")
     folder = Path(dict(word.split("=", 1) for word in words).get("run.dir", "runs")).expanduser()
-    from tfscale.reporting.console import person_console, results_table
+    from tfscale.tracking.console import person_console, results_table
 
     places = sorted(path.parent for path in folder.glob(f"*/{preflight.SAVED}"))
     if not places:

@@ -20,20 +20,23 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from tfscale.chatter import quiet, start_quietly
-from tfscale.config import inspect, preflight, rules
+from tfscale.config import checks as rules
+from tfscale.config import inspect, preflight
 from tfscale.config.overrides import key_of, parse
-from tfscale.config.schema import Config
-from tfscale.config.sweep import Combination, expand
+from tfscale.config.schemas.config import Config
 from tfscale.errors import RunError, UserError
-from tfscale.launch import gpus, hosts, run_directory, sweep
-from tfscale.launch.attempt import Attempt, Job
-from tfscale.launch.processes import Processes
-from tfscale.launch.run_directory import RunDirectory
-from tfscale.launch.signals import Stopped
-from tfscale.launch.starting import Start, by_command, by_fork, die_with_parent
-from tfscale.launch.supervisor import Policy, Supervisor
-from tfscale.streams import keep_on, say
+from tfscale.launchers import gpus, hosts
+from tfscale.launchers.local import Processes
+from tfscale.launchers.spawn import Start, by_command, by_fork, die_with_parent
+from tfscale.runs import run_directory
+from tfscale.runs.run_directory import RunDirectory
+from tfscale.search import sweep
+from tfscale.search.grid import Combination, expand
+from tfscale.startup_noise import quiet, start_quietly
+from tfscale.supervision.attempt import Attempt, Job
+from tfscale.supervision.signals import Stopped
+from tfscale.supervision.supervisor import Policy, Supervisor
+from tfscale.terminal import keep_on, say
 from tfscale.world import World, from_environment
 
 TRAIN = (sys.executable, "-m", "tfscale", "train")
@@ -84,7 +87,7 @@ def main(words: Sequence[str]) -> int:
         if directory is not None and not given:
             directory.forget_failures()
         with start_quietly():
-            from tfscale.commands.rank import run_rank
+            from tfscale.job.train import run_rank
         return run_rank(config, world, directory)
 
 
@@ -214,7 +217,7 @@ def _rank_starter(config: Config, words: Sequence[str], directory: RunDirectory)
             train = config.train.model_copy(update={"max_time": _time_left(config, began)})
             own = config.model_copy(update={"resume": True, "train": train})
         with quiet():  # TensorFlow is imported here, once, and used in the forks only
-            from tfscale.commands.rank import run_rank
+            from tfscale.job.train import run_rank
 
         def rank() -> int:
             directory.leave_lock()
@@ -230,7 +233,7 @@ def _rank_starter(config: Config, words: Sequence[str], directory: RunDirectory)
 def _sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     """Checks every job of the sweep, then runs them one after the other."""
 
-    from tfscale.reporting.console import person_console, results_table
+    from tfscale.tracking.console import person_console, results_table
 
     jobs = expand(parse(overrides))
     problems = []

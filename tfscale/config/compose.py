@@ -23,7 +23,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
-from tfscale.config import untrusted
+from tfscale.config import yaml_limits as untrusted
 from tfscale.errors import UserError
 
 CONFIG_NAME = "config"

@@ -15,7 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tfscale.config.compose import Composer
-from tfscale.config.nodes import NODES
+from tfscale.config.moved_targets import current
+from tfscale.config.schemas.nodes import NODES
 from tfscale.config.suggest import closest, closest_key
 from tfscale.errors import UserError, first_line
 
@@ -141,6 +142,7 @@ def _addable(key: str, base: DictConfig) -> bool:
             target = node.get("_target_")
             if target is None:
                 return False
+            target = current(str(target))
             return target not in NODES or last in NODES[target].model_fields
         parent = parent.rpartition(".")[0]
     return False

@@ -6,7 +6,7 @@ a queue slot, N processes and half a minute to say so.
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hydra.errors import HydraException
@@ -14,12 +14,16 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from tfscale.config import checks as rules
+from tfscale.config import moved_targets, validate
 from tfscale.config import overrides as reading
-from tfscale.config import rules, untrusted, validate
+from tfscale.config import yaml_limits as untrusted
 from tfscale.config.compose import Composer, composer, plain
-from tfscale.config.schema import Config
+from tfscale.config.schemas.config import Config
 from tfscale.config.suggest import closest_key
 from tfscale.errors import UserError
+from tfscale.terminal import say
+from tfscale.world import from_environment
 
 SAVED = "config.yaml"
 """The resolved configuration in a run directory."""
@@ -79,13 +83,24 @@ def _first_line(error: Exception) -> str:
 
 
 def _typed(composed: DictConfig) -> Config:
-    values = plain(composed)
+    values, old = moved_targets.renamed(plain(composed))
     values.pop("recipe", None)
     values.pop("local", None)
+    if old:
+        _warn_of_moved(old)
     problems = validate.problems_of(values)
     if problems:
         raise UserError(*problems)
     return validate.typed(values)
+
+
+def _warn_of_moved(old: Mapping[str, str]) -> None:
+    """Prints one line, in one process of the job."""
+    world = from_environment()
+    if world is None or world.is_chief:
+        first = next(iter(old))
+        more = f" (and {len(old) - 1} more paths)" if len(old) > 1 else ""
+        say(f"warning: {first} has moved; write {old[first]}{more}")
 
 
 def saved(folder: Path, words: Sequence[str]) -> Config:

@@ -6,11 +6,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from tfscale.config import plugins
-from tfscale.config.allowed import ALLOWED, ALLOWED_INSIDE
-from tfscale.config.fields import Table
-from tfscale.config.nodes import NODES
-from tfscale.config.schema import Config
+from tfscale.config.schemas.config import Config
+from tfscale.config.schemas.fields import Table
+from tfscale.config.schemas.nodes import NODES
 from tfscale.config.suggest import closest
+from tfscale.config.targets import ALLOWED, ALLOWED_INSIDE
 
 
 def problems_of(values: Mapping[str, Any]) -> list[str]:

@@ -1,6 +1,6 @@
 """Where the compiled kernels are, and whether they can be used.
 
-They are compiled by `scripts/build_kernels.py` for the installed TensorFlow and kept in the user's cache, under a name
+They are compiled by `scripts/build/kernels.py` for the installed TensorFlow and kept in the user's cache, under a name
 made of everything that they depend on: a new TensorFlow or a changed source never meets an old library. Without them
 the plain TensorFlow operations compute the same bits, some five times slower.
 """
@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 
-BUILD = "python -m tfscale.scripts.build_kernels"
+BUILD = "python -m tfscale.scripts.build.kernels"
 SOURCE = "sharing.cc"
 FLAGS = ("-O3", "-fPIC", "-shared", "-ffp-contract=off", "-fno-trapping-math", "-fno-strict-aliasing", "-w")
 """No contraction: a fused multiply-add would not give the bits of the plain operations. Whole numbers are kept for a

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfscale.collectives.base import Collective, mean_bytes
 from tfscale.collectives.ordered import ordered_bytes, ordered_mean
-from tfscale.vectors import Layout, flatten, size, unflatten
+from tfscale.vectors import Layout, counter, flatten, size, unflatten
 
 Tensors = Sequence[tf.Tensor]
 """Of one replica, one a trainable variable."""
@@ -158,11 +158,6 @@ def cut(vectors: Sequence[tf.Tensor], like: Sequence[Tensors], devices: Sequence
         with tf.device(device):
             lists.append(unflatten(vector, each))
     return lists
-
-
-def counter() -> tf.Variable:
-    """A [] int64 variable that starts at 0."""
-    return tf.Variable(tf.constant(0, tf.int64), trainable=False)
 
 
 def agreed_parameters(collective: Collective, parameters: Sequence[tf.Tensor], trainable: int) -> tf.Tensor:

@@ -13,10 +13,10 @@ from typing import final
 import tensorflow as tf
 
 from tfscale import digest
+from tfscale.collectives import consistency as drift
 from tfscale.collectives.base import Collective
-from tfscale.strategies import drift
-from tfscale.strategies.base import Averaging, Tensors, agreed_parameters, counter, cut, flattened
-from tfscale.vectors import Layout
+from tfscale.strategies.base import Averaging, Tensors, agreed_parameters, cut, flattened
+from tfscale.vectors import Layout, counter
 
 
 @final

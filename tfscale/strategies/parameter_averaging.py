@@ -16,12 +16,12 @@ from typing import final
 import tensorflow as tf
 
 from tfscale import digest
+from tfscale.collectives import consistency as drift
 from tfscale.collectives.base import Collective, gather_bytes
+from tfscale.collectives.checksummed import gather_sealed
 from tfscale.collectives.ordered import ordered_mean
-from tfscale.collectives.sealed import gather_sealed
-from tfscale.strategies import drift
-from tfscale.strategies.base import Averaging, Tensors, counter
-from tfscale.vectors import Layout
+from tfscale.strategies.base import Averaging, Tensors
+from tfscale.vectors import Layout, counter
 
 
 @final

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from tfscale.errors import RunError, UserError
-from tfscale.training.checkpoint import Checkpoints
+from tfscale.training.checkpoints import Checkpoints
 from tfscale.training.loop import StepInfo
 from tfscale.training.state import RunState
 

@@ -13,12 +13,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfscale.checkpoint.tensor_file import Arrays
 from tfscale.digest import choose as choose_digest
-from tfscale.early_stopping import EarlyStopping
 from tfscale.errors import UserError
 from tfscale.strategies.base import Strategy
+from tfscale.training.early_stopping import EarlyStopping
 from tfscale.training.replica import Replica
-from tfscale.training.tensor_file import Arrays
 
 Variables = Mapping[str, tf.Variable | keras.Variable]
 Values = Mapping[str, tf.Tensor | np.ndarray]

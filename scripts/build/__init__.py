@@ -1,0 +1,1 @@
+"""Builds what pip cannot: Horovod and the kernels."""

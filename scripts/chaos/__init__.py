@@ -1,0 +1,1 @@
+"""Injects faults into real runs and compares their bits."""

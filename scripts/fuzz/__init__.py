@@ -1,0 +1,1 @@
+"""Throws damaged and hostile settings at the command line."""

@@ -1,0 +1,291 @@
+"""The compressor contract: the kernels give the bits of the plain operations, and neither believes a bad message."""
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.support.compression import CODECS, DAMAGED, add, found_of, header, rule
+from tfscale import digest
+from tfscale.compression import message as framing
+from tfscale.compression.backends.base import Compressor, Rule
+from tfscale.compression.backends.native import Native
+from tfscale.compression.backends.reference import Plain
+from tfscale.compression.codecs.rice import Rice
+
+COMPRESSORS: tuple[Callable[[Rule], Compressor], ...] = (Native, Plain)
+NOTHING = tf.constant([7, 0, 5, 0])
+
+
+def hostile(size: int, seed: int) -> np.ndarray:
+    """Contributions of every kind: ordinary, tiny, huge, exactly a threshold, denormal, negative zero."""
+    random = np.random.default_rng(seed)
+    values = random.standard_normal(size) * 10.0 ** random.integers(-12, 4, size)
+    special = [0.0, -0.0, 0.5, -0.5, 1e-45, -1e-40, 4e18, -4e18, np.nextafter(np.float32(0.5), np.float32(0))]
+    values[random.random(size) < 0.2] = random.choice(special)
+    return values.astype(np.float32)
+
+
+@pytest.mark.parametrize("momentum", [(0.0, False, False), (0.9, False, True), (0.9, True, True), (0.5, True, False)])
+@pytest.mark.parametrize("sizes", [(1,), (64, 65), (5, 70_000, 1, 0, 130)])
+@pytest.mark.parametrize("per_tensor", [False, True])
+def test_the_kernel_has_the_bits_of_the_plain_operations(
+    sizes: tuple[int, ...], momentum: tuple[float, bool, bool], per_tensor: bool
+) -> None:
+    strength, nesterov, masking = momentum
+    settings = rule(*sizes, min_size=4, momentum=strength, nesterov=nesterov, masking=masking, scale=1 / 3)
+    size = settings.layout.size
+    values = np.linspace(0.3, 0.7, len(sizes)) if per_tensor else [0.5]
+    thresholds = tf.constant(values, tf.float32)
+    results = []
+    for make in COMPRESSORS:
+        compressor = make(settings)
+        residual = tf.Variable(tf.zeros([size]))
+        velocity = tf.Variable(tf.zeros([size])) if strength else None
+        seen: list[np.ndarray] = []
+        for step in range(6):
+            given = hostile(size, step)
+            if step in (2, 4):
+                given[size // 2] = (np.nan, np.inf)[step // 4]
+            found = compressor.accumulate(residual, velocity, compressor.check(tf.constant(given)), thresholds)
+            message = compressor.pack(found, header(thresholds))
+            combined = compressor.combine([message] * 3, thresholds, header(thresholds)[:2])
+            assert not (step in (2, 4) and found.sound)
+            seen += [each.numpy() for each in (*found, message, *combined, residual)]
+            seen += [] if velocity is None else [velocity.numpy()]
+        results.append(seen)
+    assert len(results[0]) > 40
+    for native, plain in zip(*results, strict=True):
+        assert native.tobytes() == plain.tobytes()
+
+
+@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("density", [0.0, 1e-3, 0.05, 0.1, 0.2, 1.0])
+@pytest.mark.parametrize("size", [1, 4096, 350_001])
+def test_every_code_says_the_same(name: str, density: float, size: int) -> None:
+    """More than one block of rice at the largest size, of either kind of divisor."""
+    random = np.random.default_rng(size)
+    dense = np.where(random.random(size) < density, random.choice([-1.0, 1.0], size), 0.0).astype(np.float32)
+    settings = rule(size, codes=CODECS[name]().codes)
+    thresholds = tf.constant([0.75])
+    messages = []
+    for make in COMPRESSORS:
+        compressor = make(settings)
+        found = add(compressor, tf.Variable(tf.zeros([size])), tf.constant(dense), thresholds)
+        messages.append(compressor.pack(found, header(thresholds)))
+    assert messages[0].numpy().tobytes() == messages[1].numpy().tobytes()
+    for make in COMPRESSORS:
+        total = make(settings).combine(messages, thresholds, header(thresholds)[:2]).sum
+        np.testing.assert_array_equal(total.numpy(), 2 * 0.75 * dense)
+    words = Plain(settings).listed(messages[0]).numpy()
+    np.testing.assert_array_equal(words // 2, np.flatnonzero(dense))
+
+
+@pytest.mark.parametrize("make", COMPRESSORS)
+def test_gaps_of_every_size_survive(make: Callable[[Rule], Compressor]) -> None:
+    """Clustered and lonely elements in one block, the last index of a large model among them."""
+    size = 2**22
+    places = np.unique(np.concatenate([np.arange(40), 100 + 2 ** np.arange(22), [size - 1]]))
+    dense = np.zeros(size, np.float32)
+    dense[places[places < size]] = -1
+    settings = rule(size, codes=Rice().codes)
+    thresholds = tf.constant([1.0])
+    compressor = make(settings)
+    message = compressor.pack(
+        add(compressor, tf.Variable(tf.zeros([size])), tf.constant(dense), thresholds), header(thresholds)
+    )
+    np.testing.assert_array_equal(compressor.combine([message], thresholds, header(thresholds)[:2]).sum, dense)
+
+
+def test_rice_is_near_the_entropy_bound() -> None:
+    size = 2**22
+    for density in (1e-3, 1e-2, 0.1, 0.2):
+        hit = np.random.default_rng(1).random(size) < density
+        compressor = Native(rule(size, codes=Rice().codes))
+        given = tf.constant(hit.astype(np.float32))
+        found = add(compressor, tf.Variable(tf.zeros([size])), given, tf.constant([1.0]))
+        bits = 32 * int(tf.size(compressor.pack(found, NOTHING)))
+        share = hit.mean()
+        bound = size * (-share * np.log2(share) - (1 - share) * np.log2(1 - share) + share)
+        assert bits / bound < 1.015
+
+
+@pytest.mark.parametrize("make", COMPRESSORS)
+@pytest.mark.parametrize("name", CODECS)
+def test_no_wrong_byte_and_no_cut_goes_unseen(make: Callable[[Rule], Compressor], name: str) -> None:
+    settings = rule(30, 4, codes=CODECS[name]().codes, min_size=5)
+    compressor, thresholds = make(settings), tf.constant([0.5])
+    given = tf.constant(np.random.default_rng(0).standard_normal(34), tf.float32)
+    message = compressor.pack(add(compressor, tf.Variable(tf.zeros([34])), given, thresholds), header(thresholds))
+    whole = message.numpy()
+    combine = tf.function(lambda other: compressor.combine([message, other], thresholds, header(thresholds)[:2]))
+    combine = combine.get_concrete_function(tf.TensorSpec([None], tf.int32))
+    combine(message)
+    wrong = [whole[:length] for length in range(len(whole))]
+    for place, flip in itertools.product(range(4 * len(whole)), (1, 0x80, 0xFF)):
+        octets = bytearray(whole.tobytes())
+        octets[place] ^= flip
+        wrong.append(np.frombuffer(bytes(octets), np.int32))
+    for each in wrong:
+        with pytest.raises(DAMAGED, match="message of rank 1"):
+            combine(tf.constant(each))
+
+
+@pytest.mark.parametrize("make", COMPRESSORS)
+@pytest.mark.parametrize(
+    ("field", "said"), [(0, "another step"), (1, "another threshold"), (2, "parameters differ from the others'")]
+)
+def test_a_message_of_another_state_is_refused(make: Callable[[Rule], Compressor], field: int, said: str) -> None:
+    compressor, thresholds = make(rule(10)), tf.constant([0.5])
+    found = add(compressor, tf.Variable(tf.zeros([10])), tf.ones([10]), thresholds)
+    good = header(thresholds)
+    other = tf.tensor_scatter_nd_add(good, [[field]], [1])
+    messages = [compressor.pack(found, good), compressor.pack(found, other)]
+    with pytest.raises(DAMAGED, match=said):
+        compressor.combine(messages, thresholds, good[:2])
+
+
+@pytest.mark.parametrize("make", COMPRESSORS)
+def test_one_void_message_voids_the_step(make: Callable[[Rule], Compressor]) -> None:
+    compressor, thresholds = make(rule(6)), tf.constant([0.5])
+    messages = []
+    for given in (tf.ones([6]), tf.constant([1.0, np.nan, 0, 0, 0, 0])):
+        residual = tf.Variable(tf.zeros([6]))
+        found = add(compressor, residual, given, thresholds)
+        messages.append(compressor.pack(found, header(thresholds)))
+    assert messages[1].shape == [framing.HEADER]
+    combined = compressor.combine(messages, thresholds, header(thresholds)[:2])
+    assert bool(combined.void)
+    assert not combined.sum.numpy().any()
+    assert not residual.numpy().any(), "nothing of an unsound contribution is used"
+
+
+@pytest.mark.parametrize("make", COMPRESSORS)
+@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("thresholds", [[0.5], [0.5, 0.75]])
+def test_what_was_taken_is_given_back(make: Callable[[Rule], Compressor], name: str, thresholds: list[float]) -> None:
+    compressor, limits = make(rule(3, 4, codes=CODECS[name]().codes)), tf.constant(thresholds)
+    residual, given = tf.Variable(tf.zeros([7])), np.float32([1.0, -2.0, 0.25, 3.0, -0.75, 0.5, 0.0])
+    message = compressor.pack(add(compressor, residual, tf.constant(given), limits), NOTHING)
+    left = residual.numpy()
+    assert (left != given).any()
+    compressor.restore(residual, message, limits, tf.constant(False))
+    np.testing.assert_array_equal(residual.numpy(), left)
+    compressor.restore(residual, message, limits, tf.constant(True))
+    np.testing.assert_array_equal(residual.numpy(), given)
+
+
+@pytest.mark.parametrize("make", COMPRESSORS)
+def test_a_void_message_and_a_proposal_have_taken_nothing(make: Callable[[Rule], Compressor]) -> None:
+    compressor, residual = make(rule(3)), tf.Variable(tf.ones([3]))
+    for found in (found_of(3, sound=False), found_of(3)):
+        message = compressor.propose(found, tf.constant([2.0]), NOTHING)
+        compressor.restore(residual, message, tf.constant([0.0]), tf.constant(True))
+    np.testing.assert_array_equal(residual.numpy(), tf.ones([3]))
+
+
+def test_both_agree_on_the_mean_of_all_proposals() -> None:
+    settings, closed = rule(5, 2, 6, 7, min_size=4, scale=0.5), tf.zeros([4])
+    proposals = ([0.1, 0.0, 0.7, 0.0], [0.3, 0.0, 0.1, 0.0])
+    results = []
+    for make in COMPRESSORS:
+        compressor = make(settings)
+        messages = [compressor.propose(found_of(4, 1.0, 3.0), tf.constant(each), header(closed)) for each in proposals]
+        combined = compressor.combine(messages, closed, header(closed)[:2])
+        results.append([each.numpy().tobytes() for each in (*messages, *combined)])
+        np.testing.assert_allclose(combined.proposed, [0.2, 0.4, 0.4, 0.4], rtol=1e-6)
+        np.testing.assert_array_equal(combined.sum[5:7], [1.0, 3.0])
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("make", COMPRESSORS)
+def test_proposals_and_elements_do_not_mix(make: Callable[[Rule], Compressor]) -> None:
+    compressor = make(rule(3, 2))
+    for thresholds in (tf.constant([0.0, 0.0]), tf.constant([0.5, 0.5])):
+        packed = compressor.pack(found_of(2), header(thresholds))
+        proposed = compressor.propose(found_of(2), tf.constant([1.0, 1.0]), header(thresholds))
+        too_few = compressor.propose(found_of(2), tf.constant([1.0]), header(thresholds))
+        right, wrong = (packed, proposed) if thresholds[0] > 0 else (proposed, packed)
+        assert not bool(compressor.combine([right], thresholds, header(thresholds)[:2]).void)
+        for each in (wrong, too_few):
+            with pytest.raises(DAMAGED, match="message of rank 0"):
+                compressor.combine([each], thresholds, header(thresholds)[:2])
+
+
+def test_sums_do_not_depend_on_the_order_of_the_replicas() -> None:
+    random, thresholds = np.random.default_rng(3), tf.constant([1e-3])
+    for make in COMPRESSORS:
+        compressor = make(rule(500, scale=1 / 7))
+        messages = []
+        for _ in range(7):
+            given = tf.constant(random.choice([-1.0, 0.0, 1.0], 500), tf.float32)
+            found = add(compressor, tf.Variable(tf.zeros([500])), given, thresholds)
+            messages.append(compressor.pack(found, header(thresholds)))
+        forward = compressor.combine(messages, thresholds, header(thresholds)[:2]).sum
+        backward = compressor.combine(messages[::-1], thresholds, header(thresholds)[:2]).sum
+        assert forward.numpy().tobytes() == backward.numpy().tobytes()
+
+
+def test_digests_differ_where_parameters_do() -> None:
+    random = np.random.default_rng(0)
+    parameters = [random.standard_normal(shape).astype(np.float32) for shape in ((3, 5), (70_000,), (1,))]
+    seen = set()
+    for change in (None, (0, 0, 1e-7), (1, 69_999, 1.0), (2, 0, -2.0)):
+        changed = [each.copy() for each in parameters]
+        if change:
+            changed[change[0]].flat[change[1]] += change[2]
+        native, plain = (
+            int(make([tf.constant(each) for each in changed]))
+            for make in (digest.choose(["CPU:0"]), digest.plain_digest)
+        )
+        assert native == plain
+        seen.add(native)
+    assert len(seen) == 4
+
+
+def test_a_strain_says_how_many_thresholds_the_largest_residual_has() -> None:
+    for peak, wanted in ((1.0, 1.0), (0.3, 0.25), (9.0, 8.0), (10.1, 10.0), (0.0, 2.0**-32), (1e30, 1.75 * 2.0**31)):
+        word = framing.strain(tf.constant([0.5 * peak, 0.0]), tf.constant([0.5]))
+        assert float(framing.ratio(word)) == pytest.approx(wanted, rel=0.02)
+    compressor, thresholds = Native(rule(4)), tf.constant([0.5])
+    found = add(compressor, tf.Variable(tf.zeros([4])), tf.ones([4]), thresholds)
+    messages = [compressor.pack(found, header(thresholds, strain=strain)) for strain in (3, 255, 7)]
+    for make in COMPRESSORS:
+        assert int(make(rule(4)).combine(messages, thresholds, header(thresholds)[:2]).strain) == 255
+
+
+@pytest.mark.parametrize("make", COMPRESSORS)
+def test_a_sum_beyond_all_bounds_leaves_its_element_and_sends_nothing(make: Callable[[Rule], Compressor]) -> None:
+    compressor, residual = make(rule(3)), tf.Variable([8e18, 0.0, 1.0])
+    found = add(compressor, residual, tf.constant([8e18, 2.0, 0.0]), tf.constant([0.5]))
+    assert not bool(found.sound)
+    assert found.sent.shape == [0]
+    np.testing.assert_array_equal(residual.numpy(), np.float32([8e18, 2.0, 1.0]))
+
+
+def test_both_agree_bit_for_bit_inside_a_function_on_any_number_of_proposals() -> None:
+    """The graph optimizer turns divisions by constants into products."""
+    closed, random = tf.zeros([50]), np.random.default_rng(0)
+    settings = rule(*[3] * 50)
+    for replicas in (3, 5, 7):
+        proposals = [tf.constant(random.random(50), tf.float32) for _ in range(replicas)]
+        agreed = set()
+        for make in COMPRESSORS:
+            compressor = make(settings)
+            messages = [compressor.propose(found_of(50), each, header(closed)) for each in proposals]
+            combine = tf.function(
+                lambda *messages, c=compressor: c.combine(messages, closed, header(closed)[:2]).proposed
+            )
+            agreed.add(combine(*messages).numpy().tobytes())
+        assert len(agreed) == 1
+
+
+@pytest.mark.parametrize("make", COMPRESSORS)
+@pytest.mark.parametrize("proposal", [np.nan, np.inf, -0.5])
+def test_a_proposal_that_cannot_be_a_threshold_is_refused(make: Callable[[Rule], Compressor], proposal: float) -> None:
+    compressor, closed = make(rule(3)), tf.zeros([1])
+    message = compressor.propose(found_of(1), tf.constant([proposal], tf.float32), header(closed))
+    with pytest.raises(DAMAGED, match="message of rank 0"):
+        compressor.combine([message], closed, header(closed)[:2])

@@ -1,0 +1,40 @@
+"""Old `_target_` paths still work, with one line of warning."""
+
+import pytest
+
+from tfscale.config.moved_targets import current
+from tfscale.config.preflight import preflight
+from tfscale.config.schemas.nodes import NODES
+
+OLD = {
+    "tfscale.data.digits.digits": "tfscale.data.sources.digits.digits",
+    "tfscale.data.idx.idx": "tfscale.data.sources.idx.idx",
+    "tfscale.codecs.rice.Rice": "tfscale.compression.codecs.rice.Rice",
+    "tfscale.thresholds.Fixed": "tfscale.compression.thresholds.Fixed",
+    "tfscale.schedules.cosine": "tfscale.training.schedules.cosine",
+    "tfscale.early_stopping.EarlyStopping": "tfscale.training.early_stopping.EarlyStopping",
+    "tfscale.strategies.gradient_sharing.GradientSharing": (
+        "tfscale.strategies.gradient_sharing.strategy.GradientSharing"
+    ),
+}
+"""As runs of the revision before the move have saved them."""
+
+
+@pytest.mark.parametrize("old", OLD)
+def test_an_old_path_is_the_current_one(old: str) -> None:
+    assert current(old) == OLD[old] in NODES
+
+
+@pytest.mark.parametrize("target", NODES)
+def test_a_current_path_stays(target: str) -> None:
+    assert current(target) == target
+
+
+def test_an_old_path_in_a_configuration_is_one_warning(capfd: pytest.CaptureFixture[str]) -> None:
+    words = ("data._target_=tfscale.data.digits.digits", "schedule._target_=tfscale.schedules.constant")
+    assert preflight(words, config_dir=None).data["_target_"] == "tfscale.data.sources.digits.digits"
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line == (
+        "tfscale: warning: tfscale.data.digits.digits has moved; write tfscale.data.sources.digits.digits "
+        "(and 1 more paths)"
+    )

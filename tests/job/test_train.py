@@ -1,0 +1,40 @@
+"""One process of a job: what it leaves behind when the run has ended."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from tfscale.job import train as rank
+from tfscale.runs.run_directory import RunDirectory
+
+
+def test_a_run_that_shared_leaves_its_pictures(tmp_path: Path) -> None:
+    words = "strategy=sharing strategy/collective=in_process strategy.replicas=2 launch.np=1 train.steps=3 run.name=one"
+    done = subprocess.run(
+        [sys.executable, "-m", "tfscale", "train", *words.split()],
+        cwd=tmp_path,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    pictures = sorted((tmp_path / "runs" / "one").glob("*.png"))
+    assert [path.name for path in pictures] == ["sharing.png", "tensors.png"]
+    assert "warning" not in done.stdout
+
+
+def test_a_picture_that_fails_is_one_line_and_no_lost_run(tmp_path: Path) -> None:
+    (tmp_path / "sharing.png").mkdir()
+    (tmp_path / "metrics.jsonl").write_text(json.dumps({"kind": "step", "step": 1, "density": 0.5}) + "\n")
+    console = Console(file=io.StringIO(), width=400)
+    rank.draw(RunDirectory(tmp_path), console)
+    assert isinstance(console.file, io.StringIO)
+    (line,) = console.file.getvalue().splitlines()
+    assert line.startswith("warning: the run could not be drawn: IsADirectoryError: ")

@@ -1,0 +1,80 @@
+"""All processes of a job stop at one step, whichever of them is asked."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tfscale.errors import Enough
+from tfscale.supervision.coordinated_stop import Stopping, agreed_stop
+from tfscale.supervision.signals import Stopped
+from tfscale.world import World
+
+
+def world(rank: int, size: int) -> World:
+    return World(rank=rank, size=size, local_rank=rank, local_size=size)
+
+
+def test_a_process_alone_stops_at_once(tmp_path: Path) -> None:
+    noted: list[Stopped] = []
+    stop = Stopping(tmp_path, "a", 0, World(), noted=lambda: noted[0] if noted else None, max_time=None)
+    assert stop(1, lambda step: True) is None
+    noted.append(Stopped(15))
+    answer = stop(2, lambda step: True)
+    assert isinstance(answer, Stopped)
+    assert answer.exit_code == 143
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("every", [1, 4])
+@pytest.mark.parametrize("asked", [0, 2])
+@pytest.mark.parametrize("seed", range(20))
+def test_all_stop_at_one_step_in_any_order(tmp_path: Path, every: int, asked: int, seed: int) -> None:
+    """Ranks go on in any order, but none completes a step in which they meet before all others have begun it."""
+    chance = random.Random(seed)
+    begins = chance.randrange(20)
+    steps, stopped = [0, 0, 0], dict[int, int]()
+    stops = [
+        Stopping(
+            tmp_path,
+            "a",
+            0,
+            world(rank, 3),
+            noted=lambda rank=rank: Stopped(15) if rank == asked and steps[rank] >= begins else None,
+            max_time=None,
+        )
+        for rank in range(3)
+    ]
+
+    def meets(step: int) -> bool:
+        return step % every == 0
+
+    for _ in range(1000):
+        rank = chance.randrange(3)
+        coming = steps[rank] + 1
+        alone = meets(coming) and not all(step >= coming - 1 for step in steps)
+        if rank in stopped or alone:
+            continue
+        steps[rank] = coming
+        answer = stops[rank](coming, meets)
+        if answer is not None:
+            stopped[rank] = coming
+    assert len(stopped) == 3
+    (at,) = set(stopped.values())
+    assert meets(at)
+    assert at >= begins
+
+
+def test_the_end_of_the_time_is_a_good_end(tmp_path: Path) -> None:
+    stop = Stopping(tmp_path, "a", 0, World(), noted=lambda: None, max_time=1e-9)
+    assert isinstance(stop(1, lambda step: True), Enough)
+    assert Stopping(tmp_path, "a", 0, World(), noted=lambda: None, max_time=1e9)(1, lambda step: True) is None
+
+
+def test_a_stop_is_of_the_start_that_agreed_on_it(tmp_path: Path) -> None:
+    """What a process of an earlier start still writes is not why the next one ends."""
+    (tmp_path / "stop-0-late.at").write_text("5 15")
+    assert agreed_stop(tmp_path, 1) is None
+    stopped = agreed_stop(tmp_path, 0)
+    assert stopped is not None
+    assert stopped.number == 15

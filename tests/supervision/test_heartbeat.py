@@ -1,0 +1,242 @@
+"""Heartbeats, and what is concluded from them."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tfscale.runs.run_directory import RunDirectory
+from tfscale.supervision import heartbeat as pulse
+from tfscale.supervision import watchdog as hangs
+from tfscale.supervision.heartbeat import PATIENT, REPLACED, Pulse
+from tfscale.supervision.watchdog import Trouble, Watch, innermost
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr("time.monotonic", lambda: self.now)
+        monkeypatch.setattr("time.sleep", lambda seconds: None)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def test_what_is_done_for_the_first_time_has_minutes_and_says_little_of_the_others(
+    tmp_path: Path, clock: Clock
+) -> None:
+    """A first step that compiles for a minute; the next ones take a second, and one takes three."""
+    beat, limits = Pulse(tmp_path / "p", timeout=4.0), []
+    for seconds in (60.0, 1.0, 1.0, 0.1, 3.0, 1.0):
+        for work in ("a step", "logging"):
+            beat(work, 7)
+            read = pulse.read(tmp_path / "p")
+            assert read is not None
+            assert (read.work, read.step, read.began) == (work, 7, clock.now)
+            limits.append(round(read.deadline - read.began, 3))
+            clock.now += seconds if work == "a step" else 0.1
+    assert limits[::2] == [PATIENT, 120.0, 10.0, 10.0, 10.0, 30.0]
+    assert limits[1::2] == [PATIENT, 4.0, 4.0, 4.0, 4.0, 4.0]
+
+
+def test_half_a_beat_is_none(tmp_path: Path) -> None:
+    assert pulse.read(tmp_path / "none") is None
+    Pulse(tmp_path / "p", timeout=1.0)
+    whole = (tmp_path / "p").read_bytes()
+    (tmp_path / "p").write_bytes(whole[:-1] + b"x")
+    assert pulse.read(tmp_path / "p") is None
+
+
+@pytest.fixture
+def job(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., Trouble | None]]:
+    """Three ranks that beat as they are told to, then nothing for some seconds: what is wrong then."""
+    directory = RunDirectory(tmp_path)
+    ranks = [Pulse(directory.pulse(rank), timeout=4.0) for rank in range(3)]
+    sleepers = [subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) for _ in ranks]
+    watch = Watch([process.pid for process in sleepers], directory, leniency=1.0)
+
+    def look(*works: str, seconds: float, steps: tuple[int, ...] = (9, 9, 9)) -> Trouble | None:
+        for _ in range(2):  # twice, so that nothing is done for the first time
+            for rank, (work, step) in enumerate(zip(works, steps, strict=True)):
+                ranks[rank](work, step)
+                ranks[rank]("saving", step)
+                ranks[rank](work, step)
+        began = clock.now
+        while clock.now < began + seconds - 0.3:  # as often as it is asked; else it takes the machine for paused
+            clock.now += 0.25
+            assert watch.look() is None
+        clock.now = began + seconds
+        return watch.look()  # the sleepers know nothing of the question for their stacks, and end of it
+
+    yield look
+    for process in sleepers:
+        process.kill()
+        process.wait()
+
+
+def test_ranks_that_wait_for_a_slow_one_do_not_hang(job: Callable[..., Trouble | None]) -> None:
+    assert job("a step", "a step", "waiting for data", seconds=3.9) is None
+
+
+def test_a_rank_that_keeps_all_others_waiting_is_named(job: Callable[..., Trouble | None]) -> None:
+    wrong = job("a step", "a step", "waiting for data", seconds=4.3)
+    assert wrong is not None
+    assert wrong.hangs
+    assert wrong.words.startswith("rank 2 (process ")
+    assert "hangs after step 9: waiting for data for 4.3 s, it has left no stack" in wrong.words
+
+
+def test_among_ranks_that_exchange_the_one_with_fewest_steps_is_named(job: Callable[..., Trouble | None]) -> None:
+    wrong = job("a step", "a step", "a step", seconds=4.3, steps=(9, 8, 9))
+    assert wrong is not None
+    assert wrong.words.count("rank ") == 1
+    assert wrong.words.startswith("rank 1 ")
+
+
+def test_after_a_pause_of_the_machine_everybody_has_time_again(tmp_path: Path, clock: Clock) -> None:
+    directory = RunDirectory(tmp_path)
+    rank = Pulse(directory.pulse(0), timeout=4.0)
+    for work in ("a step", "saving", "a step"):
+        rank(work, 1)
+    watch = Watch([os.getpid()], directory, leniency=1.0)
+    clock.now += 300
+    assert watch.look() is None
+    clock.now += 1
+    assert watch.look() is None
+
+
+def test_past_the_step_at_which_a_job_hung_works_have_no_more_time_than_before(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "kill", lambda pid, number: None)
+    directory, waited = RunDirectory(tmp_path), list[float]()
+    rank = Pulse(directory.pulse(0), timeout=4.0)
+    watch = Watch([os.getpid()], directory, leniency=2.0, lenient_until=7)
+    for hung, step in (("a step", 7), ("waiting for data", 8)):
+        for work in (hung, "saving", hung):  # not for the first time
+            rank(work, step)
+        began = clock.now
+        while (trouble := watch.look()) is None:
+            clock.now += 0.25
+        waited.append(clock.now - began)
+        assert trouble.words.startswith(f"rank 0 (process {os.getpid()}) hangs after step {step}: {hung} for ")
+    assert waited == [8.25, 4.25]
+
+
+def test_beats_of_another_host_count_from_when_they_are_seen(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its clock is far ahead, its process number is somebody else's here, and its file comes late."""
+    directory = RunDirectory(tmp_path)
+    killed: list[int] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: killed.append(pid))
+    watch = Watch([0], directory, leniency=1.0)
+    with monkeypatch.context() as there:
+        there.setattr(pulse, "_machine", lambda: b"another host, 16")
+        clock.now += 5000
+        rank = Pulse(directory.pulse(0), timeout=4.0)
+        for work in ("a step", "saving", "a step"):
+            rank(work, 7)
+        clock.now -= 5000
+    for _ in range(24):  # first seen after 0.25 s; may come 2 s late, and take 4
+        clock.now += 0.25
+        assert watch.look() is None
+    clock.now += 0.5
+    wrong = watch.look()
+    assert wrong is not None
+    words = f"rank 0 (process {os.getpid()}) hangs after step 7: a step for 4.2 s, on another host"
+    assert wrong.words.startswith(words), wrong.words
+    assert killed == []
+
+
+BEATING = """
+import os, pathlib, sys, time
+from tfscale.launch.pulse import Pulse
+
+write = os.fsync
+os.fsync = lambda descriptor: (write(descriptor), print("written", os.fstat(descriptor).st_ino, flush=True))
+Pulse(pathlib.Path("p"), timeout=4.0, through=True)
+time.sleep(60)
+"""
+
+
+def test_beats_are_written_through_and_a_process_that_was_replaced_ends(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", BEATING], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        own = (tmp_path / "p").stat().st_ino if process.stdout.readline() else 0
+        assert process.stdout.readline() == f"written {own}\n"
+        (tmp_path / "p").rename(tmp_path / "before")
+        assert process.stdout.readline() == f"written {own}\n", "a file that is gone means nothing yet"
+        Pulse(tmp_path / "p", timeout=4.0)
+        assert process.wait(20) == REPLACED
+
+
+def test_an_empty_beat_is_none(tmp_path: Path) -> None:
+    (tmp_path / "p").write_bytes(bytes(2 * pulse._BEAT.size))
+    assert pulse.read(tmp_path / "p") is None
+
+
+def test_a_job_that_ends_between_two_looks_has_trained(tmp_path: Path, clock: Clock) -> None:
+    """Told once, and not of steps that the job began from."""
+    directory, told = RunDirectory(tmp_path), list[int]()
+    ranks = [Pulse(directory.pulse(rank), timeout=4.0) for rank in range(2)]
+    watch = Watch([11, 12], directory, leniency=None, after=20, trains=told.append)
+    for rank in ranks:
+        rank("waiting for data", 20)
+    watch.read()
+    assert told == []
+    for steps in (21, 30):
+        for rank in ranks:
+            rank("a step", steps)
+        assert watch.look() is None, "it has looked just now"
+        assert told == ([] if steps == 21 else [21])
+        watch.read()
+    assert told == [21]
+    assert watch.step == 30
+
+
+def test_without_beats_there_are_minutes(tmp_path: Path, clock: Clock) -> None:
+    watch = Watch([os.getpid()], RunDirectory(tmp_path), leniency=1.0)
+    assert watch.look() is None
+    assert watch.step is None
+    for _ in range(601):
+        clock.now += 1
+        trouble = watch.look()
+    assert trouble == Trouble("rank 0 has not begun to train in 600 s", hangs=True)
+
+
+def test_a_stopped_process_is_found_whatever_it_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    monkeypatch.setattr(hangs, "_is_stopped", lambda pid: pid == 12)
+    directory = RunDirectory(tmp_path)
+    for rank in range(2):
+        Pulse(directory.pulse(rank), timeout=4.0)
+    watch = Watch([11, 12], directory, leniency=1.0)
+    for _ in range(8):
+        clock.now += 0.25
+        assert watch.look() is None
+    clock.now += 0.3
+    words = "rank 1 (process 12) has been stopped (SIGSTOP) after step 0"
+    assert watch.look() == Trouble(words, hangs=False)
+    never = Watch([11, 12], directory, leniency=None)
+    for _ in range(20):
+        clock.now += 0.5
+        assert never.look() is None
+
+
+def test_the_innermost_line_is_that_of_the_main_thread(tmp_path: Path) -> None:
+    stack = tmp_path / "rank-0.stack"
+    stack.write_text(
+        'Thread 0x1 (most recent call first):\n  File "other.py", line 3 in run\n\n'
+        'Current thread 0x2 (most recent call first):\n  File "<frozen abc>", line 1 in x\n'
+        '  File "mine.py", line 7 in load\n  File "loop.py", line 9 in train\n'
+    )
+    assert innermost(stack) == 'in File "mine.py", line 7 in load'
+    assert innermost(tmp_path / "none") == "it has left no stack"

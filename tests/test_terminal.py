@@ -1,0 +1,76 @@
+"""What tfscale says, when nobody can hear it, too."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tfscale.terminal import Unfailing, say
+
+FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device that is always full")
+
+SPEAKS = """
+import sys
+from tfscale.streams import flush, keep_on, say
+
+say("before")
+keep_on("stderr")
+keep_on("stdout")
+for line in range(3):
+    say("after")
+    print("x" * 100_000, flush=True)
+    flush()
+if sys.stderr is not None:
+    sys.stderr.flush()
+"""
+
+
+def test_a_line_is_said_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    say("it is so")
+    assert capsys.readouterr() == ("", "tfscale: it is so\n")
+
+
+@FULL
+def test_streams_on_a_full_disk_stop_nothing() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", SPEAKS], stdout=full, stderr=full, env=buffered(), timeout=60, check=False
+        )
+    assert done.returncode == 0
+
+
+def test_streams_that_are_kept_say_all() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SPEAKS], capture_output=True, text=True, env=buffered(), timeout=60, check=False
+    )
+    assert done.stderr == "tfscale: before\n" + 3 * "tfscale: after\n"
+    assert done.stdout == 3 * ("x" * 100_000 + "\n")
+
+
+def test_streams_that_are_not_there_stop_nothing() -> None:
+    words = [sys.executable, "-c", SPEAKS]
+    done = subprocess.run(["sh", "-c", '"$@" >&- 2>&-', "sh", *words], env=buffered(), timeout=60, check=False)
+    assert done.returncode == 0
+
+
+@FULL
+def test_a_full_disk_does_not_end_a_log() -> None:
+    with Unfailing(Path("/dev/full").open("ab", buffering=0)) as stream:
+        Console(file=stream).print("a line")
+        print("x" * 100_000, file=stream, flush=True)
+
+
+def test_a_log_is_added_to(tmp_path: Path) -> None:
+    for line in ("one", "zwölf"):
+        with Unfailing((tmp_path / "log").open("ab", buffering=0)) as stream:
+            Console(file=stream).print(line)
+            assert (tmp_path / "log").read_text(encoding="utf-8").endswith(f"{line}\n"), "and at once"
+    assert (tmp_path / "log").read_text(encoding="utf-8") == "one\nzwölf\n"
+
+
+def buffered() -> dict[str, str]:
+    """Our environment, in which Python keeps what it could not write."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}

@@ -1,0 +1,251 @@
+"""Checkpoints: 2n steps are n steps, a save, and n more in fresh objects, bit for bit; damage is found."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from safetensors.numpy import load_file
+
+from tests.support.checkpoints import alone, everything, no_damage, saved
+from tests.support.in_place import SMALL, VARIANTS, run
+from tfscale.checkpoint import format as checkpoint_files
+from tfscale.checkpoint.format import newest
+from tfscale.checkpoint.slices import joined
+from tfscale.errors import ExchangeError, RunError, UserError
+from tfscale.job.build import Job
+from tfscale.training import checkpoints as checkpoint
+from tfscale.training.checkpoints import restore_model
+from tfscale.training.loop import training_steps
+
+STEPS = 7
+RESUMED = (
+    *(
+        "horovod",
+        "horovod_averaging",
+        "local",
+        "local, slots apart",
+        "sharing",
+        "sharing updates",
+        "sharing a step later",
+    ),
+    *("sharing per tensor", "sharing after a warm-up"),
+)
+"""Each has state of its own."""
+
+
+@pytest.mark.parametrize(
+    ("name", "optimizer"),
+    [*((name, "nesterov") for name in RESUMED), ("local", "adam"), ("sharing", "adam"), ("horovod", "adam")],
+)
+def test_resuming_gives_the_same_bits(build_job: Callable[..., Job], tmp_path: Path, name: str, optimizer: str) -> None:
+    words = (*SMALL, f"optimizer={optimizer}", "model.dropout=0.2", "train.batch=16", *VARIANTS[name])
+    straight = run(build_job(*words), 2 * STEPS)
+    checkpoints = saved(run(build_job(*words), STEPS), tmp_path)
+    resumed = build_job(*words, "seed=999")
+    checkpoints.restore(resumed.state, newest(tmp_path, no_damage))
+    assert resumed.state.step == STEPS
+    feed = training_steps(resumed.state, resumed.data, shards=2, batch=16, seed=straight.plan.seed, prefetch=2)
+    for _ in range(STEPS):
+        next(feed)
+    wanted, got = everything(straight), everything(resumed)
+    assert wanted.keys() == got.keys()
+    for key, value in wanted.items():
+        np.testing.assert_array_equal(got[key], value, err_msg=key)
+
+
+def test_a_resumed_run_takes_its_own_learning_rate(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    checkpoints = saved(run(build_job(*SMALL, "optimizer.learning_rate=0.5"), 1), tmp_path)
+    resumed = build_job(*SMALL, "optimizer.learning_rate=0.25")
+    checkpoints.restore(resumed.state, newest(tmp_path, no_damage))
+    assert float(resumed.state.replicas[0].optimizer.learning_rate) == 0.25
+    assert int(resumed.state.replicas[0].optimizer.iterations) == 1
+
+
+def test_saving_disturbs_nothing(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    words = (*SMALL, "model.dropout=0.2", "strategy=local", "strategy.every=5")
+    plain = everything(run(build_job(*words), 8))
+    job = run(build_job(*words), 4)
+    saved(job, tmp_path)
+    got = everything(run(job, 4))
+    for key, value in plain.items():
+        np.testing.assert_array_equal(got[key], value, err_msg=key)
+
+
+def test_a_damaged_checkpoint_is_passed_over(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    job = build_job(*SMALL)
+    for _ in range(3):
+        saved(run(job, 1), tmp_path, keep=5)
+    last = tmp_path / "step-000000003" / "replica-0001.safetensors"
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 1
+    last.write_bytes(bytes(content))
+    (tmp_path / "step-000000002" / "MANIFEST.json").write_text("{")
+    found: list[str] = []
+    assert newest(tmp_path, lambda place, error: found.append(str(error))).name == "step-000000001"
+    assert len(found) == 2
+    assert found[0] == "replica-0001.safetensors has the wrong sha256 sum"
+
+
+@pytest.mark.parametrize(
+    "change", [("step", "stepp"), ('"step": 2', '"step": 3'), ("shared-", "shored-"), ('"x"', '"y"')]
+)
+def test_an_edited_manifest_is_damage(build_job: Callable[..., Job], tmp_path: Path, change: tuple[str, str]) -> None:
+    job = build_job(*SMALL)
+    for _ in range(2):
+        saved(run(job, 1), tmp_path, keep=5)
+    manifest = tmp_path / "step-000000002" / "MANIFEST.json"
+    manifest.write_text(manifest.read_text().replace(*change))
+    found: list[str] = []
+    assert newest(tmp_path, lambda place, error: found.append(str(error))).name == "step-000000001"
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize(("version", "which"), [(-1, "an earlier"), (1, "a later")])
+def test_a_checkpoint_of_another_version_is_not_damage(
+    build_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int, which: str
+) -> None:
+    with monkeypatch.context() as other:
+        other.setattr(checkpoint_files, "_FORMAT", checkpoint_files._FORMAT + version)
+        saved(run(build_job(*SMALL), 1), tmp_path)
+    with pytest.raises(UserError, match=rf"step-000000001 was written by {which} version of tfscale; go on with that"):
+        newest(tmp_path, no_damage)
+
+
+def test_without_a_whole_checkpoint_the_message_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"has none; delete .* or give another run.name"):
+        newest(tmp_path, no_damage)
+
+
+def test_a_checkpoint_of_other_replicas_or_another_model_is_refused(
+    build_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    checkpoints = saved(run(build_job(*SMALL), 1), tmp_path)
+    place = newest(tmp_path, no_damage)
+    with pytest.raises(UserError, match=r"strategy.replicas must be 2 as in the checkpoint, got 3"):
+        checkpoints.restore(build_job(*SMALL, "strategy.replicas=3").state, place)
+    with pytest.raises(UserError, match=r"must be that of the checkpoint"):
+        checkpoints.restore(build_job(*SMALL, "model.hidden=[17]").state, place)
+    with pytest.raises(UserError, match=r"only the (run|checkpoint) has"):
+        checkpoints.restore(build_job(*SMALL, "optimizer=adam").state, place)
+
+
+def test_the_saved_model_is_the_consensus(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    """Off an averaging boundary: what evaluation sees is the mean, whatever the number of replicas that load it."""
+    job = run(build_job(*SMALL, "strategy=local", "strategy.every=100"), 3)
+    saved(job, tmp_path)
+    wanted = job.evaluator(job.state.consensus())
+    other = build_job(*SMALL, "strategy=local", "strategy.replicas=1", "seed=5")
+    restore_model(other.state, newest(tmp_path, no_damage))
+    assert other.evaluator(other.state.consensus()) == pytest.approx(wanted, rel=1e-6)
+    assert checkpoint_files.read_manifest(tmp_path / "step-000000003").replicas == 2
+
+
+def test_a_checkpoint_names_its_parent_and_what_it_depended_on(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    job = build_job(*SMALL)
+    checkpoints = alone(tmp_path)
+    for _ in range(2):
+        checkpoints.save(run(job, 1).state)
+    checkpoints.finish(job.state)
+    manifest = checkpoint_files.read_manifest(tmp_path / "step-000000002")
+    assert (manifest.parent, manifest.identity) == ("step-000000001", {"cpu": "x"})
+
+
+def test_a_checkpoint_that_cannot_be_written_is_a_warning_and_the_next_is_tried(
+    build_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, warnings = build_job(*SMALL), list[str]()
+    checkpoints = alone(tmp_path, warn=warnings.append)
+    checkpoints.save(run(job, 1).state)
+    checkpoints.finish(job.state)
+    with monkeypatch.context() as broken:
+
+        def full(descriptor: int) -> None:
+            raise OSError(28, "No space left on device")
+
+        broken.setattr(os, "fsync", full)
+        checkpoints.save(run(job, 1).state)
+        checkpoints.settle()
+        (warning,) = warnings
+        assert "step-000000002 could not be saved: [Errno 28] No space left on device; the earlier ones are" in warning
+        broken.setattr(checkpoint, "PAUSES", (0.0, 0.0))
+        with pytest.raises(RunError, match="No space left"):
+            checkpoints.finish(job.state)
+        assert [path.name for path in tmp_path.iterdir()] == ["step-000000001"]
+    checkpoints.finish(job.state)
+    assert newest(tmp_path, no_damage).name == "step-000000002"
+    assert checkpoint_files.read_manifest(tmp_path / "step-000000002").parent == "step-000000001"
+
+
+def test_a_damaged_checkpoint_can_be_set_aside(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    saved(run(build_job(*SMALL), 1), tmp_path)
+    checkpoint_files.set_aside(tmp_path / "step-000000001")
+    assert [path.name for path in tmp_path.iterdir()] == ["damaged-step-000000001"]
+    assert not checkpoint_files.complete(tmp_path)
+
+
+def test_a_run_that_goes_on_from_where_it_once_ended_has_not(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    job = run(build_job(*SMALL), 1)
+    job.state.early_stopping.ended = True
+    checkpoints = saved(job, tmp_path)
+    checkpoints.restore(job.state, tmp_path / "step-000000001")
+    assert job.state.early_stopping.ended
+    assert checkpoints.put_back(run(job, 1).state, every=1) == "step-000000001"
+    assert not job.state.early_stopping.ended
+    assert job.state.step == 2
+
+
+@pytest.mark.parametrize("what", ["model", "optimizer"])
+@pytest.mark.parametrize("name", ["horovod", "sharing"])
+def test_replicas_that_have_drifted_apart_are_not_saved(
+    build_job: Callable[..., Job], tmp_path: Path, name: str, what: str
+) -> None:
+    """A run that went on after such a checkpoint would find them apart again, and again."""
+    job = run(build_job(*SMALL, "optimizer=nesterov", *VARIANTS[name]), 3)
+    warnings: list[str] = []
+    checkpoints = alone(tmp_path, warn=warnings.append)
+    checkpoints.save(job.state)
+    run(job, 1)
+    wrong = next(
+        each for key, each in job.state.replicas[1].variables().items() if key.startswith(f"{what}/") and each.shape
+    )
+    wrong.assign_add(tf.ones(wrong.shape))
+    checkpoints.save(job.state)
+    with pytest.raises(
+        ExchangeError, match=r"step-000000004 could not be saved: replica-000\d\S+ is of a replica that"
+    ):
+        checkpoints.finish(job.state)
+    assert warnings
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000000003"]
+
+
+@pytest.mark.parametrize(
+    ("name", "alike"), [("horovod", {"model", "optimizer"}), ("sharing", {"model"}), ("local", set())]
+)
+def test_what_replicas_hold_alike_is_saved_once(
+    build_job: Callable[..., Job], tmp_path: Path, name: str, alike: set[str]
+) -> None:
+    images = ("data=synthetic", "data.shape=[8,8,1]", "data.examples=64", "model=cnn", "model.filters=[4]")
+    job = run(build_job(*images, "optimizer=adam", "train.batch=8", *VARIANTS[name]), 3)
+    saved(job, tmp_path)
+    files = {path.stem: load_file(path) for path in sorted(newest(tmp_path, no_damage).glob("*.safetensors"))}
+    kept = {name: set(arrays) for name, arrays in files.items()}
+    shared = joined([arrays for name, arrays in files.items() if name.startswith("shared-")])
+    model = job.state.replicas[0].model
+    trainable = {f"model/{each.path}" for each in model.trainable_variables}
+    statistics = {f"model/{each.path}" for each in model.variables} - trainable
+    assert {each.split("/")[0] for each in shared} & {"model", "optimizer"} == alike
+    variables = job.state.replicas[0].variables()
+    assert all(shared[name].shape == variables[name].shape for name in shared.keys() & variables.keys())
+    assert kept["replica-0000"] == kept["replica-0001"]
+    assert not kept["replica-0000"] & shared.keys()
+    assert kept["model"] == statistics | (set() if alike else trainable)
+
+
+@pytest.mark.parametrize("name", ["local", "horovod_averaging", "sharing updates"])
+def test_replicas_that_may_differ_are_saved(build_job: Callable[..., Job], tmp_path: Path, name: str) -> None:
+    job = run(build_job(*SMALL, "optimizer=adam", *VARIANTS[name]), STEPS)
+    saved(job, tmp_path)
+    assert checkpoint_files.verify(newest(tmp_path, no_damage)).step == STEPS

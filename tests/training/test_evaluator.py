@@ -1,0 +1,43 @@
+"""Evaluation is exact whatever the number of replicas."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from tests.support.in_place import SMALL
+from tfscale.job.build import Job
+
+METRICS = (
+    "+metrics.top3={_target_: keras.metrics.SparseTopKCategoricalAccuracy, k: 3}",
+    "+metrics.crossentropy={_target_: keras.metrics.SparseCategoricalCrossentropy}",
+)
+
+
+@pytest.mark.parametrize("replicas", [2, 3, 7])
+def test_the_result_does_not_depend_on_the_number_of_replicas(build_job: Callable[..., Job], replicas: int) -> None:
+    """50 test examples over 3 or 7 replicas: the shards differ in size."""
+    one = build_job(*SMALL, *METRICS, "strategy.replicas=1")
+    wanted = one.evaluator(one.state.consensus())
+    many = build_job(*SMALL, *METRICS, f"strategy.replicas={replicas}")
+    got = many.evaluator(many.state.consensus())
+    assert got["accuracy"] == wanted["accuracy"]
+    assert got["top3"] == wanted["top3"]
+    # Sums of losses in float32, in another order.
+    assert got == pytest.approx(wanted, rel=1e-5)
+
+
+def test_it_is_what_keras_computes(build_job: Callable[..., Job]) -> None:
+    job = build_job(*SMALL, "strategy.replicas=3")
+    model = job.state.replicas[0].model
+    x, y = (np.concatenate(parts) for parts in zip(*_test_batches(job), strict=True))
+    predicted = model(x).numpy()
+    got = job.evaluator(job.state.consensus())
+    assert got["accuracy"] == pytest.approx(np.mean(predicted.argmax(axis=1) == y), abs=1e-7)
+    assert got["loss"] == pytest.approx(-np.log(predicted[np.arange(len(y)), y]).mean(), rel=1e-5)
+
+
+def _test_batches(job: Job) -> list[tuple[np.ndarray, np.ndarray]]:
+    from tfscale.data.base import Shard
+
+    return [(x.numpy(), y.numpy()) for x, y in job.data.evaluate(Shard(0, 1), batch=20)]

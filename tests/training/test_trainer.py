@@ -1,0 +1,273 @@
+"""A whole run: what it records, when, and what its summary says."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.support.checkpoints import alone
+from tests.support.in_place import IN_PROCESS, SMALL, VARIANTS
+from tfscale.collectives import consistency as drift
+from tfscale.data.base import Shard
+from tfscale.errors import Enough, RunError
+from tfscale.job.build import Job
+from tfscale.tracking.base import Record
+from tfscale.training.checkpoints import best as best_checkpoint
+from tfscale.training.metrics import examples_seen
+from tfscale.training.trainer import Run
+
+
+class Memory:
+    """A sink that remembers."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, float]] = []
+        self.evaluations: list[dict[str, float]] = []
+        self.seen: list[int] = []
+        self.details_of: list[int] = []
+        self.remarks: list[tuple[int, str]] = []
+        self.works: list[tuple[str, int]] = []
+
+    def progress(self, step: int) -> None:
+        self.seen.append(step)
+
+    def step(self, record: Record) -> None:
+        self.steps.append(dict(record))
+
+    def details(self, steps: Sequence[Record], tensors: Mapping[str, Record]) -> None:
+        self.details_of += [int(record["step"]) for record in steps]
+
+    def remark(self, step: int, words: str) -> None:
+        self.remarks.append((step, words))
+
+    def evaluation(self, record: Record) -> None:
+        self.evaluations.append(dict(record))
+
+    def begun(self, work: str, step: int) -> None:
+        self.works.append((work, step))
+
+    def close(self) -> None:
+        pass
+
+
+def go(
+    job: Job,
+    folder: Path,
+    stop: Callable[[int, Callable[[int], bool]], Exception | None] = lambda step, meets: None,
+    *,
+    keep: int = 9,
+) -> tuple[dict, Memory]:
+    memory = Memory()
+    run = Run(
+        job.state,
+        job.plan,
+        data=job.data,
+        evaluator=job.evaluator,
+        checkpoints=alone(folder, keep=keep),
+        sinks=[memory],
+        stop=stop,
+        pulse=memory.begun,
+    )
+    return run(), memory
+
+
+def test_everything_happens_every_so_many_steps_and_at_the_end(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    every = ("train.log_every=3", "train.evaluate_every=4", "train.checkpoint_every=5", "train.steps=11")
+    _, memory = go(build_job(*SMALL, *every), tmp_path)
+    assert memory.seen == list(range(1, 12))
+    assert [each["step"] for each in memory.steps] == [3, 6, 9, 11]
+    assert [each["step"] for each in memory.evaluations] == [4, 8, 11]
+    assert memory.details_of == list(range(1, 12)), "every step is told of once"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"step-{step:09d}" for step in (5, 10, 11)]
+
+
+def test_the_summary_counts_steps_examples_and_bytes(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    job = build_job(*SMALL, "strategy=horovod", "strategy/collective=in_process", "train.epochs=2", "train.batch=16")
+    results, memory = go(job, tmp_path)
+    assert results["steps"] == 2 * 7, "203 examples, 32 a step"
+    assert (results["epochs"], results["examples"]) == (2, 406)
+    assert results["bytes_dense"] == 14 * 2 * 4 * job.layout.size
+    assert results["bytes_sent"] == 14 * 2 * 4 * (job.layout.size + 2 * drift.PLACES), "and two digests"
+    assert results["bytes_ratio"] == round(results["bytes_dense"] / results["bytes_sent"], 2)
+    assert memory.steps[-1]["epoch"] == 2
+    assert results["accuracy"] == pytest.approx(memory.evaluations[-1]["accuracy"], abs=1e-6)
+    assert len(results["parameters_sha256"]) == 64
+
+
+def test_one_replica_exchanges_nothing(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    results, _ = go(build_job(*SMALL, "strategy.replicas=1", "train.steps=6"), tmp_path)
+    assert (results["bytes_sent"], results["bytes_dense"], results["bytes_ratio"]) == (0, 0, None)
+
+
+def test_the_averaged_models_loss_is_reported_if_asked_for(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    """Also when an averaging does not fall on a step that is logged: the latest one since then counts."""
+    words = (*SMALL, "strategy=local", "strategy.every=2", "train.log_every=3", "train.steps=9", "optimizer=sgd")
+    asked = (*words, "strategy.report_after_averaging=true")
+    _, memory = go(build_job(*asked), tmp_path / "a")
+    assert len(memory.steps) == 3
+    assert all(0 < each["loss_after_averaging"] != each["loss"] for each in memory.steps)
+    _, memory = go(build_job(*words), tmp_path / "b")
+    assert not any("loss_after_averaging" in each for each in memory.steps)
+
+
+def test_the_last_step_synchronises(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    job = build_job(*SMALL, "strategy=local", "strategy.every=4", "train.steps=6")
+    go(job, tmp_path)
+    one, two = (replica.parameters().numpy() for replica in job.state.replicas)
+    assert (one == two).all()
+
+
+def test_a_run_that_is_asked_to_stop_saves_first(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    answers = iter([None, None, KeyError("enough")])
+    with pytest.raises(KeyError, match="enough"):
+        go(build_job(*SMALL, "train.steps=6", "train.checkpoint_every=2"), tmp_path, lambda step, meets: next(answers))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000002", "step-000000003"]
+
+
+def test_a_run_that_has_had_enough_ends_well(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    def stop(step: int, meets: Callable[[int], bool]) -> Exception | None:
+        return Enough("it is late") if step == 3 else None
+
+    results, memory = go(build_job(*SMALL, "train.steps=6", "train.log_every=2"), tmp_path, stop)
+    assert (results["steps"], memory.seen[-1], results["ended_early"]) == (3, 3, "it is late")
+    assert [each["step"] for each in memory.steps] == [2, 3]
+    assert [each["step"] for each in memory.evaluations] == [3]
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000000003"]
+
+
+def test_a_run_that_does_not_improve_ends_and_keeps_its_best_checkpoint(
+    build_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """The learning rate is so large that the first evaluation stays the best."""
+    words = (
+        *("optimizer=sgd", "optimizer.learning_rate=100.0", "train.steps=50", "train.evaluate_every=3"),
+        *("early_stopping.patience=3", "early_stopping.monitor=loss", "early_stopping.keep_best=true"),
+    )
+    job = build_job(*SMALL, "data.noise=3.0", *words)
+    results, memory = go(job, tmp_path, keep=1)
+    losses = [each["loss"] for each in memory.evaluations]
+    best = min(range(len(losses)), key=lambda index: losses[index])
+    assert len(losses) == best + 4, "three more evaluations, none of them better"
+    assert results["steps"] == memory.steps[-1]["step"] == 3 * len(losses) < 50
+    assert results["best_step"] == 3 * (best + 1)
+    assert results["ended_early"] == "loss has not improved for 3 evaluations (early_stopping.patience)"
+    names = [f"step-{results[step]:09d}" for step in ("best_step", "steps")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert best_checkpoint(tmp_path / names[1]).name == names[0]
+
+
+def test_processes_that_average_meet_at_averagings_and_logs(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    met: dict[int, bool] = {}
+
+    def stop(step: int, meets: Callable[[int], bool]) -> None:
+        met[step] = meets(step)
+
+    words = (*SMALL, "strategy=local", "strategy.every=4", "train.log_every=3", "train.steps=9")
+    go(build_job(*words), tmp_path / "a", stop)
+    assert [step for step, there in met.items() if there] == [3, 4, 6, 8]
+    go(build_job(*SMALL, "strategy=sharing", IN_PROCESS, "train.steps=4"), tmp_path / "b", stop)
+    assert met[1] is met[2] is met[3] is True
+
+
+def test_the_pulse_is_told_of_everything_that_may_take_long(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    words = ("strategy=local", "strategy.every=2", "train.steps=2", "train.log_every=2")
+    _, memory = go(build_job(*SMALL, *words), tmp_path)
+    assert memory.works[:5] == [
+        *(("waiting for data", 0), ("a step", 0), ("waiting for data", 1), ("a step", 1)),
+        ("averaging", 1),
+    ]
+    assert [work for work, _ in memory.works[5:]] == [
+        "logging",
+        "evaluating",
+        *["a test batch"] * 2,
+        "the disk",
+        "saving",
+        "the disk",
+        "the disk",
+        "closing",
+    ]
+
+
+@pytest.mark.parametrize(("step", "seen"), [(0, 0), (1, 32), (6, 192), (7, 203), (8, 235), (14, 406)])
+def test_examples_seen_knows_the_ragged_batch(step: int, seen: int) -> None:
+    assert examples_seen(step, 203, 32) == seen
+
+
+def poisoned(job: Job, monkeypatch: pytest.MonkeyPatch, *numbers: int, ranks: Sequence[int] = (1,)) -> Job:
+    """The job, with a NaN in what some ranks see at some steps."""
+    clean = job.data.train
+
+    def train(shard: Shard, *, start: int, **settings: int) -> Iterator[tuple[tf.Tensor, ...]]:
+        for number, (x, y, weight) in enumerate(clean(shard, start=start, **settings), start=start):
+            yield (x * np.nan if number in numbers and shard.rank in ranks else x), y, weight
+
+    monkeypatch.setattr(job.data, "train", train)
+    return job
+
+
+@pytest.mark.parametrize("strategy", ["sharing", "sharing updates", "local"])
+def test_a_rollback_puts_the_newest_checkpoint_back_and_goes_on_with_other_examples(
+    build_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str
+) -> None:
+    words = (*SMALL, *VARIANTS[strategy], "train.checkpoint_every=10", "train.nonfinite=rollback", "model.dropout=0.2")
+    job = poisoned(build_job(*words, "train.steps=16", "train.log_every=1"), monkeypatch, 13)
+    seen: list[dict[str, np.ndarray]] = []
+    results, memory = go(job, tmp_path, lambda step, meets: seen.append(job.state.replica_arrays(0)))
+    assert results["steps"] == 16
+    ((step, said),) = memory.remarks
+    assert said == "a gradient was not finite; back to step-000000010, and on with the examples after"
+    for name, value in seen[9].items():
+        if name.endswith(("iterations", "iteration", "skipped_steps")):
+            continue
+        np.testing.assert_array_equal(seen[step - 1][name], value, name)
+    assert int(job.state.strategy.measurements()["skipped_steps"]) == 1
+    assert all(np.isfinite(each).all() for each in job.state.replica_arrays(0).values())
+
+
+@pytest.mark.parametrize("strategy", ["sharing", "local"])
+def test_a_run_can_end_at_the_first_gradient_that_is_not_finite(
+    build_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str
+) -> None:
+    job = build_job(*SMALL, *VARIANTS[strategy], "train.steps=40", "train.nonfinite=abort")
+    with pytest.raises(RunError, match=r"not finite by step 1[45], and train.nonfinite=abort; lower"):
+        go(poisoned(job, monkeypatch, 13), tmp_path)
+    assert max(place.name for place in tmp_path.iterdir()) in ("step-000000014", "step-000000015"), "and is saved"
+
+
+def test_a_checkpoint_that_leads_to_nan_again_and_again_is_not_put_back_for_ever(
+    build_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (*SMALL, *VARIANTS["horovod"], "train.steps=60", "train.checkpoint_every=20", "train.nonfinite=rollback")
+    with pytest.raises(RunError, match="11 times after step-000000020"):
+        go(poisoned(build_job(*words), monkeypatch, *range(25, 60)), tmp_path)
+
+
+@pytest.mark.parametrize("strategy", ["local", "local, one replica"])
+def test_every_gradient_that_is_not_finite_is_noticed_after_a_rollback_too(
+    build_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str
+) -> None:
+    own = ("strategy=local", "strategy.replicas=1") if "one" in strategy else VARIANTS[strategy]
+    words = (*SMALL, *own, "train.steps=30", "train.checkpoint_every=10", "train.nonfinite=rollback")
+    ranks = (0,) if "one" in strategy else (1,)
+    job = poisoned(build_job(*words), monkeypatch, 12, 15, 18, 25, ranks=ranks)
+    _, memory = go(job, tmp_path)
+    assert [words for _, words in memory.remarks] == [
+        f"a gradient was not finite; back to step-0000000{step}0, and on with the examples after"
+        for step in ((1, 1, 2, 2) if strategy == "local" else (1, 1, 1, 2))  # heard of when they average
+    ]
+    assert int(job.state.strategy.measurements()["skipped_steps"]) == 4
+    assert int(job.state.replicas[0].optimizer.iterations) == 30, "schedules end with the run"
+    works = [work for work, _ in memory.works]
+    assert works.count("the disk") >= 4 + 3
+
+
+def test_without_a_checkpoint_a_rollback_is_a_skip(
+    build_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (*SMALL, *VARIANTS["horovod"], "train.steps=20", "train.nonfinite=rollback")
+    _, memory = go(poisoned(build_job(*words), monkeypatch, 3), tmp_path)
+    assert memory.remarks == [
+        (4, "a gradient was not finite; there is no checkpoint to go back to, the step was skipped")
+    ]

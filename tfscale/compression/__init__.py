@@ -1,0 +1,1 @@
+"""Fewer bytes for the same training: codecs, backends, thresholds, error feedback."""

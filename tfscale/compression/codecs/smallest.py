@@ -1,0 +1,16 @@
+"""word32, bitmap or rice, whichever is shortest for each message."""
+
+from typing import final
+
+from tfscale.compression.codecs.base import Code
+from tfscale.compression.codecs.bitmap import Bitmap
+from tfscale.compression.codecs.rice import Rice
+from tfscale.compression.codecs.word32 import Word32
+
+
+@final
+class Smallest:
+    """All codes; of equally short ones the first. A dense float32 vector is never shorter than a bitmap."""
+
+    def __init__(self) -> None:
+        self.codes: tuple[Code, ...] = (Word32(), Bitmap(), Rice())

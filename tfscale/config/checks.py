@@ -1,0 +1,176 @@
+"""What must hold between keys: checked on a configuration whose single keys are right."""
+
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from tfscale.config.schemas.config import Config
+from tfscale.data.sources import idx, npz, shakespeare
+from tfscale.errors import HOROVOD_MISSING, UserError
+
+DATA_CHECKS: MappingProxyType[str, Callable[..., None]] = MappingProxyType(
+    {
+        "tfscale.data.sources.idx.idx": idx.check,
+        "tfscale.data.sources.npz.npz": npz.check,
+        "tfscale.data.sources.shakespeare.shakespeare": shakespeare.check,
+    }
+)
+"""Data that can be looked at before it is read."""
+
+RESERVED = frozenset(
+    (
+        *("kind", "step", "loss", "name", "words", "run", "metrics", "directory", "ended_early", "best", "best_step"),
+        *("steps", "epochs", "examples", "seconds", "samples_per_second", "training_seconds", "first_step_seconds"),
+        *("bytes_sent", "bytes_dense", "bytes_ratio", "parameters_sha256", "skipped_steps", "replicas", "processes"),
+        *("batch", "global_batch", "trainable_parameters", "job", "status"),
+    )
+)
+"""Keys of records, of summary.json and of a sweep's table: a metric of that name would take their place."""
+
+
+def uses_horovod(config: Config, processes: int) -> bool:
+    """Whether the strategy's collective goes between processes."""
+    target = collective_of(config)
+    return target == "tfscale.collectives.horovod.Horovod" or (target == "auto" and processes > 1)
+
+
+def collective_of(config: Config) -> str:
+    """The `_target_` of the strategy's collective; auto where a strategy of the user's own has none."""
+    return config.strategy.get("collective", {}).get("_target_", "auto")
+
+
+def problems_of(config: Config, processes: int) -> list[str]:
+    """Every breach, a message each.
+
+    Args:
+        config: Valid key by key.
+        processes: How many processes the job has or will have.
+    """
+    return [
+        *_train(config),
+        *_strategy(config),
+        *_processes(config, processes),
+        *_optimizer(config),
+        *_schedule(config),
+        *_early_stopping(config),
+        *_metrics(config),
+        *_data(config),
+    ]
+
+
+def _train(config: Config) -> list[str]:
+    problems = []
+    if config.train.steps is None and config.train.epochs is None:
+        problems.append("train.epochs and train.steps are both null; set one of them")
+    if config.resume and config.run.name is None:
+        problems.append("resume=true must have the run's name; type run.name=NAME (`ls` in the folder run.dir)")
+    if config.run.tensorboard and find_spec("tensorboard") is None:
+        problems.append("run.tensorboard=true needs the package tensorboard; type: pip install 'tfscale[tensorboard]'")
+    return problems
+
+
+def _strategy(config: Config) -> list[str]:
+    strategy, problems = config.strategy, []
+    momentum = strategy.get("momentum", "auto")
+    if isinstance(momentum, int | float) and momentum > 0:
+        if config.optimizer.get("momentum"):
+            problems.append(
+                f"strategy.momentum={momentum} and optimizer.momentum={config.optimizer['momentum']} would both apply; "
+                "set optimizer.momentum=0, or leave strategy.momentum=auto"
+            )
+        if strategy.get("shares") == "updates":
+            problems.append(
+                f"strategy.momentum must be 0 with strategy.shares=updates, got {momentum}; each replica's optimizer "
+                "has its own momentum: set optimizer.momentum"
+            )
+    if config.train.nonfinite == "rollback" and strategy.get("delay"):
+        problems.append(
+            f"train.nonfinite=rollback must come with strategy.delay=0, got {strategy['delay']}: what is under way "
+            "belongs to no checkpoint; set train.nonfinite=skip"
+        )
+    threshold = strategy.get("threshold", {})
+    if threshold.get("minimum", 0) >= threshold.get("maximum", 1) and "maximum" in threshold:
+        problems.append(
+            f"strategy.threshold.minimum must be below strategy.threshold.maximum, got {threshold['minimum']} and "
+            f"{threshold['maximum']}; swap them"
+        )
+    return problems
+
+
+def _processes(config: Config, processes: int) -> list[str]:
+    replicas = config.strategy.get("replicas", "auto")
+    target = collective_of(config)
+    problems = []
+    if target == "tfscale.collectives.in_process.InProcess" and processes > 1:
+        problems.append(
+            f"strategy/collective=in_process holds all replicas in one process, but the job has {processes}; "
+            "set strategy/collective=horovod, or launch.np=1"
+        )
+    elif replicas != "auto" and replicas < processes:
+        problems.append(
+            f"strategy.replicas must be >= the number of processes ({processes}), got {replicas}; "
+            "leave strategy.replicas=auto for one a process"
+        )
+    if uses_horovod(config, processes) and find_spec("horovod") is None:
+        problems.append(HOROVOD_MISSING)
+    if config.launch.hosts is not None and config.launch.np == "auto":
+        problems.append("launch.hosts must come with the number of processes; type launch.np=N")
+    elif not uses_horovod(config, processes) and (config.launch.hosts is not None or processes > 1) and not problems:
+        problems.append(
+            f"this strategy's collective ({target}) does not go between processes, but launch asks for {processes}; "
+            "set strategy/collective=horovod, or launch.np=1 and launch.hosts=null"
+        )
+    return problems
+
+
+def _optimizer(config: Config) -> list[str]:
+    clips = [key for key in ("clipnorm", "global_clipnorm", "clipvalue") if config.optimizer.get(key) is not None]
+    if len(clips) > 1:
+        return [f"only one of {' and '.join(f'optimizer.{key}' for key in clips)} can be set; set the others to null"]
+    return []
+
+
+def _schedule(config: Config) -> list[str]:
+    schedule: Mapping[str, Any] = config.schedule
+    boundaries = schedule.get("boundaries", [])
+    if sorted(set(boundaries)) != list(boundaries):
+        return [f"schedule.boundaries must rise, got {boundaries}; sort them"]
+    if "boundaries" in schedule and len(schedule["factors"]) != len(schedule["boundaries"]) + 1:
+        return [
+            f"schedule.factors must be one more than schedule.boundaries, got {len(schedule['factors'])} and "
+            f"{len(schedule['boundaries'])}"
+        ]
+    return []
+
+
+def _early_stopping(config: Config) -> list[str]:
+    monitor, measured = config.early_stopping.get("monitor"), ["loss", *config.metrics]
+    if monitor is None or monitor in measured:
+        return []
+    return [f"early_stopping.monitor must be one of {', '.join(measured)}, got {monitor}; or add a metric of that name"]
+
+
+def _metrics(config: Config) -> list[str]:
+    taken = [name for name in config.metrics if name in RESERVED]
+    return [
+        f"metrics.{name} must have another name: {name} is a figure of every run's own; type +metrics.my_{name}=..."
+        for name in taken
+    ]
+
+
+def _data(config: Config) -> list[str]:
+    check = DATA_CHECKS.get(config.data["_target_"])
+    if check is None:
+        return []
+    try:
+        check(**{key: value for key, value in config.data.items() if not key.startswith("_")})
+    except UserError as error:
+        return list(error.problems)
+    return []
+
+
+def run_folder(config: Config) -> Path:
+    """The folder of the run that the configuration names, which must have a name."""
+    return Path(config.run.dir).expanduser() / str(config.run.name)

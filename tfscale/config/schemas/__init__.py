@@ -1,0 +1,1 @@
+"""Which keys a configuration has and what each may be."""

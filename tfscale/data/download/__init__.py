@@ -1,0 +1,1 @@
+"""Known data sets and how they get onto a machine."""

@@ -1,0 +1,274 @@
+"""From a checked configuration to a job that is ready to run: the only place where classes are chosen and built.
+
+TensorFlow forces the order: devices first, then data, then replicas (one a device, same seed, then rank 0's parameters
+for all), then the strategy's own variables, then whatever a checkpoint restores.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfscale import devices
+from tfscale.collectives.base import Collective, ranks_of
+from tfscale.collectives.checksummed import agree
+from tfscale.collectives.horovod import Horovod
+from tfscale.collectives.in_process import InProcess
+from tfscale.config.instantiate import instantiate, trust
+from tfscale.config.schemas.config import Config
+from tfscale.data.base import Arrays, Data
+from tfscale.data.pipeline import ArrayData
+from tfscale.errors import UserError
+from tfscale.strategies.base import Strategy
+from tfscale.training.evaluator import Evaluator
+from tfscale.training.replica import Replica
+from tfscale.training.state import RunState, digest
+from tfscale.training.trainer import Plan
+from tfscale.vectors import Layout
+from tfscale.world import World
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Everything that a run needs, built.
+
+    Attributes:
+        data: Training and test examples.
+        state: Replicas and strategy at step 0.
+        plan: What to do when.
+        evaluator: Measures the consensus of the replicas.
+        warnings: What the user should know of data and model, a line each.
+    """
+
+    data: Data
+    state: RunState
+    plan: Plan
+    evaluator: Evaluator
+    warnings: Sequence[str]
+
+    @property
+    def collective(self) -> Collective:
+        """How the replicas exchange tensors."""
+        return self.state.strategy.collective
+
+    @property
+    def layout(self) -> Layout:
+        """The trainable tensors."""
+        return self.state.replicas[0].layout
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """This process's devices, and its way to the others.
+
+    Attributes:
+        devices: One a replica of this process.
+        threads: That one operation may use on a CPU; 0 for as many as there are cores.
+        collective: How all replicas exchange tensors.
+    """
+
+    devices: tuple[str, ...]
+    threads: int
+    collective: Collective
+
+
+def connect(config: Config, world: World) -> Connection:
+    """Claims this process's devices and joins the others.
+
+    Args:
+        config: What to build later; preflight has passed it.
+        world: Which process this is.
+
+    Raises:
+        UserError: The launcher and Horovod do not agree on who is there.
+    """
+    trust(config.trust)
+    replicas = _replicas(config, world)
+    threads = _threads(config, world, replicas)
+    places = devices.claim(
+        len(ranks_of(world.rank, world.size, replicas)),
+        local_rank=world.local_rank,
+        local_size=world.local_size,
+        threads=threads,
+    )
+    return Connection(devices=places, threads=threads, collective=_collective(config, world, replicas))
+
+
+def build(config: Config, connection: Connection) -> Job:
+    """Builds the job of a configuration.
+
+    Args:
+        config: What to build.
+        connection: Where, and with whom.
+
+    Raises:
+        UserError: A value turns out to be wrong only here: a damaged file, a model that does not take the data.
+    """
+    collective, replicas = connection.collective, connection.collective.size
+    data, warnings = _data(config)
+    agree(
+        collective,
+        [data.digest] * len(collective.ranks),
+        "the examples that replicas read must be the same on all hosts, but they",
+        UserError,
+    )
+    strategy = _strategy(config, collective)
+    plan = _plan(config, data, replicas)
+    loss = instantiate("loss", config.loss, reduction="none")
+    rate = instantiate(
+        "schedule",
+        config.schedule,
+        learning_rate=config.optimizer.get("learning_rate"),
+        total_steps=plan.steps,
+    )
+    own = [
+        _replica(config, data, rank, place, strategy, loss, rate)
+        for rank, place in zip(collective.ranks, connection.devices, strict=True)
+    ]
+    start = collective.broadcast([replica.parameters() for replica in own])
+    for replica in own:
+        replica.assign(start)
+    agree(collective, [digest(replica) for replica in own], "the parameters that replicas start with")
+    strategy.build([replica.parameters() for replica in own], own[0].layout)
+    metrics = {
+        name: (lambda name=name, node=node: instantiate(f"metrics.{name}", node))
+        for name, node in config.metrics.items()
+    }
+    evaluator = Evaluator(own, data=data, collective=collective, loss=loss, metrics=metrics)
+    stopping = instantiate("early_stopping", config.early_stopping, directions=evaluator.directions)
+    return Job(
+        data=data,
+        state=RunState(step=0, replicas=own, strategy=strategy, early_stopping=stopping),
+        plan=plan,
+        evaluator=evaluator,
+        warnings=[*warnings, *own[0].warnings],
+    )
+
+
+def for_evaluation(config: Config) -> Config:
+    """The configuration with one replica a process and nothing to learn: for a saved model's consensus."""
+    averaging = {
+        "_target_": "tfscale.strategies.gradient_averaging.GradientAveraging",
+        "collective": {"_target_": "auto"},
+        "reproducible": False,
+    }
+    return config.model_copy(update={"strategy": averaging})
+
+
+def _replicas(config: Config, world: World) -> int:
+    """W: as configured; auto is one a process, or one a device where all replicas are in one."""
+    wanted = config.strategy.get("replicas", world.size)
+    if wanted != "auto":
+        return int(wanted)
+    between_processes = _collective_target(config, world) is Horovod
+    return world.size if between_processes else devices.visible_gpus() or 2
+
+
+def _threads(config: Config, world: World, replicas: int) -> int:
+    """As configured; auto depends on the replicas of this host, not on how many processes hold them.
+
+    Replicas of one process run at the same time, too: LeNet on two is a tenth faster if neither takes both cores.
+    """
+    if config.launch.threads != "auto":
+        return config.launch.threads
+    return max(1, devices.cores() * world.size // (replicas * world.local_size))
+
+
+def _collective_target(config: Config, world: World) -> object:
+    target = config.strategy.get("collective", {}).get("_target_", "auto")
+    if target == "auto":
+        return Horovod if world.size > 1 else InProcess
+    known = {
+        "tfscale.collectives.horovod.Horovod": Horovod,
+        "tfscale.collectives.in_process.InProcess": InProcess,
+    }
+    return known.get(target, target)
+
+
+def _collective(config: Config, world: World, replicas: int) -> Collective:
+    target = _collective_target(config, world)
+    if target is Horovod:
+        node = config.strategy.get("collective", {})
+        return Horovod(replicas=replicas, processes=world.size, shared_memory=node.get("shared_memory", "auto"))
+    if target is InProcess:
+        return InProcess(replicas=replicas)
+    return instantiate("strategy.collective", config.strategy["collective"], replicas=replicas)
+
+
+def _strategy(config: Config, collective: Collective) -> Strategy:
+    node = {key: value for key, value in config.strategy.items() if key not in ("collective", "replicas")}
+    return instantiate("strategy", node, collective=collective)
+
+
+def _data(config: Config) -> tuple[Data, list[str]]:
+    """The examples, and warnings about them."""
+    source = instantiate("data", config.data)
+    if isinstance(source, Arrays):
+        mapped = [name for name, array in source._asdict().items() if isinstance(array, np.memmap)]
+        warning = f"{', '.join(mapped)}: memory-mapped arrays are read into memory as a whole, in every process"
+        return ArrayData(source), [warning] if mapped else []
+    if isinstance(source, Data):
+        if not source.test_examples or not source.examples:
+            raise UserError(
+                f"data must have training and test examples, got {source.examples} and {source.test_examples} from "
+                f"{config.data['_target_']}; give it some"
+            )
+        return source, []
+    raise UserError(
+        f"data._target_ must return tfscale.data.base.Arrays or implement tfscale.data.base.Data, got "
+        f"{type(source).__name__} from {config.data['_target_']}"
+    )
+
+
+def _plan(config: Config, data: Data, replicas: int) -> Plan:
+    train = config.train
+    epoch = -(-data.examples // (train.batch * replicas))
+    steps = train.steps if train.steps is not None else max(1, round((train.epochs or 1) * epoch))
+    return Plan(
+        steps=steps,
+        batch=train.batch,
+        seed=config.seed,
+        prefetch=train.prefetch,
+        nonfinite=train.nonfinite,
+        log_every=train.log_every,
+        evaluate_every=train.evaluate_every or epoch,
+        checkpoint_every=train.checkpoint_every or epoch,
+    )
+
+
+def _replica(
+    config: Config,
+    data: Data,
+    rank: int,
+    device: str,
+    strategy: Strategy,
+    loss: keras.losses.Loss,
+    rate: object,
+) -> Replica:
+    def model() -> keras.Model:
+        keras.utils.set_random_seed(config.seed)
+        built = instantiate("model", _filled(config.model, data))
+        if not isinstance(built, keras.Model) or not built.built:
+            raise UserError(
+                f"model._target_ must return a built keras.Model, got {type(built).__name__} from "
+                f"{config.model['_target_']}; give it a keras.Input"
+            )
+        return built
+
+    return Replica(
+        rank=rank,
+        device=device,
+        model=model,
+        optimizer=lambda: instantiate("optimizer", {**config.optimizer, "_partial_": False}, learning_rate=rate),
+        loss=loss,
+        batch=config.train.batch,
+        with_slots=strategy.averages_optimizer,
+    )
+
+
+def _filled(node: Mapping[str, Any], data: Data) -> dict[str, Any]:
+    """A model's node with the data's shape, classes and vocabulary where it says auto."""
+    facts = {"input_shape": list(data.input_shape), "classes": data.classes, "vocabulary": data.vocabulary}
+    return {key: facts.get(key, value) if value == "auto" else value for key, value in node.items()}

@@ -1,0 +1,46 @@
+"""What the bits of a run depend on besides its settings: versions, devices, threads."""
+
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from tfscale.runs import summary
+
+PACKAGES = ("tfscale", "tensorflow", "keras", "horovod", "numpy", "hydra-core", "omegaconf")
+
+
+def identity() -> dict[str, Any]:
+    """What the bits of a result depend on besides the run's settings."""
+    return {
+        **{name: _version(name) for name in PACKAGES},
+        "device": sorted({device.device_type for device in tf.config.list_logical_devices()}),
+        "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
+        "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
+        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
+    }
+
+
+def write(path: Path) -> None:
+    """Writes `identity`, and what else there is to know of the machine."""
+    summary.write(
+        {
+            **identity(),
+            "python": sys.version.split()[0],
+            "platform": platform.platform(),
+            "cpus": os.cpu_count(),
+            "devices": [device.name for device in tf.config.list_logical_devices()],
+        },
+        path,
+    )
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

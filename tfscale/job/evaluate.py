@@ -1,0 +1,45 @@
+"""The part of `tfscale evaluate` that needs TensorFlow."""
+
+from pathlib import Path
+
+from tfscale.checkpoint.format import newest
+from tfscale.config.schemas.config import Config
+from tfscale.job import build as building
+from tfscale.job.failure import fail
+from tfscale.runs import summary
+from tfscale.runs.run_directory import RunDirectory
+from tfscale.tracking.console import person_console, results_table
+from tfscale.training.checkpoints import best, restore_model
+from tfscale.world import World
+
+
+def evaluate_run(config: Config, world: World, folder: Path, *, best: bool) -> int:
+    """Evaluates the newest, or the best, checkpoint of the run in `folder`, one replica a process."""
+    directory = RunDirectory(folder, logs="logs-evaluation")  # the run may be in training, with failures of its own
+    try:
+        return _evaluate(config, world, directory, of_best=best)
+    except Exception as error:  # noqa: BLE001 - a process must say what it died of before the others do
+        return fail(error, world, directory)
+
+
+def _evaluate(config: Config, world: World, directory: RunDirectory, *, of_best: bool) -> int:
+    folder = directory.path
+    if world.is_chief:
+        directory.forget_failures()
+    console = person_console(quiet=not world.is_chief)
+    place = newest(
+        directory.checkpoints,
+        lambda place, error: console.print(
+            f"warning: checkpoint {place.name} is damaged ({error}); using the one before it", highlight=False
+        ),
+    )
+    place = best(place) if of_best else place
+    config = building.for_evaluation(config)
+    job = building.build(config, building.connect(config, world))
+    restore_model(job.state, place)
+    result = {"step": job.state.step, **job.evaluator(job.state.consensus())}
+    if world.is_chief:
+        summary.write({"run": folder.name, "examples": job.data.test_examples, **result}, folder / "evaluation.json")
+        rows = [{"run": folder.name, "examples": job.data.test_examples, **result}]
+        results_table(console, f"test data of {config.data.get('name') or config.data['_target_']}", rows)
+    return 0

@@ -1,0 +1,166 @@
+"""Two ways to start a rank: a command of its own, or a fork of this process.
+
+Importing TensorFlow takes seconds of every core. A parent that has imported it, and has used nothing of it, can fork
+ranks that begin to train at once, at the first start and whenever it has to start them again. TensorFlow starts its
+threads at its first use; the only ones that an import starts are OpenBLAS's, which looks after them around a fork. That
+is for Linux; elsewhere a library that is loaded in a parent need not survive a fork.
+"""
+
+import atexit
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import IO, Any, Protocol, final
+
+from tfscale.terminal import flush, say
+
+PARENT = "TFSCALE_PARENT"
+"""Environment variable with the pid that a started process must not outlive."""
+
+
+class Handle(Protocol):
+    """A process that was started; `subprocess.Popen` is one."""
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        ...
+
+    def poll(self) -> int | None:
+        """Its exit code, negative for the signal that killed it; None while it runs."""
+        ...
+
+    def wait(self) -> int:
+        """Waits for the exit code."""
+        ...
+
+    def send_signal(self, sig: int) -> None:
+        """Sends a signal, unless it is known to have ended."""
+        ...
+
+    def kill(self) -> None:
+        """Sends SIGKILL, likewise."""
+        ...
+
+
+class Start(Protocol):
+    """Starts a process that leads a session, and ends when this one does."""
+
+    def __call__(
+        self, environment: Mapping[str, str], output: IO[bytes] | None, errors: IO[bytes], kept: Sequence[int] = ()
+    ) -> Handle:
+        """With this environment besides our own, and these descriptors; output None is our own standard output."""
+        ...
+
+
+def by_command(command: Sequence[str]) -> Start:
+    """Starts a command; it must call `die_with_parent` itself."""
+
+    def start(
+        environment: Mapping[str, str], output: IO[bytes] | None, errors: IO[bytes], kept: Sequence[int] = ()
+    ) -> Handle:
+        return subprocess.Popen(
+            list(command),
+            env={**os.environ, **environment, PARENT: str(os.getpid())},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            start_new_session=True,
+            pass_fds=kept,
+        )
+
+    return start
+
+
+def by_fork(main: Callable[[], int]) -> Start:
+    """Starts a copy of this process, of its calling thread alone, that calls `main` and exits with what it returns."""
+
+    def start(
+        environment: Mapping[str, str], output: IO[bytes] | None, errors: IO[bytes], kept: Sequence[int] = ()
+    ) -> Handle:  # it has all descriptors, these among them
+        flush()
+        parent = os.getpid()
+        pid = os.fork()
+        if pid:
+            return Forked(pid)
+        code = 1
+        try:
+            _become_a_process({**environment, PARENT: str(parent)}, output, errors)
+            code = main()
+            atexit._run_exitfuncs()  # Horovod says goodbye to the others there
+        except BaseException:  # noqa: BLE001 - what it is goes to the log; nothing of the parent's may run here
+            traceback.print_exc()
+        finally:
+            flush()
+            os._exit(code)
+
+    return start
+
+
+def _become_a_process(environment: Mapping[str, str], output: IO[bytes] | None, errors: IO[bytes]) -> None:
+    """What is the parent's own is left behind: its session, streams, handlers of signals and of its exit."""
+    os.setsid()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    atexit._clear()
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(errors.fileno(), 2)
+    if output is not None:
+        os.dup2(output.fileno(), 1)
+    os.environ.update(environment)
+    die_with_parent()
+
+
+@final
+class Forked:
+    """A process that was forked.
+
+    Args:
+        pid: Its number.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._code: int | None = None
+
+    def poll(self) -> int | None:
+        """See `Handle`."""
+        if self._code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self._code = os.waitstatus_to_exitcode(status) if pid else None
+        return self._code
+
+    def wait(self) -> int:
+        """See `Handle`."""
+        while (code := self.poll()) is None:
+            time.sleep(0.005)
+        return code
+
+    def send_signal(self, sig: int) -> None:
+        """See `Handle`."""
+        if self.poll() is None:
+            os.kill(self.pid, sig)
+
+    def kill(self) -> None:
+        """See `Handle`."""
+        self.send_signal(signal.SIGKILL)
+
+
+def die_with_parent() -> None:
+    """In a started process: the kernel kills it when the parent that started it is gone (Linux)."""
+    parent = os.environ.get(PARENT)
+    if parent is None or not sys.platform.startswith("linux"):
+        return
+    import ctypes
+
+    libc: Any = ctypes.CDLL(None)
+    set_parent_death_signal = 1
+    libc.prctl(set_parent_death_signal, signal.SIGKILL)
+    if str(os.getppid()) != parent:
+        say(f"the process that started this one ({PARENT}={parent}) is gone")
+        os._exit(1)

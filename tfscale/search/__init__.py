@@ -1,0 +1,1 @@
+"""Sweeps: a process a job. No TensorFlow."""

@@ -1,0 +1,105 @@
+"""`-m`: one job for each combination of values, each in processes of its own.
+
+TensorFlow cannot change its devices in a running process and never gives its memory back, so jobs do not share one. A
+job that fails is reported and the next one goes on.
+"""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tfscale.launchers.spawn import PARENT
+from tfscale.search.grid import Combination
+from tfscale.supervision.signals import Stopped, end, signals_raise
+
+PATIENCE = 15.0
+"""Seconds for a job that was asked to end."""
+
+RESULTS = ("seconds", "samples_per_second", "bytes_sent", "bytes_dense", "bytes_ratio")
+"""Columns of a sweep's table after overrides, status and metrics: keys of summary.json."""
+
+
+def run_job(job: Combination, folder: Path, flags: Sequence[str]) -> dict[str, Any]:
+    """Runs one job as a command of its own; its output goes to FOLDER/JOB.log.
+
+    Returns:
+        A row of the sweep's table; results are None where the job failed.
+    """
+    command = [
+        *(sys.executable, "-m", "tfscale", "train", *flags, *job.overrides),
+        *(f"run.dir={folder}", f"run.name={job.name}"),
+    ]
+    began = time.monotonic()
+    with (folder / f"{job.name}.log").open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, PARENT: str(os.getpid())},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            code = process.wait()
+        except Stopped as stopped:
+            end(process, stopped.number, PATIENCE)
+            raise
+    summary = _summary(folder / job.name / "summary.json") if code == 0 else {}
+    metrics = {name: summary.get(name) for name in summary.get("metrics", ())}
+    status = "done" if code == 0 else f"failed ({code})"
+    results = {name: summary.get(name) for name in RESULTS}
+    results["seconds"] = summary.get("seconds", round(time.monotonic() - began, 1))
+    return {"job": job.name, **job.varied, "status": status, **metrics, **results}
+
+
+def last_words(folder: Path, job: Combination) -> str:
+    """The last line that a job printed, and where the rest is."""
+    log = folder / f"{job.name}.log"
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return f"{lines[-1] if lines else 'no output'} ({log})"
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())
+
+
+def run_all(
+    jobs: Sequence[Combination],
+    folder: Path,
+    flags: Sequence[str],
+    tell: Callable[[Combination, Mapping[str, Any]], None],
+) -> list[dict[str, Any]]:
+    """Runs the jobs one after the other; after each, `tell` gets its row and summary.csv is written anew.
+
+    Raises:
+        Stopped: A signal ended the sweep, and the job that was running with it.
+    """
+    rows: list[dict[str, Any]] = []
+    with signals_raise():
+        for job in jobs:
+            rows.append(run_job(job, folder, flags))
+            tell(job, rows[-1])
+            rows = _aligned(rows)
+            _write_csv(folder / "summary.csv", rows)
+    return rows
+
+
+def _aligned(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The same columns in every row: a failed job has no metrics."""
+    fullest = max(rows, key=len)
+    return [{name: row.get(name) for name in fullest} for row in rows]
+
+
+def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(temporary, path)

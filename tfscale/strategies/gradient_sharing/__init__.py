@@ -1,0 +1,1 @@
+"""Threshold-compressed exchange of gradients or updates."""

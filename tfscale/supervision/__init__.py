@@ -1,0 +1,1 @@
+"""Keeps a job going: heartbeats, watchdog, restarts, coordinated stops. No TensorFlow."""

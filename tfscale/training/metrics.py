@@ -1,0 +1,182 @@
+"""What a run has measured, for sinks while it goes on and for its summary at the end.
+
+Time and examples are counted while the clock runs: not while the first step compiles, nor while the run evaluates.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, final
+
+import tensorflow as tf
+
+from tfscale.collectives.base import mean_bytes
+from tfscale.collectives.checksummed import gather_sealed
+from tfscale.tracking.base import Sink
+from tfscale.training.loop import StepInfo
+from tfscale.training.state import RunState
+
+AVERAGED = ("seconds", "density")
+"""Of the figures of every step, those whose mean is a result, besides the times that the strategy measures."""
+
+
+def examples_seen(step: int, examples: int, whole: int) -> int:
+    """Examples that all replicas together have used after `step` steps with global batch `whole`."""
+    epochs, within = divmod(step, -(-examples // whole))
+    return epochs * examples + min(within * whole, examples)
+
+
+@final
+class Records:
+    """The figures of one run.
+
+    Args:
+        state: What is trained.
+        examples: Training examples.
+        batch: B.
+        sinks: Get the records.
+    """
+
+    def __init__(self, state: RunState, *, examples: int, batch: int, sinks: Sequence[Sink]) -> None:
+        self._state, self._all, self._sinks = state, examples, sinks
+        self._collective = state.strategy.collective
+        self._whole = batch * self._collective.size
+        self._steps: list[StepInfo] = []
+        self._sums: Counter[str] = Counter()
+        self._told, self._first_number = 0, state.step + 1
+        self._averaged: tf.Tensor | None = None
+        self._mark, self._marked_step = 0.0, 0
+        self._seconds, self._timed_examples, self._first_step = 0.0, 0, 0.0
+        self._evaluation: dict[str, float] = {}
+        self._reason: str | None = None
+
+    def note(self, info: StepInfo) -> None:
+        """A step is completed."""
+        self._steps.append(info)
+        self._averaged = self._averaged if info.averaged_losses is None else info.averaged_losses
+        if info.step == self._first_number:
+            self._first_step = info.seconds
+            self.start_clock()
+        if info.remark is not None:
+            self.remark(info.step, info.remark)
+
+    def remark(self, step: int, words: str) -> None:
+        """Something has changed after `step` steps."""
+        for sink in self._sinks:
+            sink.remark(step, words)
+
+    def start_clock(self) -> None:
+        """What is done from here on is training."""
+        self._mark, self._marked_step = time.perf_counter(), self._state.step
+
+    def stop_clock(self, info: StepInfo) -> None:
+        """Adds up what was trained since the clock was started.
+
+        A device may still be computing steps that Python has long started, so the last loss is waited for first.
+        """
+        float(info.losses[0])
+        self._seconds += time.perf_counter() - self._mark
+        self._timed_examples += self._examples(info.step) - self._examples(self._marked_step)
+        self.start_clock()
+
+    def _examples(self, step: int) -> int:
+        return examples_seen(step, self._all, self._whole)
+
+    def _mean(self, losses: tf.Tensor) -> float:
+        """R losses -> the mean over all W."""
+        own = [tf.bitcast(losses[index], tf.int32)[tf.newaxis] for index in range(len(self._state.replicas))]
+        gathered = tf.concat(gather_sealed(self._collective, own), axis=0)
+        return float(tf.reduce_mean(tf.bitcast(gathered, tf.float32)))
+
+    def log(self, info: StepInfo) -> float:
+        """Writes a record of the steps since the last one; returns their mean loss. All processes must call it."""
+        self.stop_clock(info)
+        loss = self._mean(tf.add_n([each.losses for each in self._steps]) / len(self._steps))
+        self.tell_details()
+        record: dict[str, float] = {
+            "step": info.step,
+            "epoch": round(self._examples(info.step) / self._all, 4),
+            "loss": loss,
+            "learning_rate": float(self._state.replicas[0].optimizer.learning_rate),
+            "samples_per_second": self._samples_per_second(),
+        }
+        if self._averaged is not None:
+            record["loss_after_averaging"] = self._mean(self._averaged)
+            self._averaged = None
+        record |= self._measurements(info)
+        for sink in self._sinks:
+            sink.step(record)
+        return loss
+
+    def _measurements(self, info: StepInfo) -> dict[str, float]:
+        names = self._state.strategy.measurements()
+        return dict(zip(names, info.measurements.numpy().tolist(), strict=True))
+
+    def tell_details(self) -> None:
+        """Hands on what is known of each step since the last log record, and of each tensor now."""
+        steps = [
+            {
+                "step": each.step,
+                "loss": float(tf.reduce_mean(each.losses)),
+                "seconds": each.seconds,
+                **self._measurements(each),
+            }
+            for each in self._steps
+        ]
+        self._steps.clear()
+        usual = [record for record in steps if record["step"] != self._first_number]  # the first one compiles
+        self._told += len(usual)
+        for record in usual:
+            self._sums.update({name: record[name] for name in record if name.endswith("_ms") or name in AVERAGED})
+        columns = {name: values.numpy() for name, values in self._state.strategy.tensor_measurements().items()}
+        layout = self._state.replicas[0].layout
+        tensors = {
+            name: {what: float(values[index]) for what, values in columns.items()}
+            for index, name in enumerate(layout.names if columns else ())
+        }
+        for sink in self._sinks:
+            sink.details(steps, tensors)
+
+    def evaluated(self, evaluation: dict[str, float]) -> None:
+        """The model was measured on the test data."""
+        self._evaluation = evaluation
+        for sink in self._sinks:
+            sink.evaluation({"step": self._state.step, **evaluation})
+
+    def ended(self, reason: str) -> None:
+        """The run ends before its last step."""
+        self._reason = reason
+
+    @property
+    def has_evaluation(self) -> bool:
+        """Whether the model was measured on the test data."""
+        return bool(self._evaluation)
+
+    def _samples_per_second(self) -> float:
+        return round(self._timed_examples / self._seconds, 1) if self._seconds else 0.0
+
+    def results(self, sha256: str) -> dict[str, Any]:
+        """For summary.json.
+
+        Args:
+            sha256: Of the parameters.
+        """
+        sent = int(self._state.strategy.bytes_sent)
+        dense = self._state.step * mean_bytes(self._state.replicas[0].layout.size, self._collective.size)
+        return {
+            **{name: round(value, 6) for name, value in self._evaluation.items()},
+            **({} if self._reason is None else {"ended_early": self._reason}),
+            "best_step": self._state.early_stopping.best_step,
+            "best": round(self._state.early_stopping.best, 6),
+            "steps": self._state.step,
+            "epochs": round(self._examples(self._state.step) / self._all, 4),
+            "examples": self._examples(self._state.step),
+            "samples_per_second": self._samples_per_second(),
+            "training_seconds": round(self._first_step + self._seconds, 3),
+            "first_step_seconds": round(self._first_step, 3),
+            "bytes_sent": sent,
+            "bytes_dense": dense,
+            "bytes_ratio": round(dense / sent, 2) if sent else None,
+            **{f"mean_{name}": total / max(self._told, 1) for name, total in self._sums.items()},
+            "parameters_sha256": sha256,
+        }
