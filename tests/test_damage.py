@@ -16,23 +16,22 @@ from tfscale.scripts.chaos.faults import damage
 from tests.support.checkpoints import saved as saved_checkpoint
 from tests.support.datasets import WORKS, write_idx, write_works
 from tests.support.in_place import SMALL, run
-from tfscale.checkpoint import format as checkpoint_files
+from tfscale.checkpoint import format as checkpoint_format
 from tfscale.checkpoint.format import DamagedError
 from tfscale.commands import runs
 from tfscale.config import preflight
-from tfscale.data import checksums as sums
+from tfscale.data import checksums
 from tfscale.data.base import Arrays
 from tfscale.data.sources.idx import idx
 from tfscale.data.sources.npz import npz
 from tfscale.data.sources.shakespeare import shakespeare
 from tfscale.errors import UserError
 from tfscale.job.build import Job
-from tfscale.runs import events as membership
 from tfscale.runs import summary
-from tfscale.runs.events import Membership
+from tfscale.runs.events import EventLog, read_events
 from tfscale.runs.run_directory import Failure, RunDirectory
-from tfscale.supervision import heartbeat as pulse
-from tfscale.tracking.jsonl import JsonLines
+from tfscale.supervision import heartbeat
+from tfscale.tracking.jsonl import JsonlTracker
 
 COUNT = int(os.environ.get("TFSCALE_DAMAGE", "80"))
 
@@ -62,7 +61,7 @@ def test_every_damage_to_a_checkpoint_is_found(build_job: Callable[..., Job], tm
 
     def look(what: str) -> None:
         with pytest.raises(DamagedError):
-            checkpoint_files.verify(place)
+            checkpoint_format.verify(place)
             pytest.fail(f"unnoticed: {what}")
 
     damaged(tmp_path / "sound" / "step-000000001", place, look)
@@ -79,10 +78,10 @@ def test_a_stale_checkpoint_is_found(build_job: Callable[..., Job], tmp_path: Pa
             continue
         (new / path.name).write_bytes(path.read_bytes())
         with pytest.raises(DamagedError):
-            checkpoint_files.verify(new)
+            checkpoint_format.verify(new)
             pytest.fail(f"{path.name} of the checkpoint before went unnoticed")
         (new / path.name).write_bytes(content)
-    checkpoint_files.verify(new)
+    checkpoint_format.verify(new)
 
 
 def write_npz(folder: Path) -> None:
@@ -119,7 +118,7 @@ def test_no_damage_to_data_goes_unnoticed(tmp_path: Path, name: str) -> None:
     sound, place = tmp_path / "sound", tmp_path / "place"
     make(sound)
     if with_sums:
-        sums.write(sound, sorted(path.name for path in sound.iterdir()))
+        checksums.write(sound, sorted(path.name for path in sound.iterdir()))
     wanted = read(sound)
     found = 0
 
@@ -147,14 +146,14 @@ def test_no_damage_to_the_records_of_a_run_ends_a_command(tmp_path: Path) -> Non
     preflight.write(config, sound)
     wanted = preflight.saved(sound, []).model_dump(exclude={"run"})
     directory = RunDirectory(sound)
-    members = Membership(directory.membership)
+    members = EventLog(directory.events)
     members.note("start", restarts=1, processes=[1, 2], checkpoint="step-000000003")
     members.note("training", step=4, seconds_lost=1.5)
     members.note("end", code=1, cause="rank 1 was killed", step=9)
     summary.write({"metrics": ["accuracy"], "accuracy": 0.5, "steps": 9, "processes": 2}, directory.summary)
-    directory.record_failure(Failure(rank=1, restarts=0, when=1.0, message="x", code=1, again=True))
-    pulse.Pulse(directory.pulse(0), timeout=4)("a step", 3)
-    records = JsonLines(directory.metrics, start=0)
+    directory.record_failure(Failure(rank=1, restarts=0, when=1.0, message="x", code=1, retryable=True))
+    heartbeat.Heartbeat(directory.heartbeat(0), timeout=4)("a step", 3)
+    records = JsonlTracker(directory.metrics, start=0)
     for step in range(5):
         records.step({"step": step, "loss": 1.0})
     records.close()
@@ -170,8 +169,8 @@ def test_no_damage_to_the_records_of_a_run_ends_a_command(tmp_path: Path) -> Non
         directory = RunDirectory(place, only_read=True)
         assert runs._row(directory)["run"] == "one"
         directory.first_failure(0)
-        assert all(isinstance(event["event"], str) for event in membership.read(directory.membership))
-        JsonLines(directory.metrics, start=3).close()
+        assert all(isinstance(event["event"], str) for event in read_events(directory.events))
+        JsonlTracker(directory.metrics, start=3).close()
 
     damaged(sound, place, look)
     assert changed
@@ -179,7 +178,7 @@ def test_no_damage_to_the_records_of_a_run_ends_a_command(tmp_path: Path) -> Non
 
 def test_records_that_are_no_files_are_not_waited_for(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
-    for name in ("membership.jsonl", "summary.json", "lock", "logs/rank-0.pulse"):
+    for name in ("events.jsonl", "summary.json", "lock", "logs/rank-0.heartbeat"):
         os.mkfifo(tmp_path / name)
     directory = RunDirectory(tmp_path, only_read=True)
     assert runs._row(directory)["step"] is None

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tfscale.terminal import Unfailing, say
+from tfscale.terminal import RobustStream, say
 
 FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device that is always full")
 
 SPEAKS = """
 import sys
-from tfscale.streams import flush, keep_on, say
+from tfscale.terminal import flush, say, survive_write_errors
 
 say("before")
-keep_on("stderr")
-keep_on("stdout")
+survive_write_errors("stderr")
+survive_write_errors("stdout")
 for line in range(3):
     say("after")
     print("x" * 100_000, flush=True)
@@ -58,14 +58,14 @@ def test_streams_that_are_not_there_stop_nothing() -> None:
 
 @FULL
 def test_a_full_disk_does_not_end_a_log() -> None:
-    with Unfailing(Path("/dev/full").open("ab", buffering=0)) as stream:
+    with RobustStream(Path("/dev/full").open("ab", buffering=0)) as stream:
         Console(file=stream).print("a line")
         print("x" * 100_000, file=stream, flush=True)
 
 
 def test_a_log_is_added_to(tmp_path: Path) -> None:
     for line in ("one", "zwölf"):
-        with Unfailing((tmp_path / "log").open("ab", buffering=0)) as stream:
+        with RobustStream((tmp_path / "log").open("ab", buffering=0)) as stream:
             Console(file=stream).print(line)
             assert (tmp_path / "log").read_text(encoding="utf-8").endswith(f"{line}\n"), "and at once"
     assert (tmp_path / "log").read_text(encoding="utf-8") == "one\nzwölf\n"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from tfscale import __version__
 from tfscale.errors import RunError, UserError
-from tfscale.terminal import keep_on, say
+from tfscale.terminal import say, survive_write_errors
 
 COMMANDS = {
     "train": "train a model; every word is a setting, KEY=VALUE",
@@ -46,7 +46,7 @@ def main(words: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 1 failed, 2 the user's input was wrong, 128 + n ended by signal n.
     """
     words = list(sys.argv[1:] if words is None else words)
-    keep_on("stderr")
+    survive_write_errors("stderr")
     # TensorFlow's start-up chatter is off unless asked for; set before anything can import it.
     if "TFSCALE_DEBUG" not in os.environ:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

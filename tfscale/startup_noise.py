@@ -13,7 +13,7 @@ from tfscale.terminal import flush
 
 
 @contextmanager
-def start_quietly() -> Iterator[None]:
+def hidden_startup_noise() -> Iterator[None]:
     """Holds back standard error while TensorFlow is imported and looks for its devices."""
     with quiet():
         yield

@@ -10,7 +10,7 @@ _FAILURES = (OSError, ValueError, AttributeError)
 
 
 @final
-class Unfailing(io.TextIOWrapper):
+class RobustStream(io.TextIOWrapper):
     """Text that is written at once, as far as that can be.
 
     Args:
@@ -34,7 +34,7 @@ class Unfailing(io.TextIOWrapper):
             super().flush()
 
 
-def keep_on(name: Literal["stdout", "stderr"]) -> None:
+def survive_write_errors(name: Literal["stdout", "stderr"]) -> None:
     """From here on, what is written to this stream of Python's own is written as far as that can be."""
     stream = getattr(sys, name)
     if stream is None or stream is not getattr(sys, f"__{name}__"):
@@ -43,7 +43,7 @@ def keep_on(name: Literal["stdout", "stderr"]) -> None:
         stream.flush()
     with suppress(*_FAILURES):
         raw = io.FileIO(stream.fileno(), "wb", closefd=False)
-        setattr(sys, name, Unfailing(raw, encoding=stream.encoding, errors=stream.errors))
+        setattr(sys, name, RobustStream(raw, encoding=stream.encoding, errors=stream.errors))
 
 
 def say(words: str) -> None:

@@ -32,7 +32,7 @@ def unflatten(vector: tf.Tensor, like: Sequence[tf.Tensor | tf.Variable]) -> lis
     ]
 
 
-def opaque(vector: tf.Tensor) -> tf.Tensor:
+def prevent_reassociation(vector: tf.Tensor) -> tf.Tensor:
     """The vector itself, as an operation that the graph optimizer leaves alone; it copies nothing.
 
     It would draw a common factor out of a sum, or add in another order: other bits.

@@ -32,7 +32,7 @@ from tfscale.tracking.console import person_console, results_table
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from tfscale.compression.backends.base import Compressor, Found, Rule
+    from tfscale.compression.backends.base import Compressor, SparseUpdate, Spec
 
 DENSITIES = (1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.2)
 MOMENTUM = 0.9
@@ -62,13 +62,13 @@ def bits(message: "tf.Tensor", count: int, size: int) -> dict[str, Any]:
     }
 
 
-def rule(size: int, momentum: float = 0.0) -> "Rule":
+def spec(size: int, momentum: float = 0.0) -> "Spec":
     """One tensor, written in Rice's code."""
-    from tfscale.compression.backends.base import Rule
+    from tfscale.compression.backends.base import Spec
     from tfscale.compression.codecs.rice import Rice
     from tfscale.vectors import Layout
 
-    return Rule(
+    return Spec(
         layout=Layout(names=("vector",), sizes=(size,)),
         min_size=0,
         momentum=momentum,
@@ -79,19 +79,19 @@ def rule(size: int, momentum: float = 0.0) -> "Rule":
     )
 
 
-def scattered(size: int, density: float) -> "Found":
+def scattered(size: int, density: float) -> "SparseUpdate":
     """Sent elements at independent places of a vector that is never made."""
     import numpy as np
     import tensorflow as tf
 
-    from tfscale.compression.backends.base import Found
+    from tfscale.compression.backends.base import SparseUpdate
 
     random = np.random.default_rng(0)
     expected = size * density
     places = np.cumsum(random.geometric(density, int(expected + 10 * math.sqrt(expected) + 10))) - 1
     places = places[places < size]
     words = (places << 1 | random.integers(0, 2, places.size)).astype(np.uint32).view(np.int32)
-    return Found(tf.constant(words), tf.zeros([1]), tf.zeros([0]), tf.constant(True))
+    return SparseUpdate(tf.constant(words), tf.zeros([1]), tf.zeros([0]), tf.constant(True))
 
 
 def medians(work: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
@@ -117,18 +117,18 @@ class Bench:
         import tensorflow as tf
 
         from tfscale.compression.backends.native import Native
-        from tfscale.compression.backends.reference import Plain
+        from tfscale.compression.backends.reference import Reference
 
         self._size = size
         self._gradient = tf.random.stateless_normal([size], seed=(1, 2))
         self._threshold = tf.Variable(tf.ones([1]))
-        self._native = Native(rule(size))
+        self._native = Native(spec(size))
         self._residuals = {name: tf.Variable(tf.zeros([size])) for name in ("native", "plain", "moving", "peer")}
         self._velocities = {name: tf.Variable(tf.zeros([size])) for name in ("moving", "peer")}
         ours = {
             "native": self._accumulate("native", self._native),
-            "plain": self._accumulate("plain", Plain(rule(size))),
-            "moving": self._accumulate("moving", Native(rule(size, MOMENTUM))),
+            "plain": self._accumulate("plain", Reference(spec(size))),
+            "moving": self._accumulate("moving", Native(spec(size, MOMENTUM))),
         }
         pairs = zip(self._peers().items(), ours.items(), strict=True)
         self._dense: dict[str, Callable[[], Any]] = dict(each for pair in pairs for each in pair)
@@ -150,7 +150,7 @@ class Bench:
             "moving_peer": tf.function(move, jit_compile=True),
         }
 
-    def _accumulate(self, name: str, compressor: "Compressor") -> "Callable[[], Found]":
+    def _accumulate(self, name: str, compressor: "Compressor") -> "Callable[[], SparseUpdate]":
         import tensorflow as tf
 
         # Velocities settle at g / (1 - m), and so does what a step adds: the threshold of the same density.
@@ -225,7 +225,7 @@ def work(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         for density in DENSITIES:
             if density * arguments.size < FEW:
                 found = scattered(size, density)
-                message = Native(rule(size)).pack(found, tf.constant([1, 0, 7, 128]))
+                message = Native(spec(size)).pack(found, tf.constant([1, 0, 7, 128]))
                 rows.append(bits(message, int(tf.size(found.sent)), size))
         return rows
     tf.config.threading.set_intra_op_parallelism_threads(arguments.worker)

@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfscale.launchers.local import Processes
-from tfscale.launchers.spawn import by_command, die_with_parent
+from tfscale.launchers.spawn import die_with_parent, spawn_command
 from tfscale.runs.run_directory import RunDirectory
 from tfscale.supervision.attempt import Attempt
 from tfscale.tracking.console import person_console, results_table
@@ -103,7 +103,7 @@ def _config(strategy: str, world: World, *words: str) -> "Config":
 
 
 def _checkpoints(folder: Path, world: World) -> "Checkpoints":
-    from tfscale.checkpoint import staging as memory
+    from tfscale.checkpoint import staging
     from tfscale.training.checkpoints import Checkpoints
 
     def warn(words: str) -> None:  # called by a thread, which cannot end the process otherwise
@@ -117,7 +117,7 @@ def _checkpoints(folder: Path, world: World) -> "Checkpoints":
         processes=world.size,
         attempt="bench",
         identity={},
-        memory=memory.Memory(memory.take()),
+        memory=staging.StagingBuffer(staging.inherit()),
         warn=warn,
     )
 
@@ -157,7 +157,7 @@ def _saving(job: "Job", train: Callable[[], None], checkpoints: "Checkpoints") -
     def both() -> None:
         checkpoints.save(job.state)
         train()
-        checkpoints.settle()
+        checkpoints.wait()
 
     return both
 
@@ -168,27 +168,31 @@ def switched_digests() -> "Iterator[tf.Variable]":
     import tensorflow as tf
 
     from tfscale import digest
-    from tfscale.collectives import consistency as drift
+    from tfscale.collectives import consistency
 
     on = tf.Variable(tf.constant(True), trainable=False)
-    choose, ballots, agreement = digest.choose, drift.ballots, drift.agreement
+    choose, digest_slots, require_consistent = digest.choose, consistency.digest_slots, consistency.require_consistent
 
     def chosen(devices: Sequence[str]) -> digest.Digest:
         own = choose(devices)
         return lambda parameters: tf.cond(on, lambda: own(parameters), lambda: tf.constant(0))
 
     def cast(digests: Iterable[tf.Tensor], ranks: Sequence[int], replicas: int) -> list[tf.Tensor]:
-        nothing = tf.zeros([drift.PLACES * replicas])
-        return tf.cond(on, lambda: ballots(digests, ranks, replicas), lambda: [nothing for _ in ranks])
+        nothing = tf.zeros([consistency.PLACES * replicas])
+        return tf.cond(on, lambda: digest_slots(digests, ranks, replicas), lambda: [nothing for _ in ranks])
 
     def agreed(digests: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        return tf.cond(on, lambda: agreement(digests, step), tf.no_op)
+        return tf.cond(on, lambda: require_consistent(digests, step), tf.no_op)
 
-    digest.choose, drift.ballots, drift.agreement = chosen, cast, agreed
+    digest.choose, consistency.digest_slots, consistency.require_consistent = chosen, cast, agreed
     try:
         yield on
     finally:
-        digest.choose, drift.ballots, drift.agreement = choose, ballots, agreement
+        digest.choose, consistency.digest_slots, consistency.require_consistent = (
+            choose,
+            digest_slots,
+            require_consistent,
+        )
 
 
 def prices(seconds: Seconds, *, spread: float) -> list[dict[str, object]]:
@@ -243,7 +247,7 @@ def main() -> None:
         command = [sys.executable, "-m", "tfscale.scripts.bench.prices", *sys.argv[1:], "--folder", temporary]
         directory = RunDirectory(folder)
         job = Processes(
-            by_command(command),
+            spawn_command(command),
             Attempt(processes=arguments.processes),
             directory=directory,
             start_timeout=120,

@@ -25,10 +25,10 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tfscale.scripts.bench import peers as bench_peers
+from tfscale.scripts.bench import peers
 
 from tfscale.launchers.local import Processes
-from tfscale.launchers.spawn import by_command
+from tfscale.launchers.spawn import spawn_command
 from tfscale.runs.run_directory import RunDirectory
 from tfscale.supervision.attempt import Attempt
 from tfscale.tracking.console import person_console, results_table
@@ -82,7 +82,7 @@ def measure(name: str, batch: int, seconds: float) -> float:
         else:
             directory = RunDirectory(folder)
             job = Processes(
-                by_command(command), Attempt(processes=2), directory=directory, start_timeout=120, interface=None
+                spawn_command(command), Attempt(processes=2), directory=directory, start_timeout=120, interface=None
             )
             if job.run().code:
                 sys.exit(f"{name} failed:\n{directory.log(0).read_text()[-3000:]}")
@@ -148,13 +148,13 @@ def _by_strategy(words: Sequence[str], batch: int, world):
     return lambda: next(steps).losses[0], batch // world.size
 
 
-def _by_hand(name: str, batch: int, world, folder: Path) -> bench_peers.Step:
+def _by_hand(name: str, batch: int, world, folder: Path) -> peers.Step:
     """One step of a peer."""
     if name == "MirroredStrategy":
-        return bench_peers.mirrored(batch)
+        return peers.mirrored(batch)
     if name == "MultiWorkerMirroredStrategy":
-        return bench_peers.multi_worker(batch, world.rank, world.size, folder)
-    make = bench_peers.horovod if name == "hand-written Horovod" else bench_peers.alone
+        return peers.multi_worker(batch, world.rank, world.size, folder)
+    make = peers.horovod if name == "hand-written Horovod" else peers.alone
     return make(batch, world.rank, world.size)
 
 

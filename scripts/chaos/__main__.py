@@ -36,9 +36,9 @@ from tfscale.scripts.chaos.faults import FAULTS, Fault, Victim
 from tfscale.scripts.chaos.preload import FOLDER, preloaded
 
 from tfscale import cli
-from tfscale.checkpoint import format as checkpoint_files
-from tfscale.launchers.spawn import Handle, by_fork
-from tfscale.runs import events as membership
+from tfscale.checkpoint import format as checkpoint_format
+from tfscale.launchers.spawn import ProcessHandle, spawn_fork
+from tfscale.runs.events import read_events
 from tfscale.startup_noise import quiet
 from tfscale.tracking.console import person_console, results_table
 
@@ -74,7 +74,7 @@ class Tally:
             setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
 
-def _tfscale(folder: Path, name: str, words: Sequence[str]) -> Handle:
+def _tfscale(folder: Path, name: str, words: Sequence[str]) -> ProcessHandle:
     """Starts a command of tfscale in the folder; what it says goes to NAME.log."""
 
     def main() -> int:
@@ -82,14 +82,14 @@ def _tfscale(folder: Path, name: str, words: Sequence[str]) -> Handle:
         return cli.main(words)
 
     with (folder / f"{name}.log").open("ab") as log:
-        return by_fork(main)({}, log, log)
+        return spawn_fork(main)({}, log, log)
 
 
 def _digest(folder: Path, name: str) -> str | None:
     """Of everything in the last checkpoint of a run that has come to its end."""
     if not (folder / "runs" / name / "summary.json").exists():
         return None
-    return checkpoint_files.verify(checkpoint_files.complete(folder / "runs" / name / "checkpoints")[0]).digest
+    return checkpoint_format.verify(checkpoint_format.complete(folder / "runs" / name / "checkpoints")[0]).digest
 
 
 def _disturbed(
@@ -127,7 +127,7 @@ def _disturbed(
 
 def _recoveries(run: Path, times: Sequence[float]) -> list[float]:
     """Seconds from each fault to the first step of the start after it, if no other fault came before that."""
-    events = membership.read(run / "membership.jsonl")
+    events = read_events(run / "events.jsonl")
     starts, steps = ([event["when"] for event in events if event["event"] == kind] for kind in ("start", "training"))
     seconds = []
     for fault, following in itertools.pairwise([*times, float("inf")]):
@@ -140,14 +140,14 @@ def _recoveries(run: Path, times: Sequence[float]) -> list[float]:
 
 def _after_a_step(run: Path) -> int:
     """How many starts, but for the last, have completed a step."""
-    kinds = [event["event"] for event in membership.read(run / "membership.jsonl")]
+    kinds = [event["event"] for event in read_events(run / "events.jsonl")]
     last = max((place for place, kind in enumerate(kinds) if kind == "start"), default=0)
     return kinds[:last].count("training")
 
 
 def _replayed(run: Path) -> list[int]:
     """Steps that were done before a fault and had to be done again."""
-    events, steps = membership.read(run / "membership.jsonl"), []
+    events, steps = read_events(run / "events.jsonl"), []
     for before, after in itertools.pairwise(events):
         if before["event"] == "end" and after["event"] == "start" and before.get("step"):
             place = after.get("checkpoint") or "step-0"
@@ -157,7 +157,7 @@ def _replayed(run: Path) -> list[int]:
 
 def bench(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     """A row for each fault under each strategy, and then for each under all."""
-    rows, sums = [], {name: Tally() for name in arguments.faults}
+    rows, checksums = [], {name: Tally() for name in arguments.faults}
     for strategy in arguments.strategies:
         replicas = arguments.replicas or arguments.processes
         words = (
@@ -185,9 +185,9 @@ def bench(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
                 tally.replayed += _replayed(folder / "runs" / run)
                 print(f"{run}: {tally.injected} injected, equal {equal}", file=sys.stderr, flush=True)
             rows.append(_row(strategy, name, tally))
-            sums[name].add(tally)
+            checksums[name].add(tally)
     if len(arguments.strategies) > 1:
-        rows += [_row("all", name, tally) for name, tally in sums.items()]
+        rows += [_row("all", name, tally) for name, tally in checksums.items()]
     return rows
 
 

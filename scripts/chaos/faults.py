@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from tfscale.scripts.chaos import preload as chaos_preload
+from tfscale.scripts.chaos import preload
 
-from tfscale.checkpoint import format as checkpoint_files
+from tfscale.checkpoint import format as checkpoint_format
 from tfscale.checkpoint.format import DamagedError
 from tfscale.config import preflight
-from tfscale.launchers.spawn import Handle
-from tfscale.runs import events as membership
+from tfscale.launchers.spawn import ProcessHandle
+from tfscale.runs.events import read_events
 
 
 def outliving(processes: Sequence[psutil.Process], seconds: float) -> list[psutil.Process]:
@@ -45,14 +45,14 @@ class Victim:
         number: How many faults of this kind came before, in other runs too.
     """
 
-    process: Handle
+    process: ProcessHandle
     run: Path
     chance: random.Random
     number: int
 
     def ranks(self) -> list[psutil.Process]:
         """The processes of its last start, by rank, if all are alive and none is stopped."""
-        events = membership.read(self.run / "membership.jsonl")
+        events = read_events(self.run / "events.jsonl")
         starts = [event["processes"] for event in events if event["event"] == "start"]
         with suppress(psutil.NoSuchProcess):
             found = [psutil.Process(pid) for pid in (starts[-1] if starts else ())]
@@ -62,7 +62,7 @@ class Victim:
 
     def trains(self) -> bool:
         """Whether its last start has completed a step."""
-        events = membership.read(self.run / "membership.jsonl")
+        events = read_events(self.run / "events.jsonl")
         return bool(events) and events[-1]["event"] == "training" and bool(self.ranks())
 
     def ended(self, seconds: float) -> int | None:
@@ -155,7 +155,7 @@ def _resize(victim: Victim) -> Sequence[str]:
 def _corrupt(victim: Victim) -> Sequence[str]:
     """The supervisor, by SIGKILL, and then a file of the newest checkpoint."""
     _supervisor(victim)
-    places = checkpoint_files.complete(victim.run / "checkpoints")
+    places = checkpoint_format.complete(victim.run / "checkpoints")
     if len(places) > 1:
         damage(victim.chance.choice(sorted(places[0].iterdir())), victim.chance)
     return ()
@@ -186,34 +186,32 @@ def damage(path: Path, chance: random.Random) -> str:
 
 def _wire(victim: Victim) -> None:
     """One bit of what some rank receives."""
-    chaos_preload.flip(victim.chance.randrange(2**32))
+    preload.flip(victim.chance.randrange(2**32))
 
 
 def _disk(victim: Victim) -> None:
     """One write, or the like, to a checkpoint fails: the first of a save, the second, and so on."""
-    chaos_preload.fail(
-        victim.chance.choice((errno.ENOSPC, errno.EIO)), after=victim.number % CALLS, words="/checkpoints/"
-    )
+    preload.fail(victim.chance.choice((errno.ENOSPC, errno.EIO)), after=victim.number % CALLS, words="/checkpoints/")
     deadline = time.monotonic() + 10
-    while chaos_preload.is_armed() and victim.process.poll() is None and time.monotonic() < deadline:
+    while preload.is_armed() and victim.process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     _look_at_newest(victim)
 
 
 def _full(victim: Victim) -> None:
     """Nothing can be written to the run's folder for a second."""
-    chaos_preload.fail(errno.ENOSPC, after=-1, words=str(victim.run.absolute()))
+    preload.fail(errno.ENOSPC, after=-1, words=str(victim.run.absolute()))
     time.sleep(1)
-    chaos_preload.disarm()
+    preload.disarm()
     _look_at_newest(victim)
 
 
 def _look_at_newest(victim: Victim) -> None:
     """The newest checkpoint must be sound, whatever became of the save after it."""
-    places = checkpoint_files.complete(victim.run / "checkpoints")
+    places = checkpoint_format.complete(victim.run / "checkpoints")
     try:
         if places:
-            checkpoint_files.verify(places[0])
+            checkpoint_format.verify(places[0])
     except DamagedError as error:
         if places[0].exists():  # and was not retired meanwhile
             raise RuntimeError(f"{places[0].name}: {error}") from None

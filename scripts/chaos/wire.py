@@ -20,10 +20,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tfscale.scripts.chaos import preload as chaos_preload
+from tfscale.scripts.chaos import preload
 
 from tfscale.launchers.local import Processes
-from tfscale.launchers.spawn import by_command
+from tfscale.launchers.spawn import spawn_command
 from tfscale.runs.run_directory import RunDirectory
 from tfscale.supervision.attempt import Attempt
 from tfscale.tracking.console import person_console, results_table
@@ -56,9 +56,9 @@ def work(strategy: str, count: int, seed: int, folder: Path) -> None:
     found: Counter[str] = Counter()
     for number in range(count):
         signal.alarm(LONGEST)  # a damaged message of Horovod's own may leave all waiting: then this process ends
-        if world.is_chief and not chaos_preload.is_flipping():
+        if world.is_chief and not preload.is_flipping():
             found["flipped"] += bool(number)
-            chaos_preload.flip(chance.randrange(2**32))
+            preload.flip(chance.randrange(2**32))
         try:
             got = exchange()
         except Exception as error:  # noqa: BLE001 - whose words are looked at
@@ -107,13 +107,13 @@ def bench(arguments: argparse.Namespace) -> list[dict[str, object]]:
         total, jobs, ended = Counter[str](), 0, 0
         while total["flipped"] < arguments.count and jobs < 20 + arguments.count // 10:
             jobs += 1
-            chaos_preload.disarm()
+            preload.disarm()
             with tempfile.TemporaryDirectory() as temporary:
                 directory = RunDirectory(Path(temporary))
                 command = [sys.executable, "-m", "tfscale.scripts.chaos.wire", "--worker", strategy]
                 command += ["--count", str(EXCHANGES), "--seed", str(arguments.seed + jobs), "--folder", temporary]
                 job = Processes(
-                    by_command(command),
+                    spawn_command(command),
                     Attempt(processes=arguments.processes),
                     directory=directory,
                     start_timeout=60,
@@ -147,14 +147,14 @@ def main() -> None:
     if arguments.worker is not None:
         work(arguments.worker, arguments.count, arguments.seed, arguments.folder)
         return
-    if chaos_preload.FOLDER not in os.environ:
+    if preload.FOLDER not in os.environ:
         folder = tempfile.mkdtemp(prefix="tfscale-chaos-")
-        loaded = chaos_preload.preloaded(Path(folder))
+        loaded = preload.preloaded(Path(folder))
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **loaded})
     try:
         rows = bench(arguments)
     finally:
-        shutil.rmtree(os.environ[chaos_preload.FOLDER], ignore_errors=True)
+        shutil.rmtree(os.environ[preload.FOLDER], ignore_errors=True)
     results_table(person_console(), f"bits flipped on the wire, seed {arguments.seed}", rows)
     sys.exit(any(row["WRONG"] for row in rows))
 

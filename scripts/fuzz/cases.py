@@ -96,7 +96,7 @@ class Cases:
         self._folder.mkdir()
         kinds: Sequence[Callable[[random.Random], Sequence[str]]] = (
             self._words, self._words, self._values, self._values, self._file, self._file, self._node, self._saved_run,
-            self._records,
+            self._metrics,
         )  # fmt: skip
         return chance.choice(kinds)(chance)
 
@@ -147,15 +147,15 @@ class Cases:
         self._write("runs/one/config.yaml", text)
         return [*chance.choice((["resume", "one"], ["evaluate", "run=one"])), f"run.dir={self._folder / 'runs'}"]
 
-    def _records(self, chance: random.Random) -> Sequence[str]:
+    def _metrics(self, chance: random.Random) -> Sequence[str]:
         self._write("runs/one/config.yaml", self._saved)
         summary = '{"steps": 100, "metrics": ["accuracy"], "accuracy": 0.5, "processes": 2}'
         event = '{"event": "end", "when": 1.5, "code": 1, "cause": "x", "step": 3}\n'
         start = '{"event": "start", "when": 1.0, "restarts": 1, "processes": [1, 2], "checkpoint": null}\n'
         lost = '{"event": "training", "when": 1.0, "step": 2, "seconds_lost": 2.5}\n'
         self._write("runs/one/summary.json", _mutated(summary, chance))
-        self._write("runs/one/membership.jsonl", _mutated(start + lost + event, chance))
-        self._write("runs/one/logs/rank-0.pulse", _mutated("x" * 80, chance))
+        self._write("runs/one/events.jsonl", _mutated(start + lost + event, chance))
+        self._write("runs/one/logs/rank-0.heartbeat", _mutated("x" * 80, chance))
         return ["runs", f"run.dir={self._folder / 'runs'}"]
 
     def _write(self, name: str, text: str) -> None:

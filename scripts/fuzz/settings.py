@@ -135,7 +135,7 @@ def fuzz(numbers: Sequence[int], seed: int) -> tuple[Counter[str], list[str]]:
             with (
                 mock.patch.object(train, "_directory", side_effect=Accepted),
                 mock.patch.object(train.run_directory, "create", side_effect=Accepted),
-                mock.patch.object(evaluate, "start_quietly", side_effect=Accepted),
+                mock.patch.object(evaluate, "hidden_startup_noise", side_effect=Accepted),
             ):
                 for name in ("train", "ls", "runs", "resume", "evaluate"):  # what is imported when it is first needed
                     throw([name, "run.dir=x"], watch)

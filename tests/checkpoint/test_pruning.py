@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.checkpoints import alone
 from tests.support.in_place import SMALL, run
-from tfscale.checkpoint import format as checkpoint_files
+from tfscale.checkpoint import format as checkpoint_format
 from tfscale.checkpoint.format import DamagedError
 from tfscale.job.build import Job
 
@@ -43,8 +43,8 @@ def test_old_checkpoints_are_kept_where_something_cannot_be_read(
     job, warnings = build_job(*SMALL), list[str]()
     checkpoints = alone(tmp_path, keep=1, warn=warnings.append)
     checkpoints.save(run(job, 1).state)
-    checkpoints.settle()
-    monkeypatch.setattr(checkpoint_files, name, refuse)
+    checkpoints.wait()
+    monkeypatch.setattr(checkpoint_format, name, refuse)
     checkpoints.save(run(job, 1).state)
     checkpoints.finish(job.state)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000001", "step-000000002"]
@@ -54,7 +54,7 @@ def test_old_checkpoints_are_kept_where_something_cannot_be_read(
 def test_what_an_earlier_start_left_half_written_is_removed(tmp_path: Path) -> None:
     (tmp_path / "step-000000003.tmp-b").mkdir()
     (tmp_path / "step-000000005.tmp-b").mkdir()
-    checkpoint_files.sweep(tmp_path, until=4)
+    checkpoint_format.remove_partial(tmp_path, until=4)
     assert [path.name for path in tmp_path.iterdir()] == ["step-000000005.tmp-b"]
     alone(tmp_path)
     assert not list(tmp_path.iterdir())

@@ -11,11 +11,11 @@ import safetensors.numpy
 
 from tests.support.checkpoints import alone
 from tests.support.in_place import SMALL, run
-from tfscale.checkpoint import format as checkpoint_files
-from tfscale.checkpoint import shards as parts
+from tfscale.checkpoint import format as checkpoint_format
+from tfscale.checkpoint import shards
 from tfscale.checkpoint import staging as memory
-from tfscale.checkpoint.recovery import rescue
-from tfscale.checkpoint.staging import Copy, Memory
+from tfscale.checkpoint.recovery import recover
+from tfscale.checkpoint.staging import StagedCheckpoint, StagingBuffer
 from tfscale.checkpoint.tensor_file import TensorFile
 from tfscale.job.build import Job
 
@@ -36,31 +36,31 @@ def descriptors() -> Iterator[list[int]]:
 
 def told(descriptor: int, rank: int, **changed: object) -> None:
     """The replica that a process of two holds is copied."""
-    own = Memory(descriptor)
-    names = checkpoint_files.replica_file(rank), checkpoint_files.shared_file(rank)
-    files = {name: TensorFile({"weights": np.full(3, rank, np.float32)}, own.room).content for name in names}
-    copy = Copy(step=50, alike={names[0]: 4}, identity={"cpu": "x"}, parent="step-000000025")
-    own.tell(replace(copy, **changed), files)
+    own = StagingBuffer(descriptor)
+    names = checkpoint_format.replica_file(rank), checkpoint_format.shared_file(rank)
+    files = {name: TensorFile({"weights": np.full(3, rank, np.float32)}, own.allocate).content for name in names}
+    copy = StagedCheckpoint(step=50, shared_digests={names[0]: 4}, identity={"cpu": "x"}, parent="step-000000025")
+    own.commit(replace(copy, **changed), files)
 
 
 def test_what_all_have_copied_is_sealed(descriptors: list[int], tmp_path: Path) -> None:
     (tmp_path / "step-000000025").mkdir()
     for rank, descriptor in enumerate(descriptors):
         told(descriptor, rank)
-    assert rescue(tmp_path, descriptors) is None
-    manifest = checkpoint_files.verify(tmp_path / STEP)
+    assert recover(tmp_path, descriptors) is None
+    manifest = checkpoint_format.verify(tmp_path / STEP)
     assert (manifest.step, manifest.replicas, manifest.parent) == (50, 2, "step-000000025")
     assert manifest.identity == {"cpu": "x"}
-    content = (tmp_path / STEP / checkpoint_files.replica_file(1)).read_bytes()
+    content = (tmp_path / STEP / checkpoint_format.replica_file(1)).read_bytes()
     np.testing.assert_array_equal(safetensors.numpy.load(content)["weights"], [1, 1, 1])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000025", STEP]
 
 
 def test_what_one_has_not_copied_is_left(descriptors: list[int], tmp_path: Path) -> None:
     told(descriptors[0], 0)
-    assert rescue(tmp_path, descriptors) is None
+    assert recover(tmp_path, descriptors) is None
     told(descriptors[1], 1, step=25)
-    assert rescue(tmp_path, descriptors) is None
+    assert recover(tmp_path, descriptors) is None
     assert not list(tmp_path.iterdir())
 
 
@@ -69,15 +69,15 @@ def test_what_is_sealed_already_is_left(descriptors: list[int], tmp_path: Path, 
     (tmp_path / sealed).mkdir()
     for rank, descriptor in enumerate(descriptors):
         told(descriptor, rank)
-    assert rescue(tmp_path, descriptors) is None
+    assert recover(tmp_path, descriptors) is None
     assert [path.name for path in tmp_path.iterdir()] == [sealed]
     assert not list((tmp_path / sealed).iterdir())
 
 
 def test_replicas_that_differ_are_not_sealed(descriptors: list[int], tmp_path: Path) -> None:
     told(descriptors[0], 0)
-    told(descriptors[1], 1, alike={checkpoint_files.replica_file(1): 5})
-    failure = rescue(tmp_path, descriptors)
+    told(descriptors[1], 1, shared_digests={checkpoint_format.replica_file(1): 5})
+    failure = recover(tmp_path, descriptors)
     assert failure is not None
     assert failure.startswith(f"checkpoint {STEP} could not be saved: replica-0001.safetensors is of a replica that")
     assert not list(tmp_path.iterdir())
@@ -87,18 +87,18 @@ def test_a_disk_that_is_full_is_said(descriptors: list[int], tmp_path: Path, mon
     for rank, descriptor in enumerate(descriptors):
         told(descriptor, rank)
     monkeypatch.setattr(os, "fsync", full)
-    failure = rescue(tmp_path, descriptors)
+    failure = recover(tmp_path, descriptors)
     assert failure == f"checkpoint {STEP} could not be saved: [Errno 28] No space left on device"
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("damaged", [b"", b'"x"', b"000025", b'"alike"'])
+@pytest.mark.parametrize("damaged", [b"", b'"x"', b"000025", b'"shared_digests"'])
 def test_what_a_dying_process_has_damaged_is_left(descriptors: list[int], tmp_path: Path, damaged: bytes) -> None:
     for rank, descriptor in enumerate(descriptors):
         told(descriptor, rank)
     content = os.pread(descriptors[0], os.fstat(descriptors[0]).st_size, 0)
     os.pwrite(descriptors[0], b"7", content.index(damaged) + len(damaged) // 2)  # or where the word is
-    assert rescue(tmp_path, descriptors) is None
+    assert recover(tmp_path, descriptors) is None
     assert not list(tmp_path.iterdir())
 
 
@@ -107,12 +107,12 @@ def test_it_is_the_checkpoint_that_the_process_would_have_written(
 ) -> None:
     own, other = tmp_path / "own", tmp_path / "other"
     other.mkdir()
-    job, checkpoints = build_job(*SMALL), alone(own, memory=Memory(descriptors[0]))
+    job, checkpoints = build_job(*SMALL), alone(own, memory=StagingBuffer(descriptors[0]))
     for _ in range(2):  # into the same rooms
         checkpoints.save(run(job, 1).state)
     checkpoints.finish(job.state)
-    assert rescue(other, descriptors[:1]) is None
-    whole = [checkpoint_files.verify(folder / "step-000000002") for folder in (own, other)]
+    assert recover(other, descriptors[:1]) is None
+    whole = [checkpoint_format.verify(folder / "step-000000002") for folder in (own, other)]
     assert whole[0] == whole[1]
 
 
@@ -137,16 +137,16 @@ def test_nobody_copies_anew_before_the_chief_has_sealed_or_given_up(
                 (aside / "part-0002.failed").touch()
 
     job = run(build_job(*SMALL), 1)
-    monkeypatch.setattr(parts.time, "sleep", sleep)
-    checkpoints = alone(tmp_path, process=1, memory=Memory(descriptors[0]))
+    monkeypatch.setattr(shards.time, "sleep", sleep)
+    checkpoints = alone(tmp_path, process=1, memory=StagingBuffer(descriptors[0]))
     checkpoints.save(job.state)
-    checkpoints.settle()
-    assert waits == 3 * [parts._LOOK]
-    monkeypatch.setattr(checkpoint_files, "discard", lambda place: None)
+    checkpoints.wait()
+    assert waits == 3 * [shards._LOOK]
+    monkeypatch.setattr(checkpoint_format, "discard", lambda place: None)
     monkeypatch.setattr(os, "fsync", full)
-    chief = alone(tmp_path / "chief", memory=Memory(descriptors[1]), warn=lambda words: None)
+    chief = alone(tmp_path / "chief", memory=StagingBuffer(descriptors[1]), warn=lambda words: None)
     chief.save(job.state)
-    chief.settle()
+    chief.wait()
     assert (tmp_path / "chief" / "step-000000001.tmp-a-0").exists()
     assert len(waits) == 3
 
@@ -154,9 +154,9 @@ def test_nobody_copies_anew_before_the_chief_has_sealed_or_given_up(
 def test_what_was_put_back_is_not_followed_by_what_was_copied_before(
     build_job: Callable[..., Job], descriptors: list[int], tmp_path: Path
 ) -> None:
-    job, checkpoints = build_job(*SMALL), alone(tmp_path, memory=Memory(descriptors[0]))
+    job, checkpoints = build_job(*SMALL), alone(tmp_path, memory=StagingBuffer(descriptors[0]))
     checkpoints.save(run(job, 1).state)
     checkpoints.finish(job.state)
     assert memory.read(descriptors[0]) is not None
-    assert checkpoints.put_back(job.state, every=1) == "step-000000001"
+    assert checkpoints.rollback(job.state, every=1) == "step-000000001"
     assert memory.read(descriptors[0]) is None

@@ -9,8 +9,8 @@ import pytest
 
 from tests.support.checkpoints import alone
 from tests.support.in_place import SMALL, run
-from tfscale.checkpoint import shards as parts
-from tfscale.checkpoint.staging import Memory
+from tfscale.checkpoint import shards
+from tfscale.checkpoint.staging import StagingBuffer
 from tfscale.job.build import Job
 from tfscale.training.checkpoints import Checkpoints
 
@@ -18,19 +18,21 @@ from tfscale.training.checkpoints import Checkpoints
 def test_the_chief_knows_what_all_have_written(tmp_path: Path) -> None:
     place = tmp_path / "aside"
     each = [
-        parts.write_part(place, {f"file {part}": np.full(part, 7, np.uint8)}, part=part, alike={f"replica {part}": 3})
-        for part in range(3)
+        shards.write_shard(
+            place, {f"file {shard}": np.full(shard, 7, np.uint8)}, shard=shard, shared_digests={f"replica {shard}": 3}
+        )
+        for shard in range(3)
     ]
-    whole = parts.gather(place, each[0], 3)
+    whole = shards.collect(place, each[0], 3)
     assert whole.files == {name: total for one in each for name, total in one.files.items()}
-    assert whole.alike == {"replica 0": 3, "replica 1": 3, "replica 2": 3}
+    assert whole.shared_digests == {"replica 0": 3, "replica 1": 3, "replica 2": 3}
     assert sorted(path.name for path in place.iterdir()) == ["file 0", "file 1", "file 2"]
 
 
 def test_a_part_that_does_not_come_is_not_waited_for_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "WAIT", 0.05)
+    monkeypatch.setattr(shards, "WAIT", 0.05)
     with pytest.raises(OSError, match="process 1 has not written its part in"):
-        parts.gather(tmp_path, parts.Part(files={}, alike={}), 2)
+        shards.collect(tmp_path, shards.Shard(files={}, shared_digests={}), 2)
 
 
 def test_the_chief_gives_up_a_checkpoint_that_another_process_could_not_write(
@@ -45,22 +47,22 @@ def test_the_chief_gives_up_a_checkpoint_that_another_process_could_not_write(
         processes=2,
         attempt="a",
         identity={},
-        memory=Memory(),
+        memory=StagingBuffer(),
         warn=warnings.append,
     )
     place.mkdir()
     (place / "part-0001.failed").touch()
     checkpoints.save(run(job, 1).state)
-    checkpoints.settle()
+    checkpoints.wait()
     assert "process 1 could not write its part" in warnings[0]
     assert [path.name for path in place.iterdir()] == ["part-0000.failed"]
-    parts.write_part(place, {}, part=1, alike={})
+    shards.write_shard(place, {}, shard=1, shared_digests={})
 
     def waits(seconds: float) -> None:
         raise AssertionError("the chief has given up")
 
-    monkeypatch.setattr(parts.time, "sleep", waits)
-    parts.wait_for_chief(place)
+    monkeypatch.setattr(shards.time, "sleep", waits)
+    shards.wait_for_chief(place)
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SystemExit(1), ValueError("closed")])
@@ -81,7 +83,7 @@ def test_a_warning_that_cannot_be_shown_stops_nothing(
     with monkeypatch.context() as broken:
         broken.setattr(os, "fsync", full)
         checkpoints.save(run(job, 1).state)
-        checkpoints.settle()
+        checkpoints.wait()
     assert len(told) == 1
     assert not list(tmp_path.iterdir())
     checkpoints.save(run(job, 1).state)

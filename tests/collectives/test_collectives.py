@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tests.support.processes import job
 from tfscale.collectives.base import gather_bytes, mean_bytes, ranks_of
-from tfscale.collectives.checksummed import agree, gather_bytes_of, seal, unseal
+from tfscale.collectives.checksummed import add_checksum, gather_bytes_of, require_equal, verify_checksum
 from tfscale.collectives.in_process import InProcess
 from tfscale.collectives.ordered import ordered_bytes, ordered_mean
 from tfscale.errors import ExchangeError
@@ -66,9 +66,9 @@ def test_an_ordered_mean_refuses_what_was_changed_on_the_way(bit: int) -> None:
 
 def test_replicas_that_do_not_agree_are_told_apart() -> None:
     collective = InProcess(replicas=3)
-    agree(collective, ["00" * 32] * 3, "numbers")
+    require_equal(collective, ["00" * 32] * 3, "numbers")
     with pytest.raises(ExchangeError, match="numbers differ: those of rank 1 are not those of the others"):
-        agree(collective, ["00" * 32, "01" * 32, "00" * 32], "numbers")
+        require_equal(collective, ["00" * 32, "01" * 32, "00" * 32], "numbers")
 
 
 def test_what_processes_tell_each_other_is_verified() -> None:
@@ -160,7 +160,7 @@ def test_processes_give_what_one_process_gives(
 
 
 def test_no_two_flipped_bits_of_a_sealed_message_cancel_out() -> None:
-    sealed = seal(tf.constant(message(20))).numpy()
+    sealed = add_checksum(tf.constant(message(20))).numpy()
     random = np.random.default_rng(1)
     for _ in range(200):
         one, other = random.choice(len(sealed), 2, replace=False)
@@ -168,4 +168,4 @@ def test_no_two_flipped_bits_of_a_sealed_message_cancel_out() -> None:
         changed = sealed.copy()
         changed[[one, other]] ^= np.int32(1) << bit
         with pytest.raises(tf.errors.InvalidArgumentError, match="the message of rank 3 is damaged"):
-            unseal(tf.constant(changed), 3)
+            verify_checksum(tf.constant(changed), 3)

@@ -5,15 +5,15 @@ from itertools import pairwise
 import numpy as np
 import tensorflow as tf
 
-from tfscale.collectives.padded_buffer import STEP, WINDOW, Room
+from tfscale.collectives.padded_buffer import STEP, WINDOW, PaddedBuffer
 
 
 def test_a_room_rarely_changes_its_size() -> None:
-    room, random = Room(), np.random.default_rng(0)
+    buffer, random = PaddedBuffer(), np.random.default_rng(0)
     sizes = []
     for _ in range(10 * WINDOW):
         words = np.arange(1, random.poisson(200) + 1, dtype=np.int32)
-        put = room.put(tf.constant(words)).numpy()
+        put = buffer.put(tf.constant(words)).numpy()
         np.testing.assert_array_equal(put[: len(words)], words)
         assert not put[len(words) :].any()
         sizes.append(len(put))
@@ -23,9 +23,9 @@ def test_a_room_rarely_changes_its_size() -> None:
 
 
 def test_a_room_grows_at_once_and_shrinks_after_a_while() -> None:
-    room = Room()
+    buffer = PaddedBuffer()
     lengths = [10, 5000, *[10] * (2 * WINDOW)]
-    sizes = [int(tf.size(room.put(tf.zeros([length], tf.int32)))) for length in lengths]
+    sizes = [int(tf.size(buffer.put(tf.zeros([length], tf.int32)))) for length in lengths]
     assert sizes[0] == STEP
     assert 5000 < sizes[1] < 5400
     assert sizes[WINDOW - 2] == sizes[1], "one long message keeps its room for as long as others may follow"
@@ -33,4 +33,4 @@ def test_a_room_grows_at_once_and_shrinks_after_a_while() -> None:
 
 
 def test_nothing_needs_no_room() -> None:
-    assert Room().put(tf.zeros([0], tf.int32)).shape == [0]
+    assert PaddedBuffer().put(tf.zeros([0], tf.int32)).shape == [0]

@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from tfscale.commands import runs
-from tfscale.runs import events as membership
-from tfscale.runs.events import Membership
+from tfscale.runs.events import EventLog, read_events
 from tfscale.runs.run_directory import RunDirectory, create
-from tfscale.supervision.heartbeat import Pulse
+from tfscale.supervision.heartbeat import Heartbeat
 
 
 def run(folder: Path, name: str) -> RunDirectory:
@@ -20,13 +19,13 @@ def run(folder: Path, name: str) -> RunDirectory:
 
 
 def test_events_come_back_and_half_a_line_is_left_out(tmp_path: Path) -> None:
-    record = Membership(tmp_path / "m.jsonl")
+    record = EventLog(tmp_path / "m.jsonl")
     record.note("start", processes=[7, 8], restarts=0)
     record.note("end", code=1)
     with (tmp_path / "m.jsonl").open("a") as stream:
         stream.write('[3]\n{"event": "sta')
-    assert [event["event"] for event in membership.read(tmp_path / "m.jsonl")] == ["start", "end"]
-    assert membership.read(tmp_path / "none") == []
+    assert [event["event"] for event in read_events(tmp_path / "m.jsonl")] == ["start", "end"]
+    assert read_events(tmp_path / "none") == []
 
 
 def test_every_state_has_its_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -35,16 +34,16 @@ def test_every_state_has_its_row(tmp_path: Path, capsys: pytest.CaptureFixture[s
         run(folder, name) for name in ("done", "failed", "stopped", "early", "training")
     )
     done.summary.write_text(json.dumps({"metrics": ["accuracy"], "accuracy": 0.9, "steps": 77, "processes": 2}))
-    record = Membership(done.membership)
+    record = EventLog(done.events)
     record.note("start", processes=[1, 2], restarts=0)
     record.note("end", code=1, cause="rank 1 (process 2) was killed by SIGKILL. Its log: x")
     record.note("start", processes=[3, 4], restarts=1)
     record.note("training", step=50, seconds_lost=2.25)
     record.note("end", code=0, cause=None)
-    Membership(failed.membership).note("end", code=1, cause="rank 0 failed: no. Its log: x")
-    Membership(stopped.membership).note("end", code=143, cause="stopped by SIGTERM; go on with x")
-    Pulse(early.pulse(0), timeout=1.0)("a step", 12)
-    Pulse(early.pulse(1), timeout=1.0)("a step", 11)
+    EventLog(failed.events).note("end", code=1, cause="rank 0 failed: no. Its log: x")
+    EventLog(stopped.events).note("end", code=143, cause="stopped by SIGTERM; go on with x")
+    Heartbeat(early.heartbeat(0), timeout=1.0)("a step", 12)
+    Heartbeat(early.heartbeat(1), timeout=1.0)("a step", 11)
     with training.locked():
         assert runs.main([f"run.dir={folder}"]) == 0
     rows = {line.split()[1]: line for line in capsys.readouterr().out.splitlines() if line.startswith("│")}

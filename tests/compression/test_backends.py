@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.support.compression import CODECS, DAMAGED, add, found_of, header, rule
+from tests.support.compression import CODECS, DAMAGED, add, header, spec, update_of
 from tfscale import digest
 from tfscale.compression import message as framing
-from tfscale.compression.backends.base import Compressor, Rule
+from tfscale.compression.backends.base import Compressor, Spec
 from tfscale.compression.backends.native import Native
-from tfscale.compression.backends.reference import Plain
+from tfscale.compression.backends.reference import Reference
 from tfscale.compression.codecs.rice import Rice
 
-COMPRESSORS: tuple[Callable[[Rule], Compressor], ...] = (Native, Plain)
+COMPRESSORS: tuple[Callable[[Spec], Compressor], ...] = (Native, Reference)
 NOTHING = tf.constant([7, 0, 5, 0])
 
 
@@ -35,7 +35,7 @@ def test_the_kernel_has_the_bits_of_the_plain_operations(
     sizes: tuple[int, ...], momentum: tuple[float, bool, bool], per_tensor: bool
 ) -> None:
     strength, nesterov, masking = momentum
-    settings = rule(*sizes, min_size=4, momentum=strength, nesterov=nesterov, masking=masking, scale=1 / 3)
+    settings = spec(*sizes, min_size=4, momentum=strength, nesterov=nesterov, masking=masking, scale=1 / 3)
     size = settings.layout.size
     values = np.linspace(0.3, 0.7, len(sizes)) if per_tensor else [0.5]
     thresholds = tf.constant(values, tf.float32)
@@ -52,7 +52,7 @@ def test_the_kernel_has_the_bits_of_the_plain_operations(
             found = compressor.accumulate(residual, velocity, compressor.check(tf.constant(given)), thresholds)
             message = compressor.pack(found, header(thresholds))
             combined = compressor.combine([message] * 3, thresholds, header(thresholds)[:2])
-            assert not (step in (2, 4) and found.sound)
+            assert not (step in (2, 4) and found.usable)
             seen += [each.numpy() for each in (*found, message, *combined, residual)]
             seen += [] if velocity is None else [velocity.numpy()]
         results.append(seen)
@@ -68,7 +68,7 @@ def test_every_code_says_the_same(name: str, density: float, size: int) -> None:
     """More than one block of rice at the largest size, of either kind of divisor."""
     random = np.random.default_rng(size)
     dense = np.where(random.random(size) < density, random.choice([-1.0, 1.0], size), 0.0).astype(np.float32)
-    settings = rule(size, codes=CODECS[name]().codes)
+    settings = spec(size, codes=CODECS[name]().codes)
     thresholds = tf.constant([0.75])
     messages = []
     for make in COMPRESSORS:
@@ -79,18 +79,18 @@ def test_every_code_says_the_same(name: str, density: float, size: int) -> None:
     for make in COMPRESSORS:
         total = make(settings).combine(messages, thresholds, header(thresholds)[:2]).sum
         np.testing.assert_array_equal(total.numpy(), 2 * 0.75 * dense)
-    words = Plain(settings).listed(messages[0]).numpy()
+    words = Reference(settings).listed(messages[0]).numpy()
     np.testing.assert_array_equal(words // 2, np.flatnonzero(dense))
 
 
 @pytest.mark.parametrize("make", COMPRESSORS)
-def test_gaps_of_every_size_survive(make: Callable[[Rule], Compressor]) -> None:
+def test_gaps_of_every_size_survive(make: Callable[[Spec], Compressor]) -> None:
     """Clustered and lonely elements in one block, the last index of a large model among them."""
     size = 2**22
     places = np.unique(np.concatenate([np.arange(40), 100 + 2 ** np.arange(22), [size - 1]]))
     dense = np.zeros(size, np.float32)
     dense[places[places < size]] = -1
-    settings = rule(size, codes=Rice().codes)
+    settings = spec(size, codes=Rice().codes)
     thresholds = tf.constant([1.0])
     compressor = make(settings)
     message = compressor.pack(
@@ -103,7 +103,7 @@ def test_rice_is_near_the_entropy_bound() -> None:
     size = 2**22
     for density in (1e-3, 1e-2, 0.1, 0.2):
         hit = np.random.default_rng(1).random(size) < density
-        compressor = Native(rule(size, codes=Rice().codes))
+        compressor = Native(spec(size, codes=Rice().codes))
         given = tf.constant(hit.astype(np.float32))
         found = add(compressor, tf.Variable(tf.zeros([size])), given, tf.constant([1.0]))
         bits = 32 * int(tf.size(compressor.pack(found, NOTHING)))
@@ -114,18 +114,18 @@ def test_rice_is_near_the_entropy_bound() -> None:
 
 @pytest.mark.parametrize("make", COMPRESSORS)
 @pytest.mark.parametrize("name", CODECS)
-def test_no_wrong_byte_and_no_cut_goes_unseen(make: Callable[[Rule], Compressor], name: str) -> None:
-    settings = rule(30, 4, codes=CODECS[name]().codes, min_size=5)
+def test_no_wrong_byte_and_no_cut_goes_unseen(make: Callable[[Spec], Compressor], name: str) -> None:
+    settings = spec(30, 4, codes=CODECS[name]().codes, min_size=5)
     compressor, thresholds = make(settings), tf.constant([0.5])
     given = tf.constant(np.random.default_rng(0).standard_normal(34), tf.float32)
     message = compressor.pack(add(compressor, tf.Variable(tf.zeros([34])), given, thresholds), header(thresholds))
-    whole = message.numpy()
+    dense = message.numpy()
     combine = tf.function(lambda other: compressor.combine([message, other], thresholds, header(thresholds)[:2]))
     combine = combine.get_concrete_function(tf.TensorSpec([None], tf.int32))
     combine(message)
-    wrong = [whole[:length] for length in range(len(whole))]
-    for place, flip in itertools.product(range(4 * len(whole)), (1, 0x80, 0xFF)):
-        octets = bytearray(whole.tobytes())
+    wrong = [dense[:length] for length in range(len(dense))]
+    for place, flip in itertools.product(range(4 * len(dense)), (1, 0x80, 0xFF)):
+        octets = bytearray(dense.tobytes())
         octets[place] ^= flip
         wrong.append(np.frombuffer(bytes(octets), np.int32))
     for each in wrong:
@@ -137,8 +137,8 @@ def test_no_wrong_byte_and_no_cut_goes_unseen(make: Callable[[Rule], Compressor]
 @pytest.mark.parametrize(
     ("field", "said"), [(0, "another step"), (1, "another threshold"), (2, "parameters differ from the others'")]
 )
-def test_a_message_of_another_state_is_refused(make: Callable[[Rule], Compressor], field: int, said: str) -> None:
-    compressor, thresholds = make(rule(10)), tf.constant([0.5])
+def test_a_message_of_another_state_is_refused(make: Callable[[Spec], Compressor], field: int, said: str) -> None:
+    compressor, thresholds = make(spec(10)), tf.constant([0.5])
     found = add(compressor, tf.Variable(tf.zeros([10])), tf.ones([10]), thresholds)
     good = header(thresholds)
     other = tf.tensor_scatter_nd_add(good, [[field]], [1])
@@ -148,8 +148,8 @@ def test_a_message_of_another_state_is_refused(make: Callable[[Rule], Compressor
 
 
 @pytest.mark.parametrize("make", COMPRESSORS)
-def test_one_void_message_voids_the_step(make: Callable[[Rule], Compressor]) -> None:
-    compressor, thresholds = make(rule(6)), tf.constant([0.5])
+def test_one_void_message_voids_the_step(make: Callable[[Spec], Compressor]) -> None:
+    compressor, thresholds = make(spec(6)), tf.constant([0.5])
     messages = []
     for given in (tf.ones([6]), tf.constant([1.0, np.nan, 0, 0, 0, 0])):
         residual = tf.Variable(tf.zeros([6]))
@@ -157,7 +157,7 @@ def test_one_void_message_voids_the_step(make: Callable[[Rule], Compressor]) -> 
         messages.append(compressor.pack(found, header(thresholds)))
     assert messages[1].shape == [framing.HEADER]
     combined = compressor.combine(messages, thresholds, header(thresholds)[:2])
-    assert bool(combined.void)
+    assert bool(combined.skip)
     assert not combined.sum.numpy().any()
     assert not residual.numpy().any(), "nothing of an unsound contribution is used"
 
@@ -165,8 +165,8 @@ def test_one_void_message_voids_the_step(make: Callable[[Rule], Compressor]) -> 
 @pytest.mark.parametrize("make", COMPRESSORS)
 @pytest.mark.parametrize("name", CODECS)
 @pytest.mark.parametrize("thresholds", [[0.5], [0.5, 0.75]])
-def test_what_was_taken_is_given_back(make: Callable[[Rule], Compressor], name: str, thresholds: list[float]) -> None:
-    compressor, limits = make(rule(3, 4, codes=CODECS[name]().codes)), tf.constant(thresholds)
+def test_what_was_taken_is_given_back(make: Callable[[Spec], Compressor], name: str, thresholds: list[float]) -> None:
+    compressor, limits = make(spec(3, 4, codes=CODECS[name]().codes)), tf.constant(thresholds)
     residual, given = tf.Variable(tf.zeros([7])), np.float32([1.0, -2.0, 0.25, 3.0, -0.75, 0.5, 0.0])
     message = compressor.pack(add(compressor, residual, tf.constant(given), limits), NOTHING)
     left = residual.numpy()
@@ -178,22 +178,24 @@ def test_what_was_taken_is_given_back(make: Callable[[Rule], Compressor], name: 
 
 
 @pytest.mark.parametrize("make", COMPRESSORS)
-def test_a_void_message_and_a_proposal_have_taken_nothing(make: Callable[[Rule], Compressor]) -> None:
-    compressor, residual = make(rule(3)), tf.Variable(tf.ones([3]))
-    for found in (found_of(3, sound=False), found_of(3)):
+def test_a_void_message_and_a_proposal_have_taken_nothing(make: Callable[[Spec], Compressor]) -> None:
+    compressor, residual = make(spec(3)), tf.Variable(tf.ones([3]))
+    for found in (update_of(3, usable=False), update_of(3)):
         message = compressor.propose(found, tf.constant([2.0]), NOTHING)
         compressor.restore(residual, message, tf.constant([0.0]), tf.constant(True))
     np.testing.assert_array_equal(residual.numpy(), tf.ones([3]))
 
 
 def test_both_agree_on_the_mean_of_all_proposals() -> None:
-    settings, closed = rule(5, 2, 6, 7, min_size=4, scale=0.5), tf.zeros([4])
+    settings, uninitialized = spec(5, 2, 6, 7, min_size=4, scale=0.5), tf.zeros([4])
     proposals = ([0.1, 0.0, 0.7, 0.0], [0.3, 0.0, 0.1, 0.0])
     results = []
     for make in COMPRESSORS:
         compressor = make(settings)
-        messages = [compressor.propose(found_of(4, 1.0, 3.0), tf.constant(each), header(closed)) for each in proposals]
-        combined = compressor.combine(messages, closed, header(closed)[:2])
+        messages = [
+            compressor.propose(update_of(4, 1.0, 3.0), tf.constant(each), header(uninitialized)) for each in proposals
+        ]
+        combined = compressor.combine(messages, uninitialized, header(uninitialized)[:2])
         results.append([each.numpy().tobytes() for each in (*messages, *combined)])
         np.testing.assert_allclose(combined.proposed, [0.2, 0.4, 0.4, 0.4], rtol=1e-6)
         np.testing.assert_array_equal(combined.sum[5:7], [1.0, 3.0])
@@ -201,14 +203,14 @@ def test_both_agree_on_the_mean_of_all_proposals() -> None:
 
 
 @pytest.mark.parametrize("make", COMPRESSORS)
-def test_proposals_and_elements_do_not_mix(make: Callable[[Rule], Compressor]) -> None:
-    compressor = make(rule(3, 2))
+def test_proposals_and_elements_do_not_mix(make: Callable[[Spec], Compressor]) -> None:
+    compressor = make(spec(3, 2))
     for thresholds in (tf.constant([0.0, 0.0]), tf.constant([0.5, 0.5])):
-        packed = compressor.pack(found_of(2), header(thresholds))
-        proposed = compressor.propose(found_of(2), tf.constant([1.0, 1.0]), header(thresholds))
-        too_few = compressor.propose(found_of(2), tf.constant([1.0]), header(thresholds))
+        packed = compressor.pack(update_of(2), header(thresholds))
+        proposed = compressor.propose(update_of(2), tf.constant([1.0, 1.0]), header(thresholds))
+        too_few = compressor.propose(update_of(2), tf.constant([1.0]), header(thresholds))
         right, wrong = (packed, proposed) if thresholds[0] > 0 else (proposed, packed)
-        assert not bool(compressor.combine([right], thresholds, header(thresholds)[:2]).void)
+        assert not bool(compressor.combine([right], thresholds, header(thresholds)[:2]).skip)
         for each in (wrong, too_few):
             with pytest.raises(DAMAGED, match="message of rank 0"):
                 compressor.combine([each], thresholds, header(thresholds)[:2])
@@ -217,7 +219,7 @@ def test_proposals_and_elements_do_not_mix(make: Callable[[Rule], Compressor]) -
 def test_sums_do_not_depend_on_the_order_of_the_replicas() -> None:
     random, thresholds = np.random.default_rng(3), tf.constant([1e-3])
     for make in COMPRESSORS:
-        compressor = make(rule(500, scale=1 / 7))
+        compressor = make(spec(500, scale=1 / 7))
         messages = []
         for _ in range(7):
             given = tf.constant(random.choice([-1.0, 0.0, 1.0], 500), tf.float32)
@@ -247,36 +249,38 @@ def test_digests_differ_where_parameters_do() -> None:
 
 def test_a_strain_says_how_many_thresholds_the_largest_residual_has() -> None:
     for peak, wanted in ((1.0, 1.0), (0.3, 0.25), (9.0, 8.0), (10.1, 10.0), (0.0, 2.0**-32), (1e30, 1.75 * 2.0**31)):
-        word = framing.strain(tf.constant([0.5 * peak, 0.0]), tf.constant([0.5]))
+        word = framing.residual_ratio(tf.constant([0.5 * peak, 0.0]), tf.constant([0.5]))
         assert float(framing.ratio(word)) == pytest.approx(wanted, rel=0.02)
-    compressor, thresholds = Native(rule(4)), tf.constant([0.5])
+    compressor, thresholds = Native(spec(4)), tf.constant([0.5])
     found = add(compressor, tf.Variable(tf.zeros([4])), tf.ones([4]), thresholds)
-    messages = [compressor.pack(found, header(thresholds, strain=strain)) for strain in (3, 255, 7)]
+    messages = [
+        compressor.pack(found, header(thresholds, residual_ratio=residual_ratio)) for residual_ratio in (3, 255, 7)
+    ]
     for make in COMPRESSORS:
-        assert int(make(rule(4)).combine(messages, thresholds, header(thresholds)[:2]).strain) == 255
+        assert int(make(spec(4)).combine(messages, thresholds, header(thresholds)[:2]).residual_ratio) == 255
 
 
 @pytest.mark.parametrize("make", COMPRESSORS)
-def test_a_sum_beyond_all_bounds_leaves_its_element_and_sends_nothing(make: Callable[[Rule], Compressor]) -> None:
-    compressor, residual = make(rule(3)), tf.Variable([8e18, 0.0, 1.0])
+def test_a_sum_beyond_all_bounds_leaves_its_element_and_sends_nothing(make: Callable[[Spec], Compressor]) -> None:
+    compressor, residual = make(spec(3)), tf.Variable([8e18, 0.0, 1.0])
     found = add(compressor, residual, tf.constant([8e18, 2.0, 0.0]), tf.constant([0.5]))
-    assert not bool(found.sound)
+    assert not bool(found.usable)
     assert found.sent.shape == [0]
     np.testing.assert_array_equal(residual.numpy(), np.float32([8e18, 2.0, 1.0]))
 
 
 def test_both_agree_bit_for_bit_inside_a_function_on_any_number_of_proposals() -> None:
     """The graph optimizer turns divisions by constants into products."""
-    closed, random = tf.zeros([50]), np.random.default_rng(0)
-    settings = rule(*[3] * 50)
+    uninitialized, random = tf.zeros([50]), np.random.default_rng(0)
+    settings = spec(*[3] * 50)
     for replicas in (3, 5, 7):
         proposals = [tf.constant(random.random(50), tf.float32) for _ in range(replicas)]
         agreed = set()
         for make in COMPRESSORS:
             compressor = make(settings)
-            messages = [compressor.propose(found_of(50), each, header(closed)) for each in proposals]
+            messages = [compressor.propose(update_of(50), each, header(uninitialized)) for each in proposals]
             combine = tf.function(
-                lambda *messages, c=compressor: c.combine(messages, closed, header(closed)[:2]).proposed
+                lambda *messages, c=compressor: c.combine(messages, uninitialized, header(uninitialized)[:2]).proposed
             )
             agreed.add(combine(*messages).numpy().tobytes())
         assert len(agreed) == 1
@@ -284,8 +288,8 @@ def test_both_agree_bit_for_bit_inside_a_function_on_any_number_of_proposals() -
 
 @pytest.mark.parametrize("make", COMPRESSORS)
 @pytest.mark.parametrize("proposal", [np.nan, np.inf, -0.5])
-def test_a_proposal_that_cannot_be_a_threshold_is_refused(make: Callable[[Rule], Compressor], proposal: float) -> None:
-    compressor, closed = make(rule(3)), tf.zeros([1])
-    message = compressor.propose(found_of(1), tf.constant([proposal], tf.float32), header(closed))
+def test_a_proposal_that_cannot_be_a_threshold_is_refused(make: Callable[[Spec], Compressor], proposal: float) -> None:
+    compressor, uninitialized = make(spec(3)), tf.zeros([1])
+    message = compressor.propose(update_of(1), tf.constant([proposal], tf.float32), header(uninitialized))
     with pytest.raises(DAMAGED, match="message of rank 0"):
-        compressor.combine([message], closed, header(closed)[:2])
+        compressor.combine([message], uninitialized, header(uninitialized)[:2])

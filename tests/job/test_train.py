@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tfscale.job import train as rank
+from tfscale.job import train
 from tfscale.runs.run_directory import RunDirectory
 
 
@@ -34,7 +34,7 @@ def test_a_picture_that_fails_is_one_line_and_no_lost_run(tmp_path: Path) -> Non
     (tmp_path / "sharing.png").mkdir()
     (tmp_path / "metrics.jsonl").write_text(json.dumps({"kind": "step", "step": 1, "density": 0.5}) + "\n")
     console = Console(file=io.StringIO(), width=400)
-    rank.draw(RunDirectory(tmp_path), console)
+    train.draw(RunDirectory(tmp_path), console)
     assert isinstance(console.file, io.StringIO)
     (line,) = console.file.getvalue().splitlines()
     assert line.startswith("warning: the run could not be drawn: IsADirectoryError: ")

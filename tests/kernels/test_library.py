@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from tfscale.compression.backends.base import Rule
+from tfscale.compression.backends.base import Spec
 from tfscale.compression.backends.choice import choose
 from tfscale.compression.codecs.smallest import Smallest
 from tfscale.errors import UserError
 from tfscale.kernels import library
 from tfscale.vectors import Layout
 
-RULE = Rule(
+SPEC = Spec(
     layout=Layout(names=("only",), sizes=(4,)),
     min_size=0,
     momentum=0.0,
@@ -33,7 +33,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_set_up_has_built_the_kernels() -> None:
     assert library.load() is not None
-    assert choose("auto", RULE, CPUS).name == "native kernels"
+    assert choose("auto", SPEC, CPUS).name == "native kernels"
 
 
 def test_the_name_changes_with_what_the_library_depends_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,15 +47,15 @@ def test_the_name_changes_with_what_the_library_depends_on(monkeypatch: pytest.M
 
 
 def test_without_kernels_or_on_a_gpu_plain_operations_compute(elsewhere: Path) -> None:
-    assert choose("auto", RULE, CPUS).name == "plain TensorFlow operations"
+    assert choose("auto", SPEC, CPUS).name == "plain TensorFlow operations"
     with pytest.raises(UserError, match=r"kernel=native: the native kernel is not built; type: python -m"):
-        choose("native", RULE, CPUS)
+        choose("native", SPEC, CPUS)
 
 
 def test_the_native_kernel_is_for_cpus() -> None:
-    assert choose("auto", RULE, ["/GPU:0"]).name == "plain TensorFlow operations"
+    assert choose("auto", SPEC, ["/GPU:0"]).name == "plain TensorFlow operations"
     with pytest.raises(UserError, match=r"runs on CPU devices only; set strategy.kernel=auto"):
-        choose("native", RULE, ["/GPU:0"])
+        choose("native", SPEC, ["/GPU:0"])
 
 
 def test_a_damaged_library_is_an_error_that_says_what_to_type(elsewhere: Path) -> None:

@@ -15,8 +15,8 @@ import pytest
 
 from tests.support.datasets import write_idx
 from tests.support.processes import command, digest, finish, finished, launched, own_data, started, summary
-from tfscale.checkpoint.slices import joined
-from tfscale.runs import events as membership
+from tfscale.checkpoint.slices import join
+from tfscale.runs.events import read_events
 
 pytestmark = [pytest.mark.horovod, pytest.mark.usefixtures("nothing_is_left_behind")]
 BIN = Path(sys.executable).parent
@@ -104,7 +104,7 @@ def test_horovod_gives_the_parameters_of_one_replica_with_the_whole_batch(tmp_pa
     launched(tmp_path, "one", *words, "strategy=local", "strategy.replicas=1", "train.batch=32")
     launched(tmp_path, "two", *words, "strategy=horovod", "launch.np=2", "train.batch=16")
     places = [tmp_path / "runs" / name / "checkpoints" / "step-000000040" for name in ("one", "two")]
-    shared = [joined([load_file(part) for part in sorted(place.glob("shared-*"))]) for place in places]
+    shared = [join([load_file(part) for part in sorted(place.glob("shared-*"))]) for place in places]
     one, two = shared[0] | load_file(places[0] / "model.safetensors"), shared[1]
     weights = [name for name in one if name.endswith(("kernel", "bias"))]
     assert len(weights) == 6
@@ -160,7 +160,7 @@ def test_a_job_listens_on_loopback_only(tmp_path: Path) -> None:
         check=False,
     )
     assert job.returncode == 0, job.stderr
-    ranks = membership.read(tmp_path / "runs" / "one" / "membership.jsonl")[0]["processes"]
+    ranks = read_events(tmp_path / "runs" / "one" / "events.jsonl")[0]["processes"]
     listeners = [line.split() for line in heard.read_text().splitlines()]
     callers = {int(caller) for caller, _ in listeners}
     assert callers > set(ranks), "all ranks, and the parent"
@@ -189,13 +189,14 @@ def rank_of_start(folder: Path, job: subprocess.Popen, restarts: int, *, rank: i
 
 
 def _trainings(folder: Path) -> int:
-    events = membership.read(folder / "runs" / "one" / "membership.jsonl")
+    events = read_events(folder / "runs" / "one" / "events.jsonl")
     return [event["event"] for event in events].count("training")
 
 
 STUCK = """
 import os
-from tfscale.data import digits, pipeline
+from tfscale.data import pipeline
+from tfscale.data.sources import digits
 
 class Stuck(pipeline.ArrayData):
     def train(self, shard, *, start, **settings):
@@ -225,7 +226,7 @@ def test_a_job_on_hosts_goes_on_after_it_hung_and_a_process_was_killed_and_one_f
     assert 'stuck.py", line 9 in train' in hung
     assert "horovodrun ended with exit code" in killed or "rank 0 failed" in killed, killed
     assert f"rank 0 (process {victim.pid}) has been stopped (SIGSTOP) after step" in frozen
-    events = [each["event"] for each in membership.read(tmp_path / "runs" / "one" / "membership.jsonl")]
+    events = [each["event"] for each in read_events(tmp_path / "runs" / "one" / "events.jsonl")]
     assert events == 4 * ["start", "training", "end"]
     assert summary(tmp_path, "one")["steps"] == 1500
 

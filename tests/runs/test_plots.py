@@ -44,7 +44,7 @@ def test_without_measurements_of_tensors_there_is_one_picture(tmp_path: Path) ->
 def test_nothing_is_drawn_without_a_density_nor_matplotlib_imported(tmp_path: Path) -> None:
     metrics = written(tmp_path, {"kind": "step", "step": 1, "loss": 1.0}, {"kind": "train", "step": 1, "loss": 1.0})
     code = (
-        "import sys; from pathlib import Path; from tfscale.reporting import plots\n"
+        "import sys; from pathlib import Path; from tfscale.runs import plots\n"
         f"assert plots.draw(Path({str(metrics)!r}), Path({str(tmp_path)!r})) == []\n"
         "assert 'matplotlib' not in sys.modules"
     )

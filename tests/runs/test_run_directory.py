@@ -60,24 +60,24 @@ def test_only_a_run_that_never_began_is_discarded(tmp_path: Path) -> None:
 def test_the_earliest_failure_is_the_cause(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
     assert directory.first_failure(1) is None
-    for rank, restarts, when, message, again in (
+    for rank, restarts, when, message, retryable in (
         (0, 1, 20.0, "a collective failed", True),
         (1, 0, 5.0, "of the start before, written late", False),
         (2, 1, 10.0, "disk full", False),
     ):
-        failure = Failure(rank=rank, restarts=restarts, when=when, message=message, code=1, again=again)
+        failure = Failure(rank=rank, restarts=restarts, when=when, message=message, code=1, retryable=retryable)
         directory.record_failure(failure)
     first = directory.first_failure(1)
     assert first is not None
-    assert (first.rank, first.message, first.again) == (2, "disk full", False)
+    assert (first.rank, first.message, first.retryable) == (2, "disk full", False)
 
 
 def test_an_earlier_start_is_forgotten(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
-    directory.record_failure(Failure(rank=0, restarts=0, when=20.0, message="disk full", code=1, again=False))
+    directory.record_failure(Failure(rank=0, restarts=0, when=20.0, message="disk full", code=1, retryable=False))
     (directory.logs / "stop-before.at").write_text("1 15")
     directory.log(0).write_text("what it said stays")
-    directory.forget_failures()
+    directory.clear_failures()
     assert [path.name for path in directory.logs.iterdir()] == ["rank-0.log"]
 
 

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Sequence
 
 import pytest
-from tfscale.scripts.bench import links as bench_links
+from tfscale.scripts.bench import links
 from tfscale.scripts.bench import links_worker as bench_links_worker
 from tfscale.scripts.bench.links_network import commands, named, undisturbed
 from tfscale.scripts.bench.links_worker import FP16, FP32, SHARING, STRATEGIES, Measured, Task
@@ -72,7 +72,7 @@ def test_all_commands_work_inside_namespaces_that_carry_the_pid() -> None:
 
 
 def test_every_rank_is_a_host_of_its_own() -> None:
-    environments = [bench_links.environment(rank, 4, port=1234, threads=1) for rank in range(4)]
+    environments = [links.environment(rank, 4, port=1234, threads=1) for rank in range(4)]
     assert len({each["HOROVOD_HOSTNAME"] for each in environments}) == 4
     assert {each["HOROVOD_GLOO_RENDEZVOUS_ADDR"] for each in environments} == {"198.18.0.1"}
     assert [each["HOROVOD_CROSS_RANK"] for each in environments] == ["0", "1", "2", "3"]
@@ -107,9 +107,9 @@ def test_training_ends_short_of_the_target_when_anyone_is_over_the_limit() -> No
     assert (len(measured.seconds), measured.reached, measured.accuracy) == (2, None, 0.2)
 
 
-def row(seconds: Sequence[float], reached: int | None, needed: int | None = None) -> bench_links.Row:
+def row(seconds: Sequence[float], reached: int | None, needed: int | None = None) -> links.Row:
     measured = [Measured(seconds=list(seconds), sent=9000, reached=reached, accuracy=None)] * 2
-    return bench_links.summarised(FP32, ranks=2, link="100mbit", batch=64, measured=measured, needed=needed)
+    return links.summarised(FP32, ranks=2, link="100mbit", batch=64, measured=measured, needed=needed)
 
 
 def test_the_compiling_first_step_counts_as_a_mean_one() -> None:
@@ -130,11 +130,11 @@ def test_a_target_that_was_not_reached_has_no_time() -> None:
 
 def test_only_dense_rows_on_shaped_links_are_extrapolated() -> None:
     shortened = {
-        (column, link) for column in STRATEGIES for link in bench_links.LINKS
-        if bench_links.is_extrapolated(column, link, False)
+        (column, link) for column in STRATEGIES for link in links.LINKS
+        if links.is_extrapolated(column, link, False)
     }  # fmt: skip
     assert shortened == {(column, link) for column in (FP32, FP16) for link in ("1gbit", "100mbit")}
-    assert not bench_links.is_extrapolated(FP32, "100mbit", True)
+    assert not links.is_extrapolated(FP32, "100mbit", True)
 
 
 @pytest.mark.parametrize(
@@ -150,26 +150,26 @@ def test_arguments_that_cannot_work_are_refused(
     words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
-        bench_links.parse(words)
+        links.parse(words)
     assert message in capsys.readouterr().err
 
 
 def test_sharing_alone_needs_no_unshaped_link() -> None:
-    assert bench_links.parse(["--rates", "100mbit", "--columns", SHARING]).rates == ["100mbit"]
-    assert bench_links.parse(["--rates", "100mbit", "--full"]).full
+    assert links.parse(["--rates", "100mbit", "--columns", SHARING]).rates == ["100mbit"]
+    assert links.parse(["--rates", "100mbit", "--full"]).full
 
 
 def test_who_is_not_root_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(SystemExit, match="bench_links: network namespaces need root; run it with sudo"):
-        bench_links.check_machine()
+        links.check_machine()
 
 
 def test_missing_tools_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(shutil, "which", lambda tool: None)
     with pytest.raises(SystemExit, match="ip and tc not found; type: apt-get install iproute2"):
-        bench_links.check_machine()
+        links.check_machine()
 
 
 def test_a_signal_waits_for_the_clean_up() -> None:

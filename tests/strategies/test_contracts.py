@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.support.in_place import IN_PROCESS, SMALL, STRATEGIES, VARIANTS, of_replica, parameters, run
-from tfscale.collectives import consistency as drift
+from tfscale.collectives import consistency
 from tfscale.collectives.in_process import InProcess
 from tfscale.data.base import Shard
 from tfscale.job.build import Job
@@ -90,9 +90,9 @@ def test_a_replica_with_other_parameters_is_named_before_anything_is_applied(
 def test_digests_survive_a_mean(replicas: int) -> None:
     digests = np.random.default_rng(replicas).integers(-(2**31), 2**31, replicas).tolist()
     digests[0] = (-(2**31), -1, 0, 2**31 - 1)[replicas % 4]
-    ballots = drift.ballots(map(tf.constant, digests), range(replicas), replicas)
-    mean = InProcess(replicas=replicas).mean(ballots)
-    assert drift.digests_of(mean, replicas).numpy().tolist() == digests
+    digest_slots = consistency.digest_slots(map(tf.constant, digests), range(replicas), replicas)
+    mean = InProcess(replicas=replicas).mean(digest_slots)
+    assert consistency.decode_digests(mean, replicas).numpy().tolist() == digests
 
 
 def test_replicas_drift_apart_between_averagings(build_job: Callable[..., Job]) -> None:

@@ -82,13 +82,16 @@ COURSES = {
 
 
 @pytest.mark.parametrize(
-    ("threshold", "course"),
-    [*((threshold, "") for threshold in THRESHOLDS), *(("target, proposed", course) for course in COURSES if course)],
+    ("threshold", "schedule"),
+    [
+        *((threshold, "") for threshold in THRESHOLDS),
+        *(("target, proposed", schedule) for schedule in COURSES if schedule),
+    ],
 )
-def test_nothing_is_lost(threshold: str, course: str) -> None:
+def test_nothing_is_lost(threshold: str, schedule: str) -> None:
     """What was applied, what waits and what travels is what was contributed, void steps and all."""
     sizes, steps = (900, 3, 100), 60
-    strategy = sharing(THRESHOLDS[threshold], *sizes, **COURSES[course])
+    strategy = sharing(THRESHOLDS[threshold], *sizes, **COURSES[schedule])
     random = np.random.default_rng(0)
     exchange = tf.function(strategy.reduce_gradients)
     applied, contributed = np.zeros(sum(sizes)), np.zeros(sum(sizes))
@@ -98,7 +101,7 @@ def test_nothing_is_lost(threshold: str, course: str) -> None:
         contributed += np.sum(gradients, axis=0, dtype=np.float64)
         received = exchange([[tf.constant(each)] for each in gradients], held, tf.constant(number, tf.int64))
         applied += received[0][0].numpy()
-    if COURSES[course].get("delay"):  # one more step for what was under way
+    if COURSES[schedule].get("delay"):  # one more step for what was under way
         residuals = np.sum(state(strategy, "residual"), axis=0, dtype=np.float64)
         applied += exchange(held, held, tf.constant(steps, tf.int64))[0][0].numpy()
     else:
@@ -116,12 +119,12 @@ def test_momentum_is_that_of_the_optimizer() -> None:
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf, 1e38, -3e19])
-@pytest.mark.parametrize("course", [{}, {"delay": 1}, {"kernel": "plain"}])
-def test_one_replicas_nan_is_skipped_by_all(poison: float, course: dict[str, object]) -> None:
-    strategy = sharing(Fixed(initial=0.5), 3, momentum=0.9, masking=False, **course)
+@pytest.mark.parametrize("schedule", [{}, {"delay": 1}, {"kernel": "plain"}])
+def test_one_replicas_nan_is_skipped_by_all(poison: float, schedule: dict[str, object]) -> None:
+    strategy = sharing(Fixed(initial=0.5), 3, momentum=0.9, masking=False, **schedule)
     good, bad = [1.0, 0.2, 0.0], [1.0, poison, 0.0]
     received = step(strategy, [good, bad, good], 0)
-    if "delay" in course:
+    if "delay" in schedule:
         received = step(strategy, [[0, 0, 0]] * 3, 1)
     assert not received.any()
     assert measured(strategy, "skipped_steps") == 1
@@ -138,9 +141,9 @@ def test_a_nan_in_a_dense_step_is_skipped() -> None:
     assert not np.any(state(strategy, "residual"))
 
 
-@pytest.mark.parametrize("course", [{}, {"warmup": 5}])
-def test_a_replica_that_holds_other_parameters_is_named_in_every_kind_of_step(course: dict[str, int]) -> None:
-    strategy = sharing(Fixed(initial=0.5), 2, **course)
+@pytest.mark.parametrize("schedule", [{}, {"warmup": 5}])
+def test_a_replica_that_holds_other_parameters_is_named_in_every_kind_of_step(schedule: dict[str, int]) -> None:
+    strategy = sharing(Fixed(initial=0.5), 2, **schedule)
     given, held = [[tf.ones([2])]] * REPLICAS, [[tf.zeros([2])], [tf.ones([2])], [tf.zeros([2])]]
     with pytest.raises(tf.errors.OpError, match=r"rank 1 .*differ|parameters of rank 1 differ"):
         strategy.reduce_gradients(given, held, tf.constant(0, tf.int64))
@@ -214,11 +217,11 @@ def test_auto_turns_compression_off_where_it_loses(
     strategy = sharing(Fixed(initial=0.5), 2, auto=True, delay=1)
     assert not step(strategy, [[3, 0.25]] * 3, 0).any()
     strategy._exchange.steered.assign(60)
-    assert strategy.review(99) is None
+    assert strategy.autotune(99) is None
     monkeypatch.setattr(strategy._exchange.stopwatch, "least_seconds", lambda: float("inf"))
-    assert strategy.review(100) is None, "nothing has been measured yet"
+    assert strategy.autotune(100) is None, "nothing has been measured yet"
     monkeypatch.setattr(strategy._exchange.stopwatch, "least_seconds", lambda: seconds)
-    words = strategy.review(100)
+    words = strategy.autotune(100)
     assert words is not None
     assert words.endswith("an allreduce takes over" if loses else "compression stays")
     assert "an allreduce of 2 floats about" in words
@@ -236,7 +239,7 @@ GRADIENT = [3.0, -0.75, 0.25, 0.1]
 def reviewed(strategy: GradientSharing) -> bool:
     run_steps(strategy, 2)
     strategy._exchange.steered.assign(60)
-    return strategy.review(100) is not None
+    return strategy.autotune(100) is not None
 
 
 Looks = Callable[[GradientSharing], object]

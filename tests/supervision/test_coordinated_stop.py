@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tfscale.errors import Enough
-from tfscale.supervision.coordinated_stop import Stopping, agreed_stop
+from tfscale.supervision.coordinated_stop import CoordinatedStop, agreed_stop
 from tfscale.supervision.signals import Stopped
 from tfscale.world import World
 
@@ -17,7 +17,7 @@ def world(rank: int, size: int) -> World:
 
 def test_a_process_alone_stops_at_once(tmp_path: Path) -> None:
     noted: list[Stopped] = []
-    stop = Stopping(tmp_path, "a", 0, World(), noted=lambda: noted[0] if noted else None, max_time=None)
+    stop = CoordinatedStop(tmp_path, "a", 0, World(), noted=lambda: noted[0] if noted else None, max_time=None)
     assert stop(1, lambda step: True) is None
     noted.append(Stopped(15))
     answer = stop(2, lambda step: True)
@@ -35,7 +35,7 @@ def test_all_stop_at_one_step_in_any_order(tmp_path: Path, every: int, asked: in
     begins = chance.randrange(20)
     steps, stopped = [0, 0, 0], dict[int, int]()
     stops = [
-        Stopping(
+        CoordinatedStop(
             tmp_path,
             "a",
             0,
@@ -46,29 +46,29 @@ def test_all_stop_at_one_step_in_any_order(tmp_path: Path, every: int, asked: in
         for rank in range(3)
     ]
 
-    def meets(step: int) -> bool:
+    def is_sync_step(step: int) -> bool:
         return step % every == 0
 
     for _ in range(1000):
         rank = chance.randrange(3)
         coming = steps[rank] + 1
-        alone = meets(coming) and not all(step >= coming - 1 for step in steps)
+        alone = is_sync_step(coming) and not all(step >= coming - 1 for step in steps)
         if rank in stopped or alone:
             continue
         steps[rank] = coming
-        answer = stops[rank](coming, meets)
+        answer = stops[rank](coming, is_sync_step)
         if answer is not None:
             stopped[rank] = coming
     assert len(stopped) == 3
     (at,) = set(stopped.values())
-    assert meets(at)
+    assert is_sync_step(at)
     assert at >= begins
 
 
 def test_the_end_of_the_time_is_a_good_end(tmp_path: Path) -> None:
-    stop = Stopping(tmp_path, "a", 0, World(), noted=lambda: None, max_time=1e-9)
+    stop = CoordinatedStop(tmp_path, "a", 0, World(), noted=lambda: None, max_time=1e-9)
     assert isinstance(stop(1, lambda step: True), Enough)
-    assert Stopping(tmp_path, "a", 0, World(), noted=lambda: None, max_time=1e9)(1, lambda step: True) is None
+    assert CoordinatedStop(tmp_path, "a", 0, World(), noted=lambda: None, max_time=1e9)(1, lambda step: True) is None
 
 
 def test_a_stop_is_of_the_start_that_agreed_on_it(tmp_path: Path) -> None:

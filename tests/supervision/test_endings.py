@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from tfscale.checkpoint import format as checkpoint_files
+from tfscale.checkpoint import format as checkpoint_format
 from tfscale.launchers import local as processes
 from tfscale.launchers.local import Processes
-from tfscale.launchers.spawn import Start, by_command
+from tfscale.launchers.spawn import Spawner, spawn_command
 from tfscale.runs.run_directory import RunDirectory
 from tfscale.supervision.attempt import Attempt
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left_behind")
 
 
-def processes_of(start: Start, folder: Path, *, count: int = 1) -> Processes:
+def processes_of(start: Spawner, folder: Path, *, count: int = 1) -> Processes:
     """A job of processes that need not find each other."""
     attempt, directory = Attempt(processes=count), RunDirectory(folder)
     return Processes(start, attempt, directory=directory, start_timeout=5, interface=None, by_horovod=False)
@@ -37,11 +37,11 @@ def test_a_save_is_ended_unless_a_rank_may_have_damaged_it(
         told.append(len(memories))
         return "checkpoint step-000000050 could not be saved: [Errno 28] No space left on device"
 
-    monkeypatch.setattr(processes, "rescue", full)
+    monkeypatch.setattr(processes, "recover", full)
     before = os.listdir("/proc/self/fd")
-    start = by_command([sys.executable, "-c", f"import os; os.kill(os.getpid(), {int(number)})"])
+    start = spawn_command([sys.executable, "-c", f"import os; os.kill(os.getpid(), {int(number)})"])
     job = processes_of(start, tmp_path, count=2)
-    assert job.run().again
+    assert job.run().retryable
     assert len(os.listdir("/proc/self/fd")) == len(before)
     words = (
         "tfscale: checkpoint step-000000050 could not be saved: [Errno 28] No space left on device; the earlier ones"
@@ -56,10 +56,10 @@ import signal
 import sys
 import time
 from pathlib import Path
-from tfscale.launch.pulse import Pulse
+from tfscale.supervision.heartbeat import Heartbeat
 
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-Pulse(Path(sys.argv[1]) / "logs" / "rank-0.pulse", timeout=60)("a step", 30)
+Heartbeat(Path(sys.argv[1]) / "logs" / "rank-0.heartbeat", timeout=60)("a step", 30)
 Path(sys.argv[1], "ready").touch()
 time.sleep(60)
 """
@@ -73,16 +73,16 @@ def test_a_stop_says_whether_all_steps_are_saved(
 
     def saved(folder: Path, memories: Sequence[int]) -> None:
         if last is not None:
-            (folder / checkpoint_files.folder_name(last)).mkdir(parents=True)
+            (folder / checkpoint_format.folder_name(last)).mkdir(parents=True)
 
     def stops() -> None:
         while not (tmp_path / "ready").exists():
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(processes, "rescue", saved)
+    monkeypatch.setattr(processes, "recover", saved)
     monkeypatch.setattr(processes, "GRACE", 0.1)
-    start = by_command([sys.executable, "-c", DEAF, str(tmp_path)])
+    start = spawn_command([sys.executable, "-c", DEAF, str(tmp_path)])
     job = processes_of(start, tmp_path)
     threading.Thread(target=stops, daemon=True).start()
     end = job.run()

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tfscale.runs.run_directory import RunDirectory
-from tfscale.supervision import heartbeat as pulse
+from tfscale.supervision import heartbeat
 from tfscale.supervision import watchdog as hangs
-from tfscale.supervision.heartbeat import PATIENT, REPLACED, Pulse
-from tfscale.supervision.watchdog import Trouble, Watch, innermost
+from tfscale.supervision.heartbeat import PATIENT, REPLACED, Heartbeat
+from tfscale.supervision.watchdog import Hang, Watchdog, innermost
 
 
 class Clock:
@@ -33,59 +33,59 @@ def test_what_is_done_for_the_first_time_has_minutes_and_says_little_of_the_othe
     tmp_path: Path, clock: Clock
 ) -> None:
     """A first step that compiles for a minute; the next ones take a second, and one takes three."""
-    beat, limits = Pulse(tmp_path / "p", timeout=4.0), []
+    record, limits = Heartbeat(tmp_path / "p", timeout=4.0), []
     for seconds in (60.0, 1.0, 1.0, 0.1, 3.0, 1.0):
-        for work in ("a step", "logging"):
-            beat(work, 7)
-            read = pulse.read(tmp_path / "p")
+        for phase in ("a step", "logging"):
+            record(phase, 7)
+            read = heartbeat.read(tmp_path / "p")
             assert read is not None
-            assert (read.work, read.step, read.began) == (work, 7, clock.now)
+            assert (read.phase, read.step, read.began) == (phase, 7, clock.now)
             limits.append(round(read.deadline - read.began, 3))
-            clock.now += seconds if work == "a step" else 0.1
+            clock.now += seconds if phase == "a step" else 0.1
     assert limits[::2] == [PATIENT, 120.0, 10.0, 10.0, 10.0, 30.0]
     assert limits[1::2] == [PATIENT, 4.0, 4.0, 4.0, 4.0, 4.0]
 
 
 def test_half_a_beat_is_none(tmp_path: Path) -> None:
-    assert pulse.read(tmp_path / "none") is None
-    Pulse(tmp_path / "p", timeout=1.0)
+    assert heartbeat.read(tmp_path / "none") is None
+    Heartbeat(tmp_path / "p", timeout=1.0)
     whole = (tmp_path / "p").read_bytes()
     (tmp_path / "p").write_bytes(whole[:-1] + b"x")
-    assert pulse.read(tmp_path / "p") is None
+    assert heartbeat.read(tmp_path / "p") is None
 
 
 @pytest.fixture
-def job(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., Trouble | None]]:
+def job(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., Hang | None]]:
     """Three ranks that beat as they are told to, then nothing for some seconds: what is wrong then."""
     directory = RunDirectory(tmp_path)
-    ranks = [Pulse(directory.pulse(rank), timeout=4.0) for rank in range(3)]
+    ranks = [Heartbeat(directory.heartbeat(rank), timeout=4.0) for rank in range(3)]
     sleepers = [subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) for _ in ranks]
-    watch = Watch([process.pid for process in sleepers], directory, leniency=1.0)
+    watch = Watchdog([process.pid for process in sleepers], directory, deadline_scale=1.0)
 
-    def look(*works: str, seconds: float, steps: tuple[int, ...] = (9, 9, 9)) -> Trouble | None:
+    def check(*works: str, seconds: float, steps: tuple[int, ...] = (9, 9, 9)) -> Hang | None:
         for _ in range(2):  # twice, so that nothing is done for the first time
-            for rank, (work, step) in enumerate(zip(works, steps, strict=True)):
-                ranks[rank](work, step)
+            for rank, (phase, step) in enumerate(zip(works, steps, strict=True)):
+                ranks[rank](phase, step)
                 ranks[rank]("saving", step)
-                ranks[rank](work, step)
+                ranks[rank](phase, step)
         began = clock.now
         while clock.now < began + seconds - 0.3:  # as often as it is asked; else it takes the machine for paused
             clock.now += 0.25
-            assert watch.look() is None
+            assert watch.check() is None
         clock.now = began + seconds
-        return watch.look()  # the sleepers know nothing of the question for their stacks, and end of it
+        return watch.check()  # the sleepers know nothing of the question for their stacks, and end of it
 
-    yield look
+    yield check
     for process in sleepers:
         process.kill()
         process.wait()
 
 
-def test_ranks_that_wait_for_a_slow_one_do_not_hang(job: Callable[..., Trouble | None]) -> None:
+def test_ranks_that_wait_for_a_slow_one_do_not_hang(job: Callable[..., Hang | None]) -> None:
     assert job("a step", "a step", "waiting for data", seconds=3.9) is None
 
 
-def test_a_rank_that_keeps_all_others_waiting_is_named(job: Callable[..., Trouble | None]) -> None:
+def test_a_rank_that_keeps_all_others_waiting_is_named(job: Callable[..., Hang | None]) -> None:
     wrong = job("a step", "a step", "waiting for data", seconds=4.3)
     assert wrong is not None
     assert wrong.hangs
@@ -93,7 +93,7 @@ def test_a_rank_that_keeps_all_others_waiting_is_named(job: Callable[..., Troubl
     assert "hangs after step 9: waiting for data for 4.3 s, it has left no stack" in wrong.words
 
 
-def test_among_ranks_that_exchange_the_one_with_fewest_steps_is_named(job: Callable[..., Trouble | None]) -> None:
+def test_among_ranks_that_exchange_the_one_with_fewest_steps_is_named(job: Callable[..., Hang | None]) -> None:
     wrong = job("a step", "a step", "a step", seconds=4.3, steps=(9, 8, 9))
     assert wrong is not None
     assert wrong.words.count("rank ") == 1
@@ -102,14 +102,14 @@ def test_among_ranks_that_exchange_the_one_with_fewest_steps_is_named(job: Calla
 
 def test_after_a_pause_of_the_machine_everybody_has_time_again(tmp_path: Path, clock: Clock) -> None:
     directory = RunDirectory(tmp_path)
-    rank = Pulse(directory.pulse(0), timeout=4.0)
-    for work in ("a step", "saving", "a step"):
-        rank(work, 1)
-    watch = Watch([os.getpid()], directory, leniency=1.0)
+    rank = Heartbeat(directory.heartbeat(0), timeout=4.0)
+    for phase in ("a step", "saving", "a step"):
+        rank(phase, 1)
+    watch = Watchdog([os.getpid()], directory, deadline_scale=1.0)
     clock.now += 300
-    assert watch.look() is None
+    assert watch.check() is None
     clock.now += 1
-    assert watch.look() is None
+    assert watch.check() is None
 
 
 def test_past_the_step_at_which_a_job_hung_works_have_no_more_time_than_before(
@@ -117,13 +117,13 @@ def test_past_the_step_at_which_a_job_hung_works_have_no_more_time_than_before(
 ) -> None:
     monkeypatch.setattr(os, "kill", lambda pid, number: None)
     directory, waited = RunDirectory(tmp_path), list[float]()
-    rank = Pulse(directory.pulse(0), timeout=4.0)
-    watch = Watch([os.getpid()], directory, leniency=2.0, lenient_until=7)
+    rank = Heartbeat(directory.heartbeat(0), timeout=4.0)
+    watch = Watchdog([os.getpid()], directory, deadline_scale=2.0, scaled_until=7)
     for hung, step in (("a step", 7), ("waiting for data", 8)):
-        for work in (hung, "saving", hung):  # not for the first time
-            rank(work, step)
+        for phase in (hung, "saving", hung):  # not for the first time
+            rank(phase, step)
         began = clock.now
-        while (trouble := watch.look()) is None:
+        while (trouble := watch.check()) is None:
             clock.now += 0.25
         waited.append(clock.now - began)
         assert trouble.words.startswith(f"rank 0 (process {os.getpid()}) hangs after step {step}: {hung} for ")
@@ -137,19 +137,19 @@ def test_beats_of_another_host_count_from_when_they_are_seen(
     directory = RunDirectory(tmp_path)
     killed: list[int] = []
     monkeypatch.setattr(os, "kill", lambda pid, number: killed.append(pid))
-    watch = Watch([0], directory, leniency=1.0)
+    watch = Watchdog([0], directory, deadline_scale=1.0)
     with monkeypatch.context() as there:
-        there.setattr(pulse, "_machine", lambda: b"another host, 16")
+        there.setattr(heartbeat, "_machine", lambda: b"another host, 16")
         clock.now += 5000
-        rank = Pulse(directory.pulse(0), timeout=4.0)
-        for work in ("a step", "saving", "a step"):
-            rank(work, 7)
+        rank = Heartbeat(directory.heartbeat(0), timeout=4.0)
+        for phase in ("a step", "saving", "a step"):
+            rank(phase, 7)
         clock.now -= 5000
     for _ in range(24):  # first seen after 0.25 s; may come 2 s late, and take 4
         clock.now += 0.25
-        assert watch.look() is None
+        assert watch.check() is None
     clock.now += 0.5
-    wrong = watch.look()
+    wrong = watch.check()
     assert wrong is not None
     words = f"rank 0 (process {os.getpid()}) hangs after step 7: a step for 4.2 s, on another host"
     assert wrong.words.startswith(words), wrong.words
@@ -158,11 +158,11 @@ def test_beats_of_another_host_count_from_when_they_are_seen(
 
 BEATING = """
 import os, pathlib, sys, time
-from tfscale.launch.pulse import Pulse
+from tfscale.supervision.heartbeat import Heartbeat
 
 write = os.fsync
 os.fsync = lambda descriptor: (write(descriptor), print("written", os.fstat(descriptor).st_ino, flush=True))
-Pulse(pathlib.Path("p"), timeout=4.0, through=True)
+Heartbeat(pathlib.Path("p"), timeout=4.0, through=True)
 time.sleep(60)
 """
 
@@ -174,20 +174,20 @@ def test_beats_are_written_through_and_a_process_that_was_replaced_ends(tmp_path
         assert process.stdout.readline() == f"written {own}\n"
         (tmp_path / "p").rename(tmp_path / "before")
         assert process.stdout.readline() == f"written {own}\n", "a file that is gone means nothing yet"
-        Pulse(tmp_path / "p", timeout=4.0)
+        Heartbeat(tmp_path / "p", timeout=4.0)
         assert process.wait(20) == REPLACED
 
 
 def test_an_empty_beat_is_none(tmp_path: Path) -> None:
-    (tmp_path / "p").write_bytes(bytes(2 * pulse._BEAT.size))
-    assert pulse.read(tmp_path / "p") is None
+    (tmp_path / "p").write_bytes(bytes(2 * heartbeat._RECORD.size))
+    assert heartbeat.read(tmp_path / "p") is None
 
 
 def test_a_job_that_ends_between_two_looks_has_trained(tmp_path: Path, clock: Clock) -> None:
     """Told once, and not of steps that the job began from."""
     directory, told = RunDirectory(tmp_path), list[int]()
-    ranks = [Pulse(directory.pulse(rank), timeout=4.0) for rank in range(2)]
-    watch = Watch([11, 12], directory, leniency=None, after=20, trains=told.append)
+    ranks = [Heartbeat(directory.heartbeat(rank), timeout=4.0) for rank in range(2)]
+    watch = Watchdog([11, 12], directory, deadline_scale=None, after=20, trains=told.append)
     for rank in ranks:
         rank("waiting for data", 20)
     watch.read()
@@ -195,7 +195,7 @@ def test_a_job_that_ends_between_two_looks_has_trained(tmp_path: Path, clock: Cl
     for steps in (21, 30):
         for rank in ranks:
             rank("a step", steps)
-        assert watch.look() is None, "it has looked just now"
+        assert watch.check() is None, "it has looked just now"
         assert told == ([] if steps == 21 else [21])
         watch.read()
     assert told == [21]
@@ -203,13 +203,13 @@ def test_a_job_that_ends_between_two_looks_has_trained(tmp_path: Path, clock: Cl
 
 
 def test_without_beats_there_are_minutes(tmp_path: Path, clock: Clock) -> None:
-    watch = Watch([os.getpid()], RunDirectory(tmp_path), leniency=1.0)
-    assert watch.look() is None
+    watch = Watchdog([os.getpid()], RunDirectory(tmp_path), deadline_scale=1.0)
+    assert watch.check() is None
     assert watch.step is None
     for _ in range(601):
         clock.now += 1
-        trouble = watch.look()
-    assert trouble == Trouble("rank 0 has not begun to train in 600 s", hangs=True)
+        trouble = watch.check()
+    assert trouble == Hang("rank 0 has not begun to train in 600 s", hangs=True)
 
 
 def test_a_stopped_process_is_found_whatever_it_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,18 +217,18 @@ def test_a_stopped_process_is_found_whatever_it_does(tmp_path: Path, monkeypatch
     monkeypatch.setattr(hangs, "_is_stopped", lambda pid: pid == 12)
     directory = RunDirectory(tmp_path)
     for rank in range(2):
-        Pulse(directory.pulse(rank), timeout=4.0)
-    watch = Watch([11, 12], directory, leniency=1.0)
+        Heartbeat(directory.heartbeat(rank), timeout=4.0)
+    watch = Watchdog([11, 12], directory, deadline_scale=1.0)
     for _ in range(8):
         clock.now += 0.25
-        assert watch.look() is None
+        assert watch.check() is None
     clock.now += 0.3
     words = "rank 1 (process 12) has been stopped (SIGSTOP) after step 0"
-    assert watch.look() == Trouble(words, hangs=False)
-    never = Watch([11, 12], directory, leniency=None)
+    assert watch.check() == Hang(words, hangs=False)
+    never = Watchdog([11, 12], directory, deadline_scale=None)
     for _ in range(20):
         clock.now += 0.5
-        assert never.look() is None
+        assert never.check() is None
 
 
 def test_the_innermost_line_is_that_of_the_main_thread(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tfscale.supervision.signals import Stopped, signals_noted
 
 STUCK = """
 import hashlib, os, signal, time
-from tfscale.launch import signals
+from tfscale.supervision import signals
 signals.PATIENCE = 0.2
 with signals.signals_noted(lambda stopped: print("gave up after", stopped.name, flush=True)):
     os.kill(os.getpid(), signal.SIGTERM)

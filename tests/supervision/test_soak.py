@@ -20,7 +20,7 @@ STEPS = int(os.environ.get("TFSCALE_SOAK_STEPS", "600"))
 POISONS = ("nan", "inf", "1e38", "1e-40")
 MODULE = f"""
 import tensorflow as tf
-from tfscale.data.digits import digits
+from tfscale.data.sources.digits import digits
 from tfscale.data.pipeline import ArrayData
 
 POISONS = {POISONS!r}

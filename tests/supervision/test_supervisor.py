@@ -13,12 +13,12 @@ import pytest
 from tfscale.scripts.chaos.faults import outliving
 
 from tests.support.processes import command, digest, finish, launched, own_data, ranks_of, started, summary
-from tfscale.checkpoint import format as checkpoint_files
+from tfscale.checkpoint import format as checkpoint_format
 from tfscale.launchers.local import Processes
-from tfscale.launchers.spawn import Start, by_command
-from tfscale.runs import events as membership
+from tfscale.launchers.spawn import Spawner, spawn_command
+from tfscale.runs.events import read_events
 from tfscale.runs.run_directory import RunDirectory
-from tfscale.supervision.attempt import Attempt, End
+from tfscale.supervision.attempt import Attempt, LaunchResult
 from tfscale.supervision.supervisor import Policy, Supervisor
 
 pytestmark = [pytest.mark.horovod, pytest.mark.usefixtures("nothing_is_left_behind")]
@@ -27,7 +27,7 @@ SHARING = (*JOB, "strategy=sharing", "optimizer=adam", "train.steps=400")
 LOCAL = (*JOB, "strategy=local", "strategy.reproducible=true", "train.steps=400")
 
 
-def again(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+def retryable(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     """`tfscale resume`, to its end."""
     return subprocess.run(
         [*command()[:-1], "resume", *words], cwd=folder, capture_output=True, text=True, timeout=120, check=False
@@ -55,7 +55,7 @@ def test_a_killed_rank_changes_nothing(tmp_path: Path, straight: dict[str, str])
     assert error.startswith(f"tfscale: rank 2 (process {victim.pid}) was killed by SIGKILL")
     assert "; starting again after step-0000" in error
     assert digest(tmp_path, "one") == straight["sharing"]
-    events = membership.read(tmp_path / "runs" / "one" / "membership.jsonl")
+    events = read_events(tmp_path / "runs" / "one" / "events.jsonl")
     assert [event["event"] for event in events] == ["start", "training", "end", "start", "training", "end"]
     assert events[4]["seconds_lost"] > 0
     lines = (tmp_path / "runs" / "one" / "metrics.jsonl").read_text().splitlines()
@@ -80,7 +80,7 @@ def test_the_only_process_of_a_job_is_watched_too(tmp_path: Path) -> None:
     assert error.startswith(f"tfscale: rank 0 (process {victim.pid}) was killed by SIGKILL")
     assert summary(killed, "one")["replicas"] == 2
     assert digest(killed, "one") == digest(straight, "one")
-    done = again(killed, "one", "train.steps=501", "launch.threads=2", "run.strict=true")
+    done = retryable(killed, "one", "train.steps=501", "launch.threads=2", "run.strict=true")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
         "tfscale: run.strict=true, but the run may not end in the bits it would have had: intra_op_threads 1, now 2; "
@@ -91,7 +91,7 @@ def test_the_only_process_of_a_job_is_watched_too(tmp_path: Path) -> None:
 def test_one_process_that_nobody_is_to_watch_trains_where_it_was_started(tmp_path: Path) -> None:
     words = (*ALONE[:-1], "launch.max_restarts=0", "launch.hang_timeout=null", "train.steps=3")
     launched(tmp_path, "one", *words)
-    assert not (tmp_path / "runs" / "one" / "membership.jsonl").exists()
+    assert not (tmp_path / "runs" / "one" / "events.jsonl").exists()
 
 
 def test_a_frozen_rank_is_found(tmp_path: Path, straight: dict[str, str]) -> None:
@@ -108,7 +108,8 @@ ENDLESS = """
 import os
 import tensorflow as tf
 from tfscale.collectives.shared_memory import SharedMemory
-from tfscale.data import digits, pipeline
+from tfscale.data import pipeline
+from tfscale.data.sources import digits
 
 START = os.environ.get("TFSCALE_RESTART", "0")
 
@@ -152,11 +153,12 @@ import os
 import threading
 import time
 from pathlib import Path
-from tfscale.data import digits
-from tfscale.training import checkpoint, durable
+from tfscale.data.sources import digits
+from tfscale.checkpoint import durable_io
+from tfscale.training import checkpoints
 
 FIRST, RANK = os.environ["TFSCALE_RESTART"] == "0", os.environ["HOROVOD_RANK"]
-write, wait = durable.write, checkpoint.wait_for_chief
+write, wait = durable_io.write, checkpoints.wait_for_chief
 
 def slow(folder, files):
     while FIRST and RANK == "0" and "step-000000040" in str(folder):
@@ -177,7 +179,7 @@ def dies():
     os.kill(os.getpid(), 9)
 
 def data():
-    durable.write, checkpoint.wait_for_chief = slow, waiting
+    durable_io.write, checkpoints.wait_for_chief = slow, waiting
     if FIRST and RANK == "2":
         threading.Thread(target=dies, daemon=True).start()
     return digits.digits(test_fraction=0.2)
@@ -210,13 +212,13 @@ def test_a_run_that_has_had_enough_ends_there_whenever_a_rank_dies(tmp_path: Pat
     assert first["steps"] == second["steps"] == 40
     assert first["ended_early"] == second["ended_early"]
     assert digest(tmp_path, "one") == digest(tmp_path, "straight")
-    assert again(tmp_path, "straight", "early_stopping.target=null", "train.steps=60").returncode == 0
+    assert retryable(tmp_path, "straight", "early_stopping.target=null", "train.steps=60").returncode == 0
     assert summary(tmp_path, "straight")["steps"] == 60
 
 
 DIES = """
 import os
-from tfscale.data import digits
+from tfscale.data.sources import digits
 
 def data():
     if os.environ["TFSCALE_RESTART"] == "0" and os.environ["HOROVOD_RANK"] == "1":
@@ -235,7 +237,7 @@ def test_a_job_whose_output_is_on_a_full_disk_goes_on(tmp_path: Path) -> None:
         )
     assert done.returncode == 0
     assert summary(tmp_path, "one")["steps"] == 20
-    events = membership.read(tmp_path / "runs" / "one" / "membership.jsonl")
+    events = read_events(tmp_path / "runs" / "one" / "events.jsonl")
     assert [event["event"] for event in events] == ["start", "end", "start", "training", "end"]
 
 
@@ -244,8 +246,8 @@ def test_starts_that_fail_wait_longer_and_longer(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(time, "sleep", pauses.append)
 
     class Fails:
-        def run(self) -> End:
-            return End(code=1, cause="it dies", again=True)
+        def run(self) -> LaunchResult:
+            return LaunchResult(code=1, cause="it dies", retryable=True)
 
     policy = Policy(max_restarts=1100, min_np=1, watches=True)
     assert Supervisor(lambda attempt: Fails(), directory=RunDirectory(tmp_path), policy=policy).run(1) == 1
@@ -257,9 +259,9 @@ def test_starts_that_fail_are_given_up_with_fewer_processes_first(
 ) -> None:
     starts: list[int] = []
 
-    def start(restarts: int) -> Start:
+    def start(restarts: int) -> Spawner:
         starts.append(restarts)
-        return by_command([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"])
+        return spawn_command([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"])
 
     directory = RunDirectory(tmp_path)
     policy = Policy(max_restarts=3, min_np=2, watches=True)
@@ -276,21 +278,21 @@ def test_starts_that_fail_are_given_up_with_fewer_processes_first(
     supervisor = Supervisor(job, directory=directory, policy=policy)
     assert supervisor.run(3) == 1
     assert starts == [0, 1, 2, 3]
-    events = membership.read(directory.membership)
+    events = read_events(directory.events)
     assert [len(event["processes"]) for event in events if event["event"] == "start"] == [3, 3, 3, 2]
-    *again, last = capsys.readouterr().err.splitlines()
-    assert len(again) == 3
-    assert again[2].endswith("starting again from the beginning, 2 process(es)")
+    *retryable, last = capsys.readouterr().err.splitlines()
+    assert len(retryable) == 3
+    assert retryable[2].endswith("starting again from the beginning, 2 process(es)")
     assert last.endswith("(started again 3 time(s); launch.max_restarts=3)")
 
 
 def test_a_job_that_hangs_has_twice_the_time_until_it_is_past_the_last_step_at_which_it_hung(tmp_path: Path) -> None:
-    hung = [End(code=1, cause="hangs", again=True, hung=True, step=step) for step in (30, 25)]
-    ends = [*hung, End(code=1, cause="dies", again=True, step=28), End(code=0)]
+    hung = [LaunchResult(code=1, cause="hangs", retryable=True, hung=True, step=step) for step in (30, 25)]
+    ends = [*hung, LaunchResult(code=1, cause="dies", retryable=True, step=28), LaunchResult(code=0)]
     attempts: list[Attempt] = []
 
     class Ends:
-        def run(self) -> End:
+        def run(self) -> LaunchResult:
             return ends[len(attempts) - 1]
 
     def job(attempt: Attempt) -> Ends:
@@ -299,7 +301,7 @@ def test_a_job_that_hangs_has_twice_the_time_until_it_is_past_the_last_step_at_w
 
     policy = Policy(max_restarts=3, min_np=2, watches=True)
     assert Supervisor(job, directory=RunDirectory(tmp_path), policy=policy).run(2) == 0
-    asked = [(attempt.leniency, attempt.lenient_until) for attempt in attempts]
+    asked = [(attempt.deadline_scale, attempt.scaled_until) for attempt in attempts]
     assert asked == [(1.0, 0), (2.0, 30), (4.0, 30), (4.0, 30)]
 
 
@@ -323,30 +325,28 @@ def test_all_ranks_stop_at_one_step_and_what_goes_on_changes_nothing(
         errors = finish(process, 15)
     assert process.returncode == code
     assert errors == [f"tfscale: stopped by {number.name}; go on after its last checkpoint with: tfscale resume one"]
-    (event,) = (
-        each for each in membership.read(tmp_path / "runs" / "one" / "membership.jsonl") if each["event"] == "end"
-    )
+    (event,) = (each for each in read_events(tmp_path / "runs" / "one" / "events.jsonl") if each["event"] == "end")
     assert event["code"] == code
-    newest = checkpoint_files.complete(tmp_path / "runs" / "one" / "checkpoints")[0]
-    assert checkpoint_files.verify(newest).replicas == 3
-    assert again(tmp_path).returncode == 0
+    newest = checkpoint_format.complete(tmp_path / "runs" / "one" / "checkpoints")[0]
+    assert checkpoint_format.verify(newest).replicas == 3
+    assert retryable(tmp_path).returncode == 0
     assert digest(tmp_path, "one") == straight["local"]
 
 
 def test_a_supervisor_that_is_killed_takes_its_processes_along(tmp_path: Path) -> None:
     with started(tmp_path, *SHARING, "run.name=one", "train.steps=4000") as process:
-        second = again(tmp_path, "one")
+        second = retryable(tmp_path, "one")
         assert second.returncode == 2
         assert "run one in runs is being trained" in second.stderr
         time.sleep(6)  # longer than a hang is waited for: the run has its heartbeats still
-        events = membership.read(tmp_path / "runs" / "one" / "membership.jsonl")
+        events = read_events(tmp_path / "runs" / "one" / "events.jsonl")
         assert [event["event"] for event in events] == ["start", "training"]
         ranks = ranks_of(tmp_path, "one")
         process.kill()
         process.communicate(timeout=10)
         assert len(ranks) == 3
         assert not outliving(ranks, 2)
-    done = again(tmp_path, "launch.np=2", "train.max_time=1")
+    done = retryable(tmp_path, "launch.np=2", "train.max_time=1")
     assert done.returncode == 0, done.stderr
     assert summary(tmp_path, "one")["processes"] == 2
     assert summary(tmp_path, "one")["steps"] < 4000

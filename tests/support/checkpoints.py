@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from tfscale.checkpoint.format import DamagedError
-from tfscale.checkpoint.staging import Memory
+from tfscale.checkpoint.staging import StagingBuffer
 from tfscale.job.build import Job
 from tfscale.training.checkpoints import Checkpoints
 
@@ -32,7 +32,7 @@ def alone(
     *,
     keep: int = 2,
     process: int = 0,
-    memory: Memory | None = None,
+    memory: StagingBuffer | None = None,
     warn: Callable[[str], None] = no_warning,
 ) -> Checkpoints:
     """The checkpoints of a run of one process, or of one that is not the chief."""
@@ -43,7 +43,7 @@ def alone(
         processes=1,
         attempt="a",
         identity={"cpu": "x"},
-        memory=memory or Memory(),
+        memory=memory or StagingBuffer(),
         warn=warn,
     )
 

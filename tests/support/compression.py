@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from tfscale.compression import message as framing
-from tfscale.compression.backends.base import Compressor, Found, Rule
+from tfscale.compression.backends.base import Compressor, SparseUpdate, Spec
 from tfscale.compression.codecs.base import Code
 from tfscale.compression.codecs.bitmap import Bitmap
 from tfscale.compression.codecs.rice import Rice
@@ -19,21 +19,25 @@ CODECS = {"word32": Word32, "bitmap": Bitmap, "rice": Rice, "smallest": Smallest
 DAMAGED = (tf.errors.DataLossError, tf.errors.InvalidArgumentError)
 
 
-def rule(*sizes: int, codes: Sequence[Code] | None = None, scale: float = 1.0, **settings: object) -> Rule:
+def spec(*sizes: int, codes: Sequence[Code] | None = None, scale: float = 1.0, **settings: object) -> Spec:
     names = tuple(f"tensor{index}" for index in range(len(sizes)))
     values = {"min_size": 0, "momentum": 0.0, "nesterov": False, "masking": True, **settings}
-    return Rule(layout=Layout(names=names, sizes=sizes), codes=codes or Smallest().codes, scale=scale, **values)
+    return Spec(layout=Layout(names=names, sizes=sizes), codes=codes or Smallest().codes, scale=scale, **values)
 
 
-def header(thresholds: tf.Tensor, digest: int = 5, strain: int = 130) -> tf.Tensor:
-    return tf.stack([tf.constant(7), framing.threshold_word(thresholds), tf.constant(digest), tf.constant(strain)])
+def header(thresholds: tf.Tensor, digest: int = 5, residual_ratio: int = 130) -> tf.Tensor:
+    return tf.stack(
+        [tf.constant(7), framing.threshold_word(thresholds), tf.constant(digest), tf.constant(residual_ratio)]
+    )
 
 
-def add(compressor: Compressor, residual: tf.Variable, given: tf.Tensor, thresholds: tf.Tensor) -> Found:
+def add(compressor: Compressor, residual: tf.Variable, given: tf.Tensor, thresholds: tf.Tensor) -> SparseUpdate:
     """Accumulates without momentum."""
     return compressor.accumulate(residual, None, compressor.check(given), thresholds)
 
 
-def found_of(tensors: int, *small: float, sound: bool = True) -> Found:
+def update_of(tensors: int, *dense_values: float, usable: bool = True) -> SparseUpdate:
     """Nothing to send but what travels whole."""
-    return Found(tf.zeros([0], tf.int32), tf.zeros([tensors]), tf.constant(small, tf.float32), tf.constant(sound))
+    return SparseUpdate(
+        tf.zeros([0], tf.int32), tf.zeros([tensors]), tf.constant(dense_values, tf.float32), tf.constant(usable)
+    )

@@ -13,8 +13,8 @@ import psutil
 
 from tfscale.checkpoint.format import complete, verify
 from tfscale.launchers.local import Processes
-from tfscale.launchers.spawn import by_command
-from tfscale.runs import events as membership
+from tfscale.launchers.spawn import spawn_command
+from tfscale.runs.events import read_events
 from tfscale.runs.run_directory import RunDirectory
 from tfscale.supervision.attempt import Attempt
 
@@ -73,9 +73,7 @@ def started(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
 
 def ranks_of(folder: Path, name: str) -> list[psutil.Process]:
     """The processes of a run's last start, by rank."""
-    starts = [
-        event for event in membership.read(folder / "runs" / name / "membership.jsonl") if event["event"] == "start"
-    ]
+    starts = [event for event in read_events(folder / "runs" / name / "events.jsonl") if event["event"] == "start"]
     return [psutil.Process(pid) for pid in starts[-1]["processes"]]
 
 
@@ -90,5 +88,5 @@ def job(code: str, folder: Path, processes: int) -> Processes:
     command = [sys.executable, "-c", code]
     directory = RunDirectory(folder)
     return Processes(
-        by_command(command), Attempt(processes=processes), directory=directory, start_timeout=60, interface=None
+        spawn_command(command), Attempt(processes=processes), directory=directory, start_timeout=60, interface=None
     )

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from tfscale.tracking.console import ConsoleSink, closing_table, human_bytes, results_table
+from tfscale.tracking.console import ConsoleTracker, closing_table, human_bytes, results_table
 
 SUMMARY = {
     "name": "one",
@@ -43,11 +43,11 @@ def test_bytes_for_people(count: int, words: str) -> None:
 
 def test_plain_lines_without_a_terminal() -> None:
     out = console()
-    sink = ConsoleSink(out, steps=100, start=0)
-    sink.progress(1)
-    sink.step({"step": 50, "loss": 0.5, "samples_per_second": 1234.0, "density": 0.001, "bytes_sent": 2048})
-    sink.evaluation({"step": 100, "loss": 0.25, "accuracy": 0.9})
-    sink.close()
+    tracker = ConsoleTracker(out, steps=100, start=0)
+    tracker.progress(1)
+    tracker.step({"step": 50, "loss": 0.5, "samples_per_second": 1234.0, "density": 0.001, "bytes_sent": 2048})
+    tracker.evaluation({"step": 100, "loss": 0.25, "accuracy": 0.9})
+    tracker.close()
     assert text(out).splitlines() == [
         "step  50/100  loss 0.5000  1,234 samples/s  density 1.00e-03  2.0 KB sent",
         "step 100/100  test: loss 0.2500  accuracy 0.9000",
@@ -56,10 +56,10 @@ def test_plain_lines_without_a_terminal() -> None:
 
 def test_a_bar_on_a_terminal() -> None:
     out = console(terminal=True)
-    sink = ConsoleSink(out, steps=100, start=20)
-    sink.progress(50)
-    sink.step({"step": 50, "loss": 0.5, "samples_per_second": 1234.0})
-    sink.close()
+    tracker = ConsoleTracker(out, steps=100, start=20)
+    tracker.progress(50)
+    tracker.step({"step": 50, "loss": 0.5, "samples_per_second": 1234.0})
+    tracker.close()
     assert "50/100" in text(out)
     assert "loss 0.5000" in text(out)
 

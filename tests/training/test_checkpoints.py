@@ -11,9 +11,9 @@ from safetensors.numpy import load_file
 
 from tests.support.checkpoints import alone, everything, no_damage, saved
 from tests.support.in_place import SMALL, VARIANTS, run
-from tfscale.checkpoint import format as checkpoint_files
+from tfscale.checkpoint import format as checkpoint_format
 from tfscale.checkpoint.format import newest
-from tfscale.checkpoint.slices import joined
+from tfscale.checkpoint.slices import join
 from tfscale.errors import ExchangeError, RunError, UserError
 from tfscale.job.build import Job
 from tfscale.training import checkpoints as checkpoint
@@ -108,7 +108,7 @@ def test_a_checkpoint_of_another_version_is_not_damage(
     build_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int, which: str
 ) -> None:
     with monkeypatch.context() as other:
-        other.setattr(checkpoint_files, "_FORMAT", checkpoint_files._FORMAT + version)
+        other.setattr(checkpoint_format, "_FORMAT", checkpoint_format._FORMAT + version)
         saved(run(build_job(*SMALL), 1), tmp_path)
     with pytest.raises(UserError, match=rf"step-000000001 was written by {which} version of tfscale; go on with that"):
         newest(tmp_path, no_damage)
@@ -140,7 +140,7 @@ def test_the_saved_model_is_the_consensus(build_job: Callable[..., Job], tmp_pat
     other = build_job(*SMALL, "strategy=local", "strategy.replicas=1", "seed=5")
     restore_model(other.state, newest(tmp_path, no_damage))
     assert other.evaluator(other.state.consensus()) == pytest.approx(wanted, rel=1e-6)
-    assert checkpoint_files.read_manifest(tmp_path / "step-000000003").replicas == 2
+    assert checkpoint_format.read_manifest(tmp_path / "step-000000003").replicas == 2
 
 
 def test_a_checkpoint_names_its_parent_and_what_it_depended_on(build_job: Callable[..., Job], tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_checkpoint_names_its_parent_and_what_it_depended_on(build_job: Callab
     for _ in range(2):
         checkpoints.save(run(job, 1).state)
     checkpoints.finish(job.state)
-    manifest = checkpoint_files.read_manifest(tmp_path / "step-000000002")
+    manifest = checkpoint_format.read_manifest(tmp_path / "step-000000002")
     assert (manifest.parent, manifest.identity) == ("step-000000001", {"cpu": "x"})
 
 
@@ -167,7 +167,7 @@ def test_a_checkpoint_that_cannot_be_written_is_a_warning_and_the_next_is_tried(
 
         broken.setattr(os, "fsync", full)
         checkpoints.save(run(job, 1).state)
-        checkpoints.settle()
+        checkpoints.wait()
         (warning,) = warnings
         assert "step-000000002 could not be saved: [Errno 28] No space left on device; the earlier ones are" in warning
         broken.setattr(checkpoint, "PAUSES", (0.0, 0.0))
@@ -176,14 +176,14 @@ def test_a_checkpoint_that_cannot_be_written_is_a_warning_and_the_next_is_tried(
         assert [path.name for path in tmp_path.iterdir()] == ["step-000000001"]
     checkpoints.finish(job.state)
     assert newest(tmp_path, no_damage).name == "step-000000002"
-    assert checkpoint_files.read_manifest(tmp_path / "step-000000002").parent == "step-000000001"
+    assert checkpoint_format.read_manifest(tmp_path / "step-000000002").parent == "step-000000001"
 
 
 def test_a_damaged_checkpoint_can_be_set_aside(build_job: Callable[..., Job], tmp_path: Path) -> None:
     saved(run(build_job(*SMALL), 1), tmp_path)
-    checkpoint_files.set_aside(tmp_path / "step-000000001")
+    checkpoint_format.quarantine(tmp_path / "step-000000001")
     assert [path.name for path in tmp_path.iterdir()] == ["damaged-step-000000001"]
-    assert not checkpoint_files.complete(tmp_path)
+    assert not checkpoint_format.complete(tmp_path)
 
 
 def test_a_run_that_goes_on_from_where_it_once_ended_has_not(build_job: Callable[..., Job], tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_a_run_that_goes_on_from_where_it_once_ended_has_not(build_job: Callable
     checkpoints = saved(job, tmp_path)
     checkpoints.restore(job.state, tmp_path / "step-000000001")
     assert job.state.early_stopping.ended
-    assert checkpoints.put_back(run(job, 1).state, every=1) == "step-000000001"
+    assert checkpoints.rollback(run(job, 1).state, every=1) == "step-000000001"
     assert not job.state.early_stopping.ended
     assert job.state.step == 2
 
@@ -232,7 +232,7 @@ def test_what_replicas_hold_alike_is_saved_once(
     saved(job, tmp_path)
     files = {path.stem: load_file(path) for path in sorted(newest(tmp_path, no_damage).glob("*.safetensors"))}
     kept = {name: set(arrays) for name, arrays in files.items()}
-    shared = joined([arrays for name, arrays in files.items() if name.startswith("shared-")])
+    shared = join([arrays for name, arrays in files.items() if name.startswith("shared-")])
     model = job.state.replicas[0].model
     trainable = {f"model/{each.path}" for each in model.trainable_variables}
     statistics = {f"model/{each.path}" for each in model.variables} - trainable
@@ -248,4 +248,4 @@ def test_what_replicas_hold_alike_is_saved_once(
 def test_replicas_that_may_differ_are_saved(build_job: Callable[..., Job], tmp_path: Path, name: str) -> None:
     job = run(build_job(*SMALL, "optimizer=adam", *VARIANTS[name]), STEPS)
     saved(job, tmp_path)
-    assert checkpoint_files.verify(newest(tmp_path, no_damage)).step == STEPS
+    assert checkpoint_format.verify(newest(tmp_path, no_damage)).step == STEPS

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tests.support.checkpoints import alone
 from tests.support.in_place import IN_PROCESS, SMALL, VARIANTS
-from tfscale.collectives import consistency as drift
+from tfscale.collectives import consistency
 from tfscale.data.base import Shard
 from tfscale.errors import Enough, RunError
 from tfscale.job.build import Job
@@ -19,7 +19,7 @@ from tfscale.training.metrics import examples_seen
 from tfscale.training.trainer import Run
 
 
-class Memory:
+class StagingBuffer:
     """A sink that remembers."""
 
     def __init__(self) -> None:
@@ -55,20 +55,20 @@ class Memory:
 def go(
     job: Job,
     folder: Path,
-    stop: Callable[[int, Callable[[int], bool]], Exception | None] = lambda step, meets: None,
+    stop: Callable[[int, Callable[[int], bool]], Exception | None] = lambda step, is_sync_step: None,
     *,
     keep: int = 9,
-) -> tuple[dict, Memory]:
-    memory = Memory()
+) -> tuple[dict, StagingBuffer]:
+    memory = StagingBuffer()
     run = Run(
         job.state,
         job.plan,
         data=job.data,
         evaluator=job.evaluator,
         checkpoints=alone(folder, keep=keep),
-        sinks=[memory],
+        trackers=[memory],
         stop=stop,
-        pulse=memory.begun,
+        heartbeat=memory.begun,
     )
     return run(), memory
 
@@ -89,7 +89,7 @@ def test_the_summary_counts_steps_examples_and_bytes(build_job: Callable[..., Jo
     assert results["steps"] == 2 * 7, "203 examples, 32 a step"
     assert (results["epochs"], results["examples"]) == (2, 406)
     assert results["bytes_dense"] == 14 * 2 * 4 * job.layout.size
-    assert results["bytes_sent"] == 14 * 2 * 4 * (job.layout.size + 2 * drift.PLACES), "and two digests"
+    assert results["bytes_sent"] == 14 * 2 * 4 * (job.layout.size + 2 * consistency.PLACES), "and two digests"
     assert results["bytes_ratio"] == round(results["bytes_dense"] / results["bytes_sent"], 2)
     assert memory.steps[-1]["epoch"] == 2
     assert results["accuracy"] == pytest.approx(memory.evaluations[-1]["accuracy"], abs=1e-6)
@@ -122,12 +122,16 @@ def test_the_last_step_synchronises(build_job: Callable[..., Job], tmp_path: Pat
 def test_a_run_that_is_asked_to_stop_saves_first(build_job: Callable[..., Job], tmp_path: Path) -> None:
     answers = iter([None, None, KeyError("enough")])
     with pytest.raises(KeyError, match="enough"):
-        go(build_job(*SMALL, "train.steps=6", "train.checkpoint_every=2"), tmp_path, lambda step, meets: next(answers))
+        go(
+            build_job(*SMALL, "train.steps=6", "train.checkpoint_every=2"),
+            tmp_path,
+            lambda step, is_sync_step: next(answers),
+        )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000002", "step-000000003"]
 
 
 def test_a_run_that_has_had_enough_ends_well(build_job: Callable[..., Job], tmp_path: Path) -> None:
-    def stop(step: int, meets: Callable[[int], bool]) -> Exception | None:
+    def stop(step: int, is_sync_step: Callable[[int], bool]) -> Exception | None:
         return Enough("it is late") if step == 3 else None
 
     results, memory = go(build_job(*SMALL, "train.steps=6", "train.log_every=2"), tmp_path, stop)
@@ -161,8 +165,8 @@ def test_a_run_that_does_not_improve_ends_and_keeps_its_best_checkpoint(
 def test_processes_that_average_meet_at_averagings_and_logs(build_job: Callable[..., Job], tmp_path: Path) -> None:
     met: dict[int, bool] = {}
 
-    def stop(step: int, meets: Callable[[int], bool]) -> None:
-        met[step] = meets(step)
+    def stop(step: int, is_sync_step: Callable[[int], bool]) -> None:
+        met[step] = is_sync_step(step)
 
     words = (*SMALL, "strategy=local", "strategy.every=4", "train.log_every=3", "train.steps=9")
     go(build_job(*words), tmp_path / "a", stop)
@@ -214,7 +218,7 @@ def test_a_rollback_puts_the_newest_checkpoint_back_and_goes_on_with_other_examp
     words = (*SMALL, *VARIANTS[strategy], "train.checkpoint_every=10", "train.nonfinite=rollback", "model.dropout=0.2")
     job = poisoned(build_job(*words, "train.steps=16", "train.log_every=1"), monkeypatch, 13)
     seen: list[dict[str, np.ndarray]] = []
-    results, memory = go(job, tmp_path, lambda step, meets: seen.append(job.state.replica_arrays(0)))
+    results, memory = go(job, tmp_path, lambda step, is_sync_step: seen.append(job.state.replica_arrays(0)))
     assert results["steps"] == 16
     ((step, said),) = memory.remarks
     assert said == "a gradient was not finite; back to step-000000010, and on with the examples after"

@@ -25,7 +25,7 @@ _CHUNK = 256 * BLOCK
 _PAST_CACHE = getattr(os, "O_DIRECT", 0)
 
 
-def room(size: int) -> np.ndarray:
+def allocate(size: int) -> np.ndarray:
     """[size] bytes of memory that disks can read from."""
     memory = np.empty(size + BLOCK, np.uint8)
     start = -memory.ctypes.data % BLOCK
@@ -82,7 +82,7 @@ def _read_back(file: io.FileIO, content: np.ndarray, name: str, can_pass: bool) 
 
 
 def _sum_if_equal(file: io.FileIO, content: np.ndarray, name: str) -> str:
-    total, read = hashlib.sha256(), room(min(_CHUNK, -(-(len(content) + 1) // BLOCK) * BLOCK))
+    total, read = hashlib.sha256(), allocate(min(_CHUNK, -(-(len(content) + 1) // BLOCK) * BLOCK))
     file.seek(0)
     for at in range(0, len(content) + 1, len(read)):  # to the end of the file, which may be longer
         wanted = content[at : at + len(read)]

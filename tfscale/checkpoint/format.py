@@ -30,9 +30,8 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from tfscale.checkpoint import checksummed_json as summed
-from tfscale.checkpoint import durable_io as durable
-from tfscale.checkpoint.shards import Part, gather
+from tfscale.checkpoint import checksummed_json, durable_io
+from tfscale.checkpoint.shards import Shard, collect
 from tfscale.checkpoint.tensor_file import Arrays
 from tfscale.errors import UserError
 
@@ -99,8 +98,8 @@ def complete(folder: Path) -> list[Path]:
     return sorted(places, key=step_of, reverse=True)
 
 
-def seal(
-    place: Path, final_place: Path, own: Part, *, parts: int, identity: Mapping[str, Any], parent: str | None
+def finalize(
+    place: Path, final_place: Path, own: Shard, *, shards: int, identity: Mapping[str, Any], parent: str | None
 ) -> None:
     """Makes a checkpoint of what all processes have written: the chief's last act.
 
@@ -108,16 +107,18 @@ def seal(
         OSError: Something could not be written, there is such a checkpoint, or a part is missing.
         DriftError: Replicas differ in what they should hold alike: to go on after it would be to go on from that.
     """
-    whole = gather(place, own, parts)
-    _expect_equal(whole.alike)
+    whole = collect(place, own, shards)
+    _expect_equal(whole.shared_digests)
     replicas = sum(name.startswith("replica-") for name in whole.files)
     manifest = Manifest(
         step=step_of(final_place), replicas=replicas, files=whole.files, identity=identity, parent=parent
     )
-    durable.write(place, {MANIFEST: np.frombuffer(summed.document({"format": _FORMAT, **vars(manifest)}), np.uint8)})
-    durable.sync(place)
+    durable_io.write(
+        place, {MANIFEST: np.frombuffer(checksummed_json.document({"format": _FORMAT, **vars(manifest)}), np.uint8)}
+    )
+    durable_io.sync(place)
     os.replace(place, final_place)
-    durable.sync(final_place.parent)
+    durable_io.sync(final_place.parent)
 
 
 def _expect_equal(sums: Mapping[str, int]) -> None:
@@ -135,7 +136,7 @@ def read_manifest(place: Path) -> Manifest:
         UserError: Another version of tfscale has written it.
     """
     try:
-        body = summed.read((place / MANIFEST).read_bytes())
+        body = checksummed_json.read((place / MANIFEST).read_bytes())
         form = body.pop("format")
         if form != _FORMAT:
             which = "an earlier" if form < _FORMAT else "a later"
@@ -193,14 +194,14 @@ def newest(folder: Path, damaged: Callable[[Path, DamagedError], None]) -> Path:
     )
 
 
-def set_aside(place: Path) -> None:
+def quarantine(place: Path) -> None:
     """Renames a damaged checkpoint, so that it is not looked at again, but can be."""
     target = place.with_name(f"damaged-{place.name}")
     discard(target)
     os.replace(place, target)
 
 
-def sweep(folder: Path, *, until: int | None = None) -> None:
+def remove_partial(folder: Path, *, until: int | None = None) -> None:
     """Removes what saves that did not come to their end have left, which no process may be making now.
 
     Args:
@@ -217,7 +218,7 @@ def discard(place: Path) -> None:
     shutil.rmtree(place, ignore_errors=True)
 
 
-def retire(folder: Path, *, keep: int, best: str | None) -> None:
+def prune(folder: Path, *, keep: int, best: str | None) -> None:
     """Removes all but the newest `keep` checkpoints, and the one named `best`.
 
     Raises:

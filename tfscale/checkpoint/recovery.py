@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tfscale.checkpoint import format as files
-from tfscale.checkpoint import staging as memory
+from tfscale.checkpoint import format as checkpoint_format
+from tfscale.checkpoint import staging
 from tfscale.checkpoint.format import DriftError
-from tfscale.checkpoint.shards import write_part
+from tfscale.checkpoint.shards import write_shard
 
 
-def rescue(folder: Path, memories: Sequence[int]) -> str | None:
+def recover(folder: Path, memories: Sequence[int]) -> str | None:
     """Seals the checkpoint that is in the memory of all processes, if there is one that is newer than all sealed ones.
 
     Args:
@@ -22,7 +22,7 @@ def rescue(folder: Path, memories: Sequence[int]) -> str | None:
         Why it could not be saved; None if it was, or there is none.
     """
     try:
-        told = [memory.read(each) for each in memories]
+        told = [staging.read(each) for each in memories]
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None  # a wild pointer may be what it died of
     whole = [each for each in told if each is not None]
@@ -31,23 +31,25 @@ def rescue(folder: Path, memories: Sequence[int]) -> str | None:
         return None
     step = steps.pop()
     try:
-        if any(files.step_of(sealed) >= step for sealed in files.complete(folder)):
+        if any(checkpoint_format.step_of(sealed) >= step for sealed in checkpoint_format.complete(folder)):
             return None
-        files.sweep(folder)  # what the processes had written of it, among others: there may be no room for both
-        _seal(folder, whole)
+        checkpoint_format.remove_partial(
+            folder
+        )  # what the processes had written of it, among others: there may be no room for both
+        _finalize(folder, whole)
     except (OSError, DriftError) as error:
-        return f"checkpoint {files.folder_name(step)} could not be saved: {error}"
+        return f"checkpoint {checkpoint_format.folder_name(step)} could not be saved: {error}"
     return None
 
 
-def _seal(folder: Path, whole: Sequence[tuple[memory.Copy, dict[str, np.ndarray]]]) -> None:
+def _finalize(folder: Path, whole: Sequence[tuple[staging.StagedCheckpoint, dict[str, np.ndarray]]]) -> None:
     first, _ = whole[0]
-    final_place = folder / files.folder_name(first.step)
+    final_place = folder / checkpoint_format.folder_name(first.step)
     place = final_place.with_name(f"{final_place.name}.tmp-rescue")
     contents = {name: content for _, each in whole for name, content in each.items()}
-    alike = {name: total for copy, _ in whole for name, total in copy.alike.items()}
+    shared_digests = {name: total for copy, _ in whole for name, total in copy.shared_digests.items()}
     try:
-        own = write_part(place, contents, part=0, alike=alike)
-        files.seal(place, final_place, own, parts=1, identity=first.identity, parent=first.parent)
+        own = write_shard(place, contents, shard=0, shared_digests=shared_digests)
+        checkpoint_format.finalize(place, final_place, own, shards=1, identity=first.identity, parent=first.parent)
     finally:
-        files.discard(place)  # what is sealed has another name by now
+        checkpoint_format.discard(place)  # what is sealed has another name by now

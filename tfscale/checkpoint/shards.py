@@ -13,8 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfscale.checkpoint import checksummed_json as summed
-from tfscale.checkpoint import durable_io as durable
+from tfscale.checkpoint import checksummed_json, durable_io
 
 WAIT = 60.0
 """Seconds that the chief waits for the parts of the other processes."""
@@ -26,14 +25,16 @@ _LOOK = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class Shard:
     """What one process has written: name -> sha256 of each file, and the sums that `write_part` was given."""
 
     files: Mapping[str, str]
-    alike: Mapping[str, int]
+    shared_digests: Mapping[str, int]
 
 
-def write_part(place: Path, files: Mapping[str, np.ndarray], *, part: int, alike: Mapping[str, int]) -> Part:
+def write_shard(
+    place: Path, files: Mapping[str, np.ndarray], *, shard: int, shared_digests: Mapping[str, int]
+) -> Shard:
     """Writes one process's files, compares them with what is then on the disk, and tells the chief, if another, so.
 
     Args:
@@ -47,50 +48,50 @@ def write_part(place: Path, files: Mapping[str, np.ndarray], *, part: int, alike
     """
     try:
         place.mkdir(parents=True, exist_ok=True)
-        written = Part(files=durable.write(place, files), alike=alike)
-        if part:
-            aside = _part(place, part).with_suffix(".new")
-            aside.write_bytes(summed.document(vars(written)))  # a message, which no restart will read
-            os.replace(aside, _part(place, part))
+        written = Shard(files=durable_io.write(place, files), shared_digests=shared_digests)
+        if shard:
+            aside = _shard(place, shard).with_suffix(".new")
+            aside.write_bytes(checksummed_json.document(vars(written)))  # a message, which no restart will read
+            os.replace(aside, _shard(place, shard))
     except Exception:
-        if part:
-            tell_of_failure(place, part)
+        if shard:
+            mark_failed(place, shard)
         raise
     return written
 
 
-def tell_of_failure(place: Path, part: int) -> None:
+def mark_failed(place: Path, shard: int) -> None:
     """Leaves a mark for those who wait for this part; tries for as long as a disk is likely to be full."""
     deadline = time.monotonic() + WAIT / 2
     while time.monotonic() < deadline:
         with suppress(OSError):
             place.mkdir(parents=True, exist_ok=True)
-            _failed(place, part).touch()
+            _failed(place, shard).touch()
             return
         time.sleep(_LOOK)
 
 
-def gather(place: Path, own: Part, parts: int) -> Part:
+def collect(place: Path, own: Shard, shards: int) -> Shard:
     """All parts in one, after they are there; the chief's own is given.
 
     Raises:
         OSError: One could not be written, or is missing after `WAIT` seconds.
         ValueError: What a process says is damaged; see `summed.read`.
     """
-    files, alike = {**own.files}, {**own.alike}
+    files, shared_digests = {**own.files}, {**own.shared_digests}
     deadline = time.monotonic() + WAIT
-    for part in range(1, parts):
-        while not _part(place, part).exists():
-            if _failed(place, part).exists():
-                raise OSError(f"process {part} could not write its part")
+    for shard in range(1, shards):
+        while not _shard(place, shard).exists():
+            if _failed(place, shard).exists():
+                raise OSError(f"process {shard} could not write its part")
             if time.monotonic() > deadline:
-                raise OSError(f"process {part} has not written its part in {WAIT:.0f} s")
+                raise OSError(f"process {shard} has not written its part in {WAIT:.0f} s")
             time.sleep(_LOOK)
-        said = summed.read(_part(place, part).read_bytes())
+        said = checksummed_json.read(_shard(place, shard).read_bytes())
         files |= said["files"]
-        alike |= said["alike"]
-        _part(place, part).unlink()
-    return Part(files=files, alike=alike)
+        shared_digests |= said["shared_digests"]
+        _shard(place, shard).unlink()
+    return Shard(files=files, shared_digests=shared_digests)
 
 
 def wait_for_chief(place: Path) -> None:
@@ -107,9 +108,9 @@ def _is_over(place: Path) -> bool:
         return True
 
 
-def _part(place: Path, part: int) -> Path:
-    return place / f"part-{part:04d}.json"
+def _shard(place: Path, shard: int) -> Path:
+    return place / f"part-{shard:04d}.json"
 
 
-def _failed(place: Path, part: int) -> Path:
-    return place / f"part-{part:04d}.failed"
+def _failed(place: Path, shard: int) -> Path:
+    return place / f"part-{shard:04d}.failed"

@@ -11,14 +11,14 @@ from numpy.typing import ArrayLike
 from tfscale.checkpoint.tensor_file import Arrays
 
 
-def shard(values: Mapping[str, ArrayLike], index: int, count: int) -> Arrays:
+def slice_of(values: Mapping[str, ArrayLike], index: int, count: int) -> Arrays:
     """Number `index` of `count` shards, by name: views."""
     arrays = {name: np.asarray(each) for name, each in values.items()}
     rows = {name: each[_part(len(each), index, count)] for name, each in arrays.items() if each.ndim}
     return {**rows, **{name: each for name, each in arrays.items() if not each.ndim and not index}}
 
 
-def joined(shards: Sequence[Arrays]) -> Arrays:
+def join(shards: Sequence[Arrays]) -> Arrays:
     """What was cut into these shards, by name."""
     first = shards[0]
     return {

@@ -15,14 +15,13 @@ from typing import Any, final
 
 import numpy as np
 
-from tfscale.checkpoint import checksummed_json as summed
-from tfscale.checkpoint import durable_io as durable
+from tfscale.checkpoint import checksummed_json, durable_io
 
 VARIABLE = "TFSCALE_MEMORY"
 """Environment variable with the descriptor that a parent hands to a process that it starts."""
 
 _NAME = "tfscale-checkpoint"
-_PAGE = max(durable.BLOCK, mmap.ALLOCATIONGRANULARITY)
+_PAGE = max(durable_io.BLOCK, mmap.ALLOCATIONGRANULARITY)
 
 
 def create() -> int | None:
@@ -32,7 +31,7 @@ def create() -> int | None:
     return None
 
 
-def take() -> int | None:
+def inherit() -> int | None:
     """The descriptor that this process was handed by its parent, if it was; what it starts itself is not handed it."""
     with suppress(OSError, ValueError):  # a process further down has the variable, but not what it means
         descriptor = int(os.environ.pop(VARIABLE, ""))
@@ -42,7 +41,7 @@ def take() -> int | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Copy:
+class StagedCheckpoint:
     """What a process is about to write of a checkpoint, besides its files.
 
     Attributes:
@@ -53,13 +52,13 @@ class Copy:
     """
 
     step: int
-    alike: Mapping[str, int]
+    shared_digests: Mapping[str, int]
     identity: Mapping[str, Any]
     parent: str | None
 
 
 @final
-class Memory:
+class StagingBuffer:
     """Rooms for the files of one checkpoint after the other, and a word when all are filled.
 
     Args:
@@ -69,36 +68,36 @@ class Memory:
     def __init__(self, descriptor: int | None = None) -> None:
         self._descriptor, self._size = descriptor, 0
         self._starts: dict[int, int] = {}
-        self._head = self.room(16).view(np.int64)  # where the word is, and its length: 0 if there is none
-        self._word = self.room(_PAGE)
+        self._head = self.allocate(16).view(np.int64)  # where the word is, and its length: 0 if there is none
+        self._word = self.allocate(_PAGE)
 
     @property
     def is_shared(self) -> bool:
         """Whether the parent will know what is told."""
         return self._descriptor is not None
 
-    def room(self, size: int) -> np.ndarray:
+    def allocate(self, size: int) -> np.ndarray:
         """[size] bytes of memory that disks can read from."""
         if self._descriptor is not None:
             try:
                 return self._shared(self._descriptor, size)
             except OSError:  # a limit to the sizes of files holds for it, too
                 self._descriptor = None
-        return durable.room(size)
+        return durable_io.allocate(size)
 
     def _shared(self, descriptor: int, size: int) -> np.ndarray:
         start = self._size
         end = start + -(-size // _PAGE) * _PAGE
         os.ftruncate(descriptor, end)
-        room = np.frombuffer(mmap.mmap(descriptor, size, offset=start), np.uint8)
-        self._size, self._starts[room.ctypes.data] = end, start
-        return room
+        allocate = np.frombuffer(mmap.mmap(descriptor, size, offset=start), np.uint8)
+        self._size, self._starts[allocate.ctypes.data] = end, start
+        return allocate
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """From here on the rooms may be filled anew."""
         self._head[1] = 0
 
-    def tell(self, copy: Copy, files: Mapping[str, np.ndarray]) -> None:
+    def commit(self, copy: StagedCheckpoint, files: Mapping[str, np.ndarray]) -> None:
         """All rooms are filled.
 
         Args:
@@ -108,16 +107,16 @@ class Memory:
         if not self.is_shared:
             return
         places = {name: (self._starts[content.ctypes.data], len(content)) for name, content in files.items()}
-        word = np.frombuffer(summed.document({**asdict(copy), "files": places}), np.uint8)
+        word = np.frombuffer(checksummed_json.document({**asdict(copy), "files": places}), np.uint8)
         if len(word) > len(self._word):
-            self._word = self.room(2 * len(word))
-            return self.tell(copy, files)
+            self._word = self.allocate(2 * len(word))
+            return self.commit(copy, files)
         self._word[: len(word)] = word
         self._head[0] = self._starts[self._word.ctypes.data]
         self._head[1] = len(word)  # the last: eight bytes are written at once
 
 
-def read(descriptor: int) -> tuple[Copy, dict[str, np.ndarray]] | None:
+def read(descriptor: int) -> tuple[StagedCheckpoint, dict[str, np.ndarray]] | None:
     """What a process that is gone has told: the copy, and name -> bytes of its files; None if it was not whole.
 
     Raises:
@@ -131,6 +130,6 @@ def read(descriptor: int) -> tuple[Copy, dict[str, np.ndarray]] | None:
     start, length = content[:16].view(np.int64).tolist()
     if not length:
         return None
-    body = summed.read(content[start : start + length].tobytes())
+    body = checksummed_json.read(content[start : start + length].tobytes())
     files = {name: content[first : first + count] for name, (first, count) in body.pop("files").items()}
-    return Copy(**body), files
+    return StagedCheckpoint(**body), files

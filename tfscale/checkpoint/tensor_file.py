@@ -7,7 +7,7 @@ from typing import final
 import numpy as np
 import safetensors.numpy
 
-from tfscale.checkpoint import durable_io as durable
+from tfscale.checkpoint import durable_io
 
 Arrays = Mapping[str, np.ndarray]
 _START = 8
@@ -27,9 +27,9 @@ class TensorFile:
         arrays: The tensors in them.
     """
 
-    def __init__(self, arrays: Arrays, room: Callable[[int], np.ndarray] = durable.room) -> None:
+    def __init__(self, arrays: Arrays, allocate: Callable[[int], np.ndarray] = durable_io.allocate) -> None:
         whole = np.frombuffer(safetensors.numpy.save(dict(arrays)), np.uint8)
-        self.content = room(len(whole))
+        self.content = allocate(len(whole))
         np.copyto(self.content, whole)
         first = _START + int.from_bytes(whole[:_START].tobytes(), "little")
         header = json.loads(whole[_START:first].tobytes())

@@ -12,7 +12,7 @@ from tfscale.collectives.base import Collective
 from tfscale.errors import ExchangeError
 
 
-def seal(words: tf.Tensor) -> tf.Tensor:
+def add_checksum(words: tf.Tensor) -> tf.Tensor:
     """[M] int32 -> [M + 1]."""
     return tf.concat([words, _digest(words)[tf.newaxis]], axis=0)
 
@@ -22,7 +22,7 @@ def _digest(words: tf.Tensor) -> tf.Tensor:
         return digest.choose(["CPU:0"])([tf.bitcast(words, tf.float32)])
 
 
-def unseal(message: tf.Tensor, rank: int) -> tf.Tensor:
+def verify_checksum(message: tf.Tensor, rank: int) -> tf.Tensor:
     """[M + 1] int32 of a rank -> [M].
 
     Raises:
@@ -35,10 +35,10 @@ def unseal(message: tf.Tensor, rank: int) -> tf.Tensor:
         return tf.identity(words)
 
 
-def gather_sealed(collective: Collective, messages: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+def gather_checksummed(collective: Collective, messages: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     """R x [M_r] int32 -> W x [M_w], by rank; raises as `unseal` does."""
-    gathered = collective.gather([seal(each) for each in messages])
-    return [unseal(each, rank) for rank, each in enumerate(gathered)]
+    gathered = collective.gather([add_checksum(each) for each in messages])
+    return [verify_checksum(each, rank) for rank, each in enumerate(gathered)]
 
 
 def gather_bytes_of(collective: Collective, contents: Sequence[bytes]) -> list[bytes]:
@@ -47,9 +47,9 @@ def gather_bytes_of(collective: Collective, contents: Sequence[bytes]) -> list[b
     Raises:
         ExchangeError: One is not what its rank has sent.
     """
-    messages = collective.gather([seal(tf.io.decode_raw(tf.constant(each), tf.int32)) for each in contents])
+    messages = collective.gather([add_checksum(tf.io.decode_raw(tf.constant(each), tf.int32)) for each in contents])
     try:
-        return [unseal(message, rank).numpy().tobytes() for rank, message in enumerate(messages)]
+        return [verify_checksum(message, rank).numpy().tobytes() for rank, message in enumerate(messages)]
     except (tf.errors.OpError, ValueError) as error:
         raise ExchangeError("what the processes told each other was damaged on the way") from error
 
@@ -64,7 +64,9 @@ def broadcast_text(collective: Collective, text: str) -> str:
     return gather_bytes_of(collective, [own for _ in collective.ranks])[0].decode("utf-32-le")
 
 
-def agree(collective: Collective, digests: Sequence[str], what: str, error: type[Exception] = ExchangeError) -> None:
+def require_equal(
+    collective: Collective, digests: Sequence[str], what: str, error: type[Exception] = ExchangeError
+) -> None:
     """Returns if the R digests, of `what`, are those of all W replicas.
 
     Raises:

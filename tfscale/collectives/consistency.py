@@ -14,23 +14,23 @@ PLACES = 2
 """Floats a replica: a digest in halves of 16 bits, which float32 holds exactly."""
 
 
-def ballots(digests: Iterable[tf.Tensor], ranks: Sequence[int], replicas: int) -> list[tf.Tensor]:
+def digest_slots(digests: Iterable[tf.Tensor], ranks: Sequence[int], replicas: int) -> list[tf.Tensor]:
     """R x [] int32, of the replicas `ranks` -> R x [PLACES * W] float32, for a mean over all `replicas`."""
-    return [_ballot(digest, rank, replicas) for digest, rank in zip(digests, ranks, strict=True)]
+    return [_slots(digest, rank, replicas) for digest, rank in zip(digests, ranks, strict=True)]
 
 
-def _ballot(digest: tf.Tensor, rank: int, replicas: int) -> tf.Tensor:
+def _slots(digest: tf.Tensor, rank: int, replicas: int) -> tf.Tensor:
     halves = tf.cast(tf.bitcast(digest, tf.uint16), tf.float32)
     return tf.pad(halves, [[PLACES * rank, PLACES * (replicas - rank - 1)]])
 
 
-def digests_of(mean: tf.Tensor, replicas: int) -> tf.Tensor:
+def decode_digests(mean: tf.Tensor, replicas: int) -> tf.Tensor:
     """The mean of all ballots [PLACES * W] -> the digests [W] int32."""
     halves = tf.cast(tf.cast(tf.round(mean * replicas), tf.int32), tf.uint16)  # what is too large wraps
     return tf.bitcast(tf.reshape(halves, [replicas, PLACES]), tf.int32)
 
 
-def agreement(digests: tf.Tensor, step: tf.Tensor) -> tf.Tensor | None:
+def require_consistent(digests: tf.Tensor, step: tf.Tensor) -> tf.Tensor | None:
     """Fails if the digests [W] are not all equal; what uses the parameters must wait for it. None outside of a graph.
 
     Args:

@@ -16,7 +16,7 @@ from typing import Literal, final
 import tensorflow as tf
 
 from tfscale.collectives.base import RegularGather, ranks_of
-from tfscale.collectives.padded_buffer import Room
+from tfscale.collectives.padded_buffer import PaddedBuffer
 from tfscale.collectives.shared_memory import GONE, SharedMemory, can_be_shared
 from tfscale.devices import visible_gpus
 from tfscale.errors import HOROVOD_MISSING, RunError, UserError
@@ -140,11 +140,11 @@ class Horovod:
         """As `gather`, from a room a process; see `room`."""
         if self._memory is not None:
             return self.gather
-        room = Room()
+        buffer = PaddedBuffer()
 
         def gather(messages: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-            rooms = _unframed(self._allgather(_framed([room.put(_framed(messages))])), len(self._held))
-            gathered = [_unframed(each, replicas) for each, replicas in zip(rooms, self._held, strict=True)]
+            buffers = _unframed(self._allgather(_framed([buffer.put(_framed(messages))])), len(self._held))
+            gathered = [_unframed(each, replicas) for each, replicas in zip(buffers, self._held, strict=True)]
             return list(itertools.chain.from_iterable(gathered))
 
         return gather

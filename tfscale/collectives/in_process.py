@@ -10,7 +10,7 @@ from typing import final
 import tensorflow as tf
 
 from tfscale.collectives.base import RegularGather
-from tfscale.vectors import opaque
+from tfscale.vectors import prevent_reassociation
 
 
 @final
@@ -28,7 +28,7 @@ class InProcess:
 
     def mean(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
         """R x [D] -> [D]; the sum runs in replica order."""
-        return tf.add_n([opaque(vector) for vector in vectors]) / self.size
+        return tf.add_n([prevent_reassociation(vector) for vector in vectors]) / self.size
 
     def gather(self, messages: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """R x [M_r] -> the same."""

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from tfscale.collectives.base import Collective
-from tfscale.collectives.checksummed import gather_sealed
-from tfscale.vectors import opaque
+from tfscale.collectives.checksummed import gather_checksummed
+from tfscale.vectors import prevent_reassociation
 
 
 def ordered_mean(collective: Collective, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -21,10 +21,12 @@ def ordered_mean(collective: Collective, vectors: Sequence[tf.Tensor]) -> tf.Ten
         tf.errors.InvalidArgumentError: A vector is not what its replica sent.
     """
     size = vectors[0].shape
-    gathered = gather_sealed(collective, [tf.bitcast(vector, tf.int32) for vector in vectors])
-    first, *others = (opaque(tf.ensure_shape(tf.bitcast(words, tf.float32), size)) for words in gathered)
+    gathered = gather_checksummed(collective, [tf.bitcast(vector, tf.int32) for vector in vectors])
+    first, *others = (prevent_reassociation(tf.ensure_shape(tf.bitcast(words, tf.float32), size)) for words in gathered)
     for vector in others:
-        first = opaque(first + vector)  # sums that the graph optimizer can see through it adds in an order of its own
+        first = prevent_reassociation(
+            first + vector
+        )  # sums that the graph optimizer can see through it adds in an order of its own
     return first / collective.size
 
 

@@ -18,7 +18,7 @@ STEP = 16
 
 
 @final
-class Room(tf.Module):
+class PaddedBuffer(tf.Module):
     """The room of one process."""
 
     def __init__(self) -> None:
@@ -31,10 +31,10 @@ class Room(tf.Module):
         The room grows as soon as something does not fit, and is fitted to the largest of WINDOW messages after them;
         both times it gets a sixteenth more than what was seen, so that the next ones fit.
         """
-        length, room = tf.size(words), self._size.read_value()
+        length, buffer = tf.size(words), self._size.read_value()
         count = self._count.assign_add(1).read_value()
         largest, over = tf.maximum(self._largest, length), tf.equal(count % WINDOW, 0)
         self._largest.assign(tf.where(over, 0, largest))
         wanted = -(-(largest + largest // 16) // STEP) * STEP
-        room = self._size.assign(tf.where(over | (length > room), wanted, room)).read_value()
-        return tf.pad(words, [[0, room - length]])
+        buffer = self._size.assign(tf.where(over | (length > buffer), wanted, buffer)).read_value()
+        return tf.pad(words, [[0, buffer - length]])

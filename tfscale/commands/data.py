@@ -9,10 +9,9 @@ usage: tfscale data fetch NAME
 from collections.abc import Sequence
 
 from tfscale.config.suggest import closest
-from tfscale.data.download import catalog as catalogue
-from tfscale.data.download import fetch
+from tfscale.data.download import catalog, fetch
 from tfscale.errors import UserError
-from tfscale.startup_noise import start_quietly
+from tfscale.startup_noise import hidden_startup_noise
 
 
 def main(words: Sequence[str]) -> int:
@@ -23,14 +22,14 @@ def main(words: Sequence[str]) -> int:
     if len(words) != 2 or words[0] != "fetch":
         raise UserError(f"tfscale data {' '.join(words)} is not a command; type: tfscale data fetch NAME")
     name = words[1]
-    if name not in catalogue.SUMS:
-        near = closest(name, catalogue.SUMS)
-        hint = f"did you mean {near}?" if near else f"there are {', '.join(catalogue.SUMS)}"
+    if name not in catalog.SUMS:
+        near = closest(name, catalog.SUMS)
+        hint = f"did you mean {near}?" if near else f"there are {', '.join(catalog.SUMS)}"
         raise UserError(f"{name} is not a data set that can be fetched; {hint}")
     if fetch.present(name):
-        print(f"{name} is in {catalogue.home(name)} already, sha256 sums verified")
+        print(f"{name} is in {catalog.home(name)} already, sha256 sums verified")
         return 0
-    with start_quietly():
+    with hidden_startup_noise():
         place = fetch.fetch(name, tell=print)
     print(f"{name} is in {place}")
     return 0

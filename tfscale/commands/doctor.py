@@ -18,9 +18,9 @@ from tfscale.errors import first_line
 from tfscale.kernels import library
 from tfscale.launchers import gpus
 from tfscale.launchers.local import Processes
-from tfscale.launchers.spawn import by_command
+from tfscale.launchers.spawn import spawn_command
 from tfscale.runs.run_directory import RunDirectory
-from tfscale.startup_noise import start_quietly
+from tfscale.startup_noise import hidden_startup_noise
 from tfscale.supervision.attempt import Attempt
 
 BUILD = "python -m tfscale.scripts.build.horovod"
@@ -85,7 +85,7 @@ def _python() -> Finding:
 
 
 def _tensorflow() -> Finding:
-    with start_quietly():
+    with hidden_startup_noise():
         import tensorflow as tf
     return Finding(
         works=tf.__version__.startswith("2.21."),
@@ -126,7 +126,7 @@ def _collectives() -> Finding:
     with tempfile.TemporaryDirectory() as temporary:
         directory = RunDirectory(Path(temporary))
         processes = Processes(
-            by_command([sys.executable, "-c", TWO_PROCESSES]),
+            spawn_command([sys.executable, "-c", TWO_PROCESSES]),
             Attempt(processes=2),
             directory=directory,
             start_timeout=60,
@@ -145,13 +145,13 @@ def _kernels() -> Finding:
         return Finding(works=False, said=said, mend=library.BUILD, needed=False)
     import tensorflow as tf
 
-    from tfscale.compression.backends.base import Rule
+    from tfscale.compression.backends.base import Spec
     from tfscale.compression.backends.native import Native
     from tfscale.vectors import Layout
 
     layout = Layout(names=("probe",), sizes=(3,))
-    rule = Rule(layout=layout, min_size=0, momentum=0.0, nesterov=False, masking=False, codes=(), scale=1.0)
-    native, residual = Native(rule), tf.Variable(tf.constant([0.0, 0.6, 0.0]))
+    spec = Spec(layout=layout, min_size=0, momentum=0.0, nesterov=False, masking=False, codes=(), scale=1.0)
+    native, residual = Native(spec), tf.Variable(tf.constant([0.0, 0.6, 0.0]))
     found = native.accumulate(residual, None, native.check(tf.constant([-0.5, 0.0, 0.1])), tf.constant([0.5]))
     works = found.sent.numpy().tolist() == [1, 2]
     return Finding(works=works, said="native, for this TensorFlow", mend=f"{library.BUILD} --rebuild")

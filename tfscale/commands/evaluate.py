@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tfscale.config import preflight
 from tfscale.errors import UserError
-from tfscale.startup_noise import start_quietly
+from tfscale.startup_noise import hidden_startup_noise
 from tfscale.world import World, from_environment
 
 
@@ -35,6 +35,6 @@ def main(words: Sequence[str]) -> int:
     rest = [word for word in words if word.split("=", 1)[0] not in ("run", "run.dir", "checkpoint")]
     config = preflight.saved(folder, rest)
     world = from_environment() or World()
-    with start_quietly():
+    with hidden_startup_noise():
         from tfscale.job.evaluate import evaluate_run
     return evaluate_run(config, world, folder, best=which == "best")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tfscale.config.compose import Composer, composer, recipe_texts
 from tfscale.config.suggest import closest
-from tfscale.data.download import catalog as catalogue
+from tfscale.data.download import catalog
 from tfscale.errors import UserError
 
 QUIET = ("train", "early_stopping", "run", "launch")
@@ -74,6 +74,6 @@ def _texts(group: str, option: str, config_dir: str | None) -> Iterator[str]:
 
 def _print_data_sets() -> None:
     print("data sets to fetch  (tfscale data fetch NAME)")
-    for name in catalogue.SUMS:
-        place = catalogue.home(name)
+    for name in catalog.SUMS:
+        place = catalog.home(name)
         print(f"  {name:24}{f'in {place}' if place.is_dir() else 'not on this machine'}")

@@ -9,9 +9,9 @@ from typing import Any
 
 from tfscale.config import preflight
 from tfscale.errors import UserError
-from tfscale.runs import events as membership
+from tfscale.runs.events import read_events
 from tfscale.runs.run_directory import RunDirectory
-from tfscale.supervision import heartbeat as pulse
+from tfscale.supervision import heartbeat
 
 STOPPED = (129, 130, 143)
 """Exit codes of a run that was asked to end."""
@@ -38,7 +38,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def _row(directory: RunDirectory) -> dict[str, Any]:
-    events = membership.read(directory.membership)
+    events = read_events(directory.events)
     starts = [event for event in events if event["event"] == "start"]
     last = next((event for event in reversed(events) if event["event"] == "end"), {})
     results = directory.results()
@@ -78,5 +78,5 @@ def _trouble(events: Sequence[Mapping[str, Any]]) -> str:
 
 def _step(directory: RunDirectory) -> int | None:
     """Steps that all ranks have completed, by their heartbeats."""
-    beats = [pulse.read(path) for path in directory.logs.glob("rank-*.pulse")]
-    return min((beat.step for beat in beats if beat is not None), default=None)
+    records = [heartbeat.read(path) for path in directory.logs.glob("rank-*.heartbeat")]
+    return min((record.step for record in records if record is not None), default=None)

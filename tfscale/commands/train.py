@@ -20,23 +20,22 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from tfscale.config import checks as rules
-from tfscale.config import inspect, preflight
+from tfscale.config import checks, inspect, preflight
 from tfscale.config.overrides import key_of, parse
 from tfscale.config.schemas.config import Config
 from tfscale.errors import RunError, UserError
 from tfscale.launchers import gpus, hosts
 from tfscale.launchers.local import Processes
-from tfscale.launchers.spawn import Start, by_command, by_fork, die_with_parent
+from tfscale.launchers.spawn import Spawner, die_with_parent, spawn_command, spawn_fork
 from tfscale.runs import run_directory
 from tfscale.runs.run_directory import RunDirectory
 from tfscale.search import sweep
 from tfscale.search.grid import Combination, expand
-from tfscale.startup_noise import quiet, start_quietly
+from tfscale.startup_noise import hidden_startup_noise, quiet
 from tfscale.supervision.attempt import Attempt, Job
 from tfscale.supervision.signals import Stopped
 from tfscale.supervision.supervisor import Policy, Supervisor
-from tfscale.terminal import keep_on, say
+from tfscale.terminal import say, survive_write_errors
 from tfscale.world import World, from_environment
 
 TRAIN = (sys.executable, "-m", "tfscale", "train")
@@ -85,8 +84,8 @@ def main(words: Sequence[str]) -> int:
     directory = _directory(config) if world.is_chief or given else None
     with nullcontext() if directory is None or given else directory.locked():
         if directory is not None and not given:
-            directory.forget_failures()
-        with start_quietly():
+            directory.clear_failures()
+        with hidden_startup_noise():
             from tfscale.job.train import run_rank
         return run_rank(config, world, directory)
 
@@ -98,7 +97,7 @@ def _config(overrides: Sequence[str], config_dir: str | None) -> Config:
         return preflight.saved(Path(str(given.get("run.dir", "runs"))).expanduser() / str(given["run.name"]), overrides)
     config = preflight.preflight(overrides, config_dir=config_dir)
     if config.resume and config.run.name is not None:  # a recipe or a file of the user's own says so
-        return preflight.saved(rules.run_folder(config), overrides)
+        return preflight.saved(checks.run_folder(config), overrides)
     return config
 
 
@@ -106,7 +105,7 @@ def _processes(config: Config) -> int:
     """How many processes the job will have when none has been started yet."""
     if config.launch.np != "auto":
         return config.launch.np
-    if not rules.uses_horovod(config, 1):
+    if not checks.uses_horovod(config, 1):
         return 1
     replicas = config.strategy.get("replicas", "auto")
     devices = gpus.count() or 2
@@ -118,7 +117,7 @@ def _directory(config: Config) -> RunDirectory:
     if run_directory.started_by_us():
         return RunDirectory(Path(os.environ[run_directory.VARIABLE]))
     if config.resume:
-        return RunDirectory(rules.run_folder(config))
+        return RunDirectory(checks.run_folder(config))
     model = config.model["_target_"].rsplit(".", 1)[-1]
     data = str(config.data.get("name") or config.data["_target_"].rsplit(".", 1)[-1])
     strategy = config.strategy["_target_"].rpartition(".")[0].rpartition(".")[-1] or "strategy"
@@ -130,11 +129,11 @@ def _directory(config: Config) -> RunDirectory:
 def _is_supervised(config: Config, processes: int) -> bool:
     """Whether a parent starts what trains. One process that nobody is to watch trains here: a debugger can reach it."""
     watched = config.launch.max_restarts > 0 or config.launch.hang_timeout is not None
-    return processes > 1 or rules.uses_horovod(config, processes) or watched
+    return processes > 1 or checks.uses_horovod(config, processes) or watched
 
 
 def _launch(config: Config, words: Sequence[str], processes: int) -> int:
-    by_horovod = rules.uses_horovod(config, processes)
+    by_horovod = checks.uses_horovod(config, processes)
     if by_horovod:
         config = preflight.with_replicas(config, processes)
     directory = _directory(config)
@@ -204,14 +203,14 @@ def _time_left(config: Config, began: float) -> float | None:
     return config.train.max_time and max(1e-3, config.train.max_time - (time.monotonic() - began))
 
 
-def _rank_starter(config: Config, words: Sequence[str], directory: RunDirectory) -> Callable[[int], Start]:
+def _rank_starter(config: Config, words: Sequence[str], directory: RunDirectory) -> Callable[[int], Spawner]:
     """How a rank is started, given how often the job was before."""
     path = directory.path.absolute()
     began = time.monotonic()
 
-    def starter(restarts: int) -> Start:
+    def starter(restarts: int) -> Spawner:
         if not sys.platform.startswith("linux"):
-            return by_command([*TRAIN, *(_again(config, words, directory, began) if restarts else words)])
+            return spawn_command([*TRAIN, *(_again(config, words, directory, began) if restarts else words)])
         own = config
         if restarts:
             train = config.train.model_copy(update={"max_time": _time_left(config, began)})
@@ -220,12 +219,12 @@ def _rank_starter(config: Config, words: Sequence[str], directory: RunDirectory)
             from tfscale.job.train import run_rank
 
         def rank() -> int:
-            directory.leave_lock()
-            with start_quietly():
+            directory.release_inherited_lock()
+            with hidden_startup_noise():
                 pass
             return run_rank(own, from_environment() or World(), RunDirectory(path))
 
-        return by_fork(rank)
+        return spawn_fork(rank)
 
     return starter
 
@@ -249,7 +248,7 @@ def _sweep(overrides: Sequence[str], config_dir: str | None) -> int:
         raise UserError(*dict.fromkeys(problems))
     run = configs[0].run
     folder = run_directory.create(Path(run.dir).expanduser(), run.name, "sweep").path
-    keep_on("stdout")
+    survive_write_errors("stdout")
     console = person_console()
     console.print(f"{len(jobs)} jobs in {folder}", highlight=False)
 

@@ -29,7 +29,7 @@ SMALLEST = 4096
 
 
 @final
-class Review:
+class Autotune:
     """One measurement of a collective.
 
     Args:

@@ -5,11 +5,11 @@ from typing import final
 
 import tensorflow as tf
 
-from tfscale.compression.backends.base import Contribution, Rule
+from tfscale.compression.backends.base import Contribution, Spec
 
 
 @final
-class ReplicaMemory(tf.Module):
+class ErrorFeedback(tf.Module):
     """A replica's residual [D] and, with momentum, its velocity [D]: float32 zeros on its device.
 
     Args:
@@ -26,29 +26,29 @@ class ReplicaMemory(tf.Module):
             self.residual = tf.Variable(tf.zeros([size]), trainable=False)
             self.velocity = tf.Variable(tf.zeros([size]), trainable=False) if momentum else None
             self.clipped = tf.Variable(tf.constant(0.0), trainable=False)
-            self._sound = tf.Variable(tf.constant(True), trainable=False)
+            self._usable = tf.Variable(tf.constant(True), trainable=False)
         with tf.device("CPU:0"):
             self.pending = None if pending is None else tf.Variable(pending, trainable=False, shape=[None])
 
-    def keep_sound(self, gradient: Contribution) -> tf.Tensor:
+    def keep_usable(self, gradient: Contribution) -> tf.Tensor:
         """The gradient [D], or zeros if it is not sound, which `marked` then tells of.
 
         An optimizer that has once seen a NaN keeps it in its slots for ever.
         """
         with tf.device(self.device):
-            self._sound.assign(gradient.sound)
-            return tf.where(gradient.sound, gradient.vector, 0.0)
+            self._usable.assign(gradient.usable)
+            return tf.where(gradient.usable, gradient.vector, 0.0)
 
-    def marked(self, update: Contribution) -> Contribution:
+    def mark_usable(self, update: Contribution) -> Contribution:
         """The update, sound only if the gradient that it was made of was."""
-        return Contribution(update.vector, update.sound & self._sound.read_value())
+        return Contribution(update.vector, update.usable & self._usable.read_value())
 
-    def moving(self, contribution: tf.Tensor, rule: Rule) -> tuple[tf.Tensor | None, tf.Tensor]:
+    def moving(self, contribution: tf.Tensor, spec: Spec) -> tuple[tf.Tensor | None, tf.Tensor]:
         """[D] -> the velocity [D] it would make, where there is one, and what it contributes with it [D]."""
         if self.velocity is None:
             return None, contribution
-        moved = rule.momentum * self.velocity + contribution
-        return moved, (contribution + rule.momentum * moved if rule.nesterov else moved)
+        moved = spec.momentum * self.velocity + contribution
+        return moved, (contribution + spec.momentum * moved if spec.nesterov else moved)
 
     def keep_velocity(self, velocity: tf.Tensor | None) -> None:
         """Stores the velocity [D], where there is one."""

@@ -22,7 +22,7 @@ import tensorflow as tf
 from tfscale.compression.codecs import base
 
 HEADER = 6
-VOID, OPENING = 0, 4
+SKIP, PROPOSAL = 0, 4
 _LOW = 0xFFFFFFFF
 _QUARTERS, _ONE = 21, 4 * 127 - 128
 """A strain is a ratio's float exponent and two bits of its mantissa, so that 128 stands for 1."""
@@ -45,15 +45,15 @@ def checksum(message: tf.Tensor) -> tf.Tensor:
     return base.to_int32(tf.bitwise.bitwise_and(total, _LOW))
 
 
-def strain(peaks: tf.Tensor, thresholds: tf.Tensor) -> tf.Tensor:
+def residual_ratio(peaks: tf.Tensor, thresholds: tf.Tensor) -> tf.Tensor:
     """[T] and [1] or [T] -> the largest |residual| in thresholds, in 8 bits, [] int32."""
     ratio = tf.reduce_max(tf.math.divide_no_nan(peaks, thresholds))
     return tf.clip_by_value(tf.bitwise.right_shift(tf.bitcast(ratio, tf.int32), _QUARTERS) - _ONE, 0, 255)
 
 
-def ratio(strain: tf.Tensor) -> tf.Tensor:
+def ratio(residual_ratio: tf.Tensor) -> tf.Tensor:
     """What `strain` stands for, [] float32: between 2^-32 and 2^31.75 rounded down by at most a fifth."""
-    return tf.bitcast(tf.bitwise.left_shift(strain + _ONE, _QUARTERS), tf.float32)
+    return tf.bitcast(tf.bitwise.left_shift(residual_ratio + _ONE, _QUARTERS), tf.float32)
 
 
 def format_of(message: tf.Tensor) -> tf.Tensor:
@@ -61,12 +61,12 @@ def format_of(message: tf.Tensor) -> tf.Tensor:
     return tf.bitwise.bitwise_and(message[0], 0xFF)
 
 
-def strain_of(message: tf.Tensor) -> tf.Tensor:
+def residual_ratio_of(message: tf.Tensor) -> tf.Tensor:
     """The message's strain, [] int32."""
     return tf.bitwise.bitwise_and(tf.bitwise.right_shift(message[0], 8), 0xFF)
 
 
-def seal(number: int | tf.Tensor, header: tf.Tensor, count: tf.Tensor, payload: tf.Tensor) -> tf.Tensor:
+def frame(number: int | tf.Tensor, header: tf.Tensor, count: tf.Tensor, payload: tf.Tensor) -> tf.Tensor:
     """A whole message.
 
     Args:
@@ -75,17 +75,24 @@ def seal(number: int | tf.Tensor, header: tf.Tensor, count: tf.Tensor, payload: 
         count: [] elements sent.
         payload: [P] int32.
     """
-    step, threshold, digest, strained = tf.unstack(header)
+    step, threshold, digest, ratio_bits = tf.unstack(header)
     fields = tf.stack(
-        [number + tf.bitwise.left_shift(strained, 8), step, threshold, tf.cast(count, tf.int32), digest, tf.constant(0)]
+        [
+            number + tf.bitwise.left_shift(ratio_bits, 8),
+            step,
+            threshold,
+            tf.cast(count, tf.int32),
+            digest,
+            tf.constant(0),
+        ]
     )
     message = tf.concat([fields, payload], axis=0)
     return tf.tensor_scatter_nd_update(message, [[5]], [checksum(message)])
 
 
-def is_void(message: tf.Tensor) -> tf.Tensor:
+def is_skip(message: tf.Tensor) -> tf.Tensor:
     """Whether the message asks to skip the step, [] bool."""
-    return tf.equal(format_of(message), VOID)
+    return tf.equal(format_of(message), SKIP)
 
 
 def threshold_word(thresholds: tf.Tensor) -> tf.Tensor:
@@ -108,7 +115,7 @@ class Frame(NamedTuple):
     header: tf.Tensor
     digest: tf.Tensor
     size: int
-    small: int
+    dense_values: int
     proposals: tf.Tensor
 
 
@@ -124,8 +131,8 @@ def verify(message: tf.Tensor, rank: int, frame: Frame) -> tf.Tensor:
         tf.errors.InvalidArgumentError: It says what is wrong.
     """
     padded = tf.pad(message, [[0, tf.maximum(HEADER - tf.size(message), 0)]])
-    opens, void = tf.equal(format_of(padded), OPENING), is_void(padded)
-    whole = HEADER + frame.small + tf.where(opens, frame.proposals, 0)
+    opens, skip = tf.equal(format_of(padded), PROPOSAL), is_skip(padded)
+    dense = HEADER + frame.dense_values + tf.where(opens, frame.proposals, 0)
     demands = (
         (tf.size(message) >= HEADER, "shorter than its header"),
         (tf.equal(padded[5], checksum(padded)), "its checksum is wrong"),
@@ -133,10 +140,10 @@ def verify(message: tf.Tensor, rank: int, frame: Frame) -> tf.Tensor:
         (tf.equal(padded[2], frame.header[1]), "it has another threshold"),
         (tf.equal(padded[4], frame.digest), "its parameters differ from the others'"),
         (base.from_int32(padded[3:4])[0] <= frame.size, "more elements than the model has"),
-        (void | (tf.size(message) >= whole), "it is cut off"),
-        (~void | tf.equal(tf.size(message), HEADER), "an empty message with a payload"),
+        (skip | (tf.size(message) >= dense), "it is cut off"),
+        (~skip | tf.equal(tf.size(message), HEADER), "an empty message with a payload"),
         (
-            void | tf.where(opens, _is_proposal(padded, whole, frame), tf.equal(frame.proposals, 0)),
+            skip | tf.where(opens, _is_proposal(padded, dense, frame), tf.equal(frame.proposals, 0)),
             "it proposes thresholds where there are some, or none (or no usable ones) where there are none",
         ),
     )
@@ -148,8 +155,8 @@ def verify(message: tf.Tensor, rank: int, frame: Frame) -> tf.Tensor:
         return tf.identity(padded)
 
 
-def _is_proposal(message: tf.Tensor, whole: tf.Tensor, frame: Frame) -> tf.Tensor:
+def _is_proposal(message: tf.Tensor, dense: tf.Tensor, frame: Frame) -> tf.Tensor:
     """Whether an opening has as many thresholds as are wanted, all >= 0 and below the bound of a contribution."""
     proposed = tf.bitcast(message[HEADER : HEADER + frame.proposals], tf.float32)
     good = tf.reduce_all((proposed >= 0) & (proposed < 2.0**63))
-    return good & tf.equal(tf.size(message), whole) & (frame.proposals > 0) & tf.equal(message[3], 0)
+    return good & tf.equal(tf.size(message), dense) & (frame.proposals > 0) & tf.equal(message[3], 0)

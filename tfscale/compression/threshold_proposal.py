@@ -6,7 +6,7 @@ It costs one step in which nothing but the proposals travels; what replicas cont
 import tensorflow as tf
 
 from tfscale import vectors
-from tfscale.compression.backends.base import Rule
+from tfscale.compression.backends.base import Spec
 
 SAMPLE = 1_000_000
 """A quantile is taken of at most so many elements."""
@@ -21,17 +21,17 @@ def _quantile(part: tf.Tensor, density: tf.Tensor) -> tf.Tensor:
     return tf.math.top_k(sample, tf.maximum(tf.minimum(wanted, there), 1)).values[-1]
 
 
-def propose(residual: tf.Tensor, rule: Rule, density: tf.Tensor, per_tensor: bool) -> tf.Tensor:
+def propose(residual: tf.Tensor, spec: Spec, density: tf.Tensor, per_tensor: bool) -> tf.Tensor:
     """[D] -> thresholds [1] or [T] with which about `density` of the elements would be sent; 0 where all are zero."""
-    parts = tf.split(residual, rule.layout.sizes)
-    sparse = [part for part, whole in zip(parts, rule.whole, strict=True) if not whole and part.shape[0]]
+    parts = tf.split(residual, spec.layout.sizes)
+    sparse = [part for part, dense in zip(parts, spec.dense, strict=True) if not dense and part.shape[0]]
     if not sparse:
         return tf.ones([len(parts) if per_tensor else 1])
     if not per_tensor:
         return _quantile(tf.concat(sparse, axis=0), density)[tf.newaxis]
     return tf.stack(
         [
-            tf.constant(0.0) if whole or not part.shape[0] else _quantile(part, density)
-            for part, whole in zip(parts, rule.whole, strict=True)
+            tf.constant(0.0) if dense or not part.shape[0] else _quantile(part, density)
+            for part, dense in zip(parts, spec.dense, strict=True)
         ]
     )

@@ -39,7 +39,7 @@ class Threshold(Protocol):
         """The density asked for at `step`, [] float32; the first thresholds are that quantile."""
         ...
 
-    def next(self, threshold: tf.Tensor, density: tf.Tensor, strain: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    def next(self, threshold: tf.Tensor, density: tf.Tensor, residual_ratio: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """Thresholds for the next step.
 
         Args:
@@ -66,7 +66,7 @@ class Fixed:
         """Not asked for: there is always a threshold."""
         return tf.constant(1e-3)
 
-    def next(self, threshold: tf.Tensor, density: tf.Tensor, strain: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    def next(self, threshold: tf.Tensor, density: tf.Tensor, residual_ratio: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """Returns `threshold`."""
         return threshold
 
@@ -92,7 +92,7 @@ class Adaptive:
         """The geometric middle of the two bounds."""
         return tf.constant((self._minimum * self._maximum) ** 0.5, tf.float32)
 
-    def next(self, threshold: tf.Tensor, density: tf.Tensor, strain: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    def next(self, threshold: tf.Tensor, density: tf.Tensor, residual_ratio: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """Returns threshold, threshold * rate or threshold / rate."""
         factor = tf.where(density < self._minimum, self._rate, tf.where(density > self._maximum, 1 / self._rate, 1.0))
         return threshold * factor
@@ -125,11 +125,11 @@ class TargetDensity:
         progress = tf.minimum(tf.cast(step, tf.float32) / self._ramp, 1.0)
         return (1 / 16) * tf.pow(16 * self._density, progress)
 
-    def next(self, threshold: tf.Tensor, density: tf.Tensor, strain: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    def next(self, threshold: tf.Tensor, density: tf.Tensor, residual_ratio: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """Returns the threshold moved towards the target, or faster to where it can work."""
         off = density - self.density(step)
-        saturated = tf.broadcast_to(strain / SATURATED, tf.shape(density))
+        saturated = tf.broadcast_to(residual_ratio / SATURATED, tf.shape(density))
         if threshold.shape.num_elements() != 1:  # the strain is another tensor's where a tensor sends little
             saturated = tf.where(off > 0, saturated, 0.0)
-        factor = tf.maximum(tf.exp(self._gain * off), saturated) * tf.clip_by_value(strain, DL4J_RATE, 1.0)
+        factor = tf.maximum(tf.exp(self._gain * off), saturated) * tf.clip_by_value(residual_ratio, DL4J_RATE, 1.0)
         return threshold * tf.clip_by_value(factor, 0.5, 2.0)

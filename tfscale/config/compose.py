@@ -23,7 +23,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
-from tfscale.config import yaml_limits as untrusted
+from tfscale.config import yaml_limits
 from tfscale.errors import UserError
 
 CONFIG_NAME = "config"
@@ -54,7 +54,7 @@ def register(config_dir: str | None) -> None:
     if folder is not None and not folder.is_dir():
         raise UserError(f"--config-dir must be a folder, got {config_dir}; check the path")
     if folder is not None:
-        untrusted.check_folder(folder, "--config-dir")
+        yaml_limits.check_folder(folder, "--config-dir")
     _UserFolder.folder = None if folder is None else str(folder)
     Plugins.instance().register(_UserFolder)
     _register_recipes()

@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tfscale.config.compose import Composer
 from tfscale.config.moved_targets import current
-from tfscale.config.schemas.nodes import NODES
+from tfscale.config.schemas.nodes import TARGET_SCHEMAS
 from tfscale.config.suggest import closest, closest_key
 from tfscale.errors import UserError, first_line
 
@@ -143,7 +143,7 @@ def _addable(key: str, base: DictConfig) -> bool:
             if target is None:
                 return False
             target = current(str(target))
-            return target not in NODES or last in NODES[target].model_fields
+            return target not in TARGET_SCHEMAS or last in TARGET_SCHEMAS[target].model_fields
         parent = parent.rpartition(".")[0]
     return False
 

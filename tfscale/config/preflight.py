@@ -14,10 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from tfscale.config import checks as rules
-from tfscale.config import moved_targets, validate
-from tfscale.config import overrides as reading
-from tfscale.config import yaml_limits as untrusted
+from tfscale.config import checks, moved_targets, overrides, validate, yaml_limits
 from tfscale.config.compose import Composer, composer, plain
 from tfscale.config.schemas.config import Config
 from tfscale.config.suggest import closest_key
@@ -54,7 +51,7 @@ def preflight(words: Sequence[str], *, config_dir: str | None) -> Config:
     Raises:
         UserError: Everything that is wrong.
     """
-    parsed = reading.parse(words)
+    parsed = overrides.parse(words)
     with composer(config_dir) as hydra:
         try:
             return _typed(_compose(words, parsed, hydra))
@@ -62,15 +59,15 @@ def preflight(words: Sequence[str], *, config_dir: str | None) -> Config:
             raise UserError(f"the configuration cannot be composed: {_first_line(error)}") from None
 
 
-def _compose(words: Sequence[str], parsed: Sequence[reading.Override], hydra: Composer) -> DictConfig:
-    problems = reading.check_groups(parsed, hydra)
+def _compose(words: Sequence[str], parsed: Sequence[overrides.Override], hydra: Composer) -> DictConfig:
+    problems = overrides.check_groups(parsed, hydra)
     if problems:
         # Keys depend on the choices, so they are looked at against the defaults of what could not be chosen.
-        sound = [each for each in parsed if not reading.check_groups([each], hydra)]
-        base = reading.compose_groups(sound, hydra)
-        raise UserError(*problems, *reading.check_keys(sound, base, hydra))
-    base = reading.compose_groups(parsed, hydra)
-    problems = reading.check_keys(parsed, base, hydra)
+        sound = [each for each in parsed if not overrides.check_groups([each], hydra)]
+        base = overrides.compose_groups(sound, hydra)
+        raise UserError(*problems, *overrides.check_keys(sound, base, hydra))
+    base = overrides.compose_groups(parsed, hydra)
+    problems = overrides.check_keys(parsed, base, hydra)
     if base.get("trust"):
         problems.append("trust must be given on the command line, where it is seen; type trust=[MODULE]")
     if problems:
@@ -119,7 +116,7 @@ def saved(folder: Path, words: Sequence[str]) -> Config:
         known = sorted(each.parent.name for each in folder.parent.glob(f"*/{SAVED}"))
         hint = f"runs there: {', '.join(known[-8:])}" if known else f"there are no runs in {folder.parent}"
         raise UserError(f"run {folder.name} does not exist in {folder.parent}; {hint}")
-    text = _sealed_text(path, untrusted.check(path))
+    text = _sealed_text(path, yaml_limits.check(path))
     try:
         composed = OmegaConf.create(text)
         if not isinstance(composed, DictConfig) or not Config.model_fields.keys() <= composed.keys():
@@ -129,9 +126,9 @@ def saved(folder: Path, words: Sequence[str]) -> Config:
                 f"run {folder.name} runs code of {', '.join(map(str, composed.trust))}: add "
                 f"trust=[{','.join(map(str, composed.trust))}] if you trust it"
             )
-        known_keys = list(reading.keys_of(composed))
-        for override in reading.parse(words):
-            key = reading.key_of(override)
+        known_keys = list(overrides.keys_of(composed))
+        for override in overrides.parse(words):
+            key = overrides.key_of(override)
             if isinstance(OmegaConf.select(composed, key), DictConfig) or "/" in key:
                 raise UserError(
                     f"{key} cannot change in an earlier run, only values like train.epochs can; start a new run"
@@ -158,7 +155,7 @@ def check_job(config: Config, *, processes: int) -> Config:
     Raises:
         UserError: Everything that is wrong.
     """
-    problems = rules.problems_of(config, processes)
+    problems = checks.problems_of(config, processes)
     if problems:
         raise UserError(*problems)
     return _decided(config)

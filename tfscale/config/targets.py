@@ -2,7 +2,7 @@
 
 from types import MappingProxyType
 
-ALLOWED: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
+ALLOWED_TARGETS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
     {
         "model": ("tfscale.models.", "keras.applications."),
         "data": ("tfscale.data.sources.",),
@@ -19,5 +19,5 @@ ALLOWED: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
 )
 """What a `_target_` of each node may begin with, besides the modules in `trust`."""
 
-ALLOWED_INSIDE = ("keras.initializers.", "keras.regularizers.", "keras.constraints.")
+ALLOWED_NESTED_TARGETS = ("keras.initializers.", "keras.regularizers.", "keras.constraints.")
 """What a `_target_` further down may begin with, besides the modules in `trust`."""

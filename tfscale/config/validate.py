@@ -8,9 +8,9 @@ from pydantic import ValidationError
 from tfscale.config import plugins
 from tfscale.config.schemas.config import Config
 from tfscale.config.schemas.fields import Table
-from tfscale.config.schemas.nodes import NODES
+from tfscale.config.schemas.nodes import TARGET_SCHEMAS
 from tfscale.config.suggest import closest
-from tfscale.config.targets import ALLOWED, ALLOWED_INSIDE
+from tfscale.config.targets import ALLOWED_NESTED_TARGETS, ALLOWED_TARGETS
 
 
 def problems_of(values: Mapping[str, Any]) -> list[str]:
@@ -19,13 +19,13 @@ def problems_of(values: Mapping[str, Any]) -> list[str]:
     trust = values.get("trust")
     trusted = tuple(trust) if isinstance(trust, list) else (trust,) if isinstance(trust, str) else ()
     trusted += plugins.modules()
-    for path in ALLOWED:
+    for path in ALLOWED_TARGETS:
         node = _at(values, path)
         if path == "metrics" and isinstance(node, dict):
             for name, metric in node.items():
-                found += _node_problems(f"metrics.{name}", metric, ALLOWED["metrics"], trusted)
+                found += _node_problems(f"metrics.{name}", metric, ALLOWED_TARGETS["metrics"], trusted)
         elif isinstance(node, dict):
-            found += _node_problems(path, node, ALLOWED[path], trusted)
+            found += _node_problems(path, node, ALLOWED_TARGETS[path], trusted)
         elif node is not None:
             found.append(f"{path} must be a node with a _target_, got {type(node).__name__}; type: tfscale ls")
     found += [
@@ -52,7 +52,9 @@ def typed(values: Mapping[str, Any]) -> Config:
     Args:
         values: Without problems.
     """
-    nodes = {path: _typed_node(_at(values, path)) for path in ALLOWED if path != "metrics" and _at(values, path)}
+    nodes = {
+        path: _typed_node(_at(values, path)) for path in ALLOWED_TARGETS if path != "metrics" and _at(values, path)
+    }
     changed = dict(values)
     for path in sorted(nodes, key=len):
         head, _, part = path.partition(".")
@@ -61,7 +63,7 @@ def typed(values: Mapping[str, Any]) -> Config:
 
 
 def _typed_node(node: object) -> object:
-    if not isinstance(node, dict) or (table := NODES.get(node["_target_"])) is None:
+    if not isinstance(node, dict) or (table := TARGET_SCHEMAS.get(node["_target_"])) is None:
         return node
     own = {key: value for key, value in node.items() if key != "_target_"}
     return {"_target_": node["_target_"], **table.model_validate(own).model_dump(by_alias=True, exclude_unset=True)}
@@ -81,14 +83,14 @@ def _node_problems(path: str, node: object, allowed: Sequence[str], trusted: Seq
     if not _permitted(target, allowed, trusted):
         return [_refusal(f"{path}._target_", target, allowed)]
     inside = [
-        _refusal(f"{path}.{where}", each, ALLOWED_INSIDE)
+        _refusal(f"{path}.{where}", each, ALLOWED_NESTED_TARGETS)
         for where, each in _targets_inside(node, path)
-        if not _permitted(each, ALLOWED_INSIDE, trusted)
+        if not _permitted(each, ALLOWED_NESTED_TARGETS, trusted)
     ]
     inside += [f"{path} must not have {key}; give keyword arguments by name" for key in _hydra_keys(node)]
     if "_partial_" in node and path != "optimizer":
         inside.append(f"{path} must not have _partial_; only an optimizer has")
-    table = NODES.get(target)
+    table = TARGET_SCHEMAS.get(target)
     own = {key: value for key, value in node.items() if key != "_target_"}
     return inside + (_table_problems(table, own, f"{path}.") if table is not None else [])
 
@@ -96,7 +98,7 @@ def _node_problems(path: str, node: object, allowed: Sequence[str], trusted: Seq
 def _targets_inside(node: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
     """`_target_`s further down than the node's own, but for parts with an allow-list of their own."""
     for key, value in node.items():
-        if f"{path}.{key}" not in ALLOWED:
+        if f"{path}.{key}" not in ALLOWED_TARGETS:
             for child in _nodes_in(value):
                 if "_target_" in child:
                     yield f"{key}._target_", str(child["_target_"])
@@ -127,7 +129,7 @@ def _permitted(target: str, allowed: Sequence[str], trusted: Sequence[str]) -> b
     # Of tfscale only what conf/ ships: a module also holds what it imports. Of Keras only classes, right below a
     # listed module: its functions load and deserialise.
     module, _, name = target.rpartition(".")
-    if target in NODES:
+    if target in TARGET_SCHEMAS:
         return any(target == each or target.startswith(each) for each in allowed)
     return module.startswith("keras.") and f"{module}." in allowed and name.isidentifier() and name[0].isupper()
 

@@ -35,10 +35,10 @@ def verify(path: Path) -> None:
             own = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"{error.filename} cannot be read ({error.strerror}); check its permissions") from None
-    sums = {name: value.lower() for value, name in _LINE.findall(text)}
-    if path.name not in sums:
+    checksums = {name: value.lower() for value, name in _LINE.findall(text)}
+    if path.name not in checksums:
         raise UserError(f"{place} has no sum of {path.name}; type in that folder: sha256sum * > {NAME}")
-    if sums[path.name] != own:
+    if checksums[path.name] != own:
         raise UserError(
             f"{path} is damaged: its sha256 sum is not that of {place}; get it again, or, if you changed it, type in "
             f"that folder: sha256sum * > {NAME}"

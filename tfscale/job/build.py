@@ -13,7 +13,7 @@ import numpy as np
 
 from tfscale import devices
 from tfscale.collectives.base import Collective, ranks_of
-from tfscale.collectives.checksummed import agree
+from tfscale.collectives.checksummed import require_equal
 from tfscale.collectives.horovod import Horovod
 from tfscale.collectives.in_process import InProcess
 from tfscale.config.instantiate import instantiate, trust
@@ -108,7 +108,7 @@ def build(config: Config, connection: Connection) -> Job:
     """
     collective, replicas = connection.collective, connection.collective.size
     data, warnings = _data(config)
-    agree(
+    require_equal(
         collective,
         [data.digest] * len(collective.ranks),
         "the examples that replicas read must be the same on all hosts, but they",
@@ -130,7 +130,7 @@ def build(config: Config, connection: Connection) -> Job:
     start = collective.broadcast([replica.parameters() for replica in own])
     for replica in own:
         replica.assign(start)
-    agree(collective, [digest(replica) for replica in own], "the parameters that replicas start with")
+    require_equal(collective, [digest(replica) for replica in own], "the parameters that replicas start with")
     strategy.build([replica.parameters() for replica in own], own[0].layout)
     metrics = {
         name: (lambda name=name, node=node: instantiate(f"metrics.{name}", node))

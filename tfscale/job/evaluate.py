@@ -25,7 +25,7 @@ def evaluate_run(config: Config, world: World, folder: Path, *, best: bool) -> i
 def _evaluate(config: Config, world: World, directory: RunDirectory, *, of_best: bool) -> int:
     folder = directory.path
     if world.is_chief:
-        directory.forget_failures()
+        directory.clear_failures()
     console = person_console(quiet=not world.is_chief)
     place = newest(
         directory.checkpoints,

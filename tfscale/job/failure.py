@@ -40,14 +40,14 @@ def fail(error: Exception, world: World, directory: RunDirectory | None) -> int:
     """
     code = 2 if isinstance(error, UserError) else 1
     damaged = isinstance(error, ExchangeError) or DAMAGED.search(str(error)) is not None
-    again = is_collective_failure(error) or damaged
+    retryable = is_collective_failure(error) or damaged
     failure = Failure(
         rank=world.rank,
         restarts=attempt.restarts(),
         when=time.time(),
         message=_message(error),
         code=code,
-        again=again,
+        retryable=retryable,
     )
     shown = False
     if directory is not None:

@@ -12,8 +12,8 @@ from typing import Any
 from rich.console import Console
 
 from tfscale.checkpoint import staging as memory
-from tfscale.checkpoint.format import DamagedError, newest, set_aside
-from tfscale.checkpoint.staging import Memory
+from tfscale.checkpoint.format import DamagedError, newest, quarantine
+from tfscale.checkpoint.staging import StagingBuffer
 from tfscale.collectives.checksummed import broadcast_text
 from tfscale.config import preflight
 from tfscale.config.schemas.config import Config
@@ -26,14 +26,14 @@ from tfscale.runs import plots, summary
 from tfscale.runs.run_directory import RunDirectory, started_by_us
 from tfscale.strategies.gradient_sharing.strategy import GradientSharing
 from tfscale.supervision.attempt import had_ended, restarts
-from tfscale.supervision.coordinated_stop import Stopping
-from tfscale.supervision.heartbeat import Pulse
+from tfscale.supervision.coordinated_stop import CoordinatedStop
+from tfscale.supervision.heartbeat import Heartbeat
 from tfscale.supervision.signals import Noted, Stopped, signals_noted
-from tfscale.terminal import Unfailing, keep_on, say
-from tfscale.tracking.base import Sink
-from tfscale.tracking.console import ConsoleSink, closing_table, person_console
-from tfscale.tracking.jsonl import JsonLines
-from tfscale.tracking.tensorboard import TensorBoard
+from tfscale.terminal import RobustStream, say, survive_write_errors
+from tfscale.tracking.base import Tracker
+from tfscale.tracking.console import ConsoleTracker, closing_table, person_console
+from tfscale.tracking.jsonl import JsonlTracker
+from tfscale.tracking.tensorboard import TensorBoardTracker
 from tfscale.training.checkpoints import Checkpoints
 from tfscale.training.trainer import Run
 from tfscale.world import World
@@ -47,7 +47,7 @@ def run_rank(config: Config, world: World, directory: RunDirectory | None) -> in
         world: Which process this is.
         directory: Of the run; None in a process that has yet to hear of it from the chief.
     """
-    keep_on("stdout")
+    survive_write_errors("stdout")
     holder = [directory]
     try:
         with signals_noted(lambda stopped: _say(stopped, world, holder[0])) as noted:
@@ -64,20 +64,20 @@ def run_rank(config: Config, world: World, directory: RunDirectory | None) -> in
 def _say(stopped: Stopped, world: World, directory: RunDirectory | None) -> None:
     if not world.is_chief or started_by_us():
         return
-    words = f"stopped by {stopped.name}" if directory is None else directory.words_of_stop(stopped.name)
+    words = f"stopped by {stopped.name}" if directory is None else directory.describe_stop(stopped.name)
     say(words)
 
 
 def _run(config: Config, world: World, holder: list[RunDirectory | None], noted: Noted) -> int:
-    pulse = None if holder[0] is None else _pulse(config, world, holder[0])
+    heartbeat = None if holder[0] is None else _heartbeat(config, world, holder[0])
     connection = building.connect(config, world)
     said = broadcast_text(connection.collective, f"{uuid.uuid4().hex}\n{'' if holder[0] is None else holder[0].path}")
     attempt, _, path = said.partition("\n")
     directory = holder[0] = holder[0] or RunDirectory(Path(path))
-    pulse = pulse or _pulse(config, world, directory)
-    stop = Stopping(directory.logs, attempt, restarts(), world, noted=noted, max_time=config.train.max_time)
+    heartbeat = heartbeat or _heartbeat(config, world, directory)
+    stop = CoordinatedStop(directory.logs, attempt, restarts(), world, noted=noted, max_time=config.train.max_time)
     job = building.build(config, connection)
-    with Unfailing(directory.log(world.rank).open("ab", buffering=0)) as stream:
+    with RobustStream(directory.log(world.rank).open("ab", buffering=0)) as stream:
         log = Console(file=stream, width=160, force_terminal=False)
         console = person_console() if world.is_chief else log
         identity = {**environment.identity(), **_order_of_sums(config, job, world), "data": job.data.digest[:16]}
@@ -88,7 +88,7 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], noted:
             processes=world.size,
             attempt=attempt,
             identity=identity,
-            memory=Memory(memory.take()),
+            memory=StagingBuffer(memory.inherit()),
             warn=lambda words: console.print(f"warning: {words}", highlight=False, markup=False),
         )
         if config.resume and _has_checkpoints(directory, connection):
@@ -105,8 +105,8 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], noted:
             _introduce(each, config, job, world, directory)
             for warning in job.warnings:
                 each.print(f"warning: {warning}", highlight=False, markup=False)
-        sinks = _sinks(config, job, directory, world, console, log)
-        results = _train(job, checkpoints, sinks, stop, pulse)
+        trackers = _trackers(config, job, directory, world, console, log)
+        results = _train(job, checkpoints, trackers, stop, heartbeat)
         log.print(f"rank {world.rank} ended well; parameters {results['parameters_sha256']}", highlight=False)
     if world.is_chief:
         _close(config, job, world, directory, console, results)
@@ -120,11 +120,11 @@ def _order_of_sums(config: Config, job: Job, world: World) -> dict[str, Any]:
     return {"processes": world.size, "transport": job.collective.transport}
 
 
-def _pulse(config: Config, world: World, directory: RunDirectory) -> Pulse:
+def _heartbeat(config: Config, world: World, directory: RunDirectory) -> Heartbeat:
     """The heartbeat of this rank, which also says where it is in its Python code when asked (SIGUSR1)."""
     faulthandler.register(signal.SIGUSR1, directory.stack(world.rank).open("w"), all_threads=True)
-    return Pulse(
-        directory.pulse(world.rank),
+    return Heartbeat(
+        directory.heartbeat(world.rank),
         timeout=config.launch.hang_timeout or math.inf,
         through=config.launch.hosts is not None,
     )
@@ -150,7 +150,7 @@ def _go_on(
             console.print(f"warning: {words}", highlight=False, markup=False)
 
     def damaged(place: Path, error: DamagedError) -> None:
-        set_aside(place)
+        quarantine(place)
         warn(f"checkpoint {place.name} is damaged ({error}) and set aside; using the one before it")
 
     chosen = ""
@@ -167,34 +167,36 @@ def _go_on(
     return words
 
 
-def _train(job: Job, checkpoints: Checkpoints, sinks: list[Sink], stop: Stopping, pulse: Pulse) -> dict[str, Any]:
+def _train(
+    job: Job, checkpoints: Checkpoints, trackers: list[Tracker], stop: CoordinatedStop, heartbeat: Heartbeat
+) -> dict[str, Any]:
     run = Run(
         job.state,
         job.plan,
         data=job.data,
         evaluator=job.evaluator,
         checkpoints=checkpoints,
-        sinks=sinks,
+        trackers=trackers,
         stop=stop,
-        pulse=pulse,
+        heartbeat=heartbeat,
     )
     try:
         return run()
     finally:
-        for sink in sinks:
-            sink.close()
+        for tracker in trackers:
+            tracker.close()
 
 
-def _sinks(
+def _trackers(
     config: Config, job: Job, directory: RunDirectory, world: World, console: Console, log: Console
-) -> list[Sink]:
+) -> list[Tracker]:
     steps, start = job.plan.steps, job.state.step
-    sinks: list[Sink] = [ConsoleSink(log, steps=steps, start=start)]
+    trackers: list[Tracker] = [ConsoleTracker(log, steps=steps, start=start)]
     if world.is_chief:
-        sinks += [ConsoleSink(console, steps=steps, start=start), JsonLines(directory.metrics, start=start)]
+        trackers += [ConsoleTracker(console, steps=steps, start=start), JsonlTracker(directory.metrics, start=start)]
         if config.run.tensorboard:
-            sinks.append(TensorBoard(directory.tensorboard))
-    return sinks
+            trackers.append(TensorBoardTracker(directory.tensorboard))
+    return trackers
 
 
 def _introduce(console: Console, config: Config, job: Job, world: World, directory: RunDirectory) -> None:

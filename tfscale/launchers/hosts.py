@@ -17,10 +17,10 @@ from typing import final
 from tfscale.errors import UserError
 from tfscale.launchers.spawn import PARENT
 from tfscale.runs.run_directory import VARIABLE, RunDirectory
-from tfscale.supervision.attempt import Attempt, End
+from tfscale.supervision.attempt import Attempt, LaunchResult
 from tfscale.supervision.coordinated_stop import agreed_stop
 from tfscale.supervision.signals import Stopped, end, signals_raise
-from tfscale.supervision.watchdog import Watch
+from tfscale.supervision.watchdog import Watchdog
 
 PATIENCE = 15.0
 """Seconds for horovodrun to end its processes; it takes five to kill them."""
@@ -70,7 +70,7 @@ class Hosts:
         ]
         self._directory, self._attempt = directory, attempt
 
-    def run(self) -> End:
+    def run(self) -> LaunchResult:
         """Runs the job to its end; a signal that asks for the end is handed on, and then waited for."""
         environment = {**os.environ, VARIABLE: str(self._directory.path.absolute()), **self._attempt.environment}
         environment.pop(PARENT, None)  # it is horovodrun that the processes must not outlive, and it sees to that
@@ -81,35 +81,42 @@ class Hosts:
             try:
                 pids = [0] * self._attempt.processes
                 self._attempt.started(pids)
-                watch = Watch(
+                watch = Watchdog(
                     pids,
                     self._directory,
-                    leniency=self._attempt.leniency,
-                    lenient_until=self._attempt.lenient_until,
+                    deadline_scale=self._attempt.deadline_scale,
+                    scaled_until=self._attempt.scaled_until,
                     after=self._attempt.after,
                     trains=self._attempt.trains,
                 )
                 while (code := launched.poll()) is None:
-                    trouble = watch.look()
+                    trouble = watch.check()
                     if trouble is not None:
-                        return End(code=1, cause=trouble.words, again=True, hung=trouble.hangs, step=watch.step)
+                        return LaunchResult(
+                            code=1, cause=trouble.words, retryable=True, hung=trouble.hangs, step=watch.step
+                        )
                     time.sleep(POLL)
             except Stopped as stopped:
-                return End(code=stopped.exit_code, cause=self._directory.words_of_stop(stopped.name))
+                return LaunchResult(code=stopped.exit_code, cause=self._directory.describe_stop(stopped.name))
             finally:
                 if launched.poll() is None:
                     end(launched, signal.SIGTERM, PATIENCE)  # horovodrun then ends its processes on all hosts
         watch.read()
-        return End(code=0, step=watch.step) if code == 0 else self._report(code, watch.step)
+        return LaunchResult(code=0, step=watch.step) if code == 0 else self._report(code, watch.step)
 
-    def _report(self, code: int, step: int | None) -> End:
+    def _report(self, code: int, step: int | None) -> LaunchResult:
         stopped = agreed_stop(self._directory.logs, self._attempt.restarts)
         if stopped is not None:  # somebody has asked a rank, and it the others
-            return End(code=stopped.exit_code, cause=self._directory.words_of_stop(stopped.name))
+            return LaunchResult(code=stopped.exit_code, cause=self._directory.describe_stop(stopped.name))
         failure = self._directory.first_failure(self._attempt.restarts)
         if failure is not None:
-            return End(code=failure.code, cause=self._directory.words_of(failure), again=failure.again, step=step)
+            return LaunchResult(
+                code=failure.code,
+                cause=self._directory.describe_failure(failure),
+                retryable=failure.retryable,
+                step=step,
+            )
         # If none has begun the first time, the hosts could not be reached.
-        began = self._attempt.restarts > 0 or any(self._directory.logs.glob("rank-*.pulse"))
+        began = self._attempt.restarts > 0 or any(self._directory.logs.glob("rank-*.heartbeat"))
         words = f"horovodrun ended with exit code {code}; its own words are above"
-        return End(code=code, cause=words, again=began, step=step)
+        return LaunchResult(code=code, cause=words, retryable=began, step=step)

@@ -17,14 +17,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, final
 
-from tfscale.checkpoint import format as checkpoint_files
-from tfscale.checkpoint import staging as memory
-from tfscale.checkpoint.recovery import rescue
-from tfscale.launchers.spawn import Handle, Start
+from tfscale.checkpoint import format as checkpoint_format
+from tfscale.checkpoint import staging
+from tfscale.checkpoint.recovery import recover
+from tfscale.launchers.spawn import ProcessHandle, Spawner
 from tfscale.runs.run_directory import VARIABLE, RunDirectory
-from tfscale.supervision.attempt import Attempt, End
+from tfscale.supervision.attempt import Attempt, LaunchResult
 from tfscale.supervision.signals import ENDING, PATIENCE, Stopped, show_cursor, signals_raise
-from tfscale.supervision.watchdog import Watch
+from tfscale.supervision.watchdog import Watchdog
 from tfscale.terminal import say
 
 POLL = 0.05
@@ -105,7 +105,7 @@ class Processes:
 
     def __init__(
         self,
-        start: Start,
+        start: Spawner,
         attempt: Attempt,
         *,
         directory: RunDirectory,
@@ -115,11 +115,11 @@ class Processes:
     ) -> None:
         self._start_one, self._attempt, self._directory = start, attempt, directory
         self._start_timeout, self._interface, self._by_horovod = start_timeout, interface, by_horovod
-        self._running: list[Handle] = []
+        self._running: list[ProcessHandle] = []
         self._memories: list[int] = []
-        self._seen: Watch | None = None
+        self._seen: Watchdog | None = None
 
-    def run(self) -> End:
+    def run(self) -> LaunchResult:
         """Runs the job to its end; a signal that asks for the end is handed on, and then waited for."""
         with ExitStack() as stack:
             stack.enter_context(signals_raise())
@@ -133,11 +133,11 @@ class Processes:
                     stack.enter_context(serving(store, f"127.0.0.1:{self._attempt.processes}", self._attempt.processes))
                 pids = [process.pid for process in self._running]
                 self._attempt.started(pids)
-                self._seen = Watch(
+                self._seen = Watchdog(
                     pids,
                     self._directory,
-                    leniency=self._attempt.leniency,
-                    lenient_until=self._attempt.lenient_until,
+                    deadline_scale=self._attempt.deadline_scale,
+                    scaled_until=self._attempt.scaled_until,
                     after=self._attempt.after,
                     trains=self._attempt.trains,
                 )
@@ -157,27 +157,27 @@ class Processes:
             VARIABLE: str(self._directory.path.absolute()),
             **self._attempt.environment,
         }
-        shared = memory.create()
-        kept = () if shared is None else (shared,)
-        self._memories += kept
+        shared = staging.create()
+        inherited_fds = () if shared is None else (shared,)
+        self._memories += inherited_fds
         if shared is not None:
-            environment[memory.VARIABLE] = str(shared)
+            environment[staging.VARIABLE] = str(shared)
         with self._directory.log(rank).open("ab") as log:
             # The chief talks to the terminal; a session of their own keeps Ctrl-C for the parent to act on.
-            self._running.append(self._start_one(environment, None if rank == 0 else log, log, kept))
+            self._running.append(self._start_one(environment, None if rank == 0 else log, log, inherited_fds))
 
-    def _watch(self, watch: Watch) -> End:
+    def _watch(self, watch: Watchdog) -> LaunchResult:
         while True:
             codes = [process.poll() for process in self._running]
             if any(codes) or None not in codes:
                 watch.read()
-                return self._report(codes, watch.step) if any(codes) else End(code=0, step=watch.step)
-            trouble = watch.look()
+                return self._report(codes, watch.step) if any(codes) else LaunchResult(code=0, step=watch.step)
+            trouble = watch.check()
             if trouble is not None:
-                return End(code=1, cause=trouble.words, again=True, hung=trouble.hangs, step=watch.step)
+                return LaunchResult(code=1, cause=trouble.words, retryable=True, hung=trouble.hangs, step=watch.step)
             time.sleep(POLL)
 
-    def _report(self, codes: Sequence[int | None], step: int | None) -> End:
+    def _report(self, codes: Sequence[int | None], step: int | None) -> LaunchResult:
         """Finds the cause of the end: a death by signal before all else, then the earliest recorded failure."""
         stops = [code for code in codes if code in STOPS]
         if stops:  # somebody has asked a rank, and it the others
@@ -187,17 +187,19 @@ class Processes:
             if code is not None and code < 0:
                 name = signal.Signals(-code).name
                 cause = f"rank {rank} (process {self._running[rank].pid}) was killed by {name}"
-                return End(code=1, cause=f"{cause}. Its log: {self._directory.log(rank)}", again=True, step=step)
+                return LaunchResult(
+                    code=1, cause=f"{cause}. Its log: {self._directory.log(rank)}", retryable=True, step=step
+                )
         failure = self._directory.first_failure(self._attempt.restarts)
         if failure is not None:
-            words = self._directory.words_of(failure, alone=self._attempt.processes == 1)
-            return End(code=failure.code, cause=words, again=failure.again, step=step)
+            words = self._directory.describe_failure(failure, alone=self._attempt.processes == 1)
+            return LaunchResult(code=failure.code, cause=words, retryable=failure.retryable, step=step)
         rank, code = next((rank, code) for rank, code in enumerate(codes) if code)
         full = "; the disk is full" if self._directory.is_full() else ""
         cause = f"rank {rank} ended with exit code {code}{full}. Its log: {self._directory.log(rank)}"
-        return End(code=1, cause=cause, again=True, step=step)
+        return LaunchResult(code=1, cause=cause, retryable=True, step=step)
 
-    def _stop(self, stopped: Stopped) -> End:
+    def _stop(self, stopped: Stopped) -> LaunchResult:
         """Lets the ranks stop at a step that they agree on, and save."""
         for process in self._running:
             if process.poll() is None:
@@ -208,24 +210,24 @@ class Processes:
         codes = [process.poll() for process in self._running]
         self._end_all()
         if all(code == 0 for code in codes):  # they were at their end
-            return End(code=0)
+            return LaunchResult(code=0)
         saved = "" if self._is_saved() else "; what was done since its last checkpoint was not saved in time"
-        return End(code=stopped.exit_code, cause=self._directory.words_of_stop(f"{stopped.name}{saved}"))
+        return LaunchResult(code=stopped.exit_code, cause=self._directory.describe_stop(f"{stopped.name}{saved}"))
 
     def _is_saved(self) -> bool:
         """Whether the newest checkpoint has all steps that were completed."""
         if self._seen is None:
             return True
         self._seen.read()
-        newest = next(iter(checkpoint_files.complete(self._directory.checkpoints)), None)
-        return (self._seen.step or 0) <= (0 if newest is None else checkpoint_files.step_of(newest))
+        newest = next(iter(checkpoint_format.complete(self._directory.checkpoints)), None)
+        return (self._seen.step or 0) <= (0 if newest is None else checkpoint_format.step_of(newest))
 
     def _end_all(self) -> None:
         """Ends whatever still runs, and then the save that all had begun, if what is left of it can be trusted."""
         self._kill_all()
         crashed = CRASHES.intersection(process.poll() for process in self._running)
         if not crashed and len(self._memories) == self._attempt.processes:
-            failure = rescue(self._directory.checkpoints, self._memories)
+            failure = recover(self._directory.checkpoints, self._memories)
             if failure is not None:
                 say(f"{failure}; the earlier ones are intact")
         self._close_memories()

@@ -22,7 +22,7 @@ PARENT = "TFSCALE_PARENT"
 """Environment variable with the pid that a started process must not outlive."""
 
 
-class Handle(Protocol):
+class ProcessHandle(Protocol):
     """A process that was started; `subprocess.Popen` is one."""
 
     @property
@@ -47,22 +47,26 @@ class Handle(Protocol):
         ...
 
 
-class Start(Protocol):
+class Spawner(Protocol):
     """Starts a process that leads a session, and ends when this one does."""
 
     def __call__(
-        self, environment: Mapping[str, str], output: IO[bytes] | None, errors: IO[bytes], kept: Sequence[int] = ()
-    ) -> Handle:
+        self,
+        environment: Mapping[str, str],
+        output: IO[bytes] | None,
+        errors: IO[bytes],
+        inherited_fds: Sequence[int] = (),
+    ) -> ProcessHandle:
         """With this environment besides our own, and these descriptors; output None is our own standard output."""
         ...
 
 
-def by_command(command: Sequence[str]) -> Start:
+def spawn_command(command: Sequence[str]) -> Spawner:
     """Starts a command; it must call `die_with_parent` itself."""
 
     def start(
-        environment: Mapping[str, str], output: IO[bytes] | None, errors: IO[bytes], kept: Sequence[int] = ()
-    ) -> Handle:
+        environment: Mapping[str, str], output: IO[bytes] | None, errors: IO[bytes], inherited_fds: Sequence[int] = ()
+    ) -> ProcessHandle:
         return subprocess.Popen(
             list(command),
             env={**os.environ, **environment, PARENT: str(os.getpid())},
@@ -70,23 +74,23 @@ def by_command(command: Sequence[str]) -> Start:
             stdout=output,
             stderr=errors,
             start_new_session=True,
-            pass_fds=kept,
+            pass_fds=inherited_fds,
         )
 
     return start
 
 
-def by_fork(main: Callable[[], int]) -> Start:
+def spawn_fork(main: Callable[[], int]) -> Spawner:
     """Starts a copy of this process, of its calling thread alone, that calls `main` and exits with what it returns."""
 
     def start(
-        environment: Mapping[str, str], output: IO[bytes] | None, errors: IO[bytes], kept: Sequence[int] = ()
-    ) -> Handle:  # it has all descriptors, these among them
+        environment: Mapping[str, str], output: IO[bytes] | None, errors: IO[bytes], inherited_fds: Sequence[int] = ()
+    ) -> ProcessHandle:  # it has all descriptors, these among them
         flush()
         parent = os.getpid()
         pid = os.fork()
         if pid:
-            return Forked(pid)
+            return ForkedProcess(pid)
         code = 1
         try:
             _become_a_process({**environment, PARENT: str(parent)}, output, errors)
@@ -117,7 +121,7 @@ def _become_a_process(environment: Mapping[str, str], output: IO[bytes] | None, 
 
 
 @final
-class Forked:
+class ForkedProcess:
     """A process that was forked.
 
     Args:

@@ -1,4 +1,4 @@
-"""membership.jsonl: who trained a run, from when to when, what ended it, and what that cost.
+"""events.jsonl: who trained a run, from when to when, what ended it, and what that cost.
 
 One line an event: `start` (numbers of the processes by rank, and the checkpoint they go on after), `training` (the
 first step since is completed, so many seconds after the last end), `end` (why, and the last step that was completed).
@@ -28,7 +28,7 @@ FIELDS: Mapping[str, Any] = {
 
 
 @final
-class Membership:
+class EventLog:
     """Appends to the record of one run.
 
     Args:
@@ -45,7 +45,7 @@ class Membership:
             stream.write(line + "\n")
 
 
-def read(path: Path) -> Sequence[Mapping[str, Any]]:
+def read_events(path: Path) -> Sequence[Mapping[str, Any]]:
     """The events, oldest first; lines that are damaged are left out."""
     events = []
     with suppress(OSError):

@@ -7,9 +7,9 @@ runs/NAME/
     summary.json      results, once the run has ended well
     sharing.png       what sharing did over the steps, and tensors.png for each tensor; see reporting/plots.py
     checkpoints/      see training/checkpoint.py
-    membership.jsonl  which processes trained it, and what ended them; see launch/membership.py
+    events.jsonl  which processes trained it, and what ended them; see launch/membership.py
     lock              held by whoever trains it
-    logs/             rank-N.log, what the process said; rank-N.error, what it died of; rank-N.pulse, what it does;
+    logs/             rank-N.log, what the process said; rank-N.error, what it died of; rank-N.heartbeat, what it does;
                       rank-N.stack, where it was when it hung; logs-evaluation/ likewise of `tfscale evaluate`
 """
 
@@ -29,6 +29,9 @@ from tfscale.world import from_environment
 VARIABLE = "TFSCALE_RUN"
 """Environment variable in which a parent that made the folder hands it to the ranks it starts; others ignore it."""
 
+
+OLD_EVENTS = "membership.jsonl"
+"""The name that events.jsonl had in run directories of 2026-11-27 and before."""
 
 LEAST_ROOM = 1 << 20
 """Bytes without which a disk is full."""
@@ -52,7 +55,7 @@ class Failure:
     when: float
     message: str
     code: int
-    again: bool
+    retryable: bool
 
 
 @final
@@ -77,7 +80,9 @@ class RunDirectory:
         self.summary = path / "summary.json"
         self.environment = path / "environment.json"
         self.tensorboard = path / "tensorboard"
-        self.membership = path / "membership.jsonl"
+        self.events = path / "events.jsonl"
+        if not self.events.exists() and (path / OLD_EVENTS).exists():
+            self.events = path / OLD_EVENTS
         self.logs = path / logs
         if only_read:
             return
@@ -93,9 +98,9 @@ class RunDirectory:
         """What rank `rank` said."""
         return self.logs / f"rank-{rank}.log"
 
-    def pulse(self, rank: int) -> Path:
+    def heartbeat(self, rank: int) -> Path:
         """What rank `rank` does."""
-        return self.logs / f"rank-{rank}.pulse"
+        return self.logs / f"rank-{rank}.heartbeat"
 
     def stack(self, rank: int) -> Path:
         """Where rank `rank` is in its Python code, if it was asked."""
@@ -126,7 +131,7 @@ class RunDirectory:
                 pass  # a file system without locks: whoever starts two jobs there must know it
             yield
 
-    def leave_lock(self) -> None:
+    def release_inherited_lock(self) -> None:
         """In a forked process: the lock stays the parent's alone, whatever this one starts and leaves behind."""
         if self._lock is not None:
             self._lock.close()
@@ -163,14 +168,14 @@ class RunDirectory:
             with suppress(OSError, ValueError, TypeError):  # damaged: its process has still left an exit code
                 found.append(Failure(**json.loads(place.read_text())))
         own = [failure for failure in found if failure.restarts == restarts]
-        return min(own, key=lambda failure: (failure.again, failure.when), default=None)
+        return min(own, key=lambda failure: (failure.retryable, failure.when), default=None)
 
-    def words_of(self, failure: Failure, *, alone: bool = False) -> str:
+    def describe_failure(self, failure: Failure, *, alone: bool = False) -> str:
         """A failure for the user, of the only process of its job, or of one of several."""
         where = "" if failure.code == 2 else f" Its log: {self.log(failure.rank)}"
         return f"{'' if alone else f'rank {failure.rank} failed: '}{failure.message}{where}"
 
-    def words_of_stop(self, why: str) -> str:
+    def describe_stop(self, why: str) -> str:
         """What a person who stopped the run may want to know.
 
         Args:
@@ -207,9 +212,9 @@ class RunDirectory:
         except OSError:
             return False
 
-    def forget_failures(self) -> None:
+    def clear_failures(self) -> None:
         """Removes the records of an earlier start, of what it died of or why it stopped."""
-        for pattern in ("rank-*.error", "rank-*.pulse", "rank-*.stack", "stop-*"):
+        for pattern in ("rank-*.error", "rank-*.heartbeat", "rank-*.stack", "stop-*"):
             for place in self.logs.glob(pattern):
                 place.unlink(missing_ok=True)
 

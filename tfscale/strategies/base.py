@@ -82,7 +82,7 @@ class Strategy(Protocol):
         """Name -> [T], about the last step and each trainable tensor; empty if there is nothing to say."""
         ...
 
-    def review(self, step: int) -> str | None:
+    def autotune(self, step: int) -> str | None:
         """Between two steps, `step` of them completed, on the host: may change how it goes on, and then says so.
 
         All processes call it after every step.
@@ -129,7 +129,7 @@ class Averaging(tf.Module):
         """Nothing."""
         return {}
 
-    def review(self, step: int) -> str | None:
+    def autotune(self, step: int) -> str | None:
         """Nothing changes."""
         return None
 

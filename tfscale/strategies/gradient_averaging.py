@@ -13,7 +13,7 @@ from typing import final
 import tensorflow as tf
 
 from tfscale import digest
-from tfscale.collectives import consistency as drift
+from tfscale.collectives import consistency
 from tfscale.collectives.base import Collective
 from tfscale.strategies.base import Averaging, Tensors, agreed_parameters, cut, flattened
 from tfscale.vectors import Layout, counter
@@ -54,19 +54,19 @@ class GradientAveraging(Averaging):
             tf.errors.InvalidArgumentError: A replica's parameters are not those of the others.
         """
         replicas = self.collective.size
-        ballots = drift.ballots(map(self._digest, parameters), self.collective.ranks, replicas)
-        whole = [[*own, ballot] for own, ballot in zip(gradients, ballots, strict=True)]
-        received = self.mean(flattened(whole, self._devices))
+        digest_slots = consistency.digest_slots(map(self._digest, parameters), self.collective.ranks, replicas)
+        dense = [[*own, ballot] for own, ballot in zip(gradients, digest_slots, strict=True)]
+        received = self.mean(flattened(dense, self._devices))
         mean, told = received[: self._trainable], received[self._trainable :]
 
         def skip() -> tf.Tensor:
             self._skipped.assign_add(1)
             return tf.zeros_like(mean)
 
-        agreed = drift.agreement(drift.digests_of(told, replicas), step)
+        agreed = consistency.require_consistent(consistency.decode_digests(told, replicas), step)
         with tf.control_dependencies([] if agreed is None else [agreed]):
-            sound = tf.reduce_all(tf.math.is_finite(mean))
-        reduced = tf.cond(sound, lambda: mean, skip)
+            usable = tf.reduce_all(tf.math.is_finite(mean))
+        reduced = tf.cond(usable, lambda: mean, skip)
         return cut([reduced] * len(gradients), parameters, self._devices)
 
     def parameters_due(self, step: int) -> bool:

@@ -16,9 +16,9 @@ from typing import final
 import tensorflow as tf
 
 from tfscale import digest
-from tfscale.collectives import consistency as drift
+from tfscale.collectives import consistency
 from tfscale.collectives.base import Collective, gather_bytes
-from tfscale.collectives.checksummed import gather_sealed
+from tfscale.collectives.checksummed import gather_checksummed
 from tfscale.collectives.ordered import ordered_mean
 from tfscale.strategies.base import Averaging, Tensors
 from tfscale.vectors import Layout, counter
@@ -67,11 +67,11 @@ class ParameterAveraging(Averaging):
     ) -> list[list[tf.Tensor]]:
         """Each replica keeps its own; zeros if it is not finite, or so large that its sum is not."""
         return [
-            self._sound(own, device, skipped)
+            self._usable(own, device, skipped)
             for own, device, skipped in zip(gradients, self._devices, self._own_skipped, strict=True)
         ]
 
-    def _sound(self, gradients: Tensors, device: str, skipped: tf.Variable) -> list[tf.Tensor]:
+    def _usable(self, gradients: Tensors, device: str, skipped: tf.Variable) -> list[tf.Tensor]:
         def skip() -> list[tf.Tensor]:
             skipped.assign_add(1)
             return [tf.zeros_like(each) for each in gradients]
@@ -92,11 +92,11 @@ class ParameterAveraging(Averaging):
         """
         mean = self.mean(parameters)
         told = [tf.stack([self._digest([mean]), tf.cast(each, tf.int32)]) for each in self._own_skipped]
-        heard = gather_sealed(self.collective, told)
+        heard = gather_checksummed(self.collective, told)
         digests, skipped = tf.unstack(tf.ensure_shape(tf.stack(heard), [self.collective.size, 2]), axis=1)
         self._skipped.assign(tf.cast(tf.reduce_sum(skipped), tf.int64))
         self.bytes_sent.assign_add(gather_bytes(tf.constant(3 * self.collective.size), self.collective.size))
-        agreed = drift.agreement(digests, step)
+        agreed = consistency.require_consistent(digests, step)
         with tf.control_dependencies([] if agreed is None else [agreed]):
             return tf.identity(mean)
 

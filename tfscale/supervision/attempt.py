@@ -32,8 +32,8 @@ class Attempt:
     after: int = 0
     restarts: int = 0
     ended: int | None = None
-    leniency: float | None = None
-    lenient_until: int = 0
+    deadline_scale: float | None = None
+    scaled_until: int = 0
     started: Callable[[Sequence[int]], None] = lambda pids: None
     trains: Callable[[int], None] = lambda step: None
 
@@ -44,7 +44,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, kw_only=True)
-class End:
+class LaunchResult:
     """How one start of a job has ended.
 
     Attributes:
@@ -57,7 +57,7 @@ class End:
 
     code: int
     cause: str | None = None
-    again: bool = False
+    retryable: bool = False
     hung: bool = False
     step: int | None = None
 
@@ -65,7 +65,7 @@ class End:
 class Job(Protocol):
     """One start of a job: `processes` on this machine, or `hosts`."""
 
-    def run(self) -> End:
+    def run(self) -> LaunchResult:
         """Runs it to its end; a signal that asks for the end is handed on, and then waited for."""
         ...
 

@@ -22,7 +22,7 @@ _TIME = 0
 
 
 @final
-class Stopping:
+class CoordinatedStop:
     """Asked by each process after each step.
 
     Args:
@@ -50,7 +50,7 @@ class Stopping:
         self._end = None if max_time is None else time.monotonic() + max_time
         self._said = False
 
-    def __call__(self, step: int, meets: Callable[[int], bool]) -> Stopped | Enough | None:
+    def __call__(self, step: int, is_sync_step: Callable[[int], bool]) -> Stopped | Enough | None:
         """Why to stop now, if all processes do.
 
         Args:
@@ -68,7 +68,7 @@ class Stopping:
             at, asked = agreed
             return _reason(asked) if step >= at else None
         if self._world.is_chief and (request := _read(self._asked, 1)) is not None:
-            at = next(later for later in itertools.count(step + 1) if meets(later))
+            at = next(later for later in itertools.count(step + 1) if is_sync_step(later))
             _write(self._agreed, f"{at} {request[0]}")
         return None
 

@@ -47,14 +47,14 @@ THROUGH = 0.5
 REPLACED = 1
 """Exit code of a process whose rank has been started anew."""
 
-_BEAT = struct.Struct("<qdd16sq16s")
+_RECORD = struct.Struct("<qdd16sq16s")
 """Steps completed, when it began, by when it should be over (seconds, monotonic), kind of work, process, machine."""
 
 _COPIES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Beat:
+class HeartbeatRecord:
     """What a rank does.
 
     Attributes:
@@ -69,13 +69,13 @@ class Beat:
     step: int
     began: float
     deadline: float
-    work: str
+    phase: str
     pid: int
     here: bool
 
 
 @final
-class Pulse:
+class Heartbeat:
     """Beats for one rank.
 
     Args:
@@ -86,53 +86,53 @@ class Pulse:
 
     def __init__(self, path: Path, *, timeout: float, through: bool = False) -> None:
         with path.open("w+b") as stream:
-            stream.write(bytes(_COPIES * _BEAT.size))  # and not a hole: a page that a full disk cannot give kills
+            stream.write(bytes(_COPIES * _RECORD.size))  # and not a hole: a page that a full disk cannot give kills
             stream.flush()
-            self._map = mmap.mmap(stream.fileno(), _COPIES * _BEAT.size)
+            self._map = mmap.mmap(stream.fileno(), _COPIES * _RECORD.size)
         self._timeout = timeout
         self._usual: dict[str, float] = {}
         self._firsts = set[str]()
-        self._work, self._began = STARTING, time.monotonic()
+        self._phase, self._began = STARTING, time.monotonic()
         self._write(0, self._began + max(PATIENT, timeout))
         if through:
             Thread(target=_write_through, args=(path, path.open("rb")), daemon=True).start()
 
-    def __call__(self, work: str, step: int) -> None:
+    def __call__(self, phase: str, step: int) -> None:
         """`work` begins, at most 16 letters, with `step` optimizer steps completed."""
         now = time.monotonic()
-        self._usual[self._work] = self._after(self._work, now - self._began)
-        usual = PATIENT if work in SLOW else self._usual.get(work, PATIENT)
-        self._work, self._began = work, now
+        self._usual[self._phase] = self._after(self._phase, now - self._began)
+        usual = PATIENT if phase in SLOW else self._usual.get(phase, PATIENT)
+        self._phase, self._began = phase, now
         self._write(step, now + max(self._timeout, usual))
 
-    def _after(self, work: str, seconds: float) -> float:
+    def _after(self, phase: str, seconds: float) -> float:
         """How long a kind of work may take from now on, after it has taken so long."""
-        if work not in self._usual:
-            self._firsts.add(work)
+        if phase not in self._usual:
+            self._firsts.add(phase)
             return SECOND * seconds
-        before = 0.0 if work in self._firsts else self._usual[work]
-        self._firsts.discard(work)
+        before = 0.0 if phase in self._firsts else self._usual[phase]
+        self._firsts.discard(phase)
         return max(before, LONGEST * seconds)
 
     def _write(self, step: int, deadline: float) -> None:
-        beat = _BEAT.pack(step, self._began, deadline, self._work.encode(), os.getpid(), _machine())
-        self._map[:] = beat * _COPIES  # two, so that a reader sees whether it has read while one was written
+        record = _RECORD.pack(step, self._began, deadline, self._phase.encode(), os.getpid(), _machine())
+        self._map[:] = record * _COPIES  # two, so that a reader sees whether it has read while one was written
 
 
-def read(path: Path) -> Beat | None:
+def read(path: Path) -> HeartbeatRecord | None:
     """The last beat of a rank; None if there is none yet, or one is just being written."""
     try:
         content = path.read_bytes() if path.is_file() else b""
     except OSError:
         return None
-    one, two = content[: _BEAT.size], content[_BEAT.size :]
-    if one != two or len(one) != _BEAT.size:
+    one, two = content[: _RECORD.size], content[_RECORD.size :]
+    if one != two or len(one) != _RECORD.size:
         return None
-    step, began, deadline, work, pid, machine = _BEAT.unpack(one)
+    step, began, deadline, phase, pid, machine = _RECORD.unpack(one)
     if not pid:  # not written yet
         return None
-    words = work.rstrip(b"\0").decode(errors="replace")
-    return Beat(step=step, began=began, deadline=deadline, work=words, pid=pid, here=machine == _machine())
+    words = phase.rstrip(b"\0").decode(errors="replace")
+    return HeartbeatRecord(step=step, began=began, deadline=deadline, phase=words, pid=pid, here=machine == _machine())
 
 
 def _write_through(path: Path, own: BinaryIO) -> None:

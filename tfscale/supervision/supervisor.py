@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from tfscale.checkpoint import format as checkpoint_files
-from tfscale.runs.events import Membership
+from tfscale.checkpoint import format as checkpoint_format
+from tfscale.runs.events import EventLog
 from tfscale.runs.run_directory import RunDirectory
-from tfscale.supervision.attempt import Attempt, End, Job
+from tfscale.supervision.attempt import Attempt, Job, LaunchResult
 from tfscale.supervision.signals import Stopped, signals_raise
 from tfscale.terminal import say
 
 FRUITLESS = 2
 """Restarts without a new checkpoint after which there is one process less, down to `launch.min_np`."""
 
-MOST_LENIENT = 5
+MAX_DEADLINE_DOUBLINGS = 5
 """Hangs without a new checkpoint after which works get no more time: each has doubled it, as none may have been one.
 
 They get it until the job is past the step at which it seemed to hang: it has then been seen how long that takes."""
@@ -58,7 +58,7 @@ class Supervisor:
 
     def __init__(self, job: Callable[[Attempt], Job], *, directory: RunDirectory, policy: Policy) -> None:
         self._job, self._directory, self._policy = job, directory, policy
-        self._membership = Membership(directory.membership)
+        self._events = EventLog(directory.events)
         self._ended: float | None = None
         self._had_ended = directory.ended_after()
 
@@ -68,8 +68,8 @@ class Supervisor:
             try:
                 return self._run(processes)
             except Stopped as stopped:  # between two starts
-                words = self._directory.words_of_stop(stopped.name)
-                self._membership.note("end", code=stopped.exit_code, cause=words, step=None)
+                words = self._directory.describe_stop(stopped.name)
+                self._events.note("end", code=stopped.exit_code, cause=words, step=None)
                 say(words)
                 return stopped.exit_code
 
@@ -77,19 +77,19 @@ class Supervisor:
         restarts = fruitless = hangs = hung_at = 0
         while True:
             before = self._newest()
-            leniency = 2.0**hangs if self._policy.watches else None
-            end = self._once(restarts, processes, leniency=leniency, lenient_until=hung_at)
+            deadline_scale = 2.0**hangs if self._policy.watches else None
+            end = self._once(restarts, processes, deadline_scale=deadline_scale, scaled_until=hung_at)
             if end.cause is None:
                 return 0
             after = self._newest()
             if after != before:
                 fruitless = hangs = hung_at = 0
-            if not end.again or fruitless >= self._policy.max_restarts:
+            if not end.retryable or fruitless >= self._policy.max_restarts:
                 more = f" {self._how_often(restarts)}" if restarts else ""
                 say(f"{end.cause}{more}")
                 return end.code
             if end.hung:
-                hangs, hung_at = min(hangs + 1, MOST_LENIENT), max(hung_at, end.step or 0)
+                hangs, hung_at = min(hangs + 1, MAX_DEADLINE_DOUBLINGS), max(hung_at, end.step or 0)
             fruitless += 1
             if fruitless > FRUITLESS and processes > self._policy.min_np:
                 processes -= 1
@@ -99,31 +99,31 @@ class Supervisor:
             time.sleep(_pause(fruitless))
 
     def _newest(self) -> Path | None:
-        return next(iter(checkpoint_files.complete(self._directory.checkpoints)), None)
+        return next(iter(checkpoint_format.complete(self._directory.checkpoints)), None)
 
-    def _once(self, restarts: int, processes: int, *, leniency: float | None, lenient_until: int) -> End:
-        self._directory.forget_failures()
+    def _once(self, restarts: int, processes: int, *, deadline_scale: float | None, scaled_until: int) -> LaunchResult:
+        self._directory.clear_failures()
         newest = self._newest()
         attempt = Attempt(
             processes=processes,
-            after=0 if newest is None else checkpoint_files.step_of(newest),
+            after=0 if newest is None else checkpoint_format.step_of(newest),
             restarts=restarts,
             ended=self._had_ended,
-            leniency=leniency,
-            lenient_until=lenient_until,
-            started=lambda pids: self._membership.note(
+            deadline_scale=deadline_scale,
+            scaled_until=scaled_until,
+            started=lambda pids: self._events.note(
                 "start", restarts=restarts, processes=pids, checkpoint=None if newest is None else newest.name
             ),
             trains=self._trains,
         )
         end = self._job(attempt).run()
         self._ended = time.time()
-        self._membership.note("end", code=end.code, cause=end.cause, step=end.step)
+        self._events.note("end", code=end.code, cause=end.cause, step=end.step)
         return end
 
     def _trains(self, step: int) -> None:
         lost = {} if self._ended is None else {"seconds_lost": round(time.time() - self._ended, 3)}
-        self._membership.note("training", step=step, **lost)
+        self._events.note("training", step=step, **lost)
 
     def _how_often(self, restarts: int) -> str:
         return f"(started again {restarts} time(s); launch.max_restarts={self._policy.max_restarts})"

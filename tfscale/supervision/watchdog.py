@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import final
 
 from tfscale.runs.run_directory import RunDirectory
-from tfscale.supervision import heartbeat as pulse
-from tfscale.supervision.heartbeat import PATIENT, Beat
+from tfscale.supervision import heartbeat
+from tfscale.supervision.heartbeat import PATIENT, HeartbeatRecord
 
 EVERY = 0.25
 """Seconds between two looks."""
@@ -40,7 +40,7 @@ EXCHANGES = ("a step", "averaging", "logging", "saving", "evaluating", "a test b
 
 
 @dataclass(frozen=True)
-class Trouble:
+class Hang:
     """What is wrong with a job.
 
     Attributes:
@@ -53,7 +53,7 @@ class Trouble:
 
 
 @final
-class Watch:
+class Watchdog:
     """Looks after the processes of one start of a job.
 
     Args:
@@ -70,26 +70,26 @@ class Watch:
         pids: Sequence[int],
         directory: RunDirectory,
         *,
-        leniency: float | None,
-        lenient_until: int = 0,
+        deadline_scale: float | None,
+        scaled_until: int = 0,
         after: int = 0,
         trains: Callable[[int], None] = lambda step: None,
     ) -> None:
         self._pids, self._directory = pids, directory
-        self._leniency, self._lenient_until = leniency, lenient_until
+        self._deadline_scale, self._scaled_until = deadline_scale, scaled_until
         self._after, self._trains = after, trains
         self._last = self._began = time.monotonic()
         self._stopped_since: dict[int, float] = {}
         self._seen: list[float] = [self._began] * len(pids)
-        self.beats: list[Beat | None] = [None] * len(pids)
+        self.records: list[HeartbeatRecord | None] = [None] * len(pids)
 
     @property
     def step(self) -> int | None:
         """Optimizer steps that all ranks have completed; None if one has yet to begin."""
-        steps = [beat.step for beat in self.beats if beat is not None and beat.work != pulse.STARTING]
+        steps = [record.step for record in self.records if record is not None and record.phase != heartbeat.STARTING]
         return min(steps) if len(steps) == len(self._pids) else None
 
-    def look(self) -> Trouble | None:
+    def check(self) -> Hang | None:
         """What is wrong, if anything is; looks every `EVERY` seconds however often it is called."""
         now = time.monotonic()
         if now < self._last + EVERY:
@@ -99,7 +99,7 @@ class Watch:
             self._stopped_since.clear()
         self._last = now
         self.read()
-        if self._leniency is None:
+        if self._deadline_scale is None:
             return None
         for rank in range(len(self._pids)):
             pid = self._pid(rank)
@@ -107,18 +107,18 @@ class Watch:
             if since is None:
                 self._stopped_since.pop(rank, None)
             elif now - since >= STOPPED:
-                beat = self.beats[rank]
-                where = "" if beat is None else f" after step {beat.step:,}"
-                return Trouble(f"rank {rank} (process {pid}) has been stopped (SIGSTOP){where}", hangs=False)
-        beats = [beat for beat in self.beats if beat is not None]
-        if len(beats) < len(self._pids):
+                record = self.records[rank]
+                where = "" if record is None else f" after step {record.step:,}"
+                return Hang(f"rank {rank} (process {pid}) has been stopped (SIGSTOP){where}", hangs=False)
+        records = [record for record in self.records if record is not None]
+        if len(records) < len(self._pids):
             late = now > self._began + PATIENT
-            silent = f"rank {self.beats.index(None)} has not begun to train in {PATIENT:.0f} s"
-            return Trouble(silent, hangs=True) if late else None
-        gets_on = self.step is not None and self.step > self._lenient_until
-        leniency = 1.0 if gets_on else self._leniency
-        if all(self._is_late(rank, beat, leniency, now) for rank, beat in enumerate(beats)):
-            return Trouble(self._report(beats, now), hangs=True)
+            silent = f"rank {self.records.index(None)} has not begun to train in {PATIENT:.0f} s"
+            return Hang(silent, hangs=True) if late else None
+        gets_on = self.step is not None and self.step > self._scaled_until
+        deadline_scale = 1.0 if gets_on else self._deadline_scale
+        if all(self._is_late(rank, record, deadline_scale, now) for rank, record in enumerate(records)):
+            return Hang(self._report(records, now), hangs=True)
         return None
 
     def read(self) -> None:
@@ -126,11 +126,11 @@ class Watch:
 
         To be called when processes have ended, too: they may have trained since the last look.
         """
-        for rank, before in enumerate(self.beats):
-            beat = pulse.read(self._directory.pulse(rank))
-            if beat is not None and beat != before:
-                self.beats[rank] = beat
-                self._seen[rank] = beat.began if beat.here else time.monotonic() + FAR
+        for rank, before in enumerate(self.records):
+            record = heartbeat.read(self._directory.heartbeat(rank))
+            if record is not None and record != before:
+                self.records[rank] = record
+                self._seen[rank] = record.began if record.here else time.monotonic() + FAR
         step = self.step
         if step is not None and step > self._after:
             self._after = sys.maxsize  # once is enough
@@ -138,27 +138,27 @@ class Watch:
 
     def _pid(self, rank: int) -> int:
         """The number of a rank's process; 0 if it is not known, or not of this machine."""
-        beat = self.beats[rank]
-        return self._pids[rank] or (beat.pid if beat is not None and beat.here else 0)
+        record = self.records[rank]
+        return self._pids[rank] or (record.pid if record is not None and record.here else 0)
 
-    def _is_late(self, rank: int, beat: Beat, leniency: float, now: float) -> bool:
-        return now > max(self._seen[rank], self._began) + leniency * (beat.deadline - beat.began)
+    def _is_late(self, rank: int, record: HeartbeatRecord, deadline_scale: float, now: float) -> bool:
+        return now > max(self._seen[rank], self._began) + deadline_scale * (record.deadline - record.began)
 
-    def _report(self, beats: Sequence[Beat], now: float) -> str:
+    def _report(self, records: Sequence[HeartbeatRecord], now: float) -> str:
         """Names the ranks that hang, with the innermost line of their Python."""
-        for pid in filter(None, map(self._pid, range(len(beats)))):
+        for pid in filter(None, map(self._pid, range(len(records)))):
             with suppress(OSError):
                 os.kill(pid, signal.SIGUSR1)
         time.sleep(ANSWER)
-        fewest = min(beat.step for beat in beats)
-        behind = [rank for rank, beat in enumerate(beats) if beat.step == fewest]
-        guilty = [rank for rank in behind if beats[rank].work not in EXCHANGES] or behind
+        fewest = min(record.step for record in records)
+        behind = [rank for rank, record in enumerate(records) if record.step == fewest]
+        guilty = [rank for rank in behind if records[rank].phase not in EXCHANGES] or behind
         words = []
         for rank in guilty:
-            beat, pid = beats[rank], self._pid(rank)
+            record, pid = records[rank], self._pid(rank)
             place = innermost(self._directory.stack(rank)) if pid else "on another host"
             words.append(
-                f"rank {rank} (process {pid or beat.pid}) hangs after step {beat.step:,}: {beat.work} for "
+                f"rank {rank} (process {pid or record.pid}) hangs after step {record.step:,}: {record.phase} for "
                 f"{now - self._seen[rank]:.1f} s, {place}"
             )
         return f"{'; '.join(words)}. Stacks: {self._directory.logs / 'rank-*.stack'}"

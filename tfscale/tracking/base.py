@@ -15,7 +15,7 @@ def finite(document: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-class Sink(Protocol):
+class Tracker(Protocol):
     """Gets the records of a run, in order."""
 
     def progress(self, step: int) -> None:

@@ -31,7 +31,7 @@ def human_bytes(count: float) -> str:
 
 
 @final
-class ConsoleSink:
+class ConsoleTracker:
     """Progress of one run.
 
     Args:

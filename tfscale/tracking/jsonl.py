@@ -11,7 +11,7 @@ from tfscale.tracking.base import Record, finite
 
 
 @final
-class JsonLines:
+class JsonlTracker:
     """Appends records to a file; what is not finite becomes null, as JSON has no NaN.
 
     Args:

@@ -12,7 +12,7 @@ from tfscale.tracking.base import Record
 
 
 @final
-class TensorBoard:
+class TensorBoardTracker:
     """Writes every record as scalars `train/...` and `test/...`.
 
     Args:

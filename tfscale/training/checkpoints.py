@@ -17,10 +17,10 @@ import numpy as np
 
 from tfscale.checkpoint import format as files
 from tfscale.checkpoint.format import DamagedError, DriftError, Manifest
-from tfscale.checkpoint.shards import tell_of_failure, wait_for_chief, write_part
-from tfscale.checkpoint.slices import joined, shard
+from tfscale.checkpoint.shards import mark_failed, wait_for_chief, write_shard
+from tfscale.checkpoint.slices import join, slice_of
 from tfscale.checkpoint.snapshot import Snapshot
-from tfscale.checkpoint.staging import Copy, Memory
+from tfscale.checkpoint.staging import StagedCheckpoint, StagingBuffer
 from tfscale.checkpoint.tensor_file import Arrays
 from tfscale.collectives.checksummed import broadcast_text
 from tfscale.devices import leave_own_cores
@@ -61,12 +61,12 @@ class Checkpoints:
         processes: int,
         attempt: str,
         identity: Mapping[str, Any],
-        memory: Memory,
+        memory: StagingBuffer,
         warn: Tell,
     ) -> None:
         self._folder, self._keep, self._process, self._processes = folder, keep, process, processes
         self._attempt, self._identity, self._warn = attempt, identity, warn
-        self._memory, self._snapshot = memory, Snapshot(memory.room)
+        self._memory, self._snapshot = memory, Snapshot(memory.allocate)
         # One process that leaves waits for what it writes; of several, each leaves by os._exit.
         self._writer = ThreadPoolExecutor(1, "checkpoints", leave_own_cores)
         self._writing: Future[Path] | None = None
@@ -74,7 +74,7 @@ class Checkpoints:
         self._latest: int | None = None
         self._tries = 0
         if process == 0:
-            files.sweep(folder)
+            files.remove_partial(folder)
 
     def save(self, state: RunState) -> None:
         """Begins to save the state of all replicas of the job. All processes must call it, at the same step.
@@ -82,31 +82,31 @@ class Checkpoints:
         Waits for the save before to end, which has a limit.
         """
         model = state.consensus_arrays()
-        self.settle()
+        self.wait()
         if state.step != self._latest:
             self._begin(state, model)
 
     def _begin(self, state: RunState, model: Arrays) -> None:
         parts: dict[str, np.ndarray] = {}
-        alike: dict[str, int] = {}
-        self._memory.forget()
+        shared_digests: dict[str, int] = {}
+        self._memory.invalidate()
         for index, replica in enumerate(state.replicas):
             name = files.replica_file(replica.rank)
-            held = state.held(index)
-            parts[name], alike[name] = self._snapshot(name, held.own).content, held.digest
+            view = state.view(index)
+            parts[name], shared_digests[name] = self._snapshot(name, view.own).content, view.digest
             if replica.rank == 0 and model:  # it is the one whose random streams the consensus has
                 parts[files.MODEL] = self._snapshot(files.MODEL, model).content
             name = files.shared_file(replica.rank)
-            part = shard({**held.common, **held.shared}, replica.rank, state.strategy.collective.size)
+            part = slice_of({**view.common, **view.shared}, replica.rank, state.strategy.collective.size)
             parts[name] = self._snapshot(name, part).content
         stopping = state.early_stopping
         best = files.folder_name(stopping.best_step) if stopping.keep_best else None
         parent = None if self._latest is None else files.folder_name(self._latest)
-        copy = Copy(step=state.step, alike=alike, identity=self._identity, parent=parent)
-        self._memory.tell(copy, parts)
+        copy = StagedCheckpoint(step=state.step, shared_digests=shared_digests, identity=self._identity, parent=parent)
+        self._memory.commit(copy, parts)
         self._writing = self._writer.submit(self._write, copy, parts, best)
 
-    def settle(self) -> None:
+    def wait(self) -> None:
         """Returns once the save that was begun has ended, well or not; raises what can only be a bug.
 
         The chief has then sealed or given up what this process has copied, or is too late: the parent is not to.
@@ -137,7 +137,7 @@ class Checkpoints:
 
     def _outcome(self, state: RunState) -> RunError | None:
         """What has become of the save of the state, as the chief knows it: why it failed, or nothing."""
-        self.settle()  # the chief waits for the parts of all
+        self.wait()  # the chief waits for the parts of all
         missing = RunError(f"checkpoint {files.folder_name(state.step)} could not be saved")
         failure = None if self._place(state.step).exists() else self._failure or missing
         said = "" if failure is None else f"{type(failure).__name__} {failure}"
@@ -150,13 +150,15 @@ class Checkpoints:
     def _aside(self, step: int) -> Path:
         return self._folder / f"{files.folder_name(step)}.tmp-{self._attempt}-{self._tries}"
 
-    def _write(self, copy: Copy, parts: Mapping[str, np.ndarray], best: str | None) -> Path:
+    def _write(self, copy: StagedCheckpoint, parts: Mapping[str, np.ndarray], best: str | None) -> Path:
         """Returns the folder aside; `wait_for_chief` says what it tells."""
         final_place, place = self._place(copy.step), self._aside(copy.step)
         try:
-            own = write_part(place, parts, part=self._process, alike=copy.alike)
+            own = write_shard(place, parts, shard=self._process, shared_digests=copy.shared_digests)
             if self._process == 0:
-                files.seal(place, final_place, own, parts=self._processes, identity=copy.identity, parent=copy.parent)
+                files.finalize(
+                    place, final_place, own, shards=self._processes, identity=copy.identity, parent=copy.parent
+                )
         except Exception as error:  # noqa: BLE001 - whatever it is, this checkpoint is not there, and the run must know
             kind = ExchangeError if isinstance(error, DriftError) else RunError
             self._failure = kind(f"checkpoint {final_place.name} could not be saved: {error}")
@@ -164,13 +166,13 @@ class Checkpoints:
                 files.discard(place)
             self._tell(f"{self._failure}; the earlier ones are intact, and training goes on")
             if self._process == 0 and self._processes > 1:  # whoever comes later would make the folder again, and wait
-                tell_of_failure(place, 0)
+                mark_failed(place, 0)
             return place
         self._latest, self._failure = copy.step, None
         if self._process == 0:
             try:
-                files.sweep(self._folder, until=copy.step)  # whoever could not take part may have told so late
-                files.retire(self._folder, keep=self._keep, best=best)
+                files.remove_partial(self._folder, until=copy.step)  # whoever could not take part may have told so late
+                files.prune(self._folder, keep=self._keep, best=best)
             except DamagedError as error:
                 self._tell(f"checkpoint {final_place.name} cannot be read ({error}); the earlier ones are kept")
             except OSError as error:
@@ -182,7 +184,7 @@ class Checkpoints:
         with suppress(OSError, ValueError, SystemExit):  # the last is what rich raises for a closed pipe
             self._warn(words)
 
-    def put_back(self, state: RunState, *, every: int) -> str | None:
+    def rollback(self, state: RunState, *, every: int) -> str | None:
         """Puts the newest sound checkpoint into the state, all but the step. All processes must call it.
 
         Args:
@@ -192,7 +194,7 @@ class Checkpoints:
         Returns:
             Its name; None if there is none.
         """
-        self.settle()
+        self.wait()
         chosen = next((place.name for place in self._sound(every)), "") if self._process == 0 else ""
         name = broadcast_text(state.strategy.collective, chosen)
         if not name:
@@ -222,7 +224,7 @@ class Checkpoints:
             UserError: It is of another number of replicas, or of another model, optimizer or strategy.
             RunError: A variable did not take its value.
         """
-        self._memory.forget()  # it is from where the state does not come from
+        self._memory.invalidate()  # it is from where the state does not come from
         manifest = files.read_manifest(place)
         replicas = state.strategy.collective.size
         if manifest.replicas != replicas:
@@ -281,7 +283,7 @@ def restore_model(state: RunState, place: Path) -> None:
 
 def _shared(place: Path, manifest: Manifest) -> Arrays:
     """What all replicas hold alike, and what is not any replica's."""
-    return joined([files.read(place, files.shared_file(rank), manifest) for rank in range(manifest.replicas)])
+    return join([files.read(place, files.shared_file(rank), manifest) for rank in range(manifest.replicas)])
 
 
 def _compare(wanted: Arrays, got: Arrays) -> None:

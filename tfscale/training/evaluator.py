@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale.collectives.base import Collective
-from tfscale.collectives.checksummed import seal, unseal
+from tfscale.collectives.checksummed import add_checksum, verify_checksum
 from tfscale.data.base import Data, Shard
 from tfscale.errors import UserError
 from tfscale.training.replica import Replica
@@ -58,9 +58,12 @@ class Evaluator:
     @property
     def directions(self) -> Mapping[str, Literal["min", "max"] | None]:
         """Name -> whether less or more is better, of the loss and each metric; None where a metric does not say."""
-        said = {"up": "max", "down": "min"}
-        found = [said.get(getattr(metric, "_direction", None) or "") for metric in self._metrics[0]]
-        return {**dict(zip(self._names, found, strict=True)), "loss": "min"}
+        known: dict[str, Literal["min", "max"]] = {"up": "max", "down": "min"}
+        directions: dict[str, Literal["min", "max"] | None] = {}
+        for name, metric in zip(self._names, self._metrics[0], strict=True):
+            directions[name] = known.get(str(getattr(metric, "_direction", None)))
+        directions["loss"] = "min"
+        return directions
 
     def __call__(self, consensus: tf.Tensor, before_batch: Callable[[], None] = lambda: None) -> dict[str, float]:
         """Returns loss and metrics of the model with parameters `consensus` [S]. All processes must call it.
@@ -83,8 +86,10 @@ class Evaluator:
 
     def _results(self) -> list[float]:
         """Adds the metric states of all replicas in rank order, in float64, into the first one's and reads those."""
-        messages = self._collective.gather([seal(tf.bitcast(_flat(metrics), tf.int32)) for metrics in self._metrics])
-        gathered = [tf.bitcast(unseal(each, rank), tf.float32).numpy() for rank, each in enumerate(messages)]
+        messages = self._collective.gather(
+            [add_checksum(tf.bitcast(_flat(metrics), tf.int32)) for metrics in self._metrics]
+        )
+        gathered = [tf.bitcast(verify_checksum(each, rank), tf.float32).numpy() for rank, each in enumerate(messages)]
         total, start = np.asarray(np.stack(gathered).sum(axis=0, dtype=np.float64)), 0
         for metric in self._metrics[0]:
             for variable in metric.variables:

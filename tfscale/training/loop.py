@@ -47,7 +47,7 @@ def training_steps(
     batch: int,
     seed: int,
     prefetch: int,
-    pulse: Callable[[str, int], None] = lambda work, step: None,
+    heartbeat: Callable[[str, int], None] = lambda work, step: None,
 ) -> Iterator[StepInfo]:
     """Trains for ever, from `state.step` on; `state` is up to date at every yield.
 
@@ -70,14 +70,14 @@ def training_steps(
     feed = zip(*feeds, strict=True)
     while True:
         began = time.perf_counter()
-        pulse("waiting for data", state.step)
+        heartbeat("waiting for data", state.step)
         batches = next(feed)
-        pulse("a step", state.step)
+        heartbeat("a step", state.step)
         train = train or _step_function(state.replicas, state.strategy, batches)
         losses, measurements = train(batches, tf.constant(state.step, tf.int64))
         averaged = None
         if state.strategy.parameters_due(state.step + 1):
-            pulse("averaging", state.step)
+            heartbeat("averaging", state.step)
             measurements = synchronise(tf.constant(state.step + 1, tf.int64))
             if state.strategy.reports_after_averaging:
                 averaged = score(batches)
@@ -88,7 +88,7 @@ def training_steps(
             losses=losses,
             averaged_losses=averaged,
             measurements=measurements,
-            remark=state.strategy.review(state.step),
+            remark=state.strategy.autotune(state.step),
             seconds=seconds,
         )
 

@@ -11,8 +11,8 @@ from typing import Any, final
 import tensorflow as tf
 
 from tfscale.collectives.base import mean_bytes
-from tfscale.collectives.checksummed import gather_sealed
-from tfscale.tracking.base import Sink
+from tfscale.collectives.checksummed import gather_checksummed
+from tfscale.tracking.base import Tracker
 from tfscale.training.loop import StepInfo
 from tfscale.training.state import RunState
 
@@ -27,7 +27,7 @@ def examples_seen(step: int, examples: int, whole: int) -> int:
 
 
 @final
-class Records:
+class RunMetrics:
     """The figures of one run.
 
     Args:
@@ -37,8 +37,8 @@ class Records:
         sinks: Get the records.
     """
 
-    def __init__(self, state: RunState, *, examples: int, batch: int, sinks: Sequence[Sink]) -> None:
-        self._state, self._all, self._sinks = state, examples, sinks
+    def __init__(self, state: RunState, *, examples: int, batch: int, trackers: Sequence[Tracker]) -> None:
+        self._state, self._all, self._trackers = state, examples, trackers
         self._collective = state.strategy.collective
         self._whole = batch * self._collective.size
         self._steps: list[StepInfo] = []
@@ -62,8 +62,8 @@ class Records:
 
     def remark(self, step: int, words: str) -> None:
         """Something has changed after `step` steps."""
-        for sink in self._sinks:
-            sink.remark(step, words)
+        for tracker in self._trackers:
+            tracker.remark(step, words)
 
     def start_clock(self) -> None:
         """What is done from here on is training."""
@@ -85,14 +85,14 @@ class Records:
     def _mean(self, losses: tf.Tensor) -> float:
         """R losses -> the mean over all W."""
         own = [tf.bitcast(losses[index], tf.int32)[tf.newaxis] for index in range(len(self._state.replicas))]
-        gathered = tf.concat(gather_sealed(self._collective, own), axis=0)
+        gathered = tf.concat(gather_checksummed(self._collective, own), axis=0)
         return float(tf.reduce_mean(tf.bitcast(gathered, tf.float32)))
 
     def log(self, info: StepInfo) -> float:
         """Writes a record of the steps since the last one; returns their mean loss. All processes must call it."""
         self.stop_clock(info)
         loss = self._mean(tf.add_n([each.losses for each in self._steps]) / len(self._steps))
-        self.tell_details()
+        self.flush()
         record: dict[str, float] = {
             "step": info.step,
             "epoch": round(self._examples(info.step) / self._all, 4),
@@ -104,15 +104,15 @@ class Records:
             record["loss_after_averaging"] = self._mean(self._averaged)
             self._averaged = None
         record |= self._measurements(info)
-        for sink in self._sinks:
-            sink.step(record)
+        for tracker in self._trackers:
+            tracker.step(record)
         return loss
 
     def _measurements(self, info: StepInfo) -> dict[str, float]:
         names = self._state.strategy.measurements()
         return dict(zip(names, info.measurements.numpy().tolist(), strict=True))
 
-    def tell_details(self) -> None:
+    def flush(self) -> None:
         """Hands on what is known of each step since the last log record, and of each tensor now."""
         steps = [
             {
@@ -134,14 +134,14 @@ class Records:
             name: {what: float(values[index]) for what, values in columns.items()}
             for index, name in enumerate(layout.names if columns else ())
         }
-        for sink in self._sinks:
-            sink.details(steps, tensors)
+        for tracker in self._trackers:
+            tracker.details(steps, tensors)
 
     def evaluated(self, evaluation: dict[str, float]) -> None:
         """The model was measured on the test data."""
         self._evaluation = evaluation
-        for sink in self._sinks:
-            sink.evaluation({"step": self._state.step, **evaluation})
+        for tracker in self._trackers:
+            tracker.evaluation({"step": self._state.step, **evaluation})
 
     def ended(self, reason: str) -> None:
         """The run ends before its last step."""

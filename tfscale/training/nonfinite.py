@@ -71,7 +71,7 @@ class NonFinite:
 
     def _roll_back(self) -> str | RunError:
         happened = [(variable, tf.convert_to_tensor(variable)) for variable in self._counters()]
-        name = self._checkpoints.put_back(self._state, every=self._every)
+        name = self._checkpoints.rollback(self._state, every=self._every)
         if name is None:
             return "a gradient was not finite; there is no checkpoint to go back to, the step was skipped"
         for variable, value in happened:

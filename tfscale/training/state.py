@@ -29,7 +29,7 @@ STOPPING = "early_stopping/"
 
 
 @dataclass(frozen=True)
-class Held:
+class ReplicaView:
     """What a replica holds after a step: not copied, so to be looked at before the next step, and then let go.
 
     Attributes:
@@ -62,12 +62,12 @@ class RunState:
     early_stopping: EarlyStopping
     _reads: dict[int, Callable[[], tuple[Any, ...]]] = field(default_factory=dict, init=False, repr=False)
 
-    def held(self, index: int) -> Held:
+    def view(self, index: int) -> ReplicaView:
         """What this process's replica number `index` holds; read by one compiled call, a tenth of what many take."""
         if index not in self._reads:
             self._reads[index] = tf.function(lambda: self._read(index), autograph=False).get_concrete_function()
         own, common, digest, shared = self._reads[index]()
-        return Held(own, common, int(digest), {**shared, **self._stopping_arrays()})
+        return ReplicaView(own, common, int(digest), {**shared, **self._stopping_arrays()})
 
     def _read(self, index: int) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor], tf.Tensor, dict[str, tf.Tensor]]:
         own = _tensors(self._replica_variables(index))

@@ -9,15 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tfscale.collectives.checksummed import agree
+from tfscale.collectives.checksummed import require_equal
 from tfscale.data.base import Data
 from tfscale.errors import Enough, RunError
-from tfscale.tracking.base import Sink
+from tfscale.tracking.base import Tracker
 from tfscale.training import nonfinite
 from tfscale.training.checkpoints import Checkpoints
 from tfscale.training.evaluator import Evaluator
 from tfscale.training.loop import StepInfo, training_steps
-from tfscale.training.metrics import Records
+from tfscale.training.metrics import RunMetrics
 from tfscale.training.state import RunState, digest
 
 
@@ -70,14 +70,14 @@ class Run:
         data: Data,
         evaluator: Evaluator,
         checkpoints: Checkpoints,
-        sinks: Sequence[Sink],
+        trackers: Sequence[Tracker],
         stop: Callable[[int, Callable[[int], bool]], Exception | None],
-        pulse: Callable[[str, int], None],
+        heartbeat: Callable[[str, int], None],
     ) -> None:
-        self._stop, self._pulse = stop, pulse
+        self._stop, self._heartbeat = stop, heartbeat
         self._state, self._plan, self._data = state, plan, data
-        self._evaluator, self._checkpoints, self._sinks = evaluator, checkpoints, sinks
-        self._records = Records(state, examples=data.examples, batch=plan.batch, sinks=sinks)
+        self._evaluator, self._checkpoints, self._trackers = evaluator, checkpoints, trackers
+        self._metrics = RunMetrics(state, examples=data.examples, batch=plan.batch, trackers=trackers)
         self._nonfinite = nonfinite.NonFinite(plan.nonfinite, state, checkpoints, every=plan.checkpoint_every)
         self._ended = state.early_stopping.ended  # if it was started again just then
 
@@ -91,77 +91,77 @@ class Run:
             batch=self._plan.batch,
             seed=self._plan.seed,
             prefetch=self._plan.prefetch,
-            pulse=self._pulse,
+            heartbeat=self._heartbeat,
         )
         while self._state.step < self._plan.steps and not self._ended:
             self._after(next(steps))
-        self._pulse("the disk", self._state.step)  # what a pipeline of the user's does at its end
+        self._heartbeat("the disk", self._state.step)  # what a pipeline of the user's does at its end
         steps.close()
-        if not self._records.has_evaluation:
+        if not self._metrics.has_evaluation:
             reason = self._evaluate()
             if self._state.step < self._plan.steps:
-                self._records.ended(reason or "it was to end there")
-        self._pulse("the disk", self._state.step)
+                self._metrics.ended(reason or "it was to end there")
+        self._heartbeat("the disk", self._state.step)
         self._checkpoints.finish(self._state)
-        self._pulse("closing", self._state.step)
+        self._heartbeat("closing", self._state.step)
         sha256 = self._synchronise()
-        return {**self._records.results(sha256), "seconds": round(time.perf_counter() - began, 3)}
+        return {**self._metrics.results(sha256), "seconds": round(time.perf_counter() - began, 3)}
 
     def _after(self, info: StepInfo) -> None:
-        self._records.note(info)
+        self._metrics.note(info)
         self._look_at(info)
         step, planned, reason = info.step, info.step == self._plan.steps, None
         logs = planned or step % self._plan.log_every == 0
         if logs:
             reason = self._log(info)
-        asked = None if planned else self._stop(step, self._meets)  # after the log, in which processes may meet
+        asked = None if planned else self._stop(step, self._is_sync_step)  # after the log, in which processes may meet
         if asked is not None and not isinstance(asked, Enough):
             self._leave(info, asked)
         reason = reason or (str(asked) if asked is not None else None)
         if planned or reason or step % self._plan.evaluate_every == 0:
-            self._records.stop_clock(info)
+            self._metrics.stop_clock(info)
             reason = self._evaluate() or reason  # before the save, which remembers it
-            self._records.start_clock()
+            self._metrics.start_clock()
         last = planned or reason is not None
         if last and not logs:
             self._log(info)
-        for sink in self._sinks:
-            sink.progress(step)
+        for tracker in self._trackers:
+            tracker.progress(step)
         if last or step % self._plan.checkpoint_every == 0 or self._is_best(step):
-            self._records.stop_clock(info)
+            self._metrics.stop_clock(info)
             self._save()
-            self._records.start_clock()
+            self._metrics.start_clock()
         self._ended = last
         if reason is not None and not planned:
-            self._records.ended(reason)
+            self._metrics.ended(reason)
 
     def _look_at(self, info: StepInfo) -> None:
         """Does what is to be done after a gradient that was not finite."""
         if not self._nonfinite.has_to_act(info):
             return
-        self._records.stop_clock(info)
-        self._pulse("the disk", info.step)
+        self._metrics.stop_clock(info)
+        self._heartbeat("the disk", info.step)
         done = self._nonfinite.act(info)
-        self._records.start_clock()
+        self._metrics.start_clock()
         if isinstance(done, RunError):
             self._leave(info, done)
         else:
-            self._records.remark(info.step, done)
+            self._metrics.remark(info.step, done)
 
     def _leave(self, info: StepInfo, asked: Exception) -> None:
         """Saves, and raises what has asked the run to stop."""
-        self._records.stop_clock(info)
+        self._metrics.stop_clock(info)
         self._save()
-        self._pulse("the disk", info.step)
+        self._heartbeat("the disk", info.step)
         self._checkpoints.finish(self._state)
-        self._records.tell_details()
+        self._metrics.flush()
         raise asked
 
     def _is_best(self, step: int) -> bool:
         """Whether the evaluation after this step is the best until now, and its checkpoint is to be kept."""
         return self._state.early_stopping.keep_best and self._state.early_stopping.best_step == step
 
-    def _meets(self, step: int) -> bool:
+    def _is_sync_step(self, step: int) -> bool:
         """Whether all processes exchange something in this step, or when it is completed."""
         strategy = self._state.strategy
         return (
@@ -173,20 +173,20 @@ class Run:
 
     def _log(self, info: StepInfo) -> str | None:
         """Returns why the run is to end, if the loss says so."""
-        self._pulse("logging", info.step)
-        return self._state.early_stopping.after_log(self._records.log(info))
+        self._heartbeat("logging", info.step)
+        return self._state.early_stopping.after_log(self._metrics.log(info))
 
     def _save(self) -> None:
-        self._pulse("the disk", self._state.step)
-        self._checkpoints.settle()
-        self._pulse("saving", self._state.step)
+        self._heartbeat("the disk", self._state.step)
+        self._checkpoints.wait()
+        self._heartbeat("saving", self._state.step)
         self._checkpoints.save(self._state)
 
     def _evaluate(self) -> str | None:
         """Returns why the run is to end, if the result says so."""
-        self._pulse("evaluating", self._state.step)
-        measured = self._evaluator(self._state.consensus(), lambda: self._pulse("a test batch", self._state.step))
-        self._records.evaluated(measured)
+        self._heartbeat("evaluating", self._state.step)
+        measured = self._evaluator(self._state.consensus(), lambda: self._heartbeat("a test batch", self._state.step))
+        self._metrics.evaluated(measured)
         return self._state.early_stopping.after_evaluation(self._state.step, measured)
 
     def _synchronise(self) -> str:
@@ -202,5 +202,5 @@ class Run:
         for replica in self._state.replicas:
             replica.assign(consensus)
         own = [digest(replica) for replica in self._state.replicas]
-        agree(self._state.strategy.collective, own, "the parameters that replicas end with")
+        require_equal(self._state.strategy.collective, own, "the parameters that replicas end with")
         return own[0]

@@ -13,12 +13,12 @@ import tensorflow as tf
 from tfscale.compression.codecs.base import Code
 from tfscale.vectors import Layout
 
-UNSOUND = 2.0**63
+UNUSABLE = 2.0**63
 """A contribution with an element that has reached it, or is NaN or Inf, is not used."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rule:
+class Spec:
     """What does not change from step to step.
 
     Attributes:
@@ -40,14 +40,14 @@ class Rule:
     scale: float
 
     @property
-    def whole(self) -> list[bool]:
+    def dense(self) -> list[bool]:
         """For each tensor, whether it is exchanged whole."""
         return [size < self.min_size for size in self.layout.sizes]
 
     @property
     def sparse_size(self) -> int:
         """Elements that are not exchanged whole."""
-        return sum(size for size, whole in zip(self.layout.sizes, self.whole, strict=True) if not whole)
+        return sum(size for size, dense in zip(self.layout.sizes, self.dense, strict=True) if not dense)
 
 
 class Contribution(NamedTuple):
@@ -59,10 +59,10 @@ class Contribution(NamedTuple):
     """
 
     vector: tf.Tensor
-    sound: tf.Tensor
+    usable: tf.Tensor
 
 
-class Found(NamedTuple):
+class SparseUpdate(NamedTuple):
     """What a replica has to send.
 
     Attributes:
@@ -74,8 +74,8 @@ class Found(NamedTuple):
 
     sent: tf.Tensor
     peaks: tf.Tensor
-    small: tf.Tensor
-    sound: tf.Tensor
+    dense_values: tf.Tensor
+    usable: tf.Tensor
 
 
 class Combined(NamedTuple):
@@ -92,8 +92,8 @@ class Combined(NamedTuple):
 
     sum: tf.Tensor
     counts: tf.Tensor
-    void: tf.Tensor
-    strain: tf.Tensor
+    skip: tf.Tensor
+    residual_ratio: tf.Tensor
     proposed: tf.Tensor
 
 
@@ -112,7 +112,7 @@ class Compressor(Protocol):
 
     def accumulate(
         self, residual: tf.Variable, velocity: tf.Variable | None, contribution: Contribution, thresholds: tf.Tensor
-    ) -> Found:
+    ) -> SparseUpdate:
         """Moves the velocity, adds to the residual and takes a quantum from every element that reaches its threshold.
 
         Of a contribution that is not sound nothing is used. An element of the sum that is beyond UNSOUND all the same
@@ -126,11 +126,11 @@ class Compressor(Protocol):
         """
         ...
 
-    def pack(self, found: Found, header: tf.Tensor) -> tf.Tensor:
+    def pack(self, found: SparseUpdate, header: tf.Tensor) -> tf.Tensor:
         """Returns the message [M] int32; void if not sound. `header` is [4] int32: step, threshold, digest, strain."""
         ...
 
-    def propose(self, found: Found, proposal: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
+    def propose(self, found: SparseUpdate, proposal: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
         """Returns the message [M] int32 that proposes thresholds [1] or [T]; void if not sound; `header` as `pack`."""
         ...
 

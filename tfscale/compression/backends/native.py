@@ -5,7 +5,7 @@ from typing import final
 
 import tensorflow as tf
 
-from tfscale.compression.backends.base import Combined, Contribution, Found, Rule
+from tfscale.compression.backends.base import Combined, Contribution, SparseUpdate, Spec
 from tfscale.kernels import library
 
 
@@ -22,12 +22,12 @@ class Native:
 
     name = "native kernels"
 
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, spec: Spec) -> None:
         operations = library.load()
         if operations is None:
             raise RuntimeError(f"the kernels are not built; type: {library.BUILD}")
-        self._operations, self._rule = operations, rule
-        self._tensors = {"sizes": list(rule.layout.sizes), "whole": rule.whole}
+        self._operations, self._spec = operations, spec
+        self._tensors = {"sizes": list(spec.layout.sizes), "whole": spec.dense}
 
     def check(self, vector: tf.Tensor) -> Contribution:
         """See `base.Compressor`."""
@@ -35,36 +35,36 @@ class Native:
 
     def accumulate(
         self, residual: tf.Variable, velocity: tf.Variable | None, contribution: Contribution, thresholds: tf.Tensor
-    ) -> Found:
+    ) -> SparseUpdate:
         """See `base.Compressor`."""
-        return Found(
+        return SparseUpdate(
             *self._operations.tfscale_accumulate(
                 residual.handle,
                 (residual if velocity is None else velocity).handle,
                 contribution.vector,
                 thresholds,
-                contribution.sound,
-                momentum=self._rule.momentum,
-                nesterov=self._rule.nesterov,
-                masking=self._rule.masking,
+                contribution.usable,
+                momentum=self._spec.momentum,
+                nesterov=self._spec.nesterov,
+                masking=self._spec.masking,
                 **self._tensors,
             )
         )
 
-    def pack(self, found: Found, header: tf.Tensor) -> tf.Tensor:
+    def pack(self, found: SparseUpdate, header: tf.Tensor) -> tf.Tensor:
         """See `base.Compressor`."""
         return self.propose(found, tf.zeros([0]), header)
 
-    def propose(self, found: Found, proposal: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
+    def propose(self, found: SparseUpdate, proposal: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
         """See `base.Compressor`."""
         return self._operations.tfscale_pack(
             found.sent,
-            found.small,
-            found.sound,
+            found.dense_values,
+            found.usable,
             proposal,
             header,
-            formats=[code.number for code in self._rule.codes],
-            size=self._rule.layout.size,
+            formats=[code.number for code in self._spec.codes],
+            size=self._spec.layout.size,
         )
 
     def combine(self, messages: Sequence[tf.Tensor], thresholds: tf.Tensor, header: tf.Tensor) -> Combined:
@@ -72,7 +72,7 @@ class Native:
         with tf.device("CPU:0"):
             return Combined(
                 *self._operations.tfscale_combine(
-                    header, thresholds, list(messages), scale=self._rule.scale, **self._tensors
+                    header, thresholds, list(messages), scale=self._spec.scale, **self._tensors
                 )
             )
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfscale import vectors
 from tfscale.compression import message as framing
-from tfscale.compression.backends.base import UNSOUND, Combined, Contribution, Found, Rule
+from tfscale.compression.backends.base import UNUSABLE, Combined, Contribution, SparseUpdate, Spec
 from tfscale.compression.codecs import base as codes_of
 from tfscale.compression.codecs.bitmap import Bitmap
 from tfscale.compression.codecs.rice import Rice
@@ -21,7 +21,7 @@ CODES = (Word32(), Bitmap(), Rice())
 
 
 @final
-class Plain:
+class Reference:
     """Works on any device.
 
     Args:
@@ -30,92 +30,92 @@ class Plain:
 
     name = "plain TensorFlow operations"
 
-    def __init__(self, rule: Rule) -> None:
-        self._rule = rule
-        starts = [0, *itertools.accumulate(rule.layout.sizes)]
-        self._parts = list(zip(starts, starts[1:], rule.whole, strict=False))
-        self._small = sum(end - start for start, end, whole in self._parts if whole)
+    def __init__(self, spec: Spec) -> None:
+        self._spec = spec
+        starts = [0, *itertools.accumulate(spec.layout.sizes)]
+        self._parts = list(zip(starts, starts[1:], spec.dense, strict=False))
+        self._dense_size = sum(end - start for start, end, dense in self._parts if dense)
 
-    def _whole(self, vector: tf.Tensor) -> tf.Tensor:
+    def _dense(self, vector: tf.Tensor) -> tf.Tensor:
         """[D] -> [F], the tensors that are exchanged whole."""
-        parts = [vector[start:end] for start, end, whole in self._parts if whole]
+        parts = [vector[start:end] for start, end, dense in self._parts if dense]
         return tf.concat(parts, axis=0) if parts else tf.zeros([0])
 
     def _sparse(self) -> tf.Tensor:
         """[D] bool (or []): not exchanged whole."""
-        if not self._small:
+        if not self._dense_size:
             return tf.constant(True)
-        return tf.repeat(tf.constant([not whole for *_, whole in self._parts]), self._rule.layout.sizes)
+        return tf.repeat(tf.constant([not dense for *_, dense in self._parts]), self._spec.layout.sizes)
 
     def check(self, vector: tf.Tensor) -> Contribution:
         """See `base.Compressor`."""
-        return Contribution(vector, tf.reduce_all(tf.abs(vector) < UNSOUND))
+        return Contribution(vector, tf.reduce_all(tf.abs(vector) < UNUSABLE))
 
     def accumulate(
         self, residual: tf.Variable, velocity: tf.Variable | None, contribution: Contribution, thresholds: tf.Tensor
-    ) -> Found:
+    ) -> SparseUpdate:
         """See `base.Compressor`."""
         added, moved = contribution.vector, None
         if velocity is not None:
-            moved = self._rule.momentum * velocity + added
-            added = added + self._rule.momentum * moved if self._rule.nesterov else moved
+            moved = self._spec.momentum * velocity + added
+            added = added + self._spec.momentum * moved if self._spec.nesterov else moved
         before, sparse = residual.read_value(), self._sparse()
         after = before + added
-        good = (tf.abs(tf.where(sparse, after, added)) < UNSOUND) & contribution.sound
+        good = (tf.abs(tf.where(sparse, after, added)) < UNUSABLE) & contribution.usable
         kept = tf.where(good & sparse, after, before)
-        hit = (tf.abs(kept) >= self._rule.layout.spread(thresholds)) & sparse & contribution.sound
-        quantum = tf.where(hit, tf.sign(kept) * self._rule.layout.spread(thresholds), 0.0)
-        sound = tf.reduce_all(good)
+        hit = (tf.abs(kept) >= self._spec.layout.spread(thresholds)) & sparse & contribution.usable
+        quantum = tf.where(hit, tf.sign(kept) * self._spec.layout.spread(thresholds), 0.0)
+        usable = tf.reduce_all(good)
         left = tf.where(hit, kept - quantum, kept)
         # An unsound step takes back what it has sent: the rounding of both is what the kernel's is.
-        residual.assign(tf.where(sound | ~hit, left, left + quantum))
+        residual.assign(tf.where(usable | ~hit, left, left + quantum))
         if velocity is not None and moved is not None:
-            cleared = hit if self._rule.masking else tf.constant(False)
+            cleared = hit if self._spec.masking else tf.constant(False)
             velocity.assign(tf.where(cleared, 0.0, tf.where(good, moved, velocity)))
-        indices = tf.where(hit & sound)[:, 0]
+        indices = tf.where(hit & usable)[:, 0]
         words = indices * 2 + tf.cast(tf.gather(kept, indices) < 0, tf.int64)
         peaks = [
-            tf.constant(0.0) if whole or start == end else tf.reduce_max(tf.abs(kept[start:end]))
-            for start, end, whole in self._parts
+            tf.constant(0.0) if dense or start == end else tf.reduce_max(tf.abs(kept[start:end]))
+            for start, end, dense in self._parts
         ]
-        peaks = tf.where(contribution.sound, tf.stack(peaks), 0.0)
-        small = tf.where(contribution.sound, self._whole(added), 0.0)
-        return Found(codes_of.to_int32(words), peaks, small, sound)
+        peaks = tf.where(contribution.usable, tf.stack(peaks), 0.0)
+        dense_values = tf.where(contribution.usable, self._dense(added), 0.0)
+        return SparseUpdate(codes_of.to_int32(words), peaks, dense_values, usable)
 
-    def pack(self, found: Found, header: tf.Tensor) -> tf.Tensor:
+    def pack(self, found: SparseUpdate, header: tf.Tensor) -> tf.Tensor:
         """See `base.Compressor`."""
-        size, codes = self._rule.layout.size, self._rule.codes
+        size, codes = self._spec.layout.size, self._spec.codes
         words = codes_of.from_int32(found.sent)
 
         def written() -> tf.Tensor:
             shortest = tf.argmin(tf.stack([code.length(words, size) for code in codes]))
             return tf.switch_case(
                 tf.cast(shortest, tf.int32),
-                [lambda code=code: self._seal(code, words, found, header) for code in codes],
+                [lambda code=code: self._frame(code, words, found, header) for code in codes],
             )
 
         nothing = tf.zeros([0], tf.int32)
-        return tf.cond(found.sound, written, lambda: framing.seal(framing.VOID, header, tf.constant(0), nothing))
+        return tf.cond(found.usable, written, lambda: framing.frame(framing.SKIP, header, tf.constant(0), nothing))
 
-    def _seal(self, code: codes_of.Code, words: tf.Tensor, found: Found, header: tf.Tensor) -> tf.Tensor:
-        payload = code.pack(words, self._rule.layout.size)
-        payload = tf.concat([payload, tf.bitcast(found.small, tf.int32)], axis=0)
-        return framing.seal(code.number, header, tf.size(words), payload)
+    def _frame(self, code: codes_of.Code, words: tf.Tensor, found: SparseUpdate, header: tf.Tensor) -> tf.Tensor:
+        payload = code.pack(words, self._spec.layout.size)
+        payload = tf.concat([payload, tf.bitcast(found.dense_values, tf.int32)], axis=0)
+        return framing.frame(code.number, header, tf.size(words), payload)
 
-    def propose(self, found: Found, proposal: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
+    def propose(self, found: SparseUpdate, proposal: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
         """See `base.Compressor`."""
-        payload = tf.bitcast(tf.concat([proposal, found.small], axis=0), tf.int32)
+        payload = tf.bitcast(tf.concat([proposal, found.dense_values], axis=0), tf.int32)
         payload, number = tf.cond(
-            found.sound,
-            lambda: (payload, tf.constant(framing.OPENING)),
-            lambda: (tf.zeros([0], tf.int32), tf.constant(framing.VOID)),
+            found.usable,
+            lambda: (payload, tf.constant(framing.PROPOSAL)),
+            lambda: (tf.zeros([0], tf.int32), tf.constant(framing.SKIP)),
         )
-        return framing.seal(number, header, tf.constant(0), payload)
+        return framing.frame(number, header, tf.constant(0), payload)
 
     def listed(self, message: tf.Tensor) -> tf.Tensor:
         """A sound message [M] -> what it sends, [n] int64 as in `codecs.base`; nothing for a void one or a proposal."""
-        size = self._rule.layout.size
-        payload = message[framing.HEADER : tf.size(message) - self._small]
+        size = self._spec.layout.size
+        payload = message[framing.HEADER : tf.size(message) - self._dense_size]
         count = codes_of.from_int32(message[3:4])[0]
 
         def nothing() -> tf.Tensor:
@@ -143,8 +143,8 @@ class Plain:
         frame = framing.Frame(
             header=header,
             digest=usual(tf.stack([tf.concat([each, padding], axis=0)[4] for each in messages])),
-            size=self._rule.layout.size,
-            small=self._small,
+            size=self._spec.layout.size,
+            dense_values=self._dense_size,
             proposals=tf.where(thresholds[0] > 0, 0, tf.size(thresholds)),
         )
         return [framing.verify(each, rank, frame) for rank, each in enumerate(messages)]
@@ -152,51 +152,55 @@ class Plain:
     def combine(self, messages: Sequence[tf.Tensor], thresholds: tf.Tensor, header: tf.Tensor) -> Combined:
         """See `base.Compressor`."""
         messages = self._verified(messages, thresholds, header)
-        void = tf.reduce_any([framing.is_void(message) for message in messages])
-        strain = tf.reduce_max([framing.strain_of(message) for message in messages])
-        total, counts = tf.cond(void, self._nothing, lambda: self._summed(messages, thresholds))
+        skip = tf.reduce_any([framing.is_skip(message) for message in messages])
+        residual_ratio = tf.reduce_max([framing.residual_ratio_of(message) for message in messages])
+        total, counts = tf.cond(skip, self._nothing, lambda: self._summed(messages, thresholds))
         proposed = tf.cond(
-            void | (thresholds[0] > 0),
+            skip | (thresholds[0] > 0),
             lambda: tf.zeros_like(thresholds),
             lambda: self._agreed(messages, vectors.size([thresholds])),
         )
-        return Combined(total, counts, void, strain, proposed)
+        return Combined(total, counts, skip, residual_ratio, proposed)
 
     def _agreed(self, messages: Sequence[tf.Tensor], count: int) -> tf.Tensor:
         total = tf.zeros([count])
         for each in messages:
-            total = vectors.opaque(total + tf.bitcast(each[framing.HEADER : framing.HEADER + count], tf.float32))
+            total = vectors.prevent_reassociation(
+                total + tf.bitcast(each[framing.HEADER : framing.HEADER + count], tf.float32)
+            )
         # The graph optimizer would make a division by a constant this product.
         mean = total * (np.float32(1) / np.float32(len(messages)))
         return tf.where(mean > 0, mean, tf.reduce_max(mean))
 
     def _nothing(self) -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.zeros([self._rule.layout.size]), tf.zeros([len(self._parts)], tf.int64)
+        return tf.zeros([self._spec.layout.size]), tf.zeros([len(self._parts)], tf.int64)
 
     def _summed(self, messages: Sequence[tf.Tensor], thresholds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        size, tensors = self._rule.layout.size, len(self._parts)
+        size, tensors = self._spec.layout.size, len(self._parts)
         lists = [self.listed(message) for message in messages]
         everything = tf.concat(lists, axis=0)
-        if self._small:
-            sparse = tf.constant([not whole for *_, whole in self._parts])
+        if self._dense_size:
+            sparse = tf.constant([not dense for *_, dense in self._parts])
             everything = tf.boolean_mask(everything, tf.gather(sparse, self._owners(everything)))
         signs = 1 - 2 * tf.cast(everything % 2, tf.int32)
         numbers = tf.cast(tf.math.unsorted_segment_sum(signs, everything // 2, size), tf.float32)
         counts = tf.math.unsorted_segment_sum(tf.ones_like(everything), self._owners(everything), tensors)
-        total = numbers * self._rule.layout.spread(thresholds * self._rule.scale)
+        total = numbers * self._spec.layout.spread(thresholds * self._spec.scale)
         return self._with_whole(total, messages), counts
 
     def _with_whole(self, total: tf.Tensor, messages: Sequence[tf.Tensor]) -> tf.Tensor:
         """A sum [D] with the sum of what travels whole in its place, added by rank: the same bits everywhere."""
-        if not self._small:
+        if not self._dense_size:
             return total
-        small = tf.bitcast(messages[0][-self._small :], tf.float32)
+        dense_values = tf.bitcast(messages[0][-self._dense_size :], tf.float32)
         for message in messages[1:]:
-            small = vectors.opaque(small + tf.bitcast(message[-self._small :], tf.float32))
+            dense_values = vectors.prevent_reassociation(
+                dense_values + tf.bitcast(message[-self._dense_size :], tf.float32)
+            )
         pieces, at = [], 0
-        for start, end, whole in self._parts:
-            pieces.append(small[at : at + end - start] * self._rule.scale if whole else total[start:end])
-            at += end - start if whole else 0
+        for start, end, dense in self._parts:
+            pieces.append(dense_values[at : at + end - start] * self._spec.scale if dense else total[start:end])
+            at += end - start if dense else 0
         return tf.concat(pieces, axis=0)
 
     def restore(self, residual: tf.Variable, message: tf.Tensor, thresholds: tf.Tensor, wanted: tf.Tensor) -> None:

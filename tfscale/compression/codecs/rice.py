@@ -76,8 +76,8 @@ def _choose(span: tf.Tensor, gaps: tf.Tensor) -> tf.Tensor:
     """Sums of gaps [b], numbers of gaps [b] -> codes [b]."""
     divisors = np.where(CODES % 2, 3, 1) * 2.0 ** (CODES // 2 - CODES % 2)
     limits = tf.constant([int(2 * each) * UP[code % 2] for code, each in zip(CODES, divisors, strict=True)], tf.int64)
-    small = ((2 * span + gaps) * 1000)[:, tf.newaxis] > gaps[:, tf.newaxis] * limits
-    passed = tf.reduce_sum(tf.cast(small, tf.int64), axis=1)
+    dense_values = ((2 * span + gaps) * 1000)[:, tf.newaxis] > gaps[:, tf.newaxis] * limits
+    passed = tf.reduce_sum(tf.cast(dense_values, tf.int64), axis=1)
     return tf.gather(tf.constant(CODES, tf.int64), tf.minimum(passed, len(CODES) - 1))
 
 

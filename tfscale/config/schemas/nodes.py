@@ -216,7 +216,7 @@ class _Empty(Table):
     pass
 
 
-NODES: MappingProxyType[str, type[Table]] = MappingProxyType(
+TARGET_SCHEMAS: MappingProxyType[str, type[Table]] = MappingProxyType(
     {
         "tfscale.models.mlp.mlp": _Mlp,
         "tfscale.models.lenet.lenet": _Lenet,

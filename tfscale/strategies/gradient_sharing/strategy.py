@@ -29,12 +29,12 @@ import tensorflow as tf
 from tfscale import digest, vectors
 from tfscale.collectives.base import Collective
 from tfscale.collectives.ordered import ordered_bytes
-from tfscale.compression import autotune as review
-from tfscale.compression.autotune import Review
-from tfscale.compression.backends.base import Rule
+from tfscale.compression import autotune
+from tfscale.compression.autotune import Autotune
+from tfscale.compression.backends.base import Spec
 from tfscale.compression.backends.choice import choose
 from tfscale.compression.codecs.base import MAXIMUM_SIZE, Codec
-from tfscale.compression.exchange import Course, Exchange
+from tfscale.compression.exchange import CompressedReducer, Schedule
 from tfscale.compression.thresholds import Threshold
 from tfscale.errors import UserError
 from tfscale.kernels import library
@@ -103,7 +103,7 @@ class GradientSharing(tf.Module):
         self.keeps_optimizers_equal = not self._shares_updates
         self._scale = {"mean": 1.0 / collective.size, "root": collective.size**-0.5, "sum": 1.0}[combine]
         self._min_size, self._momentum, self._nesterov, self._masking = min_size, momentum, nesterov, masking
-        self._course = Course(
+        self._schedule = Schedule(
             warmup=warmup,
             flush_every=flush_every,
             delay=delay,
@@ -113,7 +113,7 @@ class GradientSharing(tf.Module):
             clip_every=clip_every,
         )
         self._agreed: tf.Variable | None = None
-        self._reviewed = tf.Variable(tf.constant(False), trainable=False)
+        self._autotuned = tf.Variable(tf.constant(False), trainable=False)
 
     def build(self, parameters: Sequence[tf.Tensor], layout: Layout) -> None:
         """Creates residuals (and velocities) [D] beside each replica's parameters, all zero.
@@ -126,7 +126,7 @@ class GradientSharing(tf.Module):
                 f"strategy=sharing handles models below 2^31 trainable parameters, this one has {layout.size:,}; "
                 "use strategy=horovod"
             )
-        rule = Rule(
+        spec = Spec(
             layout=layout,
             min_size=self._min_size,
             momentum=self._momentum,
@@ -137,21 +137,21 @@ class GradientSharing(tf.Module):
         )
         self._devices = [vector.device for vector in parameters]
         self._digest = digest.choose(self._devices)
-        self._exchange = Exchange(
+        self._exchange = CompressedReducer(
             collective=self.collective,
-            compressor=choose(self._kernel, rule, self._devices),
-            rule=rule,
+            compressor=choose(self._kernel, spec, self._devices),
+            spec=spec,
             policy=self._policy,
             per_tensor=self._per_tensor,
-            course=self._course,
+            schedule=self._schedule,
             devices=self._devices,
         )
-        if self._course.auto and not self._exchange.stopwatch.works:
+        if self._schedule.auto and not self._exchange.stopwatch.works:
             raise UserError(
                 f"strategy.auto=true cannot measure: op determinism forbids TensorFlow's clock; type: {library.BUILD}"
             )
         self.bytes_sent = self._exchange.bytes_sent
-        self._review = Review(self.collective, layout.size)
+        self._autotune = Autotune(self.collective, layout.size)
         self._layout = layout
         if self._shares_updates:
             self._agreed = tf.Variable(parameters[0][: layout.size], trainable=False)
@@ -165,10 +165,10 @@ class GradientSharing(tf.Module):
         self, gradients: Sequence[Tensors], parameters: Sequence[Tensors], step: tf.Tensor
     ) -> list[list[tf.Tensor]]:
         """R times the combined message of all W; with `shares: updates`, each replica's own."""
-        memories, check = self._exchange.memories, self._exchange.compressor.check
+        error_feedback, check = self._exchange.error_feedback, self._exchange.compressor.check
         checked = [check(gradient) for gradient in flattened(gradients, self._devices)]
         if self._shares_updates:
-            own = [memory.keep_sound(gradient) for memory, gradient in zip(memories, checked, strict=True)]
+            own = [feedback.keep_usable(gradient) for feedback, gradient in zip(error_feedback, checked, strict=True)]
             return cut(own, parameters, self._devices)
         digests = [self._digest(own) for own in parameters]
         return cut([self._exchange(checked, digests, step)] * len(gradients), parameters, self._devices)
@@ -181,10 +181,10 @@ class GradientSharing(tf.Module):
         """R x [S] -> the agreed parameters, moved by the exchanged updates, and the mean of the statistics."""
         if self._agreed is None:
             return self.consensus(parameters)
-        size, memories, check = self._layout.size, self._exchange.memories, self._exchange.compressor.check
+        size, error_feedback, check = self._layout.size, self._exchange.error_feedback, self._exchange.compressor.check
         updates = [
-            memory.marked(check(vector[:size] - self._agreed))
-            for memory, vector in zip(memories, parameters, strict=True)
+            feedback.mark_usable(check(vector[:size] - self._agreed))
+            for feedback, vector in zip(error_feedback, parameters, strict=True)
         ]
         held = self._digest([self._agreed.read_value()])
         self._agreed.assign_add(self._exchange(updates, [held] * len(updates), step - 1))
@@ -207,8 +207,8 @@ class GradientSharing(tf.Module):
         sent = tf.cast(tf.reduce_sum(exchange.counts), tf.float32)
         clipped = (
             {}
-            if self._course.clip_residual is None
-            else {"clipped": tf.add_n([memory.clipped.read_value() for memory in exchange.memories])}
+            if self._schedule.clip_residual is None
+            else {"clipped": tf.add_n([feedback.clipped.read_value() for feedback in exchange.error_feedback])}
         )
         return {
             "bytes_sent": exchange.bytes_sent.read_value(),
@@ -230,23 +230,23 @@ class GradientSharing(tf.Module):
             "residual_ratio": tf.math.divide_no_nan(exchange.peaks, exchange.thresholds),
         }
 
-    def review(self, step: int) -> str | None:
+    def autotune(self, step: int) -> str | None:
         """With `auto`, once, at step 100 or later: compression or an allreduce from here on, by what they take."""
         exchange = self._exchange
-        if not self._course.auto or step % review.EVERY or self._reviewed or exchange.steered < review.STEERED:
+        if not self._schedule.auto or step % autotune.EVERY or self._autotuned or exchange.steered < autotune.STEERED:
             return None
-        decision = self._review(exchange.stopwatch.least_seconds())
-        exchange.bytes_sent.assign_add(self._review.bytes)
+        decision = self._autotune(exchange.stopwatch.least_seconds())
+        exchange.bytes_sent.assign_add(self._autotune.bytes)
         if decision is None:
             return None
         loses, figures = decision
-        self._reviewed.assign(True)
+        self._autotuned.assign(True)
         exchange.off.assign(loses)
         return f"{figures}: {'an allreduce takes over' if loses else 'compression stays'}"
 
     def replica_state(self, index: int) -> Mapping[str, tf.Variable]:
         """The replica's residual, velocity and pending message."""
-        return self._exchange.memories[index].state()
+        return self._exchange.error_feedback[index].state()
 
     def shared_state(self) -> Mapping[str, tf.Variable]:
         """Thresholds, counters, and the agreed parameters of `shares: updates`."""
@@ -255,7 +255,7 @@ class GradientSharing(tf.Module):
             "thresholds": exchange.thresholds,
             "skipped_steps": exchange.skipped,
             "steered": exchange.steered,
-            "reviewed": self._reviewed,
+            "reviewed": self._autotuned,
             "bytes_sent": exchange.bytes_sent,
             "off": exchange.off,
         }
