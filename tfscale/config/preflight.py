@@ -5,7 +5,6 @@ a queue slot, N processes and half a minute to say so.
 """
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from tfscale import atomic_file
 from tfscale.config import checks, moved_targets, overrides, validate, yaml_limits
 from tfscale.config.compose import Composer, composer, plain
 from tfscale.config.schemas.config import Config
@@ -207,9 +207,7 @@ def write(config: Config, folder: Path, *, threads: int | None = None) -> None:
     if threads is not None:
         document["launch"]["threads"] = threads
     text = OmegaConf.to_yaml(OmegaConf.create(document)).encode()
-    temporary = folder / f"{SAVED}.tmp"
-    temporary.write_bytes(text + SUM + _sum(text))
-    os.replace(temporary, folder / SAVED)
+    atomic_file.replace(folder / SAVED, text + SUM + _sum(text))
 
 
 def _sum(text: bytes) -> bytes:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, final
 
+from tfscale import atomic_file
 from tfscale.errors import UserError
 from tfscale.world import from_environment
 
@@ -152,10 +153,7 @@ class RunDirectory:
 
     def record_failure(self, failure: Failure) -> None:
         """Writes down what a process died of, for the parent or the chief to show."""
-        place = self._failure(failure.rank)
-        temporary = place.with_suffix(".tmp")
-        temporary.write_text(json.dumps(vars(failure)))
-        os.replace(temporary, place)
+        atomic_file.replace(self._failure(failure.rank), json.dumps(vars(failure)))
 
     def first_failure(self, restarts: int) -> Failure | None:
         """The cause of the others: the earliest that is not of an exchange, or the earliest; clocks of hosts differ.

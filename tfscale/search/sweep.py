@@ -5,6 +5,7 @@ job that fails is reported and the next one goes on.
 """
 
 import csv
+import io
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tfscale import atomic_file
 from tfscale.launchers.spawn import PARENT
 from tfscale.search.grid import Combination
 from tfscale.supervision.signals import Stopped, end, signals_raise
@@ -97,9 +99,8 @@ def _aligned(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(temporary, path)
+    stream = io.StringIO(newline="")
+    writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    atomic_file.replace(path, stream.getvalue())

@@ -6,13 +6,13 @@ first, so whoever completes it finds it there. That costs a look at a file a ste
 """
 
 import itertools
-import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import final
 
+from tfscale import atomic_file
 from tfscale.errors import Enough
 from tfscale.supervision.signals import Stopped
 from tfscale.world import World
@@ -90,10 +90,8 @@ def _reason(asked: int) -> Stopped | Enough:
 
 
 def _write(path: Path, words: str) -> None:
-    temporary = path.with_suffix(f".{os.getpid()}")
     with suppress(OSError):  # a full disk: the job is then ended without a last checkpoint, after PATIENCE seconds
-        temporary.write_text(words)
-        os.replace(temporary, path)
+        atomic_file.replace(path, words)
 
 
 def _read(path: Path, count: int) -> list[int] | None:

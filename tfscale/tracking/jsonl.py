@@ -1,12 +1,12 @@
 """metrics.jsonl: one JSON object a line; steps, tensors, training records and evaluations told apart by `kind`."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import final
 
+from tfscale import atomic_file
 from tfscale.tracking.base import Record, finite
 
 
@@ -23,9 +23,7 @@ class JsonlTracker:
         if path.exists():
             text = path.read_text(encoding="utf-8", errors="replace")
             lines = [line for line in text.splitlines() if _is_before(line, start)]
-            aside = path.with_suffix(".tmp")
-            aside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-            os.replace(aside, path)
+            atomic_file.replace(path, "".join(f"{line}\n" for line in lines))
         self._stream = path.open("a", encoding="utf-8")
 
     def progress(self, step: int) -> None:
