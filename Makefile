@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-fast lint types wheel clean
+.PHONY: help setup train test test-all lint types wheel clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,13 +31,13 @@ train: $(READY) ## LeNet learns MNIST on two processes that share compressed gra
 	@$(BIN)/tfscale data fetch mnist
 	$(BIN)/tfscale train recipe=sharing_mnist
 
-test: test-fast ## all tests: unit, real Horovod processes, packages
-	$(BIN)/python -m pytest -v -n 2 --dist worksteal -m "horovod or slow"
+test: $(READY) ## the test suite, real Horovod processes included; at most 10 minutes on two idle cores
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal -m "not slow"
 
-test-fast: $(READY) ## unit tests only, on up to four cores
-	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal -m "not horovod and not slow"
+test-all: $(READY) ## the rest: packages, soaks, long fault tests; at most 25 minutes on two idle cores
+	$(BIN)/python -m pytest -v -n 2 --dist worksteal -m slow
 
-lint: $(READY) ## ruff
+lint: $(READY) ## ruff: format and rules
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 types: $(READY) ## pyright

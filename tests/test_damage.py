@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from tfscale.runs import summary
 from tfscale.runs.events import EventLog, read_events
 from tfscale.runs.run_directory import Failure, RunDirectory
 from tfscale.supervision import heartbeat
+from tfscale.tracking.base import Kind, RunInfo
 from tfscale.tracking.jsonl import JsonlTracker
 
 COUNT = int(os.environ.get("TFSCALE_DAMAGE", "80"))
@@ -153,10 +155,12 @@ def test_no_damage_to_the_records_of_a_run_ends_a_command(tmp_path: Path) -> Non
     summary.write({"metrics": ["accuracy"], "accuracy": 0.5, "steps": 9, "processes": 2}, directory.summary)
     directory.record_failure(Failure(rank=1, restarts=0, when=1.0, message="x", code=1, retryable=True))
     heartbeat.Heartbeat(directory.heartbeat(0), timeout=4)("a step", 3)
-    records = JsonlTracker(directory.metrics, start=0)
+    info = RunInfo(name="one", folder=place, config={}, start=0, steps=5, processes=1)
+    records = JsonlTracker(directory.metrics)
+    records.start(info)
     for step in range(5):
-        records.step({"step": step, "loss": 1.0})
-    records.close()
+        records.log(Kind.TRAIN, step, {"loss": 1.0})
+    records.finish()
     changed = 0
 
     def look(what: str) -> None:
@@ -170,7 +174,9 @@ def test_no_damage_to_the_records_of_a_run_ends_a_command(tmp_path: Path) -> Non
         assert runs._row(directory)["run"] == "one"
         directory.first_failure(0)
         assert all(isinstance(event["event"], str) for event in read_events(directory.events))
-        JsonlTracker(directory.metrics, start=3).close()
+        again = JsonlTracker(directory.metrics)
+        again.start(replace(info, start=3))
+        again.finish()
 
     damaged(sound, place, look)
     assert changed

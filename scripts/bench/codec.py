@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfscale.scripts.bench.codec_plot import RATES, draw
 
-from tfscale.tracking.console import person_console, results_table
+from tfscale.tracking.tables import person_console, results_table
 
 if TYPE_CHECKING:
     import tensorflow as tf

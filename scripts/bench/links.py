@@ -37,7 +37,7 @@ from tfscale.scripts.bench.links_worker import FP16, FP32, POWERSGD, SHARING, Me
 from tfscale.launchers.local import rank_environment
 from tfscale.launchers.spawn import PARENT
 from tfscale.supervision.signals import Stopped, end, signals_raise
-from tfscale.tracking.console import person_console, results_table
+from tfscale.tracking.tables import person_console, results_table
 
 LINKS = (UNSHAPED, "1gbit", "100mbit")
 """More than 1 Gbit/s is not what a bucket lets through on two cores."""

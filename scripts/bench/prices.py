@@ -38,7 +38,7 @@ from tfscale.launchers.local import Processes
 from tfscale.launchers.spawn import die_with_parent, spawn_command
 from tfscale.runs.run_directory import RunDirectory
 from tfscale.supervision.attempt import Attempt
-from tfscale.tracking.console import person_console, results_table
+from tfscale.tracking.tables import person_console, results_table
 from tfscale.world import World, from_environment
 
 if TYPE_CHECKING:  # the parent does without TensorFlow

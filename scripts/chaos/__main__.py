@@ -40,7 +40,7 @@ from tfscale.checkpoint import format as checkpoint_format
 from tfscale.launchers.spawn import ProcessHandle, spawn_fork
 from tfscale.runs.events import read_events
 from tfscale.startup_noise import quiet
-from tfscale.tracking.console import person_console, results_table
+from tfscale.tracking.tables import person_console, results_table
 
 STRATEGIES = {
     "sharing": ("strategy=sharing",),

@@ -26,7 +26,7 @@ from tfscale.launchers.local import Processes
 from tfscale.launchers.spawn import spawn_command
 from tfscale.runs.run_directory import RunDirectory
 from tfscale.supervision.attempt import Attempt
-from tfscale.tracking.console import person_console, results_table
+from tfscale.tracking.tables import person_console, results_table
 
 STRATEGIES = {"sharing": ("strategy=sharing",), "horovod": ("strategy=horovod", "strategy.reproducible=true")}
 EXCHANGES = 256

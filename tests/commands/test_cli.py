@@ -212,7 +212,7 @@ def test_a_strategy_model_and_data_of_the_users_own(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "import keras, numpy as np\n"
         "from tfscale.data.base import Arrays\n"
-        "from tfscale.strategies.gradient_averaging import GradientAveraging\n"
+        "from tfscale.strategies.gradient_averaging.strategy import GradientAveraging\n"
         "def points(*, count):\n"
         "    x = np.random.default_rng(0).standard_normal((count, 2)).astype('float32')\n"
         "    y = (x[:, 0] > 0).astype('int32')\n"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tfscale.scripts.fuzz import cases, settings
 
-from tfscale.config import plugins, validate, yaml_limits
+from tfscale.config import targets, validate, yaml_limits
 from tfscale.config.instantiate import instantiate
 from tfscale.config.preflight import SUM, preflight, saved, write
 from tfscale.config.schemas.config import Config
@@ -207,12 +207,12 @@ def test_an_installed_package_may_offer_its_code(
     (metadata / "METADATA").write_text("Name: offered\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text("[tfscale.plugins]\nmine = offered\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    plugins.modules.cache_clear()
+    targets.plugin_modules.cache_clear()
     try:
         assert not validate.problems_of(offered)
         assert validate.problems_of(put(values, "model", {"_target_": "offerings.net"}))
     finally:
-        plugins.modules.cache_clear()
+        targets.plugin_modules.cache_clear()
 
 
 def test_what_a_message_quotes_is_short_and_in_one_line() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from tfscale.config.moved_targets import current
 from tfscale.config.preflight import preflight
-from tfscale.config.schemas.nodes import TARGET_SCHEMAS
+from tfscale.config.schemas.by_target import TARGET_SCHEMAS
 
 OLD = {
     "tfscale.data.digits.digits": "tfscale.data.sources.digits.digits",

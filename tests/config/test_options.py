@@ -10,7 +10,7 @@ import pytest
 from tests.support.in_place import run
 from tfscale.config.compose import composer, recipe_texts
 from tfscale.config.preflight import preflight
-from tfscale.config.schemas.nodes import TARGET_SCHEMAS
+from tfscale.config.schemas.by_target import TARGET_SCHEMAS
 from tfscale.job.build import Job
 
 # What an option needs beside itself to be built on this machine.

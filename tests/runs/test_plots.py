@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from tfscale.runs import plots
+from tfscale.strategies.gradient_sharing.measurements import measurements
 
+SHARING = measurements(goal="target 0.01")
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -32,20 +34,22 @@ def written(folder: Path, *records: object) -> Path:
 def test_a_run_that_shared_is_drawn(tmp_path: Path) -> None:
     records = [step(number) for number in range(1, 8)] + [{"kind": "evaluation", "step": 7, "loss": 0.5}]
     tensors = [tensor(7, f"layer_{index}/kernel", threshold=0.1 * (1 + index)) for index in range(30)]
-    drawn = plots.draw(written(tmp_path, *records, *tensors), tmp_path)
-    assert [path.name for path in drawn] == ["sharing.png", "tensors.png"]
+    drawn = plots.draw(written(tmp_path, *records, *tensors), tmp_path, SHARING)
+    assert [path.name for path in drawn] == ["strategy.png", "tensors.png"]
     assert all(path.read_bytes().startswith(PNG) for path in drawn)
 
 
 def test_without_measurements_of_tensors_there_is_one_picture(tmp_path: Path) -> None:
-    assert [path.name for path in plots.draw(written(tmp_path, step(1)), tmp_path)] == ["sharing.png"]
+    assert [path.name for path in plots.draw(written(tmp_path, step(1)), tmp_path, SHARING)] == ["strategy.png"]
 
 
 def test_nothing_is_drawn_without_a_density_nor_matplotlib_imported(tmp_path: Path) -> None:
     metrics = written(tmp_path, {"kind": "step", "step": 1, "loss": 1.0}, {"kind": "train", "step": 1, "loss": 1.0})
     code = (
         "import sys; from pathlib import Path; from tfscale.runs import plots\n"
-        f"assert plots.draw(Path({str(metrics)!r}), Path({str(tmp_path)!r})) == []\n"
+        "from tfscale.strategies.gradient_sharing.measurements import measurements\n"
+        f"for described in ({{}}, measurements(goal='')):\n"
+        f"    assert plots.draw(Path({str(metrics)!r}), Path({str(tmp_path)!r}), described) == []\n"
         "assert 'matplotlib' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
@@ -58,7 +62,7 @@ def test_lines_that_are_not_whole_are_survived(tmp_path: Path, end: str) -> None
     metrics = written(tmp_path, step(1), step(2))
     with metrics.open("a") as stream:
         stream.write(end)
-    (drawn,) = plots.draw(metrics, tmp_path)
+    (drawn,) = plots.draw(metrics, tmp_path, SHARING)
     assert drawn.read_bytes().startswith(PNG)
 
 
@@ -74,7 +78,7 @@ def test_lines_that_are_not_whole_are_survived(tmp_path: Path, end: str) -> None
 def test_missing_zero_and_negative_values_are_drawn_without_a_warning(
     tmp_path: Path, records: list[dict[str, object]]
 ) -> None:
-    assert plots.draw(written(tmp_path, *records), tmp_path)
+    assert plots.draw(written(tmp_path, *records), tmp_path, SHARING)
 
 
 def test_a_long_run_is_drawn_as_few_medians(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,5 +90,5 @@ def test_a_long_run_is_drawn_as_few_medians(tmp_path: Path, monkeypatch: pytest.
         return course(*arguments)
 
     monkeypatch.setattr(plots, "_course", noted)
-    plots.draw(written(tmp_path, *(step(number) for number in range(1, 3002))), tmp_path)
+    plots.draw(written(tmp_path, *(step(number) for number in range(1, 3002))), tmp_path, SHARING)
     assert plots.POINTS / 2 < max(lengths) <= plots.POINTS

@@ -1,11 +1,14 @@
 """What a person sees."""
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from tfscale.tracking.console import ConsoleTracker, closing_table, human_bytes, results_table
+from tfscale.tracking.base import Kind, Measurement, RunInfo
+from tfscale.tracking.console import ConsoleTracker
+from tfscale.tracking.tables import closing_table, human_bytes, results_table
 
 SUMMARY = {
     "name": "one",
@@ -41,37 +44,84 @@ def test_bytes_for_people(count: int, words: str) -> None:
     assert human_bytes(count) == words
 
 
+def started(out: Console, *, start: int = 0, processes: int = 2) -> ConsoleTracker:
+    """A tracker of a run of 100 steps whose strategy measures a density."""
+    tracker = ConsoleTracker(out)
+    density = Measurement(label="density", line="density {:.2e}", averaged=True, goal="target 0.002")
+    tracker.start(
+        RunInfo(
+            name="one",
+            folder=Path("runs/one"),
+            config={},
+            start=start,
+            steps=100,
+            processes=processes,
+            measurements={"density": density},
+        )
+    )
+    return tracker
+
+
 def test_plain_lines_without_a_terminal() -> None:
     out = console()
-    tracker = ConsoleTracker(out, steps=100, start=0)
+    tracker = started(out)
     tracker.progress(1)
-    tracker.step({"step": 50, "loss": 0.5, "samples_per_second": 1234.0, "density": 0.001, "bytes_sent": 2048})
-    tracker.evaluation({"step": 100, "loss": 0.25, "accuracy": 0.9})
-    tracker.close()
+    tracker.log(Kind.TRAIN, 50, {"loss": 0.5, "samples_per_second": 1234.0, "density": 0.001, "bytes_sent": 2048})
+    tracker.log(Kind.STEP, 50, {"loss": 0.5})
+    tracker.log(Kind.EVALUATION, 100, {"loss": 0.25, "accuracy": 0.9})
+    tracker.finish()
     assert text(out).splitlines() == [
         "step  50/100  loss 0.5000  1,234 samples/s  density 1.00e-03  2.0 KB sent",
         "step 100/100  test: loss 0.2500  accuracy 0.9000",
     ]
 
 
-def test_a_bar_on_a_terminal() -> None:
+def test_nothing_was_sent_by_a_single_process() -> None:
+    """What replicas of one process would exchange if they were apart is counted, but it goes nowhere."""
+    out = console()
+    tracker = started(out, processes=1)
+    tracker.log(Kind.TRAIN, 50, {"loss": 0.5, "samples_per_second": 1234.0, "bytes_sent": 2048})
+    assert text(out).splitlines() == ["step  50/100  loss 0.5000  1,234 samples/s"]
+    closing_table(out, {**SUMMARY, "processes": 1, "bytes_ratio": 1.0}, [], {})
+    assert "none left the process; between processes: 32.4 MB" in text(out)
+    assert "(as many)" in text(out)
+
+
+def test_lines_on_a_terminal_that_cannot_redraw(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TERM=dumb had neither a bar nor lines."""
+    monkeypatch.setenv("TERM", "dumb")
     out = console(terminal=True)
-    tracker = ConsoleTracker(out, steps=100, start=20)
+    tracker = started(out)
+    tracker.log(Kind.TRAIN, 50, {"loss": 0.5, "samples_per_second": 1234.0})
+    tracker.finish()
+    assert "loss 0.5000" in text(out)
+
+
+def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    out = console(terminal=True)
+    tracker = started(out, start=20)
     tracker.progress(50)
-    tracker.step({"step": 50, "loss": 0.5, "samples_per_second": 1234.0})
-    tracker.close()
+    tracker.log(Kind.TRAIN, 50, {"loss": 0.5, "samples_per_second": 1234.0})
+    tracker.finish()
     assert "50/100" in text(out)
     assert "loss 0.5000" in text(out)
 
 
 def test_the_closing_table_says_result_bytes_and_what_to_do_next() -> None:
     out = console()
-    closing_table(out, SUMMARY, ["tfscale evaluate run=one"])
+    density = Measurement(label="density", averaged=True, goal="target 0.002")
+    times = {"encode_ms": Measurement(label="encode", unit="ms", averaged=True)}
+    means = {"mean_density": 0.0021, "mean_encode_ms": 0.25, "mean_seconds": 0.0123}
+    closing_table(out, {**SUMMARY, **means}, ["tfscale evaluate run=one"], {"density": density, **times})
     for words in (
         "0.9877",
         "1,876",
         "41.2 s",
         "188.2 times fewer",
+        "mean density",
+        "2.1e-03 (target 0.002)",
+        "12.3 ms, of it encode 0.25 ms",
         "3 (a gradient was not finite)",
         "evaluate run=one",
     ):

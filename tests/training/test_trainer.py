@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,43 +14,49 @@ from tfscale.collectives import consistency
 from tfscale.data.base import Shard
 from tfscale.errors import Enough, RunError
 from tfscale.job.build import Job
-from tfscale.tracking.base import Record
+from tfscale.tracking.base import Kind, Record, RunInfo
 from tfscale.training.checkpoints import best as best_checkpoint
 from tfscale.training.metrics import examples_seen
-from tfscale.training.trainer import Run
+from tfscale.training.trainer import Trainer
 
 
-class StagingBuffer:
-    """A sink that remembers."""
+class Recorder:
+    """A tracker that keeps what it is told, and the phases of a run."""
 
     def __init__(self) -> None:
-        self.steps: list[dict[str, float]] = []
-        self.evaluations: list[dict[str, float]] = []
+        self.steps: list[dict[str, float | str]] = []
+        self.evaluations: list[dict[str, float | str]] = []
         self.seen: list[int] = []
         self.details_of: list[int] = []
         self.remarks: list[tuple[int, str]] = []
         self.works: list[tuple[str, int]] = []
 
+    def start(self, run: RunInfo) -> None:
+        raise AssertionError("whoever makes a tracker starts it")
+
     def progress(self, step: int) -> None:
         self.seen.append(step)
 
-    def step(self, record: Record) -> None:
-        self.steps.append(dict(record))
+    def log(self, kind: Kind, step: int, values: Record) -> None:
+        if kind is Kind.STEP:
+            self.details_of.append(step)
+        elif kind is not Kind.TENSOR:
+            (self.steps if kind is Kind.TRAIN else self.evaluations).append({"step": step, **values})
 
-    def details(self, steps: Sequence[Record], tensors: Mapping[str, Record]) -> None:
-        self.details_of += [int(record["step"]) for record in steps]
+    def message(self, step: int, text: str) -> None:
+        self.remarks.append((step, text))
 
-    def remark(self, step: int, words: str) -> None:
-        self.remarks.append((step, words))
+    def summary(self, results: Mapping[str, Any]) -> None:
+        raise AssertionError("a trainer returns its results")
 
-    def evaluation(self, record: Record) -> None:
-        self.evaluations.append(dict(record))
+    def artifact(self, path: Path) -> None:
+        raise AssertionError("a trainer makes no files")
+
+    def finish(self) -> None:
+        raise AssertionError("whoever makes a tracker ends it")
 
     def begun(self, work: str, step: int) -> None:
         self.works.append((work, step))
-
-    def close(self) -> None:
-        pass
 
 
 def go(
@@ -58,15 +65,15 @@ def go(
     stop: Callable[[int, Callable[[int], bool]], Exception | None] = lambda step, is_sync_step: None,
     *,
     keep: int = 9,
-) -> tuple[dict, StagingBuffer]:
-    memory = StagingBuffer()
-    run = Run(
+) -> tuple[dict, Recorder]:
+    memory = Recorder()
+    run = Trainer(
         job.state,
         job.plan,
         data=job.data,
         evaluator=job.evaluator,
         checkpoints=alone(folder, keep=keep),
-        trackers=[memory],
+        tracker=memory,
         stop=stop,
         heartbeat=memory.begun,
     )

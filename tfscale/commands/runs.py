@@ -26,7 +26,7 @@ def main(words: Sequence[str]) -> int:
     if unknown:
         raise UserError(f"runs takes run.dir=DIR only, got {unknown[0]}; type: tfscale runs --help")
     folder = Path(dict(word.split("=", 1) for word in words).get("run.dir", "runs")).expanduser()
-    from tfscale.tracking.console import person_console, results_table
+    from tfscale.tracking.tables import person_console, results_table
 
     places = sorted(path.parent for path in folder.glob(f"*/{preflight.SAVED}"))
     if not places:

@@ -120,7 +120,8 @@ def _directory(config: Config) -> RunDirectory:
         return RunDirectory(checks.run_folder(config))
     model = config.model["_target_"].rsplit(".", 1)[-1]
     data = str(config.data.get("name") or config.data["_target_"].rsplit(".", 1)[-1])
-    strategy = config.strategy["_target_"].rpartition(".")[0].rpartition(".")[-1] or "strategy"
+    modules = config.strategy["_target_"].split(".")[:-1] or ["strategy"]
+    strategy = modules[-2] if modules[-1] == "strategy" and len(modules) > 1 else modules[-1]
     return run_directory.create(
         Path(config.run.dir).expanduser(), config.run.name, f"{model}-{data}-{strategy}".lower()
     )
@@ -232,7 +233,7 @@ def _rank_starter(config: Config, words: Sequence[str], directory: RunDirectory)
 def _sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     """Checks every job of the sweep, then runs them one after the other."""
 
-    from tfscale.tracking.console import person_console, results_table
+    from tfscale.tracking.tables import person_console, results_table
 
     jobs = expand(parse(overrides))
     problems = []

@@ -31,9 +31,11 @@ class Threshold(Protocol):
     Attributes:
         initial: The first threshold in gradient units; None lets the replicas propose it, so that about
             `density(1)` of all elements reach it.
+        goal: What the density is steered to, for tables; empty for nothing.
     """
 
     initial: float | None
+    goal: str
 
     def density(self, step: tf.Tensor) -> tf.Tensor:
         """The density asked for at `step`, [] float32; the first thresholds are that quantile."""
@@ -61,6 +63,7 @@ class Fixed:
 
     def __init__(self, *, initial: float) -> None:
         self.initial: float | None = initial
+        self.goal = ""
 
     def density(self, step: tf.Tensor) -> tf.Tensor:
         """Not asked for: there is always a threshold."""
@@ -86,6 +89,7 @@ class Adaptive:
 
     def __init__(self, *, initial: float | None, minimum: float, maximum: float, rate: float = DL4J_RATE) -> None:
         self.initial = initial
+        self.goal = f"target {minimum:g} to {maximum:g}"
         self._minimum, self._maximum, self._rate = minimum, maximum, rate
 
     def density(self, step: tf.Tensor) -> tf.Tensor:
@@ -116,6 +120,7 @@ class TargetDensity:
 
     def __init__(self, *, initial: float | None, density: float, ramp: int, gain: float) -> None:
         self.initial = initial
+        self.goal = f"target {density:g}"
         self._density, self._ramp, self._gain = density, ramp, gain
 
     def density(self, step: tf.Tensor) -> tf.Tensor:

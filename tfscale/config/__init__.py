@@ -1,1 +1,1 @@
-"""The boundary to Hydra: everything from an argument to a checked configuration. No TensorFlow here."""
+"""From the words of a command line to a checked configuration: the boundary to Hydra. No TensorFlow."""

@@ -1,23 +1,15 @@
-"""What must hold between keys: checked on a configuration whose single keys are right."""
+"""Checks rules between keys, of a configuration whose single keys are valid."""
 
-from collections.abc import Callable, Mapping
+import importlib
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
+from tfscale.config.schemas import data as data_schemas
 from tfscale.config.schemas.config import Config
-from tfscale.data.sources import idx, npz, shakespeare
+from tfscale.config.strategy_settings import settings_of
 from tfscale.errors import HOROVOD_MISSING, UserError
-
-DATA_CHECKS: MappingProxyType[str, Callable[..., None]] = MappingProxyType(
-    {
-        "tfscale.data.sources.idx.idx": idx.check,
-        "tfscale.data.sources.npz.npz": npz.check,
-        "tfscale.data.sources.shakespeare.shakespeare": shakespeare.check,
-    }
-)
-"""Data that can be looked at before it is read."""
 
 RESERVED = frozenset(
     (
@@ -31,22 +23,22 @@ RESERVED = frozenset(
 
 
 def uses_horovod(config: Config, processes: int) -> bool:
-    """Whether the strategy's collective goes between processes."""
+    """Whether the collective of the strategy exchanges between processes by Horovod."""
     target = collective_of(config)
     return target == "tfscale.collectives.horovod.Horovod" or (target == "auto" and processes > 1)
 
 
 def collective_of(config: Config) -> str:
-    """The `_target_` of the strategy's collective; auto where a strategy of the user's own has none."""
+    """Returns the `_target_` of the collective; auto if a strategy of the user's own has none."""
     return config.strategy.get("collective", {}).get("_target_", "auto")
 
 
 def problems_of(config: Config, processes: int) -> list[str]:
-    """Every breach, a message each.
+    """Returns a message for each rule that the configuration breaks.
 
     Args:
         config: Valid key by key.
-        processes: How many processes the job has or will have.
+        processes: Number of processes that the job has or will have.
     """
     return [
         *_train(config),
@@ -72,31 +64,8 @@ def _train(config: Config) -> list[str]:
 
 
 def _strategy(config: Config) -> list[str]:
-    strategy, problems = config.strategy, []
-    momentum = strategy.get("momentum", "auto")
-    if isinstance(momentum, int | float) and momentum > 0:
-        if config.optimizer.get("momentum"):
-            problems.append(
-                f"strategy.momentum={momentum} and optimizer.momentum={config.optimizer['momentum']} would both apply; "
-                "set optimizer.momentum=0, or leave strategy.momentum=auto"
-            )
-        if strategy.get("shares") == "updates":
-            problems.append(
-                f"strategy.momentum must be 0 with strategy.shares=updates, got {momentum}; each replica's optimizer "
-                "has its own momentum: set optimizer.momentum"
-            )
-    if config.train.nonfinite == "rollback" and strategy.get("delay"):
-        problems.append(
-            f"train.nonfinite=rollback must come with strategy.delay=0, got {strategy['delay']}: what is under way "
-            "belongs to no checkpoint; set train.nonfinite=skip"
-        )
-    threshold = strategy.get("threshold", {})
-    if threshold.get("minimum", 0) >= threshold.get("maximum", 1) and "maximum" in threshold:
-        problems.append(
-            f"strategy.threshold.minimum must be below strategy.threshold.maximum, got {threshold['minimum']} and "
-            f"{threshold['maximum']}; swap them"
-        )
-    return problems
+    settings = settings_of(config.strategy["_target_"])
+    return [] if settings is None else settings.problems_of(config)
 
 
 def _processes(config: Config, processes: int) -> list[str]:
@@ -161,7 +130,11 @@ def _metrics(config: Config) -> list[str]:
 
 
 def _data(config: Config) -> list[str]:
-    check = DATA_CHECKS.get(config.data["_target_"])
+    """Calls the source's own `check`, which looks at files without reading them; not every source has one."""
+    target = config.data["_target_"]
+    if target not in data_schemas.SCHEMAS:
+        return []
+    check = vars(importlib.import_module(target.rpartition(".")[0])).get("check")
     if check is None:
         return []
     try:
@@ -172,5 +145,5 @@ def _data(config: Config) -> list[str]:
 
 
 def run_folder(config: Config) -> Path:
-    """The folder of the run that the configuration names, which must have a name."""
+    """Returns the folder of the run that the configuration names."""
     return Path(config.run.dir).expanduser() / str(config.run.name)

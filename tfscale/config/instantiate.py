@@ -1,36 +1,31 @@
-"""The one way from a node with a `_target_` to an object; the allow-list was checked before (validate.py)."""
+"""Instantiates nodes with a `_target_`; `validate` has checked before that the target is allowed."""
 
-import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import hydra.utils
 from hydra.errors import InstantiationException
 
 from tfscale.config.compose import HYDRA_1_4
+from tfscale.config.targets import require_own_code
 from tfscale.errors import UserError, first_line
 
 CHECKED: Mapping[str, Any] = (
     {"_execution_whitelist_": getattr(hydra.utils, "UNSAFE_DISABLE_EXECUTION_CHECKS")} if HYDRA_1_4 else {}  # noqa: B009
 )
-"""From 1.4 on Hydra wants to be told what it may call, under names that classes have inside Keras; ours did it."""
-
-
-_trusted: set[str] = set()
-"""Modules of the user's own, as `trust` was told."""
+"""Hydra 1.4 has a list of its own of what may be called; `targets` is stricter, so Hydra's is switched off."""
 
 
 def instantiate(key: str, node: Mapping[str, Any], **extra: Any) -> Any:
     """Calls the node's `_target_` with its keys and `extra`.
 
     Args:
-        key: Where the node stands, for messages.
+        key: Path of the node in the configuration, for messages.
         node: Plain values.
-        extra: Keyword arguments beyond the node's.
+        extra: Keyword arguments beyond those of the node.
 
     Raises:
-        UserError: The target does not exist or does not take these keys, or says itself that a value is wrong.
+        UserError: The target does not exist, does not take these keys, or raises one itself.
     """
     for target in _targets(node):
         _check_home(key, target)
@@ -56,26 +51,16 @@ def _targets(value: object) -> Iterator[str]:
 
 
 def _check_home(key: str, target: str) -> None:
-    """A module also holds what it imports: what is called must come from the package that was named, or be trusted.
-
-    Raises:
-        UserError: It does not.
-    """
+    """Raises UserError if the target is code that a trusted module only imports."""
     try:
         found = hydra.utils.get_object(target)
-    except Exception:  # noqa: BLE001 - who calls it says what is wrong with the name
+    except Exception:  # noqa: BLE001 - instantiate raises the error about the name
         return
-    home = str(getattr(found, "__module__", None))
-    named = target.partition(".")[0]
-    if home.partition(".")[0] != named and not any(home == each or home.startswith(f"{each}.") for each in _trusted):
-        raise UserError(
-            f"{key}._target_={target} is code of {home}, which {named} only imports; if it is yours, type "
-            f"trust=[{named},{home}]"
-        )
+    require_own_code(key, target, found)
 
 
 def _is_the_nodes_fault(cause: BaseException, target: str) -> bool:
-    """Whether the node cannot be used as it is, and not something that the user's own code did once it ran."""
+    """Whether the node is wrong, as opposed to an error inside the user's own code once it ran."""
     if isinstance(cause, UserError):
         return False
     if isinstance(cause, ImportError) or target.startswith("keras."):
@@ -85,11 +70,3 @@ def _is_the_nodes_fault(cause: BaseException, target: str) -> bool:
         frame = frame.tb_next
     inside = frame.tb_frame.f_globals.get("__name__", "") if frame is not None else ""
     return isinstance(cause, TypeError | AttributeError) and str(inside).startswith("hydra.")
-
-
-def trust(modules: list[str]) -> None:
-    """Lets `_target_` find the user's own modules in the current directory."""
-    _trusted.update(modules)
-    here = str(Path.cwd())
-    if modules and here not in sys.path:
-        sys.path.insert(0, here)

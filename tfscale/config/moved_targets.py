@@ -20,7 +20,9 @@ MOVED_MODULES: Mapping[str, str] = MappingProxyType(
         "tfscale.data.synthetic": "tfscale.data.sources.synthetic",
         "tfscale.early_stopping": "tfscale.training.early_stopping",
         "tfscale.schedules": "tfscale.training.schedules",
+        "tfscale.strategies.gradient_averaging": "tfscale.strategies.gradient_averaging.strategy",
         "tfscale.strategies.gradient_sharing": "tfscale.strategies.gradient_sharing.strategy",
+        "tfscale.strategies.parameter_averaging": "tfscale.strategies.parameter_averaging.strategy",
         "tfscale.thresholds": "tfscale.compression.thresholds",
     }
 )

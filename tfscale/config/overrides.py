@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tfscale.config.compose import Composer
 from tfscale.config.moved_targets import current
-from tfscale.config.schemas.nodes import TARGET_SCHEMAS
+from tfscale.config.schemas.by_target import TARGET_SCHEMAS
 from tfscale.config.suggest import closest, closest_key
 from tfscale.errors import UserError, first_line
 

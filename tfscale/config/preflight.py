@@ -17,6 +17,7 @@ from tfscale import atomic_file
 from tfscale.config import checks, moved_targets, overrides, validate, yaml_limits
 from tfscale.config.compose import Composer, composer, plain
 from tfscale.config.schemas.config import Config
+from tfscale.config.strategy_settings import settings_of
 from tfscale.config.suggest import closest_key
 from tfscale.errors import UserError
 from tfscale.terminal import say
@@ -27,9 +28,6 @@ SAVED = "config.yaml"
 
 SUM = b"# sha256 of the lines above: "
 """What its last line begins with."""
-
-SGD = "keras.optimizers.SGD"
-"""What `optimizer=nesterov` and `optimizer=sgd` name."""
 
 FIXED = ("train.batch", "seed", "strategy.replicas")
 """Keys that an earlier run keeps."""
@@ -146,7 +144,7 @@ def saved(folder: Path, words: Sequence[str]) -> Config:
 
 
 def check_job(config: Config, *, processes: int) -> Config:
-    """Checks what must hold between keys and returns the configuration with nothing left `auto` of sharing.
+    """Checks what must hold between keys and resolves the strategy's automatic values.
 
     Args:
         config: Valid key by key.
@@ -158,34 +156,8 @@ def check_job(config: Config, *, processes: int) -> Config:
     problems = checks.problems_of(config, processes)
     if problems:
         raise UserError(*problems)
-    return _decided(config)
-
-
-def _decided(config: Config) -> Config:
-    """Decides what strategy=sharing leaves `auto`: what replicas share, how it adds up, and where momentum is applied.
-
-    SGD's step is linear in the gradient, so gradients are shared, and its momentum moves before the compression. Other
-    optimizers divide by what they have seen of gradients, which sparse sums distort: each replica runs its own, and
-    the updates are shared. Of W replicas each sees the root of W times the noise of the mean gradient, and makes its
-    updates smaller by as much, so they are summed over that root.
-    """
-    if not {"shares", "combine", "momentum", "nesterov"} <= config.strategy.keys():
-        return config
-    strategy, optimizer = dict(config.strategy), dict(config.optimizer)
-    linear = optimizer["_target_"] == SGD
-    if strategy["shares"] == "auto":
-        before = strategy["momentum"] != "auto" and strategy["momentum"] > 0
-        strategy["shares"] = "gradients" if before or linear else "updates"
-    if strategy["combine"] == "auto":
-        strategy["combine"] = "mean" if strategy["shares"] == "gradients" or linear else "root"
-    takes_over = strategy["shares"] == "gradients" and strategy["momentum"] == "auto"
-    if strategy["nesterov"] == "auto":
-        strategy["nesterov"] = bool(optimizer.get("nesterov", False)) and takes_over
-    if strategy["momentum"] == "auto":
-        strategy["momentum"] = float(optimizer.get("momentum", 0.0)) if takes_over else 0.0
-    if takes_over and "momentum" in optimizer:
-        optimizer |= {"momentum": 0.0, "nesterov": False}
-    return config.model_copy(update={"strategy": strategy, "optimizer": optimizer})
+    settings = settings_of(config.strategy["_target_"])
+    return config if settings is None else settings.resolved(config)
 
 
 def with_replicas(config: Config, replicas: int) -> Config:

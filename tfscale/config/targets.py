@@ -1,8 +1,29 @@
-"""What a `_target_` may name, node by node: a configuration file must not be able to call just anything."""
+"""The trust policy: which code a `_target_` may name.
 
+A configuration file must not be able to call just anything. Allowed are what conf/ ships, classes of listed Keras
+modules, modules that the user trusts on the command line (`trust=[MODULE]`), and modules that installed packages offer:
+whoever installs a package lets it run. A package offers a module in its own pyproject.toml:
+
+    [project.entry-points."tfscale.plugins"]
+    mine = "my_package"
+
+A module also holds what it imports, so a trusted name does not make everything below it trusted.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
 from types import MappingProxyType
 
-ALLOWED_TARGETS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
+from tfscale.config.schemas.by_target import TARGET_SCHEMAS
+from tfscale.errors import UserError
+
+PLUGINS = "tfscale.plugins"
+"""The entry-point group of installed packages that offer modules."""
+
+ALLOWED_TARGETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "model": ("tfscale.models.", "keras.applications."),
         "data": ("tfscale.data.sources.",),
@@ -17,7 +38,72 @@ ALLOWED_TARGETS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
         "strategy.threshold": ("tfscale.compression.thresholds.",),
     }
 )
-"""What a `_target_` of each node may begin with, besides the modules in `trust`."""
+"""Node -> prefixes of the paths that its `_target_` may name, besides trusted modules."""
 
 ALLOWED_NESTED_TARGETS = ("keras.initializers.", "keras.regularizers.", "keras.constraints.")
-"""What a `_target_` further down may begin with, besides the modules in `trust`."""
+"""Prefixes of the paths that a `_target_` inside such a node may name, besides trusted modules."""
+
+_trusted: set[str] = set()
+"""Modules that `trust` was called with."""
+
+
+@cache
+def plugin_modules() -> tuple[str, ...]:
+    """Returns the modules that installed packages offer."""
+    values = [point.value.partition(":")[0].strip() for point in entry_points(group=PLUGINS)]
+    return tuple(sorted(value for value in values if all(part.isidentifier() for part in value.split("."))))
+
+
+def is_permitted(target: str, allowed: Sequence[str], trusted: Sequence[str]) -> bool:
+    """Whether a node may name a path.
+
+    Args:
+        target: The path.
+        allowed: Prefixes that the node allows.
+        trusted: Modules that the user trusts.
+    """
+    if any(target == module or target.startswith(f"{module}.") for module in trusted):
+        return True
+    # Of tfscale only what conf/ ships. Of Keras only classes directly in a listed module: its functions load and
+    # deserialize.
+    module, _, name = target.rpartition(".")
+    if target in TARGET_SCHEMAS:
+        return any(target == each or target.startswith(each) for each in allowed)
+    return module.startswith("keras.") and f"{module}." in allowed and name.isidentifier() and name[0].isupper()
+
+
+def refusal(key: str, target: str, allowed: Sequence[str]) -> str:
+    """Returns the message for a path that is not permitted."""
+    module = target.rsplit(".", 1)[0]
+    return (
+        f"{key} must begin with {' or '.join(prefix for prefix in allowed if prefix.endswith('.'))}, got {target}; "
+        f"if that code is yours, type trust=[{module}]"
+    )
+
+
+def trust(modules: list[str]) -> None:
+    """Trusts modules of the user's own and makes those in the current directory importable."""
+    _trusted.update(modules)
+    here = str(Path.cwd())
+    if modules and here not in sys.path:
+        sys.path.insert(0, here)
+
+
+def require_own_code(key: str, target: str, found: object) -> None:
+    """Refuses an object that a trusted module only imports.
+
+    Args:
+        key: The node, for the message.
+        target: The path.
+        found: The object that it names.
+
+    Raises:
+        UserError: The object is defined in a module that is neither trusted nor of the package that was named.
+    """
+    home = str(getattr(found, "__module__", None))
+    named = target.partition(".")[0]
+    if home.partition(".")[0] != named and not any(home == each or home.startswith(f"{each}.") for each in _trusted):
+        raise UserError(
+            f"{key}._target_={target} is code of {home}, which {named} only imports; if it is yours, type "
+            f"trust=[{named},{home}]"
+        )

@@ -1,24 +1,23 @@
-"""Holds a composed configuration against the schema and reports everything that is wrong at once."""
+"""Checks a composed configuration against the schemas and reports all problems at once."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
-from tfscale.config import plugins
+from tfscale.config.schemas.by_target import TARGET_SCHEMAS
 from tfscale.config.schemas.config import Config
 from tfscale.config.schemas.fields import Table
-from tfscale.config.schemas.nodes import TARGET_SCHEMAS
 from tfscale.config.suggest import closest
-from tfscale.config.targets import ALLOWED_NESTED_TARGETS, ALLOWED_TARGETS
+from tfscale.config.targets import ALLOWED_NESTED_TARGETS, ALLOWED_TARGETS, is_permitted, plugin_modules, refusal
 
 
 def problems_of(values: Mapping[str, Any]) -> list[str]:
-    """Every breach of the schema, a message each: unknown and missing keys, types, ranges, `_target_`s."""
+    """Returns a message for each unknown or missing key, wrong type, value out of range and refused `_target_`."""
     found = _table_problems(Config, values, "")
     trust = values.get("trust")
     trusted = tuple(trust) if isinstance(trust, list) else (trust,) if isinstance(trust, str) else ()
-    trusted += plugins.modules()
+    trusted += plugin_modules()
     for path in ALLOWED_TARGETS:
         node = _at(values, path)
         if path == "metrics" and isinstance(node, dict):
@@ -36,7 +35,7 @@ def problems_of(values: Mapping[str, Any]) -> list[str]:
 
 
 def _composed_twice(value: object, path: str) -> Iterator[str]:
-    """Where a string asks for more than has been given to it."""
+    """Yields the paths of strings with an interpolation that is left after composing."""
     if isinstance(value, str) and "${" in value:
         yield path
     parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -47,10 +46,10 @@ def _composed_twice(value: object, path: str) -> Iterator[str]:
 
 
 def typed(values: Mapping[str, Any]) -> Config:
-    """The configuration as the tables have it: whole numbers are floats where a float is meant, as Keras insists.
+    """Returns the typed configuration; whole numbers become floats where a float is meant, as Keras insists.
 
     Args:
-        values: Without problems.
+        values: A configuration without problems.
     """
     nodes = {
         path: _typed_node(_at(values, path)) for path in ALLOWED_TARGETS if path != "metrics" and _at(values, path)
@@ -80,12 +79,12 @@ def _node_problems(path: str, node: object, allowed: Sequence[str], trusted: Seq
     if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
         return [f"{path}._target_ must name a class or function; type: tfscale ls"]
     target = node["_target_"]
-    if not _permitted(target, allowed, trusted):
-        return [_refusal(f"{path}._target_", target, allowed)]
+    if not is_permitted(target, allowed, trusted):
+        return [refusal(f"{path}._target_", target, allowed)]
     inside = [
-        _refusal(f"{path}.{where}", each, ALLOWED_NESTED_TARGETS)
+        refusal(f"{path}.{where}", each, ALLOWED_NESTED_TARGETS)
         for where, each in _targets_inside(node, path)
-        if not _permitted(each, ALLOWED_NESTED_TARGETS, trusted)
+        if not is_permitted(each, ALLOWED_NESTED_TARGETS, trusted)
     ]
     inside += [f"{path} must not have {key}; give keyword arguments by name" for key in _hydra_keys(node)]
     if "_partial_" in node and path != "optimizer":
@@ -96,7 +95,7 @@ def _node_problems(path: str, node: object, allowed: Sequence[str], trusted: Seq
 
 
 def _targets_inside(node: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
-    """`_target_`s further down than the node's own, but for parts with an allow-list of their own."""
+    """Yields the nested `_target_`s of a node with their paths, except in parts with an allow-list of their own."""
     for key, value in node.items():
         if f"{path}.{key}" not in ALLOWED_TARGETS:
             for child in _nodes_in(value):
@@ -106,7 +105,7 @@ def _targets_inside(node: Mapping[str, Any], path: str) -> Iterator[tuple[str, s
 
 
 def _nodes_in(value: object) -> Iterator[dict[str, Any]]:
-    """The nodes that a value is or holds, through lists of lists."""
+    """Yields the nodes that a value is or contains, also in nested lists."""
     if isinstance(value, dict):
         yield value
     elif isinstance(value, list):
@@ -115,31 +114,12 @@ def _nodes_in(value: object) -> Iterator[dict[str, Any]]:
 
 
 def _hydra_keys(node: Mapping[str, Any]) -> Iterator[str]:
-    """Keys of Hydra's own anywhere in a node, but for `_target_`, and `_partial_` where conf/ has it."""
+    """Yields Hydra's own keys anywhere in a node, except `_target_` and `_partial_`."""
     for key, value in node.items():
         if str(key).startswith("_") and key not in ("_target_", "_partial_"):
             yield str(key)
         for child in _nodes_in(value):
             yield from _hydra_keys(child)
-
-
-def _permitted(target: str, allowed: Sequence[str], trusted: Sequence[str]) -> bool:
-    if any(target == module or target.startswith(f"{module}.") for module in trusted):
-        return True
-    # Of tfscale only what conf/ ships: a module also holds what it imports. Of Keras only classes, right below a
-    # listed module: its functions load and deserialise.
-    module, _, name = target.rpartition(".")
-    if target in TARGET_SCHEMAS:
-        return any(target == each or target.startswith(each) for each in allowed)
-    return module.startswith("keras.") and f"{module}." in allowed and name.isidentifier() and name[0].isupper()
-
-
-def _refusal(key: str, target: str, allowed: Sequence[str]) -> str:
-    module = target.rsplit(".", 1)[0]
-    return (
-        f"{key} must begin with {' or '.join(prefix for prefix in allowed if prefix.endswith('.'))}, got {target}; "
-        f"if that code is yours, type trust=[{module}]"
-    )
 
 
 def _table_problems(table: type[Table], values: Mapping[str, Any], prefix: str) -> list[str]:
@@ -151,7 +131,7 @@ def _table_problems(table: type[Table], values: Mapping[str, Any], prefix: str) 
 
 
 def _message(table: type[Table], error: Mapping[str, Any], prefix: str) -> str:
-    """One pydantic error in our words; errors inside a field are that field's."""
+    """Returns the message for one pydantic error; an error inside a field is reported for the field."""
     location = [str(part) for part in error["loc"]]
     key, value = prefix + location[0], error["input"]
     field = table.model_fields.get(location[0].strip("_")) or table.model_fields.get(location[0])

@@ -1,7 +1,7 @@
-"""From a checked configuration to a job that is ready to run: the only place where classes are chosen and built.
+"""Builds a job from a checked configuration: the only place where classes are chosen.
 
-TensorFlow forces the order: devices first, then data, then replicas (one a device, same seed, then rank 0's parameters
-for all), then the strategy's own variables, then whatever a checkpoint restores.
+TensorFlow forces the order: devices, data, replicas (one a device, with the same seed, then with the parameters of
+rank 0), the variables of the strategy, and last what a checkpoint restores.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,8 +16,9 @@ from tfscale.collectives.base import Collective, ranks_of
 from tfscale.collectives.checksummed import require_equal
 from tfscale.collectives.horovod import Horovod
 from tfscale.collectives.in_process import InProcess
-from tfscale.config.instantiate import instantiate, trust
+from tfscale.config.instantiate import instantiate
 from tfscale.config.schemas.config import Config
+from tfscale.config.targets import trust
 from tfscale.data.base import Arrays, Data
 from tfscale.data.pipeline import ArrayData
 from tfscale.errors import UserError
@@ -32,14 +33,14 @@ from tfscale.world import World
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """Everything that a run needs, built.
+    """The objects of a run.
 
     Attributes:
         data: Training and test examples.
         state: Replicas and strategy at step 0.
-        plan: What to do when.
-        evaluator: Measures the consensus of the replicas.
-        warnings: What the user should know of data and model, a line each.
+        plan: When to log, evaluate, save and end.
+        evaluator: Evaluates the consensus of the replicas.
+        warnings: Sentences about data and model for the user.
     """
 
     data: Data
@@ -50,23 +51,23 @@ class Job:
 
     @property
     def collective(self) -> Collective:
-        """How the replicas exchange tensors."""
+        """The collective of the replicas."""
         return self.state.strategy.collective
 
     @property
     def layout(self) -> Layout:
-        """The trainable tensors."""
+        """The layout of the trainable tensors in the vector [D]."""
         return self.state.replicas[0].layout
 
 
 @dataclass(frozen=True, kw_only=True)
 class Connection:
-    """This process's devices, and its way to the others.
+    """The devices of this process and its connection to the others.
 
     Attributes:
-        devices: One a replica of this process.
-        threads: That one operation may use on a CPU; 0 for as many as there are cores.
-        collective: How all replicas exchange tensors.
+        devices: A device name for each replica of this process.
+        threads: Threads of one operation on a CPU; 0 for one a core.
+        collective: Exchanges tensors between all replicas.
     """
 
     devices: tuple[str, ...]
@@ -75,14 +76,14 @@ class Connection:
 
 
 def connect(config: Config, world: World) -> Connection:
-    """Claims this process's devices and joins the others.
+    """Claims the devices of this process and connects it to the others.
 
     Args:
-        config: What to build later; preflight has passed it.
-        world: Which process this is.
+        config: Checked by preflight.
+        world: This process among those of the job.
 
     Raises:
-        UserError: The launcher and Horovod do not agree on who is there.
+        UserError: The launcher and Horovod count different numbers of processes.
     """
     trust(config.trust)
     replicas = _replicas(config, world)
@@ -100,11 +101,12 @@ def build(config: Config, connection: Connection) -> Job:
     """Builds the job of a configuration.
 
     Args:
-        config: What to build.
-        connection: Where, and with whom.
+        config: Checked by preflight.
+        connection: Of this process.
 
     Raises:
-        UserError: A value turns out to be wrong only here: a damaged file, a model that does not take the data.
+        UserError: A value is wrong in a way that only building shows: a damaged file, a model that does not fit the
+            data.
     """
     collective, replicas = connection.collective, connection.collective.size
     data, warnings = _data(config)
@@ -148,9 +150,9 @@ def build(config: Config, connection: Connection) -> Job:
 
 
 def for_evaluation(config: Config) -> Config:
-    """The configuration with one replica a process and nothing to learn: for a saved model's consensus."""
+    """Returns the configuration with one replica a process and plain averaging, to evaluate a saved model."""
     averaging = {
-        "_target_": "tfscale.strategies.gradient_averaging.GradientAveraging",
+        "_target_": "tfscale.strategies.gradient_averaging.strategy.GradientAveraging",
         "collective": {"_target_": "auto"},
         "reproducible": False,
     }
@@ -158,7 +160,7 @@ def for_evaluation(config: Config) -> Config:
 
 
 def _replicas(config: Config, world: World) -> int:
-    """W: as configured; auto is one a process, or one a device where all replicas are in one."""
+    """Returns W; auto is one a process, or one a device where one process holds all replicas."""
     wanted = config.strategy.get("replicas", world.size)
     if wanted != "auto":
         return int(wanted)
@@ -167,9 +169,9 @@ def _replicas(config: Config, world: World) -> int:
 
 
 def _threads(config: Config, world: World, replicas: int) -> int:
-    """As configured; auto depends on the replicas of this host, not on how many processes hold them.
+    """Returns the threads of an operation; auto depends on the replicas of this host, not on its processes.
 
-    Replicas of one process run at the same time, too: LeNet on two is a tenth faster if neither takes both cores.
+    Replicas of one process run concurrently, too: two of LeNet are a tenth faster with one core each.
     """
     if config.launch.threads != "auto":
         return config.launch.threads
@@ -203,7 +205,7 @@ def _strategy(config: Config, collective: Collective) -> Strategy:
 
 
 def _data(config: Config) -> tuple[Data, list[str]]:
-    """The examples, and warnings about them."""
+    """Returns the data and warnings about them."""
     source = instantiate("data", config.data)
     if isinstance(source, Arrays):
         mapped = [name for name, array in source._asdict().items() if isinstance(array, np.memmap)]
@@ -269,6 +271,6 @@ def _replica(
 
 
 def _filled(node: Mapping[str, Any], data: Data) -> dict[str, Any]:
-    """A model's node with the data's shape, classes and vocabulary where it says auto."""
+    """Returns a model's node with the shape, classes and vocabulary of the data in place of auto."""
     facts = {"input_shape": list(data.input_shape), "classes": data.classes, "vocabulary": data.vocabulary}
     return {key: facts.get(key, value) if value == "auto" else value for key, value in node.items()}

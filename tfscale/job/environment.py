@@ -1,4 +1,4 @@
-"""What the bits of a run depend on besides its settings: versions, devices, threads."""
+"""Describes what the bits of a run depend on besides its settings: versions, devices, threads."""
 
 import os
 import platform
@@ -15,7 +15,7 @@ PACKAGES = ("tfscale", "tensorflow", "keras", "horovod", "numpy", "hydra-core", 
 
 
 def identity() -> dict[str, Any]:
-    """What the bits of a result depend on besides the run's settings."""
+    """Returns versions, devices and threads."""
     return {
         **{name: _version(name) for name in PACKAGES},
         "device": sorted({device.device_type for device in tf.config.list_logical_devices()}),
@@ -26,7 +26,7 @@ def identity() -> dict[str, Any]:
 
 
 def write(path: Path) -> None:
-    """Writes `identity`, and what else there is to know of the machine."""
+    """Writes environment.json: `identity`, and facts about the machine."""
     summary.write(
         {
             **identity(),

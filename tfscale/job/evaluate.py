@@ -1,4 +1,4 @@
-"""The part of `tfscale evaluate` that needs TensorFlow."""
+"""Evaluates a checkpoint of a run: the part of `tfscale evaluate` that needs TensorFlow."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from tfscale.job import build as building
 from tfscale.job.failure import fail
 from tfscale.runs import summary
 from tfscale.runs.run_directory import RunDirectory
-from tfscale.tracking.console import person_console, results_table
+from tfscale.tracking.tables import person_console, results_table
 from tfscale.training.checkpoints import best, restore_model
 from tfscale.world import World
 

@@ -1,8 +1,8 @@
-"""What sharing did over a run, as pictures beside its metrics.jsonl.
+"""Plots of a strategy's figures over the steps of a run, beside its metrics.jsonl.
 
-A run of thousands of steps is drawn as at most POINTS medians, each with the middle 80 % of its window behind it, so
-that neither a single slow step nor a million of them hides the course. matplotlib costs half a second to import and is
-imported only when there is something to draw; its object interface needs no screen and changes no global state.
+A run of thousands of steps is drawn as at most POINTS medians, each over the middle 80 % of its window, so that neither
+a single slow step nor a million of them hides the trend. matplotlib takes half a second to import and is imported only
+when there is something to draw; its object interface needs no screen and changes no global state.
 """
 
 import json
@@ -13,35 +13,39 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from tfscale.tracking.base import Measurements
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 POINTS = 300
 TENSOR_POINTS = 50
-"""Of each of many lines in one panel, drawn without what is behind them."""
+"""Points of each of many lines in one panel."""
 
 TENSORS = 12
-"""As many as a legend and an eye can tell apart."""
+"""Lines that can be told apart in one panel."""
 
 STRETCH = 4.0
-"""Largest / smallest value from which an axis is logarithmic; below, its labels would be too few."""
+"""Ratio of the largest to the smallest value above which an axis is logarithmic."""
 
 DOTS = 60
-"""Up to so many points are shown one by one."""
+"""Number of points up to which each has a marker."""
 
 NAME_WIDTH = 36
-"""Letters of a tensor's name in the legend; the end of a name tells more than its beginning."""
+"""Characters of a tensor's name in the legend; a longer name keeps its end."""
 
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#aa3377", "#66ccee", "#ccaa33")
-"""Paul Tol's bright scheme, which colour-blind readers can tell apart."""
+"""Paul Tol's bright scheme, safe for colour-blind readers."""
 
 GREY = "#555555"
-PHASES = {"encode_ms": "encode", "exchange_ms": "exchange", "decode_ms": "decode"}
+
+NAMES = ("strategy.png", "tensors.png")
+"""Files in the run directory: figures over the steps, and of the tensors."""
 
 
 class _Course(NamedTuple):
-    """A measurement over steps: of each window its last step, its median and its 10th and 90th percentile."""
+    """A figure over windows of steps: last step, median, 10th and 90th percentile of each window."""
 
     steps: np.ndarray
     middle: np.ndarray
@@ -49,30 +53,35 @@ class _Course(NamedTuple):
     high: np.ndarray
 
 
-def draw(metrics: Path, folder: Path) -> list[Path]:
-    """Draws sharing.png and, where tensors were measured, tensors.png.
+def draw(metrics: Path, folder: Path, measurements: Measurements) -> list[Path]:
+    """Draws strategy.png and, where tensors were measured, tensors.png.
 
     Args:
         metrics: A run's metrics.jsonl; lines that are not whole are left out.
         folder: Where the pictures go.
+        measurements: What the strategy measures; the panels follow its order.
 
     Returns:
-        What was drawn; nothing for a run without a density.
+        The pictures; none if the strategy describes no panel or nothing of it was recorded.
     """
+    drawn = {name: each for name, each in measurements.items() if each.panel is not None}
+    if not drawn:
+        return []
     kinds: dict[str, list[dict[str, Any]]] = {"step": [], "tensor": [], "evaluation": []}
     for record in _records(metrics):
         kinds.get(record.get("kind", ""), []).append(record)
-    steps = [record for record in kinds["step"] if "density" in record]
-    figures = {"sharing.png": _sharing(steps, kinds["evaluation"])} if steps else {}
-    if steps and kinds["tensor"]:
-        figures["tensors.png"] = _tensors(kinds["tensor"])
+    steps = [record for record in kinds["step"] if drawn.keys() & record.keys()]
+    figures = {NAMES[0]: _of_steps(steps, kinds["evaluation"], drawn)} if steps else {}
+    of_tensors = {name: each for name, each in drawn.items() if each.of_tensors}
+    if steps and kinds["tensor"] and of_tensors:
+        figures[NAMES[1]] = _of_tensors(kinds["tensor"], of_tensors)
     for name, figure in figures.items():
         figure.savefig(folder / name, dpi=110)
     return [folder / name for name in figures]
 
 
 def grid(titles: Sequence[str], *, columns: int, size: tuple[float, float]) -> tuple["Figure", list["Axes"]]:
-    """An empty figure of panels, read row by row, that share the horizontal axis.
+    """Returns an empty figure with panels that share the horizontal axis, row by row.
 
     Args:
         titles: Of the panels.
@@ -84,6 +93,9 @@ def grid(titles: Sequence[str], *, columns: int, size: tuple[float, float]) -> t
     figure = Figure(figsize=size, layout="constrained")
     rows = math.ceil(len(titles) / columns)
     panels = list(figure.subplots(rows, columns, sharex=True, squeeze=False).flat)
+    for empty in panels[len(titles) :]:
+        empty.remove()
+    panels = panels[: len(titles)]
     for panel, title in zip(panels, titles, strict=True):
         panel.set_title(title, loc="left", fontsize=10, fontweight="bold", color="#222222")
         panel.grid(True, color="#e4e4e4", linewidth=0.7)
@@ -106,12 +118,12 @@ def _records(metrics: Path) -> Iterable[dict[str, Any]]:
 
 
 def _column(records: Iterable[Mapping[str, Any]], name: str) -> np.ndarray:
-    """The records' values; NaN for what is missing or null."""
+    """Returns a column of the records, [n] float; NaN where a value is missing or null."""
     return np.array([record.get(name) for record in records], dtype=float)
 
 
 def _course(steps: np.ndarray, values: np.ndarray, points: int = POINTS) -> _Course:
-    """At most so many windows of equally many records; one without any value is left out."""
+    """Returns at most `points` windows of equal numbers of records; windows without any value are left out."""
     window = max(1, math.ceil(len(steps) / points))
     missing = -len(steps) % window
     cut = [np.pad(each, (0, missing), constant_values=np.nan).reshape(-1, window) for each in (steps, values)]
@@ -131,7 +143,7 @@ def _band(panel: "Axes", course: _Course, colour: str, *, label: str | None = No
 
 
 def scale(panel: "Axes", *, above: float = STRETCH) -> None:
-    """Makes a panel whose values differ by a factor of more than `above` logarithmic, with labels that are numbers.
+    """Makes the axis of a panel logarithmic if its values differ by a factor of more than `above`.
 
     A zero, which has no place there, becomes a gap.
     """
@@ -152,77 +164,74 @@ def scale(panel: "Axes", *, above: float = STRETCH) -> None:
     panel.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _sharing(records: Sequence[Mapping[str, Any]], evaluations: Sequence[Mapping[str, Any]]) -> "Figure":
-    titles = (
-        "loss",
-        "density: elements sent / all",
-        "threshold",
-        "largest |residual| / threshold",
-        "bytes sent a step, all replicas here",
-        "milliseconds a step",
-    )
-    figure, panels = grid(titles, columns=2, size=(11, 8.5))
+def _of_steps(
+    records: Sequence[Mapping[str, Any]], evaluations: Sequence[Mapping[str, Any]], drawn: Measurements
+) -> "Figure":
+    """Returns a figure with the loss, then a panel for each title; several figures in a panel have a legend."""
+    titles = ["loss", *dict.fromkeys(str(each.panel) for each in drawn.values())]
+    figure, panels = grid(titles, columns=2, size=(11, 2.83 * math.ceil(len(titles) / 2)))
+    by_title = dict(zip(titles, panels, strict=False))
     steps = _column(records, "step")
-    for panel, name in zip(panels, ("loss", "density", "threshold", "residual_ratio"), strict=False):
-        label = "training" if name == "loss" else None
-        _band(panel, _course(steps, _column(records, name)), COLOURS[0], label=label)
+    _band(panels[0], _course(steps, _column(records, "loss")), COLOURS[0], label="training")
     if evaluations:
         tested = _course(_column(evaluations, "step"), _column(evaluations, "loss"))
         _line(panels[0], tested, COLOURS[1], label="test")
-    _band(panels[4], _course(steps, _bytes_a_step(steps, _column(records, "bytes_sent"))), COLOURS[0])
-    for (name, label), colour in zip(PHASES.items(), COLOURS, strict=False):
-        course = _course(steps, _column(records, name))
+    for name, each in drawn.items():
+        panel = by_title[str(each.panel)]
+        shares = [other for other, one in drawn.items() if one.panel == each.panel]
+        values = _column(records, name)
+        course = _course(steps, _increase(steps, values) if each.total else values)
         if course.steps.size:
-            _band(panels[5], course, colour, label=label)
-    for place, panel in enumerate(panels):
-        scale(panel, above=1.0 if place == 1 else STRETCH)
-    for panel in (panels[0], panels[5]):
+            _band(panel, course, COLOURS[shares.index(name)], label=each.label if len(shares) > 1 else None)
+    always_log = {each.panel for each in drawn.values() if each.log_scale}
+    for title, panel in by_title.items():
+        scale(panel, above=1.0 if title in always_log else STRETCH)
         if panel.get_legend_handles_labels()[0]:
             panel.legend(fontsize=8, frameon=False, ncols=3)
-    for panel in panels[4:]:
+    for panel in panels[-2:]:
         panel.set_xlabel("step", fontsize=9)
     return figure
 
 
-def _bytes_a_step(steps: np.ndarray, total: np.ndarray) -> np.ndarray:
-    """Differences of a running total that is 0 at step 0; if the first records are missing, the first is unknown."""
+def _increase(steps: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """Returns the differences of a running total that is 0 at step 0; the first is NaN if earlier records are missing."""
     before = 0.0 if steps[0] == 1 else np.nan
     return np.diff(total, prepend=before)
 
 
-def _tensors(records: Sequence[Mapping[str, Any]]) -> "Figure":
+def _of_tensors(records: Sequence[Mapping[str, Any]], drawn: Measurements) -> "Figure":
     by_name: dict[str, list[Mapping[str, Any]]] = {}
     for record in records:
         by_name.setdefault(str(record.get("name")), []).append(record)
-    chosen = _interesting(by_name)
-    titles = ("density: elements sent / all", "threshold", "largest |residual| / threshold")
-    figure, panels = grid(titles, columns=1, size=(11, 9))
+    last = list(drawn)[-1]
+    chosen = _largest(by_name, last)
+    figure, panels = grid([str(each.panel) for each in drawn.values()], columns=1, size=(11, 3 * len(drawn)))
     labels = _short(chosen)
-    for panel, what in zip(panels, ("density", "threshold", "residual_ratio"), strict=True):
+    for panel, (what, measurement) in zip(panels, drawn.items(), strict=True):
         courses = [
             _course(_column(by_name[name], "step"), _column(by_name[name], what), TENSOR_POINTS) for name in chosen
         ]
-        if what == "threshold" and all(np.array_equal(each.middle, courses[0].middle) for each in courses):
+        if len(courses) > 1 and all(np.array_equal(each.middle, courses[0].middle) for each in courses):
             _line(panel, courses[0], GREY)
             panel.set_title("one for all tensors", loc="right", fontsize=9, color=GREY)
         else:
             for place, (course, label) in enumerate(zip(courses, labels, strict=True)):
                 style = ("-", "--")[place // len(COLOURS)]
                 _line(panel, course, COLOURS[place % len(COLOURS)], label=label, style=style)
-        scale(panel, above=1.0 if what == "density" else STRETCH)
+        scale(panel, above=1.0 if measurement.log_scale else STRETCH)
     panels[-1].set_xlabel("step", fontsize=9)
-    told = f"{len(chosen)} of {len(by_name)} tensors:\nthe largest |residual| / threshold"
+    told = f"{len(chosen)} of {len(by_name)} tensors:\nthe largest by {drawn[last].label}"
     title = told if len(chosen) < len(by_name) else None
-    handles, names = panels[0].get_legend_handles_labels()
+    handles, names = next((each for panel in panels if (each := panel.get_legend_handles_labels())[0]), ([], []))
     figure.legend(handles, names, loc="outside right upper", fontsize=8, frameon=False, title=title, title_fontsize=8)
     return figure
 
 
-def _interesting(by_name: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
-    """Those whose residuals outgrew the threshold most, in the model's order: where sharing strains shows there."""
+def _largest(by_name: Mapping[str, Sequence[Mapping[str, Any]]], what: str) -> list[str]:
+    """Returns the names of at most TENSORS tensors with the largest peaks of a figure, in the model's order."""
 
     def peak(name: str) -> float:
-        values = _column(by_name[name], "residual_ratio")
+        values = _column(by_name[name], what)
         return float(np.nanmax(values)) if np.isfinite(values).any() else 0.0
 
     most = set(sorted(by_name, key=peak, reverse=True)[:TENSORS])
@@ -230,7 +239,7 @@ def _interesting(by_name: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str
 
 
 def _short(names: Sequence[str]) -> list[str]:
-    """Names without the folders that all of them begin with, and not wider than NAME_WIDTH."""
+    """Returns the names without their common prefix, at most NAME_WIDTH characters each."""
     parts = [name.split("/") for name in names]
     common = 0
     while all(len(each) > common + 1 for each in parts) and len({each[common] for each in parts}) == 1:

@@ -5,7 +5,7 @@ runs/NAME/
     environment.json  versions and settings that results depend on
     metrics.jsonl     training records and evaluations
     summary.json      results, once the run has ended well
-    sharing.png       what sharing did over the steps, and tensors.png for each tensor; see reporting/plots.py
+    strategy.png      the strategy's figures over the steps, and tensors.png for each tensor; see runs/plots.py
     checkpoints/      see training/checkpoint.py
     events.jsonl  which processes trained it, and what ended them; see launch/membership.py
     lock              held by whoever trains it

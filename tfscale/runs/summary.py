@@ -1,4 +1,4 @@
-"""summary.json and environment.json: what a run gave, and what it depended on."""
+"""Writes summary.json and other JSON documents of a run."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from tfscale.tracking.base import finite
 
 
 def write(document: Mapping[str, Any], path: Path) -> None:
-    """Writes a JSON document as a whole or not at all."""
+    """Replaces a JSON document as a whole or not at all; values that are not finite become null."""
     atomic_file.replace(path, json.dumps(finite(document), indent=2, allow_nan=False) + "\n")
 
 

@@ -1,1 +1,1 @@
-"""How replicas learn together: one file a rule, all behind `base.Strategy`."""
+"""Rules by which replicas learn together: a folder each, all behind `base.Strategy`."""

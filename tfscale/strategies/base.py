@@ -1,35 +1,51 @@
 """The strategy seam: a strategy touches a step in exactly two places.
 
-Gradients pass through it before the optimizer, parameters after. It owns every tensor that exists because replicas
-learn together (residuals, thresholds), so those are saved and restored with it.
+Gradients pass through it before the optimizer, parameters after. It owns every tensor that exists because several
+replicas learn together (residuals, thresholds), so those are saved and restored with it.
 
-Both places are told the step number: warm-ups and ramps then need no counter of their own, and a resumed run is where
-it was. A third one, `consensus`, changes nothing: it is what evaluation and checkpoints see between averagings.
+Both places get the step number, so that warm-ups and ramps need no counter of their own and a resumed run continues
+where it was. `consensus` changes nothing: it is the model that evaluations and checkpoints see between averagings.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import tensorflow as tf
 
 from tfscale.collectives.base import Collective, mean_bytes
 from tfscale.collectives.ordered import ordered_bytes, ordered_mean
+from tfscale.tracking.base import Measurements
 from tfscale.vectors import Layout, counter, flatten, size, unflatten
 
 Tensors = Sequence[tf.Tensor]
-"""Of one replica, one a trainable variable."""
+"""The tensors of one replica, one for each trainable variable."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What a strategy says of itself.
+
+    Attributes:
+        notes: Lines for the start of a run.
+        measurements: How its measurements are shown, by their names.
+    """
+
+    notes: Sequence[str] = ()
+    measurements: Measurements = field(default_factory=dict)
 
 
 class Strategy(Protocol):
-    """How the gradients and parameters of W replicas are combined.
+    """Combines the gradients and parameters of W replicas.
 
     Attributes:
-        collective: How replicas exchange tensors.
-        exchanges_gradients: Whether replicas exchange something in every `reduce_gradients`.
+        collective: Exchanges tensors between replicas.
+        exchanges_gradients: Whether every `reduce_gradients` exchanges tensors.
         averages_optimizer: Whether optimizer slots belong to the synchronised vector [S].
         keeps_parameters_equal: Whether all replicas hold the same trainables after every step.
-        keeps_optimizers_equal: Whether their optimizers are the same then, too.
-        reports_after_averaging: Whether the loop measures the loss again once parameters were replaced.
+        keeps_optimizers_equal: Whether all replicas hold the same optimizer slots then, too.
+        reports_after_averaging: Whether the loop measures the loss again after parameters were replaced.
+        is_reproducible: Whether its sums have the same bits on any number of processes.
         bytes_sent: [] int64 variable: bytes exchanged since the start, over all replicas (see `collectives.base`).
     """
 
@@ -39,6 +55,7 @@ class Strategy(Protocol):
     keeps_parameters_equal: bool
     keeps_optimizers_equal: bool
     reports_after_averaging: bool
+    is_reproducible: bool
     bytes_sent: tf.Variable
 
     def build(self, parameters: Sequence[tf.Tensor], layout: Layout) -> None:
@@ -53,11 +70,11 @@ class Strategy(Protocol):
     def reduce_gradients(
         self, gradients: Sequence[Tensors], parameters: Sequence[Tensors], step: tf.Tensor
     ) -> list[list[tf.Tensor]]:
-        """What each of this process's R replicas gives to its optimizer.
+        """Returns the gradients that each of the R replicas of this process applies.
 
         Args:
             gradients: R lists, one gradient a trainable tensor.
-            parameters: R lists of the trainable tensors that they were computed with: to be looked at.
+            parameters: R lists of the trainable tensors that they were computed with; not modified.
             step: [] int64, optimizer steps completed before.
         """
         ...
@@ -67,78 +84,89 @@ class Strategy(Protocol):
         ...
 
     def reduce_parameters(self, parameters: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
-        """R x [S] -> [S]: what every replica goes on with, after `step` ([] int64) completed steps."""
+        """R x [S] -> [S]: the parameters that every replica continues with after `step` ([] int64) steps."""
         ...
 
     def consensus(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:
-        """R x [S] -> [S]: the one model that the replicas stand for now. Changes nothing."""
+        """R x [S] -> [S]: the model that the replicas represent now; changes nothing."""
+        ...
+
+    def describe(self) -> Description:
+        """Returns notes for the start of a run, and how `measurements` are shown; needs `build`."""
         ...
 
     def measurements(self) -> dict[str, tf.Tensor]:
-        """Name -> scalar, about the last step."""
+        """Returns name -> scalar of the last step."""
         ...
 
     def tensor_measurements(self) -> dict[str, tf.Tensor]:
-        """Name -> [T], about the last step and each trainable tensor; empty if there is nothing to say."""
+        """Returns name -> [T], a value of the last step for each trainable tensor; may be empty."""
         ...
 
     def autotune(self, step: int) -> str | None:
-        """Between two steps, `step` of them completed, on the host: may change how it goes on, and then says so.
+        """Chooses between faster exchanges after `step` completed steps, on the host.
 
         All processes call it after every step.
+
+        Returns:
+            A sentence about what has changed; None if nothing has.
         """
         ...
 
     def replica_state(self, index: int) -> Mapping[str, tf.Variable]:
-        """What belongs to this process's replica number `index` and must survive with it."""
+        """Returns the variables to save with replica number `index` of this process."""
         ...
 
     def shared_state(self) -> Mapping[str, tf.Variable]:
-        """What all replicas share and must survive."""
+        """Returns the variables to save once for all replicas."""
         ...
 
 
 class Averaging(tf.Module):
-    """What strategies that average have in common: they add replicas' vectors, and count bytes.
+    """The common part of strategies that average: means of vectors, and a count of bytes.
 
     Args:
-        collective: How replicas exchange tensors.
-        reproducible: Whether they add in replica order (see `collectives.ordered`).
+        collective: Exchanges tensors between replicas.
+        reproducible: Whether vectors are added in replica order (see `collectives.ordered`).
     """
 
     def __init__(self, *, collective: Collective, reproducible: bool = False) -> None:
         super().__init__()
         self.collective = collective
         self.bytes_sent = counter()
-        self._reproducible = reproducible
+        self.is_reproducible = reproducible
+
+    def describe(self) -> Description:
+        """Returns nothing beyond what every run shows."""
+        return Description()
 
     def mean(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
-        """R x [D] -> [D]; what it sends is counted."""
+        """R x [D] -> [D]; counts the bytes that it sends."""
         replicas, elements = self.collective.size, size(vectors[:1])
-        if self._reproducible:
+        if self.is_reproducible:
             self.bytes_sent.assign_add(ordered_bytes(elements, replicas))
             return ordered_mean(self.collective, vectors)
         self.bytes_sent.assign_add(mean_bytes(elements, replicas))
         return self.collective.mean(vectors)
 
     def measurements(self) -> dict[str, tf.Tensor]:
-        """Bytes so far."""
+        """Returns the bytes exchanged since the start."""
         return {"bytes_sent": self.bytes_sent.read_value()}
 
     def tensor_measurements(self) -> dict[str, tf.Tensor]:
-        """Nothing."""
+        """Returns nothing."""
         return {}
 
     def autotune(self, step: int) -> str | None:
-        """Nothing changes."""
+        """Changes nothing."""
         return None
 
     def replica_state(self, index: int) -> Mapping[str, tf.Variable]:
-        """Nothing."""
+        """Returns nothing."""
         return {}
 
     def shared_state(self) -> Mapping[str, tf.Variable]:
-        """The count of bytes."""
+        """Returns the count of bytes."""
         return {"bytes_sent": self.bytes_sent}
 
 
@@ -161,10 +189,10 @@ def cut(vectors: Sequence[tf.Tensor], like: Sequence[Tensors], devices: Sequence
 
 
 def agreed_parameters(collective: Collective, parameters: Sequence[tf.Tensor], trainable: int) -> tf.Tensor:
-    """R x [S] -> [S] for strategies whose replicas hold equal trainables: those as they are, the statistics averaged.
+    """R x [S] -> [S] for replicas with equal trainables: those unchanged, the statistics averaged.
 
-    Batch-norm's moving statistics are not gradients: each replica has seen its own data. A mean of equal numbers need
-    not be that number in float32, so the trainables are not averaged.
+    Each replica has seen its own data, so moving statistics of batch normalization differ. In float32 the mean of equal
+    numbers need not be that number, so trainables are not averaged.
     """
     statistics = [vector[trainable:] for vector in parameters]
     if statistics[0].shape[0] == 0:

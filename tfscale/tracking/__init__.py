@@ -1,4 +1,1 @@
-"""Where the records of a run go: one file a place, all behind `base.Sink`.
-
-The chief reports to all of them, others only to their log.
-"""
+"""Trackers of a run: console, metrics.jsonl, TensorBoard, all behind `base.Tracker`."""

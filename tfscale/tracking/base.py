@@ -1,10 +1,119 @@
-"""The sink seam: what a run tells while it goes on."""
+"""The tracker seam: what a run reports while it goes on, and how its figures are described.
+
+A tracker may fail; it never stops a run (see `trackers.Trackers`). A strategy describes its own figures, so trackers,
+tables and plots know no strategy.
+"""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
 from typing import Any, Protocol
 
-Record = Mapping[str, float]
+Record = Mapping[str, float | str]
+
+
+class Kind(Enum):
+    """The kinds of records."""
+
+    STEP = "step"
+    """One for each step: loss, seconds and the strategy's measurements."""
+
+    TENSOR = "tensor"
+    """One for each trainable tensor at a log step, with its `name`."""
+
+    TRAIN = "train"
+    """One for each `train.log_every` steps: loss, learning rate, speed and the strategy's measurements."""
+
+    EVALUATION = "evaluation"
+    """Loss and metrics of the evaluation data."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """How a figure that a strategy measures is shown.
+
+    Attributes:
+        label: Name for tables and legends.
+        unit: Of the figure; empty for a number without one.
+        goal: What the figure is steered to, for the closing table; empty for nothing.
+        line: Format of the figure in a log line, "density {:.2e}"; None to leave it out.
+        averaged: Whether the mean over the run is a result.
+        panel: Title of its panel in strategy.png; figures with one title share a panel; None to leave it out.
+        total: Whether it counts since the start, so that a panel shows the increase of a step.
+        log_scale: Whether its axis is always logarithmic.
+        of_tensors: Whether it is also drawn for each tensor in tensors.png.
+    """
+
+    label: str
+    unit: str = ""
+    goal: str = ""
+    line: str | None = None
+    averaged: bool = False
+    panel: str | None = None
+    total: bool = False
+    log_scale: bool = False
+    of_tensors: bool = False
+
+
+Measurements = Mapping[str, Measurement]
+"""Name of the figure in records -> how it is shown, in the order of panels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunInfo:
+    """What a tracker is told when a run starts.
+
+    Attributes:
+        name: Of the run.
+        folder: Its run directory.
+        config: The resolved configuration, as plain values.
+        start: Optimizer steps completed, when resumed.
+        steps: Optimizer steps of the whole run.
+        processes: That train it.
+        measurements: What the strategy measures.
+    """
+
+    name: str
+    folder: Path
+    config: Mapping[str, Any]
+    start: int
+    steps: int
+    processes: int
+    measurements: Measurements = field(default_factory=dict)
+
+
+class Tracker(Protocol):
+    """Gets the records of a run, in order."""
+
+    def start(self, run: RunInfo) -> None:
+        """Is called once, before anything else."""
+        ...
+
+    def progress(self, step: int) -> None:
+        """Is called at every step, with the steps completed; must be cheap."""
+        ...
+
+    def log(self, kind: Kind, step: int, values: Record) -> None:
+        """Takes one record, made after `step` steps."""
+        ...
+
+    def message(self, step: int, text: str) -> None:
+        """Takes a sentence about what has changed after `step` steps."""
+        ...
+
+    def summary(self, results: Mapping[str, Any]) -> None:
+        """Takes the results of a run that has ended well, as in summary.json."""
+        ...
+
+    def artifact(self, path: Path) -> None:
+        """Takes a file that the run has made: a picture, for instance."""
+        ...
+
+    def finish(self) -> None:
+        """Is called once, at the end, however the run ended."""
+        ...
 
 
 def finite(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -13,36 +122,3 @@ def finite(document: Mapping[str, Any]) -> dict[str, Any]:
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in document.items()
     }
-
-
-class Tracker(Protocol):
-    """Gets the records of a run, in order."""
-
-    def progress(self, step: int) -> None:
-        """`step` optimizer steps are completed; called at every one, so it must be cheap."""
-        ...
-
-    def step(self, record: Record) -> None:
-        """A log record: step, epoch, loss, samples_per_second, and the strategy's measurements."""
-        ...
-
-    def details(self, steps: Sequence[Record], tensors: Mapping[str, Record]) -> None:
-        """Called before `step`: a record for each step since the last one, and for each trainable tensor at the last.
-
-        Args:
-            steps: Step, loss, seconds and the strategy's measurements.
-            tensors: By the tensor's name; empty if the strategy measures none.
-        """
-        ...
-
-    def remark(self, step: int, words: str) -> None:
-        """Something has changed after `step` steps."""
-        ...
-
-    def evaluation(self, record: Record) -> None:
-        """Step, loss and metrics on the test data."""
-        ...
-
-    def close(self) -> None:
-        """No more records come, whether the run ended well or not."""
-        ...

@@ -1,62 +1,63 @@
-"""metrics.jsonl: one JSON object a line; steps, tensors, training records and evaluations told apart by `kind`."""
+"""metrics.jsonl: one JSON object a line; the key `kind` tells steps, tensors, training and evaluation records apart."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import final
+from typing import IO, Any, final
 
 from tfscale import atomic_file
-from tfscale.tracking.base import Record, finite
+from tfscale.tracking.base import Kind, Record, RunInfo, finite
 
 
 @final
 class JsonlTracker:
-    """Appends records to a file; what is not finite becomes null, as JSON has no NaN.
+    """Appends records to a file; values that are not finite become null, as JSON has no NaN.
 
     Args:
-        path: The file; a resumed run goes on in it.
-        start: The step that the run goes on after: later records, of steps that will be done again, are dropped.
+        path: The file; a resumed run continues it.
     """
 
-    def __init__(self, path: Path, *, start: int) -> None:
-        if path.exists():
-            text = path.read_text(encoding="utf-8", errors="replace")
-            lines = [line for line in text.splitlines() if _is_before(line, start)]
-            atomic_file.replace(path, "".join(f"{line}\n" for line in lines))
-        self._stream = path.open("a", encoding="utf-8")
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stream: IO[str] | None = None
+
+    def start(self, run: RunInfo) -> None:
+        """Opens the file and drops records of steps that the run is about to repeat."""
+        if self._path.exists():
+            text = self._path.read_text(encoding="utf-8", errors="replace")
+            kept = [line for line in text.splitlines() if _is_before(line, run.start)]
+            atomic_file.replace(self._path, "".join(f"{line}\n" for line in kept))
+        self._stream = self._path.open("a", encoding="utf-8")
 
     def progress(self, step: int) -> None:
-        """Nothing."""
+        """Does nothing."""
 
-    def step(self, record: Record) -> None:
-        """Writes {"kind": "train", ...}."""
-        self._write("train", record)
+    def log(self, kind: Kind, step: int, values: Record) -> None:
+        """Writes {"kind": ..., "step": ..., ...}."""
+        self._write({"kind": kind.value, "step": step, **finite(values)})
 
-    def details(self, steps: Sequence[Record], tensors: Mapping[str, Record]) -> None:
-        """Writes {"kind": "step", ...} for each step and {"kind": "tensor", "name": ..., ...} for each tensor."""
-        for record in steps:
-            self._write("step", record)
-        for name, record in tensors.items():
-            self._write("tensor", {"step": steps[-1]["step"], "name": name, **record})
+    def message(self, step: int, text: str) -> None:
+        """Writes {"kind": "remark", "step": ..., "words": ...}."""
+        self._write({"kind": "remark", "step": step, "words": text})
 
-    def remark(self, step: int, words: str) -> None:
-        """Writes {"kind": "remark", ...}."""
-        self._write("remark", {"step": step, "words": words})
+    def summary(self, results: Mapping[str, Any]) -> None:
+        """Does nothing: summary.json is a file of its own."""
 
-    def evaluation(self, record: Record) -> None:
-        """Writes {"kind": "evaluation", ...}."""
-        self._write("evaluation", record)
+    def artifact(self, path: Path) -> None:
+        """Does nothing: artifacts are files already."""
 
-    def _write(self, kind: str, record: Mapping[str, object]) -> None:
-        with suppress(OSError):  # a full disk does not end a run
-            self._stream.write(json.dumps({"kind": kind, **finite(record)}) + "\n")
-            self._stream.flush()
+    def _write(self, record: Mapping[str, object]) -> None:
+        if self._stream is not None:
+            with suppress(OSError):  # a full disk does not end a run
+                self._stream.write(json.dumps(record) + "\n")
+                self._stream.flush()
 
-    def close(self) -> None:
+    def finish(self) -> None:
         """Closes the file."""
-        with suppress(OSError):
-            self._stream.close()
+        if self._stream is not None:
+            with suppress(OSError):
+                self._stream.close()
 
 
 def _is_before(line: str, start: int) -> bool:

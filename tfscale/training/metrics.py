@@ -5,19 +5,15 @@ Time and examples are counted while the clock runs: not while the first step com
 
 import time
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any, final
 
 import tensorflow as tf
 
 from tfscale.collectives.base import mean_bytes
 from tfscale.collectives.checksummed import gather_checksummed
-from tfscale.tracking.base import Tracker
+from tfscale.tracking.base import Kind, Tracker
 from tfscale.training.loop import StepInfo
 from tfscale.training.state import RunState
-
-AVERAGED = ("seconds", "density")
-"""Of the figures of every step, those whose mean is a result, besides the times that the strategy measures."""
 
 
 def examples_seen(step: int, examples: int, whole: int) -> int:
@@ -34,11 +30,11 @@ class RunMetrics:
         state: What is trained.
         examples: Training examples.
         batch: B.
-        sinks: Get the records.
+        tracker: Gets the records.
     """
 
-    def __init__(self, state: RunState, *, examples: int, batch: int, trackers: Sequence[Tracker]) -> None:
-        self._state, self._all, self._trackers = state, examples, trackers
+    def __init__(self, state: RunState, *, examples: int, batch: int, tracker: Tracker) -> None:
+        self._state, self._all, self._tracker = state, examples, tracker
         self._collective = state.strategy.collective
         self._whole = batch * self._collective.size
         self._steps: list[StepInfo] = []
@@ -48,6 +44,8 @@ class RunMetrics:
         self._mark, self._marked_step = 0.0, 0
         self._seconds, self._timed_examples, self._first_step = 0.0, 0, 0.0
         self._evaluation: dict[str, float] = {}
+        described = state.strategy.describe().measurements
+        self._averaged_figures = ["seconds", *(name for name, each in described.items() if each.averaged)]
         self._reason: str | None = None
 
     def note(self, info: StepInfo) -> None:
@@ -62,8 +60,7 @@ class RunMetrics:
 
     def remark(self, step: int, words: str) -> None:
         """Something has changed after `step` steps."""
-        for tracker in self._trackers:
-            tracker.remark(step, words)
+        self._tracker.message(step, words)
 
     def start_clock(self) -> None:
         """What is done from here on is training."""
@@ -94,7 +91,6 @@ class RunMetrics:
         loss = self._mean(tf.add_n([each.losses for each in self._steps]) / len(self._steps))
         self.flush()
         record: dict[str, float] = {
-            "step": info.step,
             "epoch": round(self._examples(info.step) / self._all, 4),
             "loss": loss,
             "learning_rate": float(self._state.replicas[0].optimizer.learning_rate),
@@ -104,8 +100,7 @@ class RunMetrics:
             record["loss_after_averaging"] = self._mean(self._averaged)
             self._averaged = None
         record |= self._measurements(info)
-        for tracker in self._trackers:
-            tracker.step(record)
+        self._tracker.log(Kind.TRAIN, info.step, record)
         return loss
 
     def _measurements(self, info: StepInfo) -> dict[str, float]:
@@ -114,34 +109,23 @@ class RunMetrics:
 
     def flush(self) -> None:
         """Hands on what is known of each step since the last log record, and of each tensor now."""
-        steps = [
-            {
-                "step": each.step,
-                "loss": float(tf.reduce_mean(each.losses)),
-                "seconds": each.seconds,
-                **self._measurements(each),
-            }
-            for each in self._steps
-        ]
-        self._steps.clear()
-        usual = [record for record in steps if record["step"] != self._first_number]  # the first one compiles
-        self._told += len(usual)
-        for record in usual:
-            self._sums.update({name: record[name] for name in record if name.endswith("_ms") or name in AVERAGED})
+        for each in self._steps:
+            values = {"loss": float(tf.reduce_mean(each.losses)), "seconds": each.seconds, **self._measurements(each)}
+            self._tracker.log(Kind.STEP, each.step, values)
+            if each.step != self._first_number:  # the first one compiles
+                self._told += 1
+                self._sums.update({name: values[name] for name in self._averaged_figures if name in values})
         columns = {name: values.numpy() for name, values in self._state.strategy.tensor_measurements().items()}
-        layout = self._state.replicas[0].layout
-        tensors = {
-            name: {what: float(values[index]) for what, values in columns.items()}
-            for index, name in enumerate(layout.names if columns else ())
-        }
-        for tracker in self._trackers:
-            tracker.details(steps, tensors)
+        if columns and self._steps:
+            for index, name in enumerate(self._state.replicas[0].layout.names):
+                values = {what: float(column[index]) for what, column in columns.items()}
+                self._tracker.log(Kind.TENSOR, self._steps[-1].step, {"name": name, **values})
+        self._steps.clear()
 
     def evaluated(self, evaluation: dict[str, float]) -> None:
         """The model was measured on the test data."""
         self._evaluation = evaluation
-        for tracker in self._trackers:
-            tracker.evaluation({"step": self._state.step, **evaluation})
+        self._tracker.log(Kind.EVALUATION, self._state.step, evaluation)
 
     def ended(self, reason: str) -> None:
         """The run ends before its last step."""

@@ -5,7 +5,7 @@ things at the same steps.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +46,7 @@ class Plan:
     nonfinite: nonfinite.Policy
 
 
-class Run:
+class Trainer:
     """One run from where its state stands to the plan's last step.
 
     Args:
@@ -55,7 +55,7 @@ class Run:
         data: Training data.
         evaluator: Measures the consensus.
         checkpoints: Where state is saved.
-        sinks: Get the records.
+        tracker: Gets the records.
         stop: Asked after each step, with its number and whether all processes meet in a step with a number: what the
             run is to raise once it has saved its state, or `Enough`, if it is to end before its last step. All
             processes of the job must get the same answers.
@@ -70,14 +70,14 @@ class Run:
         data: Data,
         evaluator: Evaluator,
         checkpoints: Checkpoints,
-        trackers: Sequence[Tracker],
+        tracker: Tracker,
         stop: Callable[[int, Callable[[int], bool]], Exception | None],
         heartbeat: Callable[[str, int], None],
     ) -> None:
         self._stop, self._heartbeat = stop, heartbeat
         self._state, self._plan, self._data = state, plan, data
-        self._evaluator, self._checkpoints, self._trackers = evaluator, checkpoints, trackers
-        self._metrics = RunMetrics(state, examples=data.examples, batch=plan.batch, trackers=trackers)
+        self._evaluator, self._checkpoints, self._tracker = evaluator, checkpoints, tracker
+        self._metrics = RunMetrics(state, examples=data.examples, batch=plan.batch, tracker=tracker)
         self._nonfinite = nonfinite.NonFinite(plan.nonfinite, state, checkpoints, every=plan.checkpoint_every)
         self._ended = state.early_stopping.ended  # if it was started again just then
 
@@ -125,8 +125,7 @@ class Run:
         last = planned or reason is not None
         if last and not logs:
             self._log(info)
-        for tracker in self._trackers:
-            tracker.progress(step)
+        self._tracker.progress(step)
         if last or step % self._plan.checkpoint_every == 0 or self._is_best(step):
             self._metrics.stop_clock(info)
             self._save()

@@ -1,7 +1,7 @@
-"""The typed configuration: which keys there are, and what each may be.
+"""The typed configuration: its keys and the values that each may have.
 
-It must speak before TensorFlow is imported, so it cannot live in the constructors that get the values. Nodes with a
-`_target_` have their tables in `nodes`. Defaults are not repeated: they live in conf/.
+Values are checked before TensorFlow is imported, so not in the constructors that get them. Nodes with a `_target_` have
+their schemas in `by_target`. Defaults are in conf/ only.
 """
 
 from typing import Annotated, Any, Literal
@@ -67,7 +67,7 @@ class Launch(Table):
 
 
 class Config(Table):
-    """The whole configuration. Nodes with a `_target_` stay plain; `nodes.NODES` has their tables."""
+    """The whole configuration; nodes with a `_target_` stay plain values (see `by_target.TARGET_SCHEMAS`)."""
 
     seed: Annotated[int, rule("a whole number >= 0 and < 2^31", ge=0, lt=2**31)]
     resume: Bool

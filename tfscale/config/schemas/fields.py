@@ -1,6 +1,6 @@
-"""What a single value may be: the types that the tables of schema.py are made of.
+"""Types of single values, of which the schemas are made.
 
-A type's description is the rule that a message quotes: "KEY must be DESCRIPTION, got VALUE".
+The description of a type is the rule that messages quote: "KEY must be DESCRIPTION, got VALUE".
 """
 
 from typing import Annotated, Any, Literal
@@ -9,11 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Auto = Literal["auto"]
 MOST = 10**9
-"""Whole numbers are at most this: a billion steps, examples or replicas is a slip of the keyboard."""
+"""Upper bound of whole numbers: a billion steps, examples or replicas is a typing error."""
 
 
 def rule(text: str, **limits: Any) -> Any:
-    """A field's description, which messages quote, and its limits."""
+    """Returns a field with a description, which messages quote, and limits."""
     return Field(description=text, **limits)
 
 
@@ -46,6 +46,10 @@ Widths = Annotated[list[Annotated[int, Field(ge=1, le=MOST)]], rule("a list of w
 
 
 class Table(BaseModel):
-    """A node whose keys are all known."""
+    """A node that takes no other keys than its fields."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class NoOptions(Table):
+    """A node with nothing but its `_target_`."""

@@ -38,7 +38,8 @@ from tfscale.compression.exchange import CompressedReducer, Schedule
 from tfscale.compression.thresholds import Threshold
 from tfscale.errors import UserError
 from tfscale.kernels import library
-from tfscale.strategies.base import Tensors, agreed_parameters, cut, flattened
+from tfscale.strategies.base import Description, Tensors, agreed_parameters, cut, flattened
+from tfscale.strategies.gradient_sharing.measurements import measurements
 from tfscale.vectors import Layout
 
 
@@ -71,6 +72,7 @@ class GradientSharing(tf.Module):
     averages_optimizer = False
     keeps_parameters_equal = True
     reports_after_averaging = False
+    is_reproducible = True
 
     def __init__(
         self,
@@ -156,10 +158,14 @@ class GradientSharing(tf.Module):
         if self._shares_updates:
             self._agreed = tf.Variable(parameters[0][: layout.size], trainable=False)
 
-    @property
-    def compressor(self) -> str:
-        """What computes, for the run's first lines."""
-        return self._exchange.compressor.name
+    def describe(self) -> Description:
+        """Returns what is shared and what compresses it, and how the figures of compression are shown."""
+        notes = [f"messages are made by {self._exchange.compressor.name}"]
+        if self._shares_updates:
+            notes.append("updates of each replica's own optimizer are shared")
+        if self._momentum:
+            notes.append(f"momentum {self._momentum:g} is applied before compression, not by the optimizer")
+        return Description(notes=notes, measurements=measurements(goal=self._policy.goal))
 
     def reduce_gradients(
         self, gradients: Sequence[Tensors], parameters: Sequence[Tensors], step: tf.Tensor

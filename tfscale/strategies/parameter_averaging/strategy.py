@@ -1,9 +1,9 @@
-"""Every replica trains alone; every K steps all take the mean of their parameters.
+"""Replicas train alone and take the mean of their parameters every K steps.
 
-K times fewer exchanges than gradient averaging, at the price of replicas that drift apart between them.
+That is K times fewer exchanges than gradient averaging, with replicas that differ between two averagings.
 
-A gradient that is not finite is not applied: its replica skips the step alone (its optimizer sees a gradient of zeros),
-and all hear of it at the next averaging. What each process is about to go on with after that is compared first.
+A gradient that is not finite is not applied: its replica skips the step alone (its optimizer gets a gradient of zeros),
+and all replicas get the count at the next averaging. The mean is compared between processes before it is used.
 
 References:
     McDonald et al. 2010; DeepLearning4j's ParallelWrapper and ParameterAveragingTrainingMaster. A ragged last batch is
@@ -29,12 +29,11 @@ class ParameterAveraging(Averaging):
     """The mean of parameters and statistics (and of optimizer slots, if asked) every K steps.
 
     Args:
-        collective: How replicas exchange tensors.
-        reproducible: Whether they add in replica order: the same bits on any number of processes.
+        collective: Exchanges tensors between replicas.
+        reproducible: Whether vectors are added in replica order: the same bits on any number of processes.
         every: K, in optimizer steps.
-        average_optimizer: Whether momentum and other optimizer slots are averaged too; if not, each replica keeps its
-            own.
-        report_after_averaging: Whether the averaged model's loss on the round's last batches is measured and logged.
+        average_optimizer: Whether momentum and other optimizer slots are averaged, too.
+        report_after_averaging: Whether the loss of the averaged model on the last batches is measured and logged.
     """
 
     exchanges_gradients = False
@@ -65,7 +64,7 @@ class ParameterAveraging(Averaging):
     def reduce_gradients(
         self, gradients: Sequence[Tensors], parameters: Sequence[Tensors], step: tf.Tensor
     ) -> list[list[tf.Tensor]]:
-        """Each replica keeps its own; zeros if it is not finite, or so large that its sum is not."""
+        """Returns each replica's own gradient; zeros if it, or the sum of its elements, is not finite."""
         return [
             self._usable(own, device, skipped)
             for own, device, skipped in zip(gradients, self._devices, self._own_skipped, strict=True)
@@ -81,14 +80,14 @@ class ParameterAveraging(Averaging):
             return list(tf.cond(finite, lambda: list(gradients), skip))
 
     def parameters_due(self, step: int) -> bool:
-        """Every K steps, unless there is nothing to average with."""
+        """Returns True every K steps, unless there is one replica."""
         return self.collective.size > 1 and step % self._every == 0
 
     def reduce_parameters(self, parameters: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
-        """R x [S] -> the mean [S] over all W, once all processes have the same.
+        """R x [S] -> the mean [S] over all W, compared between all processes.
 
         Raises:
-            tf.errors.InvalidArgumentError: They have not.
+            tf.errors.InvalidArgumentError: A process has another mean.
         """
         mean = self.mean(parameters)
         told = [tf.stack([self._digest([mean]), tf.cast(each, tf.int32)]) for each in self._own_skipped]
@@ -101,20 +100,20 @@ class ParameterAveraging(Averaging):
             return tf.identity(mean)
 
     def measurements(self) -> dict[str, tf.Tensor]:
-        """Bytes so far; steps that single replicas have skipped, all of them together, until the last averaging."""
+        """Returns the bytes exchanged, and the steps that replicas have skipped until the last averaging, summed."""
         skipped = self._skipped if self.collective.size > 1 else self._own_skipped[0]
         return {**super().measurements(), "skipped_steps": skipped.read_value()}
 
     def replica_state(self, index: int) -> Mapping[str, tf.Variable]:
-        """How many steps the replica has skipped."""
+        """Returns the number of steps that the replica has skipped."""
         return {"skipped_steps": self._own_skipped[index]}
 
     def shared_state(self) -> Mapping[str, tf.Variable]:
-        """The counts of bytes and of skipped steps."""
+        """Returns the counts of bytes and of skipped steps."""
         return {**super().shared_state(), "skipped_steps": self._skipped}
 
     def consensus(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:
         """R x [S] -> the mean [S] over all W."""
-        if self._reproducible:
+        if self.is_reproducible:
             return ordered_mean(self.collective, parameters)
         return self.collective.mean(parameters)

@@ -1,7 +1,7 @@
-"""Every step applies the mean gradient of all replicas: synchronous data parallelism by allreduce.
+"""Applies the mean gradient of all replicas at every step: synchronous data parallelism by allreduce.
 
-A mean that is not finite, because a replica's gradient was not, is not applied: all replicas skip the step alike, and
-their optimizers see a gradient of zeros. With its gradient each replica says which parameters it holds (see `drift`).
+A mean that is not finite is not applied: all replicas skip the step, and their optimizers get a gradient of zeros. A
+digest of each replica's parameters travels with its gradient (see `collectives.consistency`).
 
 References:
     Goyal et al. 2017; Sergeev and Del Balso 2018 (Horovod). One flat tensor a step instead of one a variable.
@@ -24,8 +24,8 @@ class GradientAveraging(Averaging):
     """W replicas with batch B compute what one replica with batch B * W computes.
 
     Args:
-        collective: How replicas exchange tensors.
-        reproducible: Whether they add in replica order: the same bits on any number of processes.
+        collective: Exchanges tensors between replicas.
+        reproducible: Whether vectors are added in replica order: the same bits on any number of processes.
     """
 
     exchanges_gradients = True
@@ -48,7 +48,7 @@ class GradientAveraging(Averaging):
     def reduce_gradients(
         self, gradients: Sequence[Tensors], parameters: Sequence[Tensors], step: tf.Tensor
     ) -> list[list[tf.Tensor]]:
-        """R times the mean over all W; zeros if it is not finite, and the step is counted as skipped.
+        """Returns the mean over all W, R times; zeros, counted as a skipped step, if it is not finite.
 
         Raises:
             tf.errors.InvalidArgumentError: A replica's parameters are not those of the others.
@@ -70,21 +70,21 @@ class GradientAveraging(Averaging):
         return cut([reduced] * len(gradients), parameters, self._devices)
 
     def parameters_due(self, step: int) -> bool:
-        """Never: equal gradients keep equal parameters equal."""
+        """Returns False: equal gradients keep equal parameters equal."""
         return False
 
     def reduce_parameters(self, parameters: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
-        """R x [S] -> [S]; see `consensus`."""
+        """R x [S] -> [S]: the consensus."""
         return self.consensus(parameters)
 
     def measurements(self) -> dict[str, tf.Tensor]:
-        """Bytes and skipped steps so far."""
+        """Returns the bytes exchanged and the steps skipped since the start."""
         return {**super().measurements(), "skipped_steps": self._skipped.read_value()}
 
     def shared_state(self) -> Mapping[str, tf.Variable]:
-        """The counts of bytes and of skipped steps."""
+        """Returns the counts of bytes and of skipped steps."""
         return {**super().shared_state(), "skipped_steps": self._skipped}
 
     def consensus(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:
-        """R x [S] -> [S]: the trainables as they are, the statistics averaged."""
+        """R x [S] -> [S]: the trainables unchanged, the statistics averaged."""
         return agreed_parameters(self.collective, parameters, self._trainable)

@@ -1,0 +1,48 @@
+"""Finds the settings of strategies: each strategy owns its options, rules and automatic values.
+
+A strategy is a folder in tfscale/strategies/ with two modules: `strategy`, which needs TensorFlow, and `settings`,
+which must not: a command line is checked before TensorFlow is imported. They are found by name, so that configuration,
+a floor below, knows no strategy.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from functools import cache
+from typing import Protocol, cast
+
+from tfscale.config.schemas.config import Config
+from tfscale.config.schemas.fields import Table
+
+PACKAGE = "tfscale.strategies"
+
+
+class StrategySettings(Protocol):
+    """The module `settings` of a strategy.
+
+    Attributes:
+        SCHEMAS: `_target_` -> its options.
+    """
+
+    SCHEMAS: Mapping[str, type[Table]]
+
+    def problems_of(self, config: Config) -> list[str]:
+        """Returns a message for each rule between keys that the configuration breaks."""
+        ...
+
+    def resolved(self, config: Config) -> Config:
+        """Returns the configuration with no value left `auto` that follows from other keys."""
+        ...
+
+
+@cache
+def all_settings() -> Mapping[str, StrategySettings]:
+    """Returns the settings of every shipped strategy by the name of its folder."""
+    folders = pkgutil.iter_modules(importlib.import_module(PACKAGE).__path__)
+    names = sorted(folder.name for folder in folders if folder.ispkg)
+    return {name: cast(StrategySettings, importlib.import_module(f"{PACKAGE}.{name}.settings")) for name in names}
+
+
+def settings_of(target: str) -> StrategySettings | None:
+    """Returns the settings that belong to a strategy's `_target_`; None if it is not a shipped one."""
+    return next((settings for settings in all_settings().values() if target in settings.SCHEMAS), None)

@@ -1,0 +1,91 @@
+"""The first lines and the closing table of a run, and the documents and plots that it leaves."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from tfscale.config.schemas.config import Config
+from tfscale.job.build import Job
+from tfscale.runs import plots, summary
+from tfscale.runs.run_directory import RunDirectory
+from tfscale.tracking.base import Measurements, Tracker
+from tfscale.tracking.tables import closing_table
+from tfscale.world import World
+
+
+def introduce(console: Console, config: Config, job: Job, world: World, directory: RunDirectory) -> None:
+    """Prints what is about to be trained, by whom and where, and warnings about data and model."""
+    replicas, batch = job.collective.size, config.train.batch
+    model = config.model["_target_"].rsplit(".", 1)[-1]
+    lines = [
+        f"{model}: {job.layout.size:,} trainable parameters; {job.data.examples:,} training and "
+        f"{job.data.test_examples:,} test examples",
+        f"{type(job.state.strategy).__name__}: {replicas} replicas in {world.size} process(es), batch {batch} each, "
+        f"global batch {batch * replicas}; {job.plan.steps:,} steps",
+    ]
+    if world.size > 1:
+        lines.append(f"steps exchange {job.collective.transport}")
+    lines += job.state.strategy.describe().notes
+    if job.state.step:
+        lines.append(f"going on after step {job.state.step:,}")
+    lines += [f"warning: {warning}" for warning in job.warnings]
+    for line in [*lines, f"run: {directory.path}"]:
+        console.print(line, highlight=False, markup=False)
+
+
+def close(
+    config: Config,
+    job: Job,
+    world: World,
+    directory: RunDirectory,
+    console: Console,
+    tracker: Tracker,
+    results: Mapping[str, Any],
+) -> None:
+    """Writes summary.json, draws the plots, hands both to the trackers and prints the closing table."""
+    skipped = {name: int(value) for name, value in job.state.strategy.measurements().items() if name == "skipped_steps"}
+    document = {
+        "name": directory.path.name,
+        "metrics": list(config.metrics),
+        **results,
+        **skipped,
+        "replicas": job.collective.size,
+        "processes": world.size,
+        "batch": config.train.batch,
+        "global_batch": config.train.batch * job.collective.size,
+        "trainable_parameters": job.layout.size,
+        "directory": str(directory.path),
+    }
+    summary.write(document, directory.summary)
+    if 2 * document.get("skipped_steps", 0) > document["steps"]:
+        console.print(
+            "warning: most steps were skipped, their gradients were not finite; lower optimizer.learning_rate"
+        )
+    tracker.summary(document)
+    measurements = job.state.strategy.describe().measurements
+    for picture in draw(directory, console, measurements):
+        tracker.artifact(picture)
+    tracker.finish()  # takes the progress bar away
+    closing_table(console, document, [_evaluate_command(directory.path, config.trust)], measurements)
+
+
+def _evaluate_command(run: Path, trust: list[str]) -> str:
+    """The command line that evaluates the run."""
+    folder = run.parent
+    place = "" if str(folder) == "runs" or folder == Path("runs").absolute() else f" run.dir={folder}"
+    trusted = f" trust=[{','.join(trust)}]" if trust else ""
+    return f"tfscale evaluate run={run.name}{place}{trusted}"
+
+
+def draw(directory: RunDirectory, console: Console, measurements: Measurements) -> list[Path]:
+    """Draws the plots of a run that has ended and returns their files; a failure is a warning."""
+    try:
+        return plots.draw(directory.metrics, directory.path, measurements)
+    except Exception as error:  # noqa: BLE001 - the run has ended well, whatever becomes of its pictures
+        reason = " ".join(str(error).split())
+        console.print(
+            f"warning: the run could not be drawn: {type(error).__name__}: {reason}", highlight=False, markup=False
+        )
+        return []

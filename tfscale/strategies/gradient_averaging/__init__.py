@@ -1,0 +1,1 @@
+"""Mean gradients at every step."""

@@ -1,0 +1,32 @@
+"""Options and rules of gradient averaging; no TensorFlow."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from tfscale.config.schemas.config import Config
+from tfscale.config.schemas.fields import AutoWhole, Bool, Table
+
+
+class _GradientAveraging(Table):
+    replicas: AutoWhole
+    collective: dict[str, Any]
+    reproducible: Bool
+
+
+SCHEMAS: Mapping[str, type[Table]] = MappingProxyType(
+    {
+        "tfscale.strategies.gradient_averaging.strategy.GradientAveraging": _GradientAveraging,
+    }
+)
+"""`_target_` -> its options; `_target_` itself is not among them."""
+
+
+def problems_of(config: Config) -> list[str]:
+    """Returns no message: every combination of the options is valid."""
+    return []
+
+
+def resolved(config: Config) -> Config:
+    """Returns the configuration as it is: no option follows from others."""
+    return config

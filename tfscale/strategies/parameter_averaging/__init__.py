@@ -1,0 +1,1 @@
+"""Mean parameters every K steps."""
