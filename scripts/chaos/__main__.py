@@ -233,7 +233,7 @@ def main() -> None:
         folder = tempfile.mkdtemp(prefix="tfscale-chaos-")
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **preloaded(Path(folder))})
     with quiet():  # what ranks are forked with
-        import tfscale.commands.rank  # noqa: F401
+        import tfscale.job.train  # noqa: F401
     try:
         with tempfile.TemporaryDirectory() as temporary:
             folder = arguments.folder or Path(temporary)
