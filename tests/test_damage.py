@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tfscale.scripts.chaos.faults import damage
 
 from tests.support.checkpoints import saved as saved_checkpoint
 from tests.support.datasets import WORKS, write_idx, write_works
@@ -30,7 +29,9 @@ from tfscale.job.build import Job
 from tfscale.runs import summary
 from tfscale.runs.events import EventLog, read_events
 from tfscale.runs.run_directory import Failure, RunDirectory
+from tfscale.scripts.chaos.faults import damage
 from tfscale.supervision import heartbeat
+from tfscale.supervision.phase import Phase
 from tfscale.tracking.jsonl import JsonlTracker
 
 COUNT = int(os.environ.get("TFSCALE_DAMAGE", "80"))
@@ -152,7 +153,7 @@ def test_no_damage_to_the_records_of_a_run_ends_a_command(tmp_path: Path) -> Non
     members.note("end", code=1, cause="rank 1 was killed", step=9)
     summary.write({"metrics": ["accuracy"], "accuracy": 0.5, "steps": 9, "processes": 2}, directory.summary)
     directory.record_failure(Failure(rank=1, restarts=0, when=1.0, message="x", code=1, retryable=True))
-    heartbeat.Heartbeat(directory.heartbeat(0), timeout=4)("a step", 3)
+    heartbeat.Heartbeat(directory.heartbeat(0), timeout=4)(Phase.STEP, 3)
     records = JsonlTracker(directory.metrics, start=0)
     for step in range(5):
         records.step({"step": step, "loss": 1.0})

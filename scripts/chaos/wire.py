@@ -20,12 +20,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tfscale.scripts.chaos import preload
-
-from tfscale.launchers.local import Processes
+from tfscale.launchers.local import LocalLauncher
 from tfscale.launchers.spawn import spawn_command
 from tfscale.runs.run_directory import RunDirectory
-from tfscale.supervision.attempt import Attempt
+from tfscale.scripts.chaos import preload
+from tfscale.supervision.attempt import Attempt, Outcome
 from tfscale.tracking.console import person_console, results_table
 
 STRATEGIES = {"sharing": ("strategy=sharing",), "horovod": ("strategy=horovod", "strategy.reproducible=true")}
@@ -112,18 +111,15 @@ def bench(arguments: argparse.Namespace) -> list[dict[str, object]]:
                 directory = RunDirectory(Path(temporary))
                 command = [sys.executable, "-m", "tfscale.scripts.chaos.wire", "--worker", strategy]
                 command += ["--count", str(EXCHANGES), "--seed", str(arguments.seed + jobs), "--folder", temporary]
-                job = Processes(
-                    spawn_command(command),
-                    Attempt(processes=arguments.processes),
-                    directory=directory,
-                    start_timeout=60,
-                    interface=None,
+                spawn = spawn_command(command)
+                launcher = LocalLauncher(
+                    lambda attempt, spawn=spawn: spawn, directory=directory, start_timeout=60, interface=None
                 )
-                end = job.run()
-                ended += end.code != 0
+                result = launcher.run(Attempt(processes=arguments.processes))
+                ended += result.outcome is not Outcome.DONE
                 for path in Path(temporary).glob("found-*.json"):
                     total.update(json.loads(path.read_text()))
-            why = f"; the last one ended early: {end.cause}" if end.cause else ""
+            why = f"; the last one ended early: {result.cause}" if result.cause else ""
             print(f"{strategy}, {jobs} jobs: {dict(total)}{why}", file=sys.stderr, flush=True)
         rows.append({"strategy": strategy, "jobs": jobs, "ended_early": ended, **_row(total)})
     return rows

@@ -24,15 +24,16 @@ from tfscale.config import checks, inspect, preflight
 from tfscale.config.overrides import key_of, parse
 from tfscale.config.schemas.config import Config
 from tfscale.errors import RunError, UserError
-from tfscale.launchers import gpus, hosts
-from tfscale.launchers.local import Processes
+from tfscale.launchers import gpus
+from tfscale.launchers.hosts import HostsLauncher
+from tfscale.launchers.local import LocalLauncher
 from tfscale.launchers.spawn import Spawner, die_with_parent, spawn_command, spawn_fork
 from tfscale.runs import run_directory
 from tfscale.runs.run_directory import RunDirectory
 from tfscale.search import sweep
 from tfscale.search.grid import Combination, expand
 from tfscale.startup_noise import hidden_startup_noise, quiet
-from tfscale.supervision.attempt import Attempt, Job
+from tfscale.supervision.attempt import Attempt, Launcher
 from tfscale.supervision.signals import Stopped
 from tfscale.supervision.supervisor import Policy, Supervisor
 from tfscale.terminal import say, survive_write_errors
@@ -147,45 +148,38 @@ def _launch(config: Config, words: Sequence[str], processes: int) -> int:
                 raise RunError(f"run.dir={directory.path.parent} cannot be written to: {error.strerror}") from None
         policy = Policy(max_restarts=launch.max_restarts, min_np=launch.min_np, watches=launch.hang_timeout is not None)
         on_hosts = launch.hosts is not None
-        job = _on_hosts(config, words, directory) if on_hosts else _here(config, words, directory, by_horovod)
-        code = Supervisor(job, directory=directory, policy=policy).run(processes)
+        launcher = _on_hosts(config, words, directory) if on_hosts else _here(config, words, directory, by_horovod)
+        code = Supervisor(launcher, directory=directory, policy=policy).run(processes)
     if code == 2:
         directory.discard()
     return code
 
 
-def _on_hosts(config: Config, words: Sequence[str], directory: RunDirectory) -> Callable[[Attempt], Job]:
-    """Makes one start of a job on several hosts."""
+def _on_hosts(config: Config, words: Sequence[str], directory: RunDirectory) -> Launcher:
+    """Launcher of a job on several hosts."""
     launch, began = config.launch, time.monotonic()
 
-    def job(attempt: Attempt) -> Job:
-        return hosts.Hosts(
-            [*TRAIN, *(_again(config, words, directory, began) if attempt.restarts else words)],
-            attempt,
-            hosts=launch.hosts or (),
-            interface=launch.network_interface,
-            start_timeout=launch.start_timeout,
-            directory=directory,
-        )
+    def command(attempt: Attempt) -> Sequence[str]:
+        return [*TRAIN, *(_again(config, words, directory, began) if attempt.restarts else words)]
 
-    return job
+    return HostsLauncher(
+        command,
+        hosts=launch.hosts or (),
+        interface=launch.network_interface,
+        start_timeout=launch.start_timeout,
+        directory=directory,
+    )
 
 
-def _here(config: Config, words: Sequence[str], directory: RunDirectory, by_horovod: bool) -> Callable[[Attempt], Job]:
-    """Makes one start of a job on this machine."""
-    launch, starter = config.launch, _rank_starter(config, words, directory)
-
-    def job(attempt: Attempt) -> Job:
-        return Processes(
-            starter(attempt.restarts),
-            attempt,
-            directory=directory,
-            start_timeout=launch.start_timeout,
-            interface=launch.network_interface,
-            by_horovod=by_horovod,
-        )
-
-    return job
+def _here(config: Config, words: Sequence[str], directory: RunDirectory, by_horovod: bool) -> Launcher:
+    """Launcher of a job on this machine."""
+    return LocalLauncher(
+        _rank_spawner(config, words, directory),
+        directory=directory,
+        start_timeout=config.launch.start_timeout,
+        interface=config.launch.network_interface,
+        by_horovod=by_horovod,
+    )
 
 
 def _again(config: Config, words: Sequence[str], directory: RunDirectory, began: float) -> list[str]:
@@ -203,12 +197,13 @@ def _time_left(config: Config, began: float) -> float | None:
     return config.train.max_time and max(1e-3, config.train.max_time - (time.monotonic() - began))
 
 
-def _rank_starter(config: Config, words: Sequence[str], directory: RunDirectory) -> Callable[[int], Spawner]:
-    """How a rank is started, given how often the job was before."""
+def _rank_spawner(config: Config, words: Sequence[str], directory: RunDirectory) -> Callable[[Attempt], Spawner]:
+    """Returns what makes the spawner of an attempt's ranks."""
     path = directory.path.absolute()
     began = time.monotonic()
 
-    def starter(restarts: int) -> Spawner:
+    def spawner(attempt: Attempt) -> Spawner:
+        restarts = attempt.restarts
         if not sys.platform.startswith("linux"):
             return spawn_command([*TRAIN, *(_again(config, words, directory, began) if restarts else words)])
         own = config
@@ -226,7 +221,7 @@ def _rank_starter(config: Config, words: Sequence[str], directory: RunDirectory)
 
         return spawn_fork(rank)
 
-    return starter
+    return spawner
 
 
 def _sweep(overrides: Sequence[str], config_dir: str | None) -> int:

@@ -28,7 +28,7 @@ from tfscale.strategies.gradient_sharing.strategy import GradientSharing
 from tfscale.supervision.attempt import had_ended, restarts
 from tfscale.supervision.coordinated_stop import CoordinatedStop
 from tfscale.supervision.heartbeat import Heartbeat
-from tfscale.supervision.signals import Noted, Stopped, signals_noted
+from tfscale.supervision.signals import PendingSignal, Stopped, signals_noted
 from tfscale.terminal import RobustStream, say, survive_write_errors
 from tfscale.tracking.base import Tracker
 from tfscale.tracking.console import ConsoleTracker, closing_table, person_console
@@ -50,8 +50,8 @@ def run_rank(config: Config, world: World, directory: RunDirectory | None) -> in
     survive_write_errors("stdout")
     holder = [directory]
     try:
-        with signals_noted(lambda stopped: _say(stopped, world, holder[0])) as noted:
-            return _run(config, world, holder, noted)
+        with signals_noted(lambda stopped: _say(stopped, world, holder[0])) as pending:
+            return _run(config, world, holder, pending)
     except Stopped as stopped:
         _say(stopped, world, holder[0])
         if world.size > 1:
@@ -68,14 +68,14 @@ def _say(stopped: Stopped, world: World, directory: RunDirectory | None) -> None
     say(words)
 
 
-def _run(config: Config, world: World, holder: list[RunDirectory | None], noted: Noted) -> int:
+def _run(config: Config, world: World, holder: list[RunDirectory | None], pending: PendingSignal) -> int:
     heartbeat = None if holder[0] is None else _heartbeat(config, world, holder[0])
     connection = building.connect(config, world)
     said = broadcast_text(connection.collective, f"{uuid.uuid4().hex}\n{'' if holder[0] is None else holder[0].path}")
     attempt, _, path = said.partition("\n")
     directory = holder[0] = holder[0] or RunDirectory(Path(path))
     heartbeat = heartbeat or _heartbeat(config, world, directory)
-    stop = CoordinatedStop(directory.logs, attempt, restarts(), world, noted=noted, max_time=config.train.max_time)
+    stop = CoordinatedStop(directory.logs, attempt, restarts(), world, pending=pending, max_time=config.train.max_time)
     job = building.build(config, connection)
     with RobustStream(directory.log(world.rank).open("ab", buffering=0)) as stream:
         log = Console(file=stream, width=160, force_terminal=False)
@@ -121,12 +121,12 @@ def _order_of_sums(config: Config, job: Job, world: World) -> dict[str, Any]:
 
 
 def _heartbeat(config: Config, world: World, directory: RunDirectory) -> Heartbeat:
-    """The heartbeat of this rank, which also says where it is in its Python code when asked (SIGUSR1)."""
+    """Begins the heartbeat of this rank; SIGUSR1 makes the rank write its Python stacks from here on."""
     faulthandler.register(signal.SIGUSR1, directory.stack(world.rank).open("w"), all_threads=True)
     return Heartbeat(
         directory.heartbeat(world.rank),
         timeout=config.launch.hang_timeout or math.inf,
-        through=config.launch.hosts is not None,
+        shared=config.launch.hosts is not None,
     )
 
 
