@@ -1,5 +1,6 @@
-"""What tfscale says, when nobody can hear it, too."""
+"""Messages and streams of tfscale, on full disks and closed streams too."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -8,19 +9,19 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tfscale.terminal import RobustStream, say
+from tfscale.terminal import RobustStream, logger
 
 FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device that is always full")
 
 SPEAKS = """
 import sys
-from tfscale.terminal import flush, say, survive_write_errors
+from tfscale.terminal import flush, logger, survive_write_errors
 
-say("before")
+logger.error("before")
 survive_write_errors("stderr")
 survive_write_errors("stdout")
 for line in range(3):
-    say("after")
+    logger.error("after")
     print("x" * 100_000, flush=True)
     flush()
 if sys.stderr is not None:
@@ -28,9 +29,15 @@ if sys.stderr is not None:
 """
 
 
-def test_a_line_is_said_at_once(capsys: pytest.CaptureFixture[str]) -> None:
-    say("it is so")
-    assert capsys.readouterr() == ("", "tfscale: it is so\n")
+def test_a_message_is_one_line_at_once_and_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Handlers of the root logger, as absl installs, do not print it again."""
+    root = logging.StreamHandler()
+    logging.getLogger().addHandler(root)
+    try:
+        logger.error("100% of it is so")
+    finally:
+        logging.getLogger().removeHandler(root)
+    assert capsys.readouterr() == ("", "tfscale: 100% of it is so\n")
 
 
 @FULL

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from tfscale import __version__
 from tfscale.errors import RunError, UserError
-from tfscale.terminal import say, survive_write_errors
+from tfscale.terminal import logger, survive_write_errors
 
 COMMANDS = {
     "train": "train a model; every word is a setting, KEY=VALUE",
@@ -93,4 +93,4 @@ def _complain(error: UserError | RunError) -> None:
     if world is None or world.is_chief:
         problems = error.problems if isinstance(error, UserError) else [str(error)]
         for problem in problems:
-            say(problem)
+            logger.error(problem)

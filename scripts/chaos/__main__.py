@@ -32,14 +32,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tfscale.scripts.chaos.faults import FAULTS, Fault, Victim
+from tfscale.scripts.chaos.preload import FOLDER, preloaded
 
 from tfscale import cli
 from tfscale.checkpoint import format as checkpoint_format
 from tfscale.launchers.spawn import ProcessHandle, spawn_fork
 from tfscale.runs.events import read_events
-from tfscale.scripts.chaos.faults import FAULTS, Fault, Victim
-from tfscale.scripts.chaos.preload import FOLDER, preloaded
-from tfscale.startup_noise import quiet
+from tfscale.startup_noise import hidden_stderr
 from tfscale.tracking.console import person_console, results_table
 
 STRATEGIES = {
@@ -232,7 +232,7 @@ def main() -> None:
     if FOLDER not in os.environ:  # a library is loaded before all others only when a program starts
         folder = tempfile.mkdtemp(prefix="tfscale-chaos-")
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **preloaded(Path(folder))})
-    with quiet():  # what ranks are forked with
+    with hidden_stderr():  # what ranks are forked with
         import tfscale.job.train  # noqa: F401
     try:
         with tempfile.TemporaryDirectory() as temporary:

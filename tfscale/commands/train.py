@@ -32,11 +32,11 @@ from tfscale.runs import run_directory
 from tfscale.runs.run_directory import RunDirectory
 from tfscale.search import sweep
 from tfscale.search.grid import Combination, expand
-from tfscale.startup_noise import hidden_startup_noise, quiet
+from tfscale.startup_noise import hidden_startup_noise, hidden_stderr
 from tfscale.supervision.attempt import Attempt, Launcher
 from tfscale.supervision.signals import Stopped
 from tfscale.supervision.supervisor import Policy, Supervisor
-from tfscale.terminal import say, survive_write_errors
+from tfscale.terminal import logger, survive_write_errors
 from tfscale.world import World, from_environment
 
 TRAIN = (sys.executable, "-m", "tfscale", "train")
@@ -210,7 +210,7 @@ def _rank_spawner(config: Config, words: Sequence[str], directory: RunDirectory)
         if restarts:
             train = config.train.model_copy(update={"max_time": _time_left(config, began)})
             own = config.model_copy(update={"resume": True, "train": train})
-        with quiet():  # TensorFlow is imported here, once, and used in the forks only
+        with hidden_stderr():  # TensorFlow is imported here, once, and used in the forks only
             from tfscale.job.train import run_rank
 
         def rank() -> int:
@@ -259,7 +259,7 @@ def _sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     try:
         rows = sweep.run_all(jobs, folder, flags, tell)
     except Stopped as stopped:
-        say(f"stopped by {stopped.name}; finished jobs are in {folder / 'summary.csv'}")
+        logger.info(f"stopped by {stopped.name}; finished jobs are in {folder / 'summary.csv'}")
         return stopped.exit_code
     results_table(console, f"sweep {folder.name}", rows)
     console.print(f"  {folder / 'summary.csv'}", highlight=False)

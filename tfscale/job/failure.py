@@ -16,7 +16,7 @@ from tfscale.collectives.horovod import is_collective_failure
 from tfscale.errors import ExchangeError, RunError, UserError, first_line
 from tfscale.runs.run_directory import Failure, RunDirectory, started_by_us
 from tfscale.supervision import attempt
-from tfscale.terminal import flush, say
+from tfscale.terminal import flush, logger
 from tfscale.world import World
 
 DAMAGED = re.compile(r"(?<=tfscale: )the (?:message|parameters) of rank [^\n\"\]]*")
@@ -74,11 +74,11 @@ def fail(error: Exception, world: World, directory: RunDirectory | None) -> int:
 
 def _show(failure: Failure, error: Exception, world: World, directory: RunDirectory | None) -> None:
     who = f"rank {failure.rank}: " if world.size > 1 else ""
-    say(f"{who}{failure.message}")
+    logger.error(f"{who}{failure.message}")
     if "TFSCALE_DEBUG" in os.environ:
         traceback.print_exception(error)
     elif failure.code == 1 and directory is not None and not isinstance(error, RunError):
-        say(f"its traceback: {directory.log(failure.rank)}")
+        logger.info(f"its traceback: {directory.log(failure.rank)}")
 
 
 def _message(error: Exception) -> str:

@@ -29,7 +29,7 @@ from tfscale.supervision.attempt import had_ended, restarts
 from tfscale.supervision.coordinated_stop import CoordinatedStop
 from tfscale.supervision.heartbeat import Heartbeat
 from tfscale.supervision.signals import PendingSignal, Stopped, signals_noted
-from tfscale.terminal import RobustStream, say, survive_write_errors
+from tfscale.terminal import RobustStream, logger, survive_write_errors
 from tfscale.tracking.base import Tracker
 from tfscale.tracking.console import ConsoleTracker, closing_table, person_console
 from tfscale.tracking.jsonl import JsonlTracker
@@ -65,7 +65,7 @@ def _say(stopped: Stopped, world: World, directory: RunDirectory | None) -> None
     if not world.is_chief or started_by_us():
         return
     words = f"stopped by {stopped.name}" if directory is None else directory.describe_stop(stopped.name)
-    say(words)
+    logger.info(words)
 
 
 def _run(config: Config, world: World, holder: list[RunDirectory | None], pending: PendingSignal) -> int:

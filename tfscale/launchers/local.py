@@ -23,7 +23,7 @@ from tfscale.runs.run_directory import VARIABLE, RunDirectory
 from tfscale.supervision.attempt import Attempt, LaunchResult, Outcome
 from tfscale.supervision.signals import ENDING, PATIENCE, Stopped, show_cursor, signals_raise
 from tfscale.supervision.watchdog import Watchdog
-from tfscale.terminal import say
+from tfscale.terminal import logger
 
 POLL = 0.05
 """Seconds between two polls of the processes."""
@@ -191,7 +191,7 @@ class _Launch:
         if not crashed and len(self._staging_fds) == self._attempt.processes:
             failure = recover(self._directory.checkpoints, self._staging_fds)
             if failure is not None:
-                say(f"{failure}; the earlier ones are intact")
+                logger.error(f"{failure}; the earlier ones are intact")
         self.close_staging()
 
     def close_staging(self) -> None:

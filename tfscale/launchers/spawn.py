@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any, Protocol, final
 
-from tfscale.terminal import flush, say
+from tfscale.terminal import flush, logger
 
 PARENT = "TFSCALE_PARENT"
 """Environment variable with the pid of the process that a started process must not outlive."""
@@ -166,5 +166,5 @@ def die_with_parent() -> None:
     set_parent_death_signal = 1
     libc.prctl(set_parent_death_signal, signal.SIGKILL)
     if str(os.getppid()) != parent:
-        say(f"the process that started this one ({PARENT}={parent}) is gone")
+        logger.error(f"the process that started this one ({PARENT}={parent}) is gone")
         os._exit(1)

@@ -16,7 +16,7 @@ from tfscale.runs.events import EventLog
 from tfscale.runs.run_directory import RunDirectory
 from tfscale.supervision.attempt import Attempt, Launcher, LaunchResult, Outcome
 from tfscale.supervision.signals import Stopped, signals_raise
-from tfscale.terminal import say
+from tfscale.terminal import logger
 
 RESTARTS_WITH_ALL = 2
 """Restarts without a new checkpoint after which each has one process less, down to `launch.min_np`."""
@@ -69,7 +69,7 @@ class Supervisor:
             except Stopped as stopped:  # between two starts
                 message = self._directory.describe_stop(stopped.name)
                 self._events.note("end", code=stopped.exit_code, cause=message, step=None)
-                say(message)
+                logger.info(message)
                 return stopped.exit_code
 
     def _run(self, processes: int) -> int:
@@ -85,7 +85,7 @@ class Supervisor:
                 fruitless = hangs = hung_at = 0
             if not result.outcome.is_retryable or fruitless >= self._policy.max_restarts:
                 more = f" {self._restart_count(restarts)}" if restarts else ""
-                say(f"{result.cause}{more}")
+                logger.error(f"{result.cause}{more}")
                 return result.code
             if result.outcome is Outcome.HUNG:
                 hangs, hung_at = min(hangs + 1, MAX_DEADLINE_DOUBLINGS), max(hung_at, result.step or 0)
@@ -94,7 +94,7 @@ class Supervisor:
                 processes -= 1
             restarts += 1
             origin = "from the beginning" if after is None else f"after {after.name}"
-            say(f"{result.cause}; starting again {origin}, {processes} process(es)")
+            logger.warning(f"{result.cause}; starting again {origin}, {processes} process(es)")
             time.sleep(_backoff(fruitless))
 
     def _newest(self) -> Path | None:
