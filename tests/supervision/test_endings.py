@@ -89,4 +89,4 @@ def test_a_stop_says_whether_all_steps_are_saved(
     threading.Thread(target=stops, daemon=True).start()
     result = launch(spawn, tmp_path)
     assert (result.outcome, result.code) == (Outcome.STOPPED, 143)
-    assert ("not saved in time" in str(result.cause)) == lost
+    assert ("steps since its last checkpoint are lost" in str(result.cause)) == lost

@@ -258,3 +258,16 @@ def test_the_innermost_line_is_that_of_the_main_thread(tmp_path: Path) -> None:
     )
     assert innermost(stack) == 'in File "mine.py", line 7 in load'
     assert innermost(tmp_path / "none") == "no Python stack"
+
+
+def test_a_phase_in_which_the_process_was_stopped_says_nothing_of_its_duration(tmp_path: Path, clock: Clock) -> None:
+    """Else a pause of an hour would give every later step ten."""
+    rank = Heartbeat(tmp_path / "p", timeout=4.0)
+    for seconds in (1.0, 1.0, 3600.0, 0.0):
+        rank(Phase.STEP, 7)
+        clock.now += seconds
+        if seconds > 1.0:
+            rank.discard_duration()
+    read = heartbeat.read(tmp_path / "p")
+    assert read is not None
+    assert read.deadline - read.began == 10.0

@@ -50,10 +50,10 @@ def run_rank(config: Config, world: World, directory: RunDirectory | None) -> in
     survive_write_errors("stdout")
     holder = [directory]
     try:
-        with signals_noted(lambda stopped: _say(stopped, world, holder[0])) as pending:
+        with signals_noted(lambda stopped, lost: _report_stop(stopped, world, holder[0], lost)) as pending:
             return _run(config, world, holder, pending)
     except Stopped as stopped:
-        _say(stopped, world, holder[0])
+        _report_stop(stopped, world, holder[0])
         if world.size > 1:
             os._exit(stopped.exit_code)  # Horovod's exit handler would wait for the others
         return stopped.exit_code
@@ -61,11 +61,11 @@ def run_rank(config: Config, world: World, directory: RunDirectory | None) -> in
         return fail(error, world, holder[0])
 
 
-def _say(stopped: Stopped, world: World, directory: RunDirectory | None) -> None:
-    if not world.is_chief or started_by_us():
-        return
-    words = f"stopped by {stopped.name}" if directory is None else directory.describe_stop(stopped.name)
-    logger.info(words)
+def _report_stop(stopped: Stopped, world: World, directory: RunDirectory | None, lost: bool = False) -> None:
+    """Says why this process ends, unless another one does; `lost` if steps were not saved."""
+    if world.is_chief and not started_by_us():
+        plain = f"stopped by {stopped.name}"
+        logger.info(plain if directory is None else directory.describe_stop(stopped.name, lost=lost))
 
 
 def _run(config: Config, world: World, holder: list[RunDirectory | None], pending: PendingSignal) -> int:
@@ -123,11 +123,14 @@ def _order_of_sums(config: Config, job: Job, world: World) -> dict[str, Any]:
 def _heartbeat(config: Config, world: World, directory: RunDirectory) -> Heartbeat:
     """Begins the heartbeat of this rank; SIGUSR1 makes the rank write its Python stacks from here on."""
     faulthandler.register(signal.SIGUSR1, directory.stack(world.rank).open("w"), all_threads=True)
-    return Heartbeat(
+    heartbeat = Heartbeat(
         directory.heartbeat(world.rank),
         timeout=config.launch.hang_timeout or math.inf,
         shared=config.launch.hosts is not None,
     )
+    signal.signal(signal.SIGCONT, lambda number, frame: heartbeat.discard_duration())
+    signal.siginterrupt(signal.SIGCONT, False)  # libraries need not expect interrupted system calls
+    return heartbeat
 
 
 def _has_checkpoints(directory: RunDirectory, connection: Connection) -> bool:

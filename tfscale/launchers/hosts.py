@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import final
 
@@ -19,14 +20,29 @@ from tfscale.launchers.spawn import PARENT
 from tfscale.runs.run_directory import VARIABLE, RunDirectory
 from tfscale.supervision.attempt import Attempt, LaunchResult, Outcome
 from tfscale.supervision.coordinated_stop import agreed_stop
-from tfscale.supervision.signals import Stopped, end, signals_raise
+from tfscale.supervision.signals import Stopped, end, is_ignored, signals_raise
 from tfscale.supervision.watchdog import Watchdog
+from tfscale.terminal import logger
 
 PATIENCE = 15.0
 """Seconds for horovodrun to end its processes; it takes five to kill them."""
 
 POLL = 0.1
 """Seconds between two polls of horovodrun."""
+
+
+@contextmanager
+def _refuses_to_suspend() -> Iterator[None]:
+    """Answers SIGTSTP (Ctrl-Z) with a message: processes of other hosts cannot be suspended from here."""
+    if is_ignored(signal.SIGTSTP):
+        yield
+        return
+    message = "a job on several hosts cannot be suspended; Ctrl-C ends it, and tfscale resume goes on with it"
+    before = signal.signal(signal.SIGTSTP, lambda number, frame: logger.warning(message))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTSTP, before)
 
 
 @final
@@ -66,7 +82,7 @@ class HostsLauncher:
     def run(self, attempt: Attempt) -> LaunchResult:
         """Runs one start of the job to its end; passes a signal that asks for the end on to horovodrun."""
         watchdog = Watchdog(attempt, self._directory, [0] * attempt.processes)
-        with signals_raise():
+        with signals_raise(), _refuses_to_suspend():
             launched = self._start(attempt)
             try:
                 attempt.started([0] * attempt.processes)

@@ -21,7 +21,7 @@ from tfscale.launchers.rendezvous import bind_store, rank_environment, serving
 from tfscale.launchers.spawn import ProcessHandle, Spawner
 from tfscale.runs.run_directory import VARIABLE, RunDirectory
 from tfscale.supervision.attempt import Attempt, LaunchResult, Outcome
-from tfscale.supervision.signals import ENDING, PATIENCE, Stopped, show_cursor, signals_raise
+from tfscale.supervision.signals import ENDING, PATIENCE, Stopped, show_cursor, signals_raise, suspends_groups
 from tfscale.supervision.watchdog import Watchdog
 from tfscale.terminal import logger
 
@@ -67,6 +67,7 @@ class LocalLauncher:
         launch = _Launch(attempt, self._directory)
         with ExitStack() as stack:
             stack.enter_context(signals_raise())
+            stack.enter_context(suspends_groups(launch.pids, launch.resume_watching))
             stack.callback(launch.close_staging)
             stack.callback(launch.end_all)
             try:
@@ -123,9 +124,8 @@ class _Launch:
 
     def watch(self) -> LaunchResult:
         """Waits for the end of the job, or for a fault that ends it."""
-        pids = [process.pid for process in self._processes]
-        self._attempt.started(pids)
-        self._watchdog = Watchdog(self._attempt, self._directory, pids)
+        self._attempt.started(self.pids())
+        self._watchdog = Watchdog(self._attempt, self._directory, self.pids())
         while True:
             codes = [process.poll() for process in self._processes]
             if any(codes) or None not in codes:
@@ -172,17 +172,26 @@ class _Launch:
         self.end_all()
         if all(code == 0 for code in codes):  # they had completed the run
             return LaunchResult(outcome=Outcome.DONE, code=0)
-        lost = "" if self._is_saved() else "; what was done since its last checkpoint was not saved in time"
-        cause = self._directory.describe_stop(f"{stopped.name}{lost}")
+        cause = self._directory.describe_stop(stopped.name, lost=not self._is_saved())
         return LaunchResult(outcome=Outcome.STOPPED, code=stopped.exit_code, cause=cause)
 
     def _is_saved(self) -> bool:
-        """Whether the newest checkpoint has all steps that were completed."""
+        """Whether the newest checkpoint has all steps that any rank has completed."""
         if self._watchdog is None:
             return True
         self._watchdog.read()
         newest = next(iter(checkpoint_format.complete(self._directory.checkpoints)), None)
-        return (self._watchdog.step or 0) <= (0 if newest is None else checkpoint_format.step_of(newest))
+        last = max((record.step for record in self._watchdog.records if record is not None), default=0)
+        return last <= (0 if newest is None else checkpoint_format.step_of(newest))
+
+    def pids(self) -> Sequence[int]:
+        """Process ids by rank."""
+        return [process.pid for process in self._processes]
+
+    def resume_watching(self) -> None:
+        """Restarts the clocks of the watchdog after a pause of all processes."""
+        if self._watchdog is not None:
+            self._watchdog.restart_clocks()
 
     def end_all(self) -> None:
         """Kills the remaining processes, then completes the save that all had begun, if the buffers can be trusted."""

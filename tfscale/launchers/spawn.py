@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any, Protocol, final
 
+from tfscale.supervision.signals import ENDING, is_ignored
 from tfscale.terminal import flush, logger
 
 PARENT = "TFSCALE_PARENT"
@@ -108,8 +109,9 @@ def spawn_fork(main: Callable[[], int]) -> Spawner:
 def _leave_parent(environment: Mapping[str, str], output: IO[bytes] | None, errors: IO[bytes]) -> None:
     """Leaves behind what is the parent's: its session, streams, signal handlers and exit handlers."""
     os.setsid()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
+    for number in (*ENDING, signal.SIGTSTP):
+        if not is_ignored(number):
+            signal.signal(number, signal.SIG_DFL)
     atexit._clear()
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)

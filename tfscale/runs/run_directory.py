@@ -173,15 +173,17 @@ class RunDirectory:
         log = "" if failure.code == 2 else f" Its log: {self.log(failure.rank)}"
         return f"{'' if alone else f'rank {failure.rank} failed: '}{failure.message}{log}"
 
-    def describe_stop(self, why: str) -> str:
+    def describe_stop(self, name: str, *, lost: bool = False) -> str:
         """Message about a stop, with the command that resumes the run.
 
         Args:
-            why: Name of a signal, and consequences of the stop.
+            name: Name of the signal.
+            lost: Whether steps were completed that no checkpoint has.
         """
+        consequence = "; steps since its last checkpoint are lost" if lost else ""
         folder = "" if self.path.parent.name == "runs" else f" run.dir={self.path.parent}"
         origin = "after its last checkpoint" if self.checkpoints.is_dir() else "from the beginning"
-        return f"stopped by {why}; go on {origin} with: tfscale resume {self.path.name}{folder}"
+        return f"stopped by {name}{consequence}; go on {origin} with: tfscale resume {self.path.name}{folder}"
 
     def discard(self) -> None:
         """Removes the directory if this process has created it and training has not begun; its name is free again."""

@@ -87,6 +87,7 @@ class Heartbeat:
         self._runs = Counter[Phase]()
         self._first: dict[Phase, float] = {}
         self._longest: dict[Phase, float] = {}
+        self._is_measuring = True
         self._phase, self._began = Phase.STARTING, time.monotonic()
         self._write(0, self._began + max(MINUTES, timeout))
         if shared:
@@ -99,7 +100,14 @@ class Heartbeat:
         self._phase, self._began = phase, now
         self._write(step, now + max(self._timeout, self._allowance(phase)))
 
+    def discard_duration(self) -> None:
+        """Leaves the current phase out of the measurements: this process has been stopped meanwhile."""
+        self._is_measuring = False
+
     def _measure(self, phase: Phase, seconds: float) -> None:
+        if not self._is_measuring:
+            self._is_measuring = True
+            return
         if self._runs[phase] == 0:
             self._first[phase] = seconds
         else:

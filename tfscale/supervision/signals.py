@@ -1,21 +1,23 @@
-"""Signals that ask a job to end.
+"""Signals that ask a job to end, or to pause.
 
-A parent, which only waits, receives them as an exception. In a process that trains, an exception between two
-instructions of TensorFlow's Python leaves TensorFlow in a state that crashes it; there the first signal is recorded,
-and the loop reads it after each step.
+A parent, which only waits, receives those that end a job as an exception. In a process that trains, an exception
+between two instructions of TensorFlow's Python leaves TensorFlow in a state that crashes it; there the first signal is
+recorded, and the loop reads it after each step. A signal that is ignored when the program starts, as `nohup` and shells
+do it for background jobs, stays ignored.
 """
 
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import Event, Thread
 from types import FrameType
-from typing import final
+from typing import Any, final
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+Handler = Callable[[int, FrameType | None], None]
 SHOW_CURSOR = "\x1b[?25h"
 PATIENCE = 8.0
 """Seconds for a process that trains to complete its step and save; ten are usual before a SIGKILL."""
@@ -59,16 +61,64 @@ def signals_raise() -> Iterator[None]:
     """Lets SIGINT, SIGTERM and SIGHUP raise `Stopped`; a second one does not disturb the clean-up after the first."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        for each in ENDING:
-            signal.signal(each, _do_nothing)  # SIG_IGN would print a warning about one that is pending
+        _handle_ending(_do_nothing)  # SIG_IGN would print a warning about one that is pending
         raise Stopped(number)
 
-    before = {number: signal.signal(number, stop) for number in ENDING}
+    before = _handle_ending(stop)
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _handle_ending(handler: Handler) -> dict[int, Any]:
+    """Sets the handler of each ending signal that is not ignored; returns the handlers before."""
+    return {number: signal.signal(number, handler) for number in ENDING if not is_ignored(number)}
+
+
+def is_ignored(number: int) -> bool:
+    """Whether a signal is ignored, as `nohup` makes it for a whole tree of processes."""
+    return signal.getsignal(number) is signal.SIG_IGN
+
+
+@contextmanager
+def suspends_groups(pids: Callable[[], Sequence[int]], on_continue: Callable[[], None]) -> Iterator[None]:
+    """Lets SIGTSTP (Ctrl-Z) stop other process groups along with this process, and SIGCONT continue them.
+
+    The kernel discards SIGTSTP for processes that lead sessions of their own, hence SIGSTOP.
+
+    Args:
+        pids: Returns the leaders of the groups.
+        on_continue: Called once all have been continued.
+    """
+
+    def suspend(number: int, frame: FrameType | None) -> None:
+        leaders = pids()
+        for pid in leaders:
+            _signal_group(pid, signal.SIGSTOP)
+        show_cursor()
+        os.kill(os.getpid(), signal.SIGSTOP)  # returns after SIGCONT
+        for pid in leaders:
+            _signal_group(pid, signal.SIGCONT)
+        on_continue()
+
+    if is_ignored(signal.SIGTSTP):
+        yield
+        return
+    before = signal.signal(signal.SIGTSTP, suspend)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTSTP, before)
+
+
+def _signal_group(pid: int, number: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        try:
+            os.killpg(pid, number)
+        except ProcessLookupError:  # forked, and not a leader yet
+            os.kill(pid, number)
 
 
 @final
@@ -89,14 +139,14 @@ class PendingSignal:
 
 
 @contextmanager
-def signals_noted(on_forced_exit: Callable[[Stopped], None]) -> Iterator[PendingSignal]:
+def signals_noted(on_forced_exit: Callable[[Stopped, bool], None]) -> Iterator[PendingSignal]:
     """Records the first SIGINT, SIGTERM or SIGHUP, for the loop to read.
 
     A process that has no work to save ends at once; one that still runs `PATIENCE` seconds later ends then. A thread
     waits for the signals: a handler in Python would wait for the main thread, which may be in a long operation.
 
     Args:
-        on_forced_exit: Reports to the user before the process is ended here.
+        on_forced_exit: Reports to the user before the process is ended here; told whether steps may be lost.
 
     Yields:
         First pending signal.
@@ -107,20 +157,22 @@ def signals_noted(on_forced_exit: Callable[[Stopped], None]) -> Iterator[Pending
 
     def wait_for_signal() -> None:
         received = os.read(receiver, 1)
+        while received and received[0] not in ENDING:  # a handler of other code
+            received = os.read(receiver, 1)
         if not received:
             return
         pending.first = Stopped(received[0])
         if is_over.wait(PATIENCE if pending.has_work else 0):
             return
         try:
-            on_forced_exit(pending.first)
+            on_forced_exit(pending.first, pending.has_work)
             show_cursor()
         finally:
             os._exit(pending.first.exit_code)
 
     thread = Thread(target=wait_for_signal, name="signals", daemon=True)
     thread.start()
-    before = {number: signal.signal(number, _do_nothing) for number in ENDING}
+    before = _handle_ending(_do_nothing)
     previous = signal.set_wakeup_fd(sender, warn_on_full_buffer=False)
     try:
         yield pending
@@ -140,6 +192,6 @@ def _do_nothing(number: int, frame: FrameType | None) -> None:
 
 def show_cursor() -> None:
     """Shows the cursor of a terminal again, which a progress bar that could not end has hidden."""
-    if sys.stdout.isatty():
+    if sys.stdout is not None and sys.stdout.isatty():
         sys.stdout.write(SHOW_CURSOR)
         sys.stdout.flush()
