@@ -13,7 +13,7 @@ from tfscale.supervision import heartbeat
 from tfscale.supervision import watchdog as watchdogs
 from tfscale.supervision.attempt import Attempt, Outcome
 from tfscale.supervision.heartbeat import MINUTES, REPLACED, Heartbeat
-from tfscale.supervision.phase import Phase
+from tfscale.supervision.phase import WAITS_WITH_MINUTES, Phase
 from tfscale.supervision.watchdog import Hang, Watchdog, innermost
 
 
@@ -81,7 +81,7 @@ def job(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., Hang | None]]:
     watch = watchdog(directory, [process.pid for process in sleepers])
 
     def check(*phases: Phase, seconds: float, steps: tuple[int, ...] = (9, 9, 9)) -> Hang | None:
-        for _ in range(2):  # twice, so that nothing is done for the first time
+        for _ in range(WAITS_WITH_MINUTES):  # so that nothing is done for the first time
             for rank, (phase, step) in enumerate(zip(phases, steps, strict=True)):
                 ranks[rank](phase, step)
                 ranks[rank](Phase.SAVING, step)
@@ -109,6 +109,7 @@ def test_a_rank_that_keeps_all_others_waiting_is_named(job: Callable[..., Hang |
     assert wrong.outcome is Outcome.HUNG
     assert wrong.message.startswith("rank 2 (process ")
     assert "hangs after step 9: waiting for data for 4.3 s, no Python stack" in wrong.message
+    assert wrong.message.endswith("rank-*.stack. If it is only slow, set launch.hang_timeout to more seconds")
 
 
 def test_among_ranks_that_exchange_the_one_with_fewest_steps_is_named(job: Callable[..., Hang | None]) -> None:
@@ -138,8 +139,9 @@ def test_past_the_step_at_which_a_job_hung_works_have_no_more_time_than_before(
     rank = Heartbeat(directory.heartbeat(0), timeout=4.0)
     watch = watchdog(directory, [os.getpid()], deadline_scale=2.0, scaled_until=7)
     for hung, step in ((Phase.STEP, 7), (Phase.DATA, 8)):
-        for phase in (hung, Phase.SAVING, hung):  # not for the first time
-            rank(phase, step)
+        for _ in range(WAITS_WITH_MINUTES):  # not for the first time
+            for phase in (hung, Phase.SAVING, hung):
+                rank(phase, step)
         began = clock.now
         while (hang := watch.check()) is None:
             clock.now += 0.25
@@ -271,3 +273,38 @@ def test_a_phase_in_which_the_process_was_stopped_says_nothing_of_its_duration(t
     read = heartbeat.read(tmp_path / "p")
     assert read is not None
     assert read.deadline - read.began == 10.0
+
+
+def test_the_first_waits_for_data_have_minutes(tmp_path: Path, clock: Clock) -> None:
+    """Each was quick, and the tenth may still fill a buffer; from then on the longest counts."""
+    rank, allowed = Heartbeat(tmp_path / "p", timeout=4.0), list[float]()
+    for _ in range(WAITS_WITH_MINUTES + 2):
+        rank(Phase.DATA, 7)
+        read = heartbeat.read(tmp_path / "p")
+        assert read is not None
+        allowed.append(round(read.deadline - read.began, 3))
+        clock.now += 0.5
+        rank(Phase.STEP, 7)
+    assert allowed == [MINUTES] * WAITS_WITH_MINUTES + [5.0, 5.0]
+
+
+def test_a_batch_that_takes_45_s_is_taken_for_a_hang_once(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was killed after 4, 8, 16 and 32 s, at the same step each time, and the job was given up."""
+    monkeypatch.setattr(os, "kill", lambda pid, number: None)
+    killed: list[int] = []
+    for start, scale in enumerate((1.0, 2.0)):
+        directory = RunDirectory(tmp_path)
+        rank = Heartbeat(directory.heartbeat(0), timeout=4.0)
+        watch = watchdog(directory, [os.getpid()], deadline_scale=scale, scaled_until=0 if scale == 1.0 else 50)
+        for step in range(20, 51):
+            rank(Phase.DATA, step)
+            rank(Phase.STEP, step)
+        rank(Phase.DATA, 50)
+        for _ in range(4 * 45):
+            clock.now += 0.25
+            if watch.check() is not None:
+                killed.append(start)
+                break
+    assert killed == [0]

@@ -12,6 +12,11 @@ def test_a_disk_may_be_slow_at_any_time() -> None:
     assert [phase for phase in Phase if phase.always_has_minutes] == [Phase.DISK]
 
 
+def test_data_may_be_slow_at_first_and_again_after_a_hang() -> None:
+    assert [phase for phase in Phase if phase.runs_with_minutes > 1] == [Phase.DATA]
+    assert [phase for phase in Phase if phase.has_minutes_after_hang] == [Phase.DATA]
+
+
 def test_every_name_fits_its_field_of_a_heartbeat_file() -> None:
     names = [phase.value.encode() for phase in Phase]
     assert max(map(len, names)) <= 16

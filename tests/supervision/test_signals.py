@@ -84,7 +84,8 @@ from tfscale.launchers.spawn import spawn_fork
 from tfscale.supervision.signals import signals_raise
 
 def rank():
-    return 0 if [signal.getsignal(n) for n in (signal.SIGHUP, signal.SIGTERM)] == [signal.SIG_IGN, signal.SIG_DFL] else 5
+    handlers = [signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGTERM)]
+    return 0 if handlers == [signal.SIG_IGN, signal.SIG_DFL] else 5
 
 with signals_raise(), Path(os.devnull).open("wb") as null:
     sys.exit(spawn_fork(rank)({}, null, null).wait())

@@ -2,7 +2,8 @@
 
 Before each phase (a step, a batch of an evaluation, a save) the training thread writes the phase and its deadline: ten
 times the longest duration of this phase in this process, or the job's `launch.hang_timeout` if that is longer. The
-first run of a phase compiles: it has minutes and does not count towards the longest. A job hangs when the deadlines of
+first run of a phase compiles: it has minutes and does not count towards the longest; the first waits for data have
+minutes, too. A job hangs when the deadlines of
 all ranks have passed, since a rank that waits for another must not be blamed, or when a process is stopped by a signal.
 
 A heartbeat is a write into memory that a file maps: it takes under two microseconds and outlives the process. Where
@@ -116,7 +117,7 @@ class Heartbeat:
 
     def _allowance(self, phase: Phase) -> float:
         """Seconds that the next run of a phase may take, `timeout` aside."""
-        if phase.always_has_minutes or self._runs[phase] == 0:
+        if phase.always_has_minutes or self._runs[phase] < phase.runs_with_minutes:
             return MINUTES
         if phase not in self._longest:
             return OF_FIRST * self._first[phase]

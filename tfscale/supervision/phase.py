@@ -6,6 +6,9 @@ versions: do not change them.
 
 from enum import Enum
 
+WAITS_WITH_MINUTES = 10
+"""First waits for data of each start that have minutes: files are opened, buffers filled, caches written."""
+
 
 class Phase(Enum):
     """Activity of a rank, as its heartbeat reports it."""
@@ -25,6 +28,16 @@ class Phase(Enum):
     def waits_for_others(self) -> bool:
         """Whether a rank in this phase may be waiting for another rank."""
         return self not in (Phase.STARTING, Phase.DATA, Phase.DISK)
+
+    @property
+    def runs_with_minutes(self) -> int:
+        """First runs of this phase in a process that have minutes: they compile, or open files."""
+        return WAITS_WITH_MINUTES if self is Phase.DATA else 1
+
+    @property
+    def has_minutes_after_hang(self) -> bool:
+        """Whether this phase has minutes in the start after one that seemed to hang: its work depends on the step."""
+        return self is Phase.DATA
 
     @property
     def always_has_minutes(self) -> bool:

@@ -34,6 +34,11 @@ STACK_WAIT = 0.3
 PAUSE = 1.5
 """Seconds between two checks that only a pause of the whole machine, or container, explains."""
 
+AFTER_HANG = 120.0
+"""Seconds that a wait for data may take in the start after one that seemed to hang, up to the step of that hang.
+
+A slow batch is read again by every start: deadlines that double would kill it again and again."""
+
 REMOTE_DELAY = 2.0
 """Seconds that a heartbeat of another host may arrive late."""
 
@@ -137,7 +142,10 @@ class Watchdog:
         return self._pids[rank] or (record.pid if record is not None and record.here else 0)
 
     def _is_late(self, rank: int, record: HeartbeatRecord, scale: float, now: float) -> bool:
-        return now > max(self._seen[rank], self._counts_from) + scale * (record.deadline - record.began)
+        allowed = scale * (record.deadline - record.began)
+        if scale > 1.0 and record.phase.has_minutes_after_hang:
+            allowed = max(allowed, AFTER_HANG)
+        return now > max(self._seen[rank], self._counts_from) + allowed
 
     def _describe(self, records: Sequence[HeartbeatRecord], now: float) -> str:
         """Names the ranks that hold the job up, with the innermost line of their Python."""
@@ -156,7 +164,8 @@ class Watchdog:
                 f"rank {rank} (process {pid or record.pid}) hangs after step {record.step:,}: {record.phase.value} for "
                 f"{now - self._seen[rank]:.1f} s, {line}"
             )
-        return f"{'; '.join(messages)}. Stacks: {self._directory.logs / 'rank-*.stack'}"
+        stacks = self._directory.logs / "rank-*.stack"
+        return f"{'; '.join(messages)}. Stacks: {stacks}. If it is only slow, set launch.hang_timeout to more seconds"
 
 
 def innermost(path: Path) -> str:
