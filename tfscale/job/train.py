@@ -57,7 +57,7 @@ def run_rank(config: Config, world: World, directory: RunDirectory | None) -> in
         if world.size > 1:
             os._exit(stopped.exit_code)  # Horovod's exit handler would wait for the others
         return stopped.exit_code
-    except Exception as error:  # noqa: BLE001 - a process must say what it died of before the others do
+    except BaseException as error:  # noqa: BLE001 - recorded before the others fail; user code may raise SystemExit
         return fail(error, world, holder[0])
 
 
