@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from tests.support.processes import command, summary
 from tfscale.terminal import RobustStream, logger
 
 FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device that is always full")
@@ -81,3 +82,31 @@ def test_a_log_is_added_to(tmp_path: Path) -> None:
 def buffered() -> dict[str, str]:
     """Our environment, in which Python keeps what it could not write."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+
+
+CLOSED = """
+import os, sys
+from tfscale.terminal import open_standard_streams
+
+open_standard_streams()
+with open(sys.argv[1], "w") as file:
+    file.write(f"{file.fileno()} {[os.readlink(f'/proc/self/fd/{number}') == os.devnull for number in range(3)]}")
+print("nobody reads this", file=sys.stderr, flush=True)
+print("nor this", flush=True)
+"""
+
+
+@pytest.mark.parametrize(("closed", "opened"), [("<&- >&- 2>&-", [True] * 3), ("2>&-", [False, False, True])])
+def test_closed_descriptors_become_dev_null(tmp_path: Path, closed: str, opened: list[bool]) -> None:
+    """`tfscale train 2>&-` gave an OSError, four starts and exit code 1."""
+    words = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", CLOSED, str(tmp_path / "file")]
+    done = subprocess.run(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, timeout=60, check=False)
+    assert done.returncode == 0
+    assert (tmp_path / "file").read_text() == f"3 {opened}"
+
+
+def test_a_train_without_standard_error_trains(tmp_path: Path) -> None:
+    words = [*command("train.steps=3", "run.name=one", "model.hidden=[4]")]
+    shell = ["sh", "-c", '"$@" <&- >&- 2>&-', "sh", *words]
+    assert subprocess.run(shell, cwd=tmp_path, timeout=120, check=False).returncode == 0
+    assert summary(tmp_path, "one")["steps"] == 3

@@ -6,9 +6,10 @@ dropped; everything else is the standard library's `logging`.
 
 import io
 import logging
+import os
 import sys
 from contextlib import suppress
-from typing import Literal, final
+from typing import Any, Literal, TextIO, final
 
 _WRITE_ERRORS = (OSError, ValueError, AttributeError)
 """Errors of a stream that cannot be written to, is closed, or is None."""
@@ -63,6 +64,47 @@ class RobustStream(io.TextIOWrapper):
         """Flushes the stream, as far as possible."""
         with suppress(OSError):
             super().flush()
+
+
+def open_standard_streams() -> None:
+    """Opens /dev/null on each of the descriptors 0 to 2 that is closed; call it first in a program.
+
+    Otherwise the next file that is opened becomes the standard error of a process that writes its log there.
+    """
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            if os.open(os.devnull, os.O_RDWR) != descriptor:  # the lowest that is free, by POSIX
+                raise
+            os.set_inheritable(descriptor, True)
+            stream = open(descriptor, "w" if descriptor else "r", encoding="utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+
+
+def writes_to(stream: TextIO | None, descriptor: int) -> bool:
+    """Whether a stream of Python writes to this descriptor; those of notebooks and tests do not."""
+    try:
+        return stream is not None and stream.fileno() == descriptor
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def own_streams() -> None:
+    """Gives a forked process streams on its descriptors 1 and 2, in place of the objects of its parent.
+
+    Streams of a notebook send messages from a thread that the fork does not have.
+    """
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
+        _parents_streams.append(getattr(sys, name))
+        encoding = getattr(getattr(sys, f"__{name}__"), "encoding", None) or "utf-8"
+        raw = io.FileIO(descriptor, "wb", closefd=False)
+        setattr(sys, name, RobustStream(raw, encoding=encoding, errors="replace"))
+
+
+_parents_streams: list[Any] = []
+"""Streams of the parent of a fork, kept: closing them would run their code."""
 
 
 def survive_write_errors(name: Literal["stdout", "stderr"]) -> None:

@@ -33,12 +33,8 @@ _EMBEDDED = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Warning|Exit|Interrupt)
 """Beginning of the message of a Python exception that another one carries."""
 
 _QUOTED = re.compile(r'File "([^"]+)", line (\d+)')
-_INSTALLED = tuple(
-    {
-        str(Path(sysconfig.get_path(name)).resolve())
-        for name in ("stdlib", "platstdlib", "purelib", "platlib", "scripts")
-    }
-)
+_FOLDERS = ("stdlib", "platstdlib", "purelib", "platlib", "scripts")
+_INSTALLED = tuple({str(Path(sysconfig.get_path(name)).resolve()) for name in _FOLDERS})
 _OURS = str(Path(__file__).resolve().parent.parent)
 
 

@@ -12,11 +12,12 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from typing import final
+from typing import IO, final
 
 from tfscale.checkpoint import format as checkpoint_format
 from tfscale.checkpoint import staging
 from tfscale.checkpoint.recovery import recover
+from tfscale.launchers.relay import Relay
 from tfscale.launchers.rendezvous import bind_store, rank_environment, serving
 from tfscale.launchers.spawn import ProcessHandle, Spawner
 from tfscale.runs.run_directory import VARIABLE, RunDirectory
@@ -68,6 +69,8 @@ class LocalLauncher:
         with ExitStack() as stack:
             stack.enter_context(signals_raise())
             stack.enter_context(suspends_groups(launch.pids, launch.resume_watching))
+            relay = Relay()
+            stack.callback(relay.close)
             stack.callback(launch.close_staging)
             stack.callback(launch.end_all)
             try:
@@ -75,8 +78,9 @@ class LocalLauncher:
                 port = 0 if store is None else store.server_address[1]
                 spawn = self._spawner(attempt)
                 for rank in range(attempt.processes):
-                    launch.start(rank, spawn, self._environment(rank, attempt, port))
-                if store is not None:  # serving starts a thread: after all forks
+                    launch.start(rank, spawn, self._environment(rank, attempt, port), relay.output)
+                relay.start()  # threads start after all forks
+                if store is not None:
                     stack.enter_context(serving(store, f"127.0.0.1:{attempt.processes}", attempt.processes))
                 return launch.watch()
             except Stopped as stopped:
@@ -111,16 +115,16 @@ class _Launch:
         self._staging_fds: list[int] = []
         self._watchdog: Watchdog | None = None
 
-    def start(self, rank: int, spawn: Spawner, environment: dict[str, str]) -> None:
-        """Starts one rank, with a staging buffer that outlives it."""
+    def start(self, rank: int, spawn: Spawner, environment: dict[str, str], output: IO[bytes] | None) -> None:
+        """Starts one rank, with a staging buffer that outlives it; the chief writes to `output`."""
         staging_fd = staging.create()
         inherited_fds = () if staging_fd is None else (staging_fd,)
         self._staging_fds += inherited_fds
         if staging_fd is not None:
             environment = {**environment, staging.VARIABLE: str(staging_fd)}
         with self._directory.log(rank).open("ab") as log:
-            # The chief writes to the terminal. Ranks lead sessions of their own: Ctrl-C reaches the parent alone.
-            self._processes.append(spawn(environment, None if rank == 0 else log, log, inherited_fds))
+            # Ranks lead sessions of their own: Ctrl-C reaches the parent alone.
+            self._processes.append(spawn(environment, output if rank == 0 else log, log, inherited_fds))
 
     def watch(self) -> LaunchResult:
         """Waits for the end of the job, or for a fault that ends it."""

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any, Protocol, final
 
 from tfscale.supervision.signals import ENDING, is_ignored
-from tfscale.terminal import flush, logger
+from tfscale.terminal import flush, logger, own_streams
 
 PARENT = "TFSCALE_PARENT"
 """Environment variable with the pid of the process that a started process must not outlive."""
@@ -118,6 +118,7 @@ def _leave_parent(environment: Mapping[str, str], output: IO[bytes] | None, erro
     os.dup2(errors.fileno(), 2)
     if output is not None:
         os.dup2(output.fileno(), 1)
+    own_streams()
     os.environ.update(environment)
     die_with_parent()
 
