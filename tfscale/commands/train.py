@@ -27,6 +27,7 @@ from tfscale.errors import RunError, UserError
 from tfscale.launchers import gpus
 from tfscale.launchers.hosts import HostsLauncher
 from tfscale.launchers.local import LocalLauncher
+from tfscale.launchers.rendezvous import require_loopback
 from tfscale.launchers.spawn import Spawner, die_with_parent, spawn_command, spawn_fork
 from tfscale.runs import run_directory
 from tfscale.runs.run_directory import RunDirectory
@@ -136,6 +137,8 @@ def _is_supervised(config: Config, processes: int) -> bool:
 def _launch(config: Config, words: Sequence[str], processes: int) -> int:
     by_horovod = checks.uses_horovod(config, processes)
     if by_horovod:
+        if config.launch.hosts is None:
+            require_loopback()
         config = preflight.with_replicas(config, processes)
     directory = _directory(config)
     launch = config.launch

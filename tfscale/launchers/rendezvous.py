@@ -9,6 +9,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from tfscale.errors import RunError
+
+LOOPBACK_TIMEOUT = 5.0
+"""Seconds for a connection to this machine."""
+
 
 def bind_store() -> Any:
     """Binds Horovod's key-value store to loopback; it answers once it is served."""
@@ -32,6 +37,22 @@ def serving(server: Any, hosts: str, processes: int) -> Iterator[int]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def require_loopback() -> None:
+    """Connects to this machine by loopback, which is how its processes find each other.
+
+    Raises:
+        RunError: There is no connection.
+    """
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            socket.create_connection(server.getsockname(), timeout=LOOPBACK_TIMEOUT).close()
+    except OSError as error:
+        raise RunError(
+            f"the loopback interface {loopback()} must be up for processes to find each other, got {error.strerror}; "
+            f"type: ip link set {loopback()} up, or train in one process with strategy/collective=in_process"
+        ) from None
 
 
 def loopback() -> str:
