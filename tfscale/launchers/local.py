@@ -17,6 +17,7 @@ from typing import IO, final
 from tfscale.checkpoint import format as checkpoint_format
 from tfscale.checkpoint import staging
 from tfscale.checkpoint.recovery import recover
+from tfscale.launchers.out_of_memory import ADVICE, oom_kills
 from tfscale.launchers.relay import Relay
 from tfscale.launchers.rendezvous import bind_store, rank_environment, serving
 from tfscale.launchers.spawn import ProcessHandle, Spawner
@@ -113,6 +114,7 @@ class _Launch:
         self._attempt, self._directory = attempt, directory
         self._processes: list[ProcessHandle] = []
         self._staging_fds: list[int] = []
+        self._oom_kills = oom_kills()
         self._watchdog: Watchdog | None = None
 
     def start(self, rank: int, spawn: Spawner, environment: dict[str, str], output: IO[bytes] | None) -> None:
@@ -151,8 +153,8 @@ class _Launch:
         self.end_all()  # first, so that no failure is still being recorded
         for rank, code in enumerate(codes):
             if code is not None and code < 0:
-                name, log = signal.Signals(-code).name, self._directory.log(rank)
-                cause = f"rank {rank} (process {self._processes[rank].pid}) was killed by {name}. Its log: {log}"
+                reason, log = self._reason_of_death(code), self._directory.log(rank)
+                cause = f"rank {rank} (process {self._processes[rank].pid}) was killed by {reason}. Its log: {log}"
                 return LaunchResult(outcome=Outcome.RETRYABLE, code=1, cause=cause, step=step)
         failure = self._directory.first_failure(self._attempt.restarts)
         if failure is not None:
@@ -163,6 +165,13 @@ class _Launch:
         full = "; the disk is full" if self._directory.is_full() else ""
         cause = f"rank {rank} ended with exit code {code}{full}. Its log: {self._directory.log(rank)}"
         return LaunchResult(outcome=Outcome.RETRYABLE, code=1, cause=cause, step=step)
+
+    def _reason_of_death(self, code: int) -> str:
+        """Name of the signal that killed a rank, and whether the kernel sent it for lack of memory."""
+        name, kills = signal.Signals(-code).name, oom_kills()
+        if code == -signal.SIGKILL and kills is not None and kills > (self._oom_kills or 0):
+            return f"{name}: the kernel was out of memory; {ADVICE}"
+        return name
 
     def stop(self, stopped: Stopped) -> LaunchResult:
         """Lets the ranks stop at a step that they agree on, and save."""
