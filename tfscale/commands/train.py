@@ -87,9 +87,20 @@ def main(words: Sequence[str]) -> int:
     with nullcontext() if directory is None or given else directory.locked():
         if directory is not None and not given:
             directory.clear_failures()
+        if world.is_chief and not given:
+            _announce(world.size)
         with hidden_startup_noise():
             from tfscale.job.train import run_rank
         return run_rank(config, world, directory)
+
+
+def _announce(processes: int) -> None:
+    """Prints that the job starts, at once: TensorFlow takes seconds to load."""
+    from tfscale.tracking.console import person_console
+
+    survive_write_errors("stdout")
+    noun = "process" if processes == 1 else "processes"
+    person_console().print(f"starting {processes} {noun}", highlight=False)
 
 
 def _config(overrides: Sequence[str], config_dir: str | None) -> Config:
@@ -149,6 +160,7 @@ def _launch(config: Config, words: Sequence[str], processes: int) -> int:
             except OSError as error:
                 directory.discard()
                 raise RunError(f"run.dir={directory.path.parent} cannot be written to: {error.strerror}") from None
+        _announce(processes)
         policy = Policy(max_restarts=launch.max_restarts, min_np=launch.min_np, watches=launch.hang_timeout is not None)
         on_hosts = launch.hosts is not None
         launcher = _on_hosts(config, words, directory) if on_hosts else _here(config, words, directory, by_horovod)
