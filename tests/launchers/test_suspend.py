@@ -1,5 +1,6 @@
 """Ctrl-Z stops a job as a whole, and fg continues it."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import psutil
 import pytest
 
 from tests.support.processes import wait_until
+from tfscale.launchers import hosts
 from tfscale.supervision.watchdog import MAX_STOPPED
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left_behind")
@@ -65,3 +67,12 @@ def test_ctrl_z_stops_the_ranks_too_and_is_no_hang(tmp_path: Path) -> None:
         job.kill()
         job.wait()
     assert "Outcome.DONE" in output, output
+
+
+def test_ctrl_z_on_several_hosts_is_answered(capsys: pytest.CaptureFixture[str]) -> None:
+    """Processes of other hosts would go on, unwatched."""
+    with hosts._refuses_to_suspend():
+        os.kill(os.getpid(), signal.SIGTSTP)
+    assert capsys.readouterr().err == (
+        "tfscale: a job on several hosts cannot be suspended; Ctrl-C ends it, and tfscale resume goes on with it\n"
+    )
