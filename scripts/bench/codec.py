@@ -1,4 +1,4 @@
-"""The native compressor against memory speed and against what the information needs, measured in one run.
+"""The native backend against memory speed and against what the information needs, measured in one run.
 
 usage: python -m tfscale.scripts.bench.codec [--size 25000000] [--threads 1 2] [--rounds 9] [--json FILE] [--plot FILE]
 
@@ -32,7 +32,7 @@ from tfscale.tracking.console import person_console, results_table
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from tfscale.compression.backends.base import Compressor, SparseUpdate, Spec
+    from tfscale.compression.backends.base import Backend, SparseUpdate, Spec
 
 DENSITIES = (1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.2)
 MOMENTUM = 0.9
@@ -44,7 +44,7 @@ PLACEMENTS = 3
 
 HEADER_BITS = 192
 
-PASS = ("peer", "peer_ms", "over_peer", "plain_over_peer", "momentum_peer_ms", "momentum_over_peer")
+PASS = ("peer", "peer_ms", "over_peer", "reference_over_peer", "momentum_peer_ms", "momentum_over_peer")
 
 
 def bits(message: "tf.Tensor", count: int, size: int) -> dict[str, Any]:
@@ -123,11 +123,11 @@ class Bench:
         self._gradient = tf.random.stateless_normal([size], seed=(1, 2))
         self._threshold = tf.Variable(tf.ones([1]))
         self._native = Native(spec(size))
-        self._residuals = {name: tf.Variable(tf.zeros([size])) for name in ("native", "plain", "moving", "peer")}
+        self._residuals = {name: tf.Variable(tf.zeros([size])) for name in ("native", "reference", "moving", "peer")}
         self._velocities = {name: tf.Variable(tf.zeros([size])) for name in ("moving", "peer")}
         ours = {
             "native": self._accumulate("native", self._native),
-            "plain": self._accumulate("plain", Reference(spec(size))),
+            "reference": self._accumulate("reference", Reference(spec(size))),
             "moving": self._accumulate("moving", Native(spec(size, MOMENTUM))),
         }
         pairs = zip(self._peers().items(), ours.items(), strict=True)
@@ -150,7 +150,7 @@ class Bench:
             "moving_peer": tf.function(move, jit_compile=True),
         }
 
-    def _accumulate(self, name: str, compressor: "Compressor") -> "Callable[[], SparseUpdate]":
+    def _accumulate(self, name: str, backend: "Backend") -> "Callable[[], SparseUpdate]":
         import tensorflow as tf
 
         # Velocities settle at g / (1 - m), and so does what a step adds: the threshold of the same density.
@@ -159,7 +159,7 @@ class Bench:
         from tfscale.compression.backends.base import Contribution
 
         given = Contribution(self._gradient, tf.constant(True))
-        return tf.function(lambda: compressor.accumulate(residual, velocity, given, stronger * self._threshold))
+        return tf.function(lambda: backend.accumulate(residual, velocity, given, stronger * self._threshold))
 
     def _settle(self, density: float) -> None:
         """Puts residuals and velocities into the steady state of a density."""
@@ -168,7 +168,7 @@ class Bench:
         self._threshold.assign([math.sqrt(2 / math.pi) / density])  # the root is E|g|
         place = tf.sign(self._gradient) * tf.random.stateless_uniform([self._size], seed=(3, 4)) * self._threshold
         self._residuals["peer"].assign(tf.zeros_like(place))
-        for name in ("native", "plain", "moving"):
+        for name in ("native", "reference", "moving"):
             self._residuals[name].assign(place / (1 - MOMENTUM) if name == "moving" else place)
         self._velocities["moving"].assign(self._gradient / (1 - MOMENTUM))
 
@@ -181,14 +181,14 @@ class Bench:
         self._settle(density)
         threshold = tf.convert_to_tensor(self._threshold)
         header = tf.stack([1, framing.threshold_word(threshold), 7, 128])
-        founds = [self._dense["native"]() for _ in range(4)]
-        sent = [int(tf.size(found.sent)) for found in founds]
-        messages = [self._native.pack(found, header) for found in founds]
+        updates = [self._dense["native"]() for _ in range(4)]
+        sent = [int(tf.size(update.sent)) for update in updates]
+        messages = [self._native.encode(update, header) for update in updates]
         timed = {
             **self._dense,
-            "encode": lambda: self._native.pack(founds[0], header),
-            "decode": lambda: self._native.combine(messages[:1], threshold, header[:2]),
-            "decode_4": lambda: self._native.combine(messages, threshold, header[:2]),
+            "encode": lambda: self._native.encode(updates[0], header),
+            "decode": lambda: self._native.decode(messages[:1], threshold, header[:2]),
+            "decode_4": lambda: self._native.decode(messages, threshold, header[:2]),
         }
         runs = []
         for _ in range(PLACEMENTS):
@@ -208,7 +208,7 @@ def _ratios(seconds: Mapping[str, float]) -> dict[str, Any]:
         "peer": peer,
         "peer_ms": 1e3 * seconds[peer],
         "over_peer": seconds["native"] / seconds[peer],
-        "plain_over_peer": seconds["plain"] / seconds[peer],
+        "reference_over_peer": seconds["reference"] / seconds[peer],
         "momentum_peer_ms": 1e3 * seconds["moving_peer"],
         "momentum_over_peer": seconds["moving"] / seconds["moving_peer"],
     }
@@ -224,9 +224,9 @@ def work(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         size, rows = arguments.bound_size, []
         for density in DENSITIES:
             if density * arguments.size < FEW:
-                found = scattered(size, density)
-                message = Native(spec(size)).pack(found, tf.constant([1, 0, 7, 128]))
-                rows.append(bits(message, int(tf.size(found.sent)), size))
+                update = scattered(size, density)
+                message = Native(spec(size)).encode(update, tf.constant([1, 0, 7, 128]))
+                rows.append(bits(message, int(tf.size(update.sent)), size))
         return rows
     tf.config.threading.set_intra_op_parallelism_threads(arguments.worker)
     bench = Bench(arguments.size)
@@ -247,7 +247,7 @@ def run(threads: int, arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Runs the bench, or one process of it."""
-    parser = argparse.ArgumentParser(description="The native compressor, as ratios to memory speed and entropy.")
+    parser = argparse.ArgumentParser(description="The native backend, as ratios to memory speed and entropy.")
     parser.add_argument("--size", type=int, default=25_000_000, help="D")
     parser.add_argument("--bound-size", type=int, default=2**27, help="D of messages that are only counted")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])

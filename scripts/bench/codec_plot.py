@@ -14,7 +14,7 @@ def draw(rows: Sequence[Mapping[str, Any]], bounds: Sequence[Mapping[str, Any]],
     """Ratios and rates over the density; a line style for each number of threads."""
     titles = ("dense pass: time / peer", "bits / entropy bound", "millions of D a second", "millions sent a second")
     figure, panels = grid(titles, columns=2, size=(11, 8))
-    ratios = {"native": "over_peer", "native, momentum": "momentum_over_peer", "plain operations": "plain_over_peer"}
+    ratios = {"native": "over_peer", "native, momentum": "momentum_over_peer", "reference": "reference_over_peer"}
     dense, sent = ({name: f"{name}_{what}_M/s" for name in RATES} for what in ("dense", "sent"))
     threads = sorted({row["threads"] for row in rows})
     of = {number: [row for row in rows if row["threads"] == number] for number in threads}

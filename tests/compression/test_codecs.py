@@ -36,18 +36,18 @@ def test_unpack_inverts_pack(name: str, density: float) -> None:
     random = np.random.default_rng(0)
     places = np.flatnonzero(random.random(size) < density)
     words = tf.constant(places * 2 + random.integers(0, 2, len(places)), tf.int64)
-    payload = code.pack(words, size)
+    payload = code.encode(words, size)
     assert payload.dtype == tf.int32
     assert int(tf.size(payload)) == int(code.length(words, size))
-    np.testing.assert_array_equal(code.unpack(payload, tf.size(words, tf.int64), size), words)
+    np.testing.assert_array_equal(code.decode(payload, tf.size(words, tf.int64), size), words)
 
 
 def test_word32_spends_one_word_an_element() -> None:
-    assert Word32().pack(words_of(1, -3), 4).numpy().tolist() == [1 << 1, (3 << 1) | 1]
+    assert Word32().encode(words_of(1, -3), 4).numpy().tolist() == [1 << 1, (3 << 1) | 1]
 
 
 def test_bitmap_spends_two_bits_an_element() -> None:
-    assert Bitmap().pack(words_of(0, -1, -16), 17).numpy().tolist() == [0b1001, 0b10]
+    assert Bitmap().encode(words_of(0, -1, -16), 17).numpy().tolist() == [0b1001, 0b10]
 
 
 def test_rice_spends_what_its_layout_says() -> None:
@@ -55,7 +55,7 @@ def test_rice_spends_what_its_layout_says() -> None:
     words = words_of(5, 13, -21, 30, 41)
     digits = 0 + 0 * 3 + 1 * 9 + 2 * 27
     low = 0b10 | 0b11 << 2 | 0b00 << 4 | 0b00 << 6
-    assert Rice().pack(words, 100).numpy().tolist() == [10, 5 << 24 | 1, low, digits, 0b10101010]
+    assert Rice().encode(words, 100).numpy().tolist() == [10, 5 << 24 | 1, low, digits, 0b10101010]
 
 
 def test_rice_takes_the_divisor_that_suits_the_mean_gap() -> None:
@@ -63,7 +63,7 @@ def test_rice_takes_the_divisor_that_suits_the_mean_gap() -> None:
     for density in (0.3, 0.05, 0.01, 1e-3):
         places = np.flatnonzero(random.random(200_000) < density)
         words = tf.constant(places * 2, tf.int64)
-        chosen = int(tf.size(Rice().pack(words, 200_000)))
+        chosen = int(tf.size(Rice().encode(words, 200_000)))
         gaps = np.diff(places) - 1
         others = []
         for code in rice.CODES:
@@ -85,7 +85,7 @@ def test_rice_takes_the_divisor_that_suits_the_mean_gap() -> None:
 )
 def test_rice_refuses_what_it_did_not_write(payload: list[int], count: int, said: str) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError, match=said):
-        Rice().unpack(tf.constant(payload), tf.constant(count, tf.int64), 30)
+        Rice().decode(tf.constant(payload), tf.constant(count, tf.int64), 30)
 
 
 def test_words_keep_their_thirty_two_bits() -> None:

@@ -9,11 +9,11 @@ import pytest
 import tensorflow as tf
 
 from tests.support.compression import CODECS, add, header, spec, update_of
-from tfscale.compression.backends.base import Compressor, Spec
+from tfscale.compression.backends.base import Backend, Spec
 from tfscale.compression.backends.native import Native
 from tfscale.compression.backends.reference import Reference
 
-BACKENDS: tuple[Callable[[Spec], Compressor], ...] = (Native, Reference)
+BACKENDS: tuple[Callable[[Spec], Backend], ...] = (Native, Reference)
 SIZES = (10, 3)
 """Elements of a sparse and of a dense tensor."""
 
@@ -39,22 +39,22 @@ def hexadecimal(message: tf.Tensor) -> str:
 
 @pytest.mark.parametrize("make", BACKENDS)
 @pytest.mark.parametrize("name", ENCODED)
-def test_sparse_elements_have_the_bytes_of_their_code(name: str, make: Callable[[Spec], Compressor]) -> None:
+def test_sparse_elements_have_the_bytes_of_their_code(name: str, make: Callable[[Spec], Backend]) -> None:
     backend, thresholds = make(spec(*SIZES, min_size=4, codes=CODECS[name]().codes)), tf.constant([0.5])
     update = add(backend, tf.Variable(tf.zeros([sum(SIZES)])), tf.constant(CONTRIBUTION), thresholds)
-    assert hexadecimal(backend.pack(update, header(thresholds))) == ENCODED[name] + DENSE_VALUES
+    assert hexadecimal(backend.encode(update, header(thresholds))) == ENCODED[name] + DENSE_VALUES
 
 
 @pytest.mark.parametrize("make", BACKENDS)
-def test_a_skip_message_is_a_header(make: Callable[[Spec], Compressor]) -> None:
+def test_a_skip_message_is_a_header(make: Callable[[Spec], Backend]) -> None:
     update = update_of(2, *CONTRIBUTION[10:], usable=False)
-    message = make(spec(*SIZES, min_size=4)).pack(update, header(tf.constant([0.5])))
+    message = make(spec(*SIZES, min_size=4)).encode(update, header(tf.constant([0.5])))
     assert hexadecimal(message) == SKIP
 
 
 @pytest.mark.parametrize("make", BACKENDS)
-def test_a_proposal_has_its_thresholds_before_the_dense_values(make: Callable[[Spec], Compressor]) -> None:
+def test_a_proposal_has_its_thresholds_before_the_dense_values(make: Callable[[Spec], Backend]) -> None:
     """Two thresholds, one a tensor, under the checksum of two that are uninitialized."""
     update, proposal = update_of(2, *CONTRIBUTION[10:]), tf.constant([0.25, 0.0])
-    message = make(spec(*SIZES, min_size=4)).propose(update, proposal, header(tf.zeros([2])))
+    message = make(spec(*SIZES, min_size=4)).encode(update, header(tf.zeros([2])), proposal)
     assert hexadecimal(message) == PROPOSAL + DENSE_VALUES

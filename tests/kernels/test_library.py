@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tfscale.compression.backends.base import Spec
-from tfscale.compression.backends.choice import choose
+from tfscale.compression.backends.select import select
 from tfscale.compression.codecs.smallest import Smallest
 from tfscale.errors import UserError
 from tfscale.kernels import library
@@ -33,7 +33,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_set_up_has_built_the_kernels() -> None:
     assert library.load() is not None
-    assert choose("auto", SPEC, CPUS).name == "native kernels"
+    assert select("auto", SPEC, CPUS).name == "native kernels"
 
 
 def test_the_name_changes_with_what_the_library_depends_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,16 +46,21 @@ def test_the_name_changes_with_what_the_library_depends_on(monkeypatch: pytest.M
     assert all(name.startswith("sharing-tf") and name.endswith(".so") for name in names)
 
 
-def test_without_kernels_or_on_a_gpu_plain_operations_compute(elsewhere: Path) -> None:
-    assert choose("auto", SPEC, CPUS).name == "plain TensorFlow operations"
+def test_without_kernels_the_reference_backend_computes(elsewhere: Path) -> None:
+    assert select("auto", SPEC, CPUS).name == "the reference backend (TensorFlow operations)"
     with pytest.raises(UserError, match=r"kernel=native: the native kernel is not built; type: python -m"):
-        choose("native", SPEC, CPUS)
+        select("native", SPEC, CPUS)
 
 
 def test_the_native_kernel_is_for_cpus() -> None:
-    assert choose("auto", SPEC, ["/GPU:0"]).name == "plain TensorFlow operations"
+    assert select("auto", SPEC, ["/GPU:0"]).name == "the reference backend (TensorFlow operations)"
     with pytest.raises(UserError, match=r"runs on CPU devices only; set strategy.kernel=auto"):
-        choose("native", SPEC, ["/GPU:0"])
+        select("native", SPEC, ["/GPU:0"])
+
+
+def test_an_unknown_kernel_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"strategy\.kernel must be auto, native or reference, got plain"):
+        select("plain", SPEC, CPUS)  # pyright: ignore[reportArgumentType]
 
 
 def test_a_damaged_library_is_an_error_that_says_what_to_type(elsewhere: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import tensorflow as tf
 
-from tfscale.digest import usual
+from tfscale.digest import majority
 
 PLACES = 2
 """Floats a replica: a digest in halves of 16 bits, which float32 holds exactly."""
@@ -42,7 +42,7 @@ def require_consistent(digests: tf.Tensor, step: tf.Tensor) -> tf.Tensor | None:
     """
 
     def fail() -> tf.Operation | None:
-        rank = tf.argmin(tf.cast(tf.equal(digests, usual(digests)), tf.int32))
+        rank = tf.argmin(tf.cast(tf.equal(digests, majority(digests)), tf.int32))
         who, when = tf.strings.as_string(rank), tf.strings.as_string(step)
         words = tf.strings.join(["tfscale: the parameters of rank ", who, " differ from the others' at step ", when])
         return tf.raw_ops.Assert(condition=False, data=[words])

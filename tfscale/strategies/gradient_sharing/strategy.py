@@ -32,9 +32,10 @@ from tfscale.collectives.ordered import ordered_bytes
 from tfscale.compression import autotune
 from tfscale.compression.autotune import Autotune
 from tfscale.compression.backends.base import Spec
-from tfscale.compression.backends.choice import choose
+from tfscale.compression.backends.select import Kernel, select
 from tfscale.compression.codecs.base import MAXIMUM_SIZE, Codec
-from tfscale.compression.exchange import CompressedReducer, Schedule
+from tfscale.compression.reducer import CompressedReducer
+from tfscale.compression.schedule import Schedule
 from tfscale.compression.thresholds import Threshold
 from tfscale.errors import UserError
 from tfscale.kernels import library
@@ -65,7 +66,8 @@ class GradientSharing(tf.Module):
         nesterov: Whether that momentum looks ahead.
         masking: Whether momentum is cleared where an element was sent.
         auto: Whether an allreduce takes over if it turns out to be faster on this link (see `review`).
-        kernel: `auto`: native where it is built and the replicas are on CPUs; `native`; or `plain`.
+        kernel: `auto`: native where it is built and the replicas are on CPUs; `native`; or `reference`. `plain` is an
+            old word for `reference`.
     """
 
     averages_optimizer = False
@@ -92,13 +94,13 @@ class GradientSharing(tf.Module):
         nesterov: bool,
         masking: bool,
         auto: bool,
-        kernel: Literal["auto", "native", "plain"],
+        kernel: Literal["auto", "native", "reference", "plain"],
     ) -> None:
         super().__init__()
         self.collective = collective
         self.exchanges_gradients = True
         self._codec, self._policy, self._per_tensor = codec, threshold, per_tensor
-        self._kernel: Literal["auto", "native", "plain"] = kernel
+        self._kernel: Kernel = "reference" if kernel == "plain" else kernel
         self._shares_updates = shares == "updates"
         self.keeps_optimizers_equal = not self._shares_updates
         self._scale = {"mean": 1.0 / collective.size, "root": collective.size**-0.5, "sum": 1.0}[combine]
@@ -113,7 +115,6 @@ class GradientSharing(tf.Module):
             clip_every=clip_every,
         )
         self._agreed: tf.Variable | None = None
-        self._autotuned = tf.Variable(tf.constant(False), trainable=False)
 
     def build(self, parameters: Sequence[tf.Tensor], layout: Layout) -> None:
         """Creates residuals (and velocities) [D] beside each replica's parameters, all zero.
@@ -137,20 +138,21 @@ class GradientSharing(tf.Module):
         )
         self._devices = [vector.device for vector in parameters]
         self._digest = digest.choose(self._devices)
-        self._exchange = CompressedReducer(
+        self._reducer = CompressedReducer(
             collective=self.collective,
-            compressor=choose(self._kernel, spec, self._devices),
+            backend=select(self._kernel, spec, self._devices),
             spec=spec,
             policy=self._policy,
             per_tensor=self._per_tensor,
             schedule=self._schedule,
             devices=self._devices,
         )
-        if self._schedule.auto and not self._exchange.stopwatch.works:
+        if self._schedule.auto and not self._reducer.stopwatch.works:
             raise UserError(
                 f"strategy.auto=true cannot measure: op determinism forbids TensorFlow's clock; type: {library.BUILD}"
             )
-        self.bytes_sent = self._exchange.bytes_sent
+        self._compression = self._reducer.state
+        self.bytes_sent = self._compression.bytes_sent
         self._autotune = Autotune(self.collective, layout.size)
         self._layout = layout
         if self._shares_updates:
@@ -159,19 +161,19 @@ class GradientSharing(tf.Module):
     @property
     def compressor(self) -> str:
         """What computes, for the run's first lines."""
-        return self._exchange.compressor.name
+        return self._reducer.backend.name
 
     def reduce_gradients(
         self, gradients: Sequence[Tensors], parameters: Sequence[Tensors], step: tf.Tensor
     ) -> list[list[tf.Tensor]]:
         """R times the combined message of all W; with `shares: updates`, each replica's own."""
-        error_feedback, check = self._exchange.error_feedback, self._exchange.compressor.check
+        error_feedback, check = self._compression.error_feedback, self._reducer.backend.check
         checked = [check(gradient) for gradient in flattened(gradients, self._devices)]
         if self._shares_updates:
             own = [feedback.keep_usable(gradient) for feedback, gradient in zip(error_feedback, checked, strict=True)]
             return cut(own, parameters, self._devices)
         digests = [self._digest(own) for own in parameters]
-        return cut([self._exchange(checked, digests, step)] * len(gradients), parameters, self._devices)
+        return cut([self._reducer(checked, digests, step)] * len(gradients), parameters, self._devices)
 
     def parameters_due(self, step: int) -> bool:
         """Every step when updates are shared, else never."""
@@ -181,13 +183,13 @@ class GradientSharing(tf.Module):
         """R x [S] -> the agreed parameters, moved by the exchanged updates, and the mean of the statistics."""
         if self._agreed is None:
             return self.consensus(parameters)
-        size, error_feedback, check = self._layout.size, self._exchange.error_feedback, self._exchange.compressor.check
+        size, error_feedback, check = self._layout.size, self._compression.error_feedback, self._reducer.backend.check
         updates = [
             feedback.mark_usable(check(vector[:size] - self._agreed))
             for feedback, vector in zip(error_feedback, parameters, strict=True)
         ]
         held = self._digest([self._agreed.read_value()])
-        self._agreed.assign_add(self._exchange(updates, [held] * len(updates), step - 1))
+        self._agreed.assign_add(self._reducer(updates, [held] * len(updates), step - 1))
         statistics = agreed_parameters(self.collective, parameters, size)[size:]
         if elements := vectors.size([statistics]):
             self.bytes_sent.assign_add(ordered_bytes(elements, self.collective.size))
@@ -203,60 +205,52 @@ class GradientSharing(tf.Module):
         `residual_ratio` is the largest |residual| of this process's replicas in thresholds, before sending, and
         `clipped` the mass that they lost. `threshold` is the mean where tensors have their own.
         """
-        exchange = self._exchange
-        sent = tf.cast(tf.reduce_sum(exchange.counts), tf.float32)
+        state = self._compression
+        sent = tf.cast(tf.reduce_sum(state.counts), tf.float32)
         clipped = (
             {}
             if self._schedule.clip_residual is None
-            else {"clipped": tf.add_n([feedback.clipped.read_value() for feedback in exchange.error_feedback])}
+            else {"clipped": tf.add_n([feedback.clipped.read_value() for feedback in state.error_feedback])}
         )
         return {
-            "bytes_sent": exchange.bytes_sent.read_value(),
-            "skipped_steps": exchange.skipped.read_value(),
+            "bytes_sent": state.bytes_sent.read_value(),
+            "skipped_steps": state.skipped_steps.read_value(),
             "density": sent / (self._layout.size * self.collective.size),
-            "threshold": tf.reduce_mean(exchange.thresholds),
-            "residual_ratio": tf.reduce_max(tf.math.divide_no_nan(exchange.peaks, exchange.thresholds)),
+            "threshold": tf.reduce_mean(state.thresholds),
+            "residual_ratio": tf.reduce_max(tf.math.divide_no_nan(state.peaks, state.thresholds)),
             **clipped,
-            **exchange.stopwatch.milliseconds(),
+            **self._reducer.stopwatch.milliseconds(),
         }
 
     def tensor_measurements(self) -> dict[str, tf.Tensor]:
         """Name -> [T]: the last step's density, threshold and largest |residual| in thresholds of each tensor."""
-        exchange = self._exchange
+        state = self._compression
         elements = tf.constant([max(size, 1) * self.collective.size for size in self._layout.sizes], tf.float32)
         return {
-            "density": tf.cast(exchange.counts, tf.float32) / elements,
-            "threshold": tf.broadcast_to(exchange.thresholds, exchange.peaks.shape),
-            "residual_ratio": tf.math.divide_no_nan(exchange.peaks, exchange.thresholds),
+            "density": tf.cast(state.counts, tf.float32) / elements,
+            "threshold": tf.broadcast_to(state.thresholds, state.peaks.shape),
+            "residual_ratio": tf.math.divide_no_nan(state.peaks, state.thresholds),
         }
 
     def autotune(self, step: int) -> str | None:
         """With `auto`, once, at step 100 or later: compression or an allreduce from here on, by what they take."""
-        exchange = self._exchange
-        if not self._schedule.auto or step % autotune.EVERY or self._autotuned or exchange.steered < autotune.STEERED:
+        state = self._compression
+        if not self._schedule.auto or step % autotune.EVERY or state.autotuned or state.steered < autotune.STEERED:
             return None
-        decision = self._autotune(exchange.stopwatch.least_seconds())
-        exchange.bytes_sent.assign_add(self._autotune.bytes)
+        decision = self._autotune(self._reducer.stopwatch.least_seconds())
+        state.bytes_sent.assign_add(self._autotune.bytes)
         if decision is None:
             return None
         loses, figures = decision
-        self._autotuned.assign(True)
-        exchange.off.assign(loses)
+        state.autotuned.assign(True)
+        state.off.assign(loses)
         return f"{figures}: {'an allreduce takes over' if loses else 'compression stays'}"
 
     def replica_state(self, index: int) -> Mapping[str, tf.Variable]:
         """The replica's residual, velocity and pending message."""
-        return self._exchange.error_feedback[index].state()
+        return self._compression.error_feedback[index].own()
 
     def shared_state(self) -> Mapping[str, tf.Variable]:
         """Thresholds, counters, and the agreed parameters of `shares: updates`."""
-        exchange = self._exchange
-        state = {
-            "thresholds": exchange.thresholds,
-            "skipped_steps": exchange.skipped,
-            "steered": exchange.steered,
-            "reviewed": self._autotuned,
-            "bytes_sent": exchange.bytes_sent,
-            "off": exchange.off,
-        }
-        return state if self._agreed is None else {**state, "agreed": self._agreed}
+        shared = self._compression.shared()
+        return shared if self._agreed is None else {**shared, "agreed": self._agreed}
