@@ -60,7 +60,7 @@ def test_an_ordered_mean_refuses_what_was_changed_on_the_way(bit: int) -> None:
             words[7] ^= np.int32(-(2**31)) if bit == 31 else np.int32(1 << bit)
             return [messages[0], tf.constant(words)]
 
-    with pytest.raises(tf.errors.InvalidArgumentError, match="the message of rank 1 is damaged: its sum is wrong"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="the message of rank 1 is damaged: its checksum is wrong"):
         ordered_mean(Noisy(), [tf.constant(vector(rank)) for rank in range(2)])  # pyright: ignore[reportArgumentType]
 
 

@@ -27,11 +27,11 @@ class Native:
         if operations is None:
             raise RuntimeError(f"the kernels are not built; type: {library.BUILD}")
         self._operations, self._spec = operations, spec
-        self._tensors = {"sizes": list(spec.layout.sizes), "whole": spec.dense}
+        self._tensors = {"sizes": list(spec.layout.sizes), "dense": spec.dense}
 
     def check(self, vector: tf.Tensor) -> Contribution:
         """See `base.Backend`."""
-        return Contribution(vector, self._operations.tfscale_sound(vector))
+        return Contribution(vector, self._operations.tfscale_usable(vector))
 
     def accumulate(
         self, residual: tf.Variable, velocity: tf.Variable | None, contribution: Contribution, thresholds: tf.Tensor
@@ -53,7 +53,7 @@ class Native:
 
     def encode(self, update: SparseUpdate, header: tf.Tensor, proposal: tf.Tensor | None = None) -> tf.Tensor:
         """See `base.Backend`."""
-        return self._operations.tfscale_pack(
+        return self._operations.tfscale_encode(
             update.sent,
             update.dense_values,
             update.usable,
@@ -67,7 +67,7 @@ class Native:
         """See `base.Backend`."""
         with tf.device("CPU:0"):
             return Decoded(
-                *self._operations.tfscale_combine(
+                *self._operations.tfscale_decode(
                     header, thresholds, list(messages), scale=self._spec.scale, **self._tensors
                 )
             )
