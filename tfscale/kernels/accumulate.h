@@ -88,8 +88,8 @@ class Accumulator {
     for (int64_t tensor = 0; tensor < layout_.Tensors(); ++tensor) {
       if (!layout_.dense[tensor]) continue;
       const int64_t start = layout_.starts[tensor], length = layout_.sizes[tensor];
-      const bool good =
-          AddDense(velocity == nullptr ? nullptr : velocity + start, contribution + start, length, momentum_, kind_, out);
+      float* moving = velocity == nullptr ? nullptr : velocity + start;
+      const bool good = AddDense(moving, contribution + start, length, momentum_, kind_, out);
       usable = usable && good;
       out += length;
     }

@@ -80,9 +80,9 @@ TFSCALE_INLINE uint64_t Hits(const float* residual, int length, int32_t threshol
   return mask;
 }
 
-// Lists what reaches the threshold, subtracts the threshold from its residual, and clears its velocity.
-TFSCALE_INLINE Element* SendGroup(float* residual, float* velocity, int length, int32_t bits, float threshold, Element base,
-                               Element* sent) {
+// Lists what reaches the threshold, subtracts the threshold, and clears the velocity unless that is null.
+TFSCALE_INLINE Element* SendGroup(float* residual, float* velocity, int length, int32_t bits, float threshold,
+                                  Element base, Element* sent) {
   for (uint64_t mask = Hits(residual, length, bits); mask != 0; mask &= mask - 1) {
     const int position = __builtin_ctzll(mask);
     const float value = residual[position];
@@ -134,7 +134,8 @@ __attribute__((target("avx512f"))) inline Element* SendSpan(float* __restrict__ 
     const __m512i word = _mm512_add_epi32(position, _mm512_srli_epi32(value, 31));
     _mm512_storeu_si512(sent, _mm512_maskz_compress_epi32(hit, word));  // kSpare
     sent += __builtin_popcount(hit);
-    const __m512i taken = _mm512_ternarylogic_epi32(value, sign_bit, quantum, 0xea);  // its sign, the magnitude of the threshold
+    // The sign of the value and the magnitude of the threshold.
+    const __m512i taken = _mm512_ternarylogic_epi32(value, sign_bit, quantum, 0xea);
     const __m512 kept = _mm512_castsi512_ps(value);
     _mm512_storeu_ps(residual + i, _mm512_mask_sub_ps(kept, hit, kept, _mm512_castsi512_ps(taken)));
     if (kMomentum == kNone) continue;

@@ -32,8 +32,8 @@ TFSCALE_CLONES inline uint64_t SumLanes(const uint32_t* words, int64_t length, u
 }
 
 #if defined(__x86_64__)
-// The same for pairs of vectors: a multiplication takes every other word as it is. Words are prefetched past the caches,
-// in which training keeps what it needs next: slower alone, but half the cost within a step of LeNet.
+// The same for pairs of vectors: a multiplication takes every other word as it is. Words are prefetched past the
+// caches, in which training keeps what it needs next: slower alone, but half the cost within a step of LeNet.
 __attribute__((target("avx512f"))) inline uint64_t SumPairs(const uint32_t* words, int64_t pairs, uint32_t start) {
   constexpr int kVector = 16;
   constexpr int kAhead = 512;  // words from the one in use to the one that is prefetched

@@ -87,7 +87,8 @@ def load() -> ModuleType | None:
     try:
         library = find()
     except CacheError as error:
-        print(f"tfscale: the native kernels cannot be looked up: {error}", file=sys.stderr)
+        consequence = "the reference backend computes the same bits, more slowly"
+        print(f"tfscale: the native kernels cannot be looked up: {error}; {consequence}", file=sys.stderr)
         return None
     if library is None:
         return None

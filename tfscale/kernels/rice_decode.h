@@ -115,8 +115,8 @@ using ByteLanes = unsigned char __attribute__((vector_size(kLanes)));
 #define TFSCALE_LATER(v, ...) __builtin_shuffle(Lanes{}, v, Lanes{__VA_ARGS__})
 #endif
 
-// DecodeBlock for narrow fields, which dense messages have: quotients first, then eight gaps at a time. Writes and reads
-// up to kLanes - 1 elements more than the block has.
+// DecodeBlock for narrow fields, as blocks of high density have: quotients first, then eight gaps at a time. Writes and
+// reads up to kLanes - 1 elements more than the block has.
 template <bool kTrit>
 TFSCALE_INLINE bool DecodeNarrow(const RiceBlock& block, const Word* in, int64_t number, int64_t size, Element* out) {
   static const Digits digits;
@@ -163,8 +163,8 @@ TFSCALE_INLINE bool DecodeNarrow(const RiceBlock& block, const Word* in, int64_t
 }
 
 // Decodes a block, by vectors if its fields are narrow. All but the last blocks can be read eight bytes at a time.
-TFSCALE_CLONES inline bool DecodeBlockOfAnyWidth(const RiceBlock& block, const Word* in, const Word* end, int64_t number,
-                                     int64_t size, Element* out) {
+TFSCALE_CLONES inline bool DecodeBlockOfAnyWidth(const RiceBlock& block, const Word* in, const Word* end,
+                                                 int64_t number, int64_t size, Element* out) {
   const bool trit = block.code & 1, inside = in + block.low_at + block.low + 2 <= end;
   const bool narrow = Divisor(block.code).Width() <= kNarrowest;
   if (narrow && size < kFarthest && in + block.low_at + block.low + 2 + kLanes * kNarrowest / 32 <= end) {

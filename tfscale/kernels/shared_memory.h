@@ -3,9 +3,9 @@
 // Each process writes to segments of its own and reads those of the others. A segment's turn is the number of the
 // exchange whose data it holds; a process that waits for a turn spins for a moment, then sleeps in the kernel. Each
 // process has two segments. A gather uses them in alternation: a process that writes its next message has read the
-// others' last ones, but they may still read its own. A mean keeps the vector in one, and the process's share of the sum
-// in the other: when the next vector arrives, all have added the last one, and when the next share does, all have read
-// the last one. All counts are in the segments, not in the operations, which TensorFlow may make anew at any time.
+// others' last ones, but they may still read its own. A mean keeps the vector in one, and the process's share of the
+// sum in the other: when the next vector arrives, all have added the last one, and when the next share does, all have
+// read the last one. All counts are in the segments, not in the operations, which TensorFlow may make anew any time.
 #ifndef TFSCALE_KERNELS_SHARED_MEMORY_H_
 #define TFSCALE_KERNELS_SHARED_MEMORY_H_
 

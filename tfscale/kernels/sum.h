@@ -1,7 +1,7 @@
 // The sum of the sparse elements of all messages.
 //
-// Signs are counted, as integers in the memory of each float, and become floats in a second pass while their piece of the
-// model is in the cache: the result does not depend on the order of the messages.
+// Signs are counted, as integers in the memory of each float, and become floats in a second pass while their piece of
+// the model is in the cache: the result does not depend on the order of the messages.
 #ifndef TFSCALE_KERNELS_SUM_H_
 #define TFSCALE_KERNELS_SUM_H_
 

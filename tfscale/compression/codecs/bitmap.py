@@ -1,6 +1,6 @@
 """The bitmap code: two bits an element of the vector, 00 not sent, 01 plus, 10 minus; sixteen elements a word.
 
-Shorter than word32 above a density of 1/16, and than rice above 0.3.
+Shorter than word32 above a density of 1/16; shorter than rice only if nearly all elements are sent (0.99).
 """
 
 from typing import final
