@@ -1,4 +1,4 @@
-"""The backend contract: the kernels give the bits of the plain operations, and neither believes a bad message."""
+"""The backend contract: both give the same bits, and refuse every damaged message."""
 
 import itertools
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def hostile(size: int, seed: int) -> np.ndarray:
 @pytest.mark.parametrize("momentum", [(0.0, False, False), (0.9, False, True), (0.9, True, True), (0.5, True, False)])
 @pytest.mark.parametrize("sizes", [(1,), (64, 65), (5, 70_000, 1, 0, 130)])
 @pytest.mark.parametrize("per_tensor", [False, True])
-def test_the_kernel_has_the_bits_of_the_plain_operations(
+def test_the_kernels_have_the_bits_of_the_reference(
     sizes: tuple[int, ...], momentum: tuple[float, bool, bool], per_tensor: bool
 ) -> None:
     strength, nesterov, masking = momentum
@@ -57,14 +57,14 @@ def test_the_kernel_has_the_bits_of_the_plain_operations(
             seen += [] if velocity is None else [velocity.numpy()]
         results.append(seen)
     assert len(results[0]) > 40
-    for native, plain in zip(*results, strict=True):
-        assert native.tobytes() == plain.tobytes()
+    for native, reference in zip(*results, strict=True):
+        assert native.tobytes() == reference.tobytes()
 
 
 @pytest.mark.parametrize("name", CODECS)
 @pytest.mark.parametrize("density", [0.0, 1e-3, 0.05, 0.1, 0.2, 1.0])
 @pytest.mark.parametrize("size", [1, 4096, 350_001])
-def test_every_code_says_the_same(name: str, density: float, size: int) -> None:
+def test_every_code_is_exact_in_both_backends(name: str, density: float, size: int) -> None:
     """More than one block of rice at the largest size, of either kind of divisor."""
     random = np.random.default_rng(size)
     dense = np.where(random.random(size) < density, random.choice([-1.0, 1.0], size), 0.0).astype(np.float32)
@@ -79,8 +79,8 @@ def test_every_code_says_the_same(name: str, density: float, size: int) -> None:
     for make in BACKENDS:
         total = make(settings).decode(messages, thresholds, header(thresholds)[:2]).sum
         np.testing.assert_array_equal(total.numpy(), 2 * 0.75 * dense)
-    words = Reference(settings).elements(messages[0]).numpy()
-    np.testing.assert_array_equal(words // 2, np.flatnonzero(dense))
+    elements = Reference(settings).elements(messages[0]).numpy()
+    np.testing.assert_array_equal(elements // 2, np.flatnonzero(dense))
 
 
 @pytest.mark.parametrize("make", BACKENDS)
@@ -148,7 +148,7 @@ def test_a_message_of_another_state_is_refused(make: Callable[[Spec], Backend], 
 
 
 @pytest.mark.parametrize("make", BACKENDS)
-def test_one_void_message_voids_the_step(make: Callable[[Spec], Backend]) -> None:
+def test_one_skip_message_skips_the_step(make: Callable[[Spec], Backend]) -> None:
     backend, thresholds = make(spec(6)), tf.constant([0.5])
     messages = []
     for given in (tf.ones([6]), tf.constant([1.0, np.nan, 0, 0, 0, 0])):
@@ -159,13 +159,15 @@ def test_one_void_message_voids_the_step(make: Callable[[Spec], Backend]) -> Non
     decoded = backend.decode(messages, thresholds, header(thresholds)[:2])
     assert bool(decoded.skip)
     assert not decoded.sum.numpy().any()
-    assert not residual.numpy().any(), "nothing of an unsound contribution is used"
+    assert not residual.numpy().any(), "nothing of a contribution that is not usable is used"
 
 
 @pytest.mark.parametrize("make", BACKENDS)
 @pytest.mark.parametrize("name", CODECS)
 @pytest.mark.parametrize("thresholds", [[0.5], [0.5, 0.75]])
-def test_what_was_taken_is_given_back(make: Callable[[Spec], Backend], name: str, thresholds: list[float]) -> None:
+def test_restore_adds_back_what_accumulate_has_taken(
+    make: Callable[[Spec], Backend], name: str, thresholds: list[float]
+) -> None:
     backend, limits = make(spec(3, 4, codes=CODECS[name]().codes)), tf.constant(thresholds)
     residual, given = tf.Variable(tf.zeros([7])), np.float32([1.0, -2.0, 0.25, 3.0, -0.75, 0.5, 0.0])
     message = backend.encode(add(backend, residual, tf.constant(given), limits), NOTHING)
@@ -178,7 +180,7 @@ def test_what_was_taken_is_given_back(make: Callable[[Spec], Backend], name: str
 
 
 @pytest.mark.parametrize("make", BACKENDS)
-def test_a_void_message_and_a_proposal_have_taken_nothing(make: Callable[[Spec], Backend]) -> None:
+def test_a_skip_message_and_a_proposal_have_taken_nothing(make: Callable[[Spec], Backend]) -> None:
     backend, residual = make(spec(3)), tf.Variable(tf.ones([3]))
     for update in (update_of(3, usable=False), update_of(3)):
         message = backend.encode(update, NOTHING, tf.constant([2.0]))
@@ -238,16 +240,16 @@ def test_digests_differ_where_parameters_do() -> None:
         changed = [each.copy() for each in parameters]
         if change:
             changed[change[0]].flat[change[1]] += change[2]
-        native, plain = (
+        native, reference = (
             int(make([tf.constant(each) for each in changed]))
             for make in (digest.choose(["CPU:0"]), digest.reference_digest)
         )
-        assert native == plain
+        assert native == reference
         seen.add(native)
     assert len(seen) == 4
 
 
-def test_a_strain_says_how_many_thresholds_the_largest_residual_has() -> None:
+def test_a_residual_ratio_is_the_largest_residual_over_its_threshold() -> None:
     for peak, wanted in ((1.0, 1.0), (0.3, 0.25), (9.0, 8.0), (10.1, 10.0), (0.0, 2.0**-32), (1e30, 1.75 * 2.0**31)):
         word = framing.residual_ratio(tf.constant([0.5 * peak, 0.0]), tf.constant([0.5]))
         assert float(framing.ratio(word)) == pytest.approx(wanted, rel=0.02)

@@ -1,4 +1,4 @@
-"""Rules, headers and messages for tests of compression."""
+"""Specs, headers and updates for tests of compression."""
 
 from collections.abc import Sequence
 
@@ -37,7 +37,7 @@ def add(backend: Backend, residual: tf.Variable, given: tf.Tensor, thresholds: t
 
 
 def update_of(tensors: int, *dense_values: float, usable: bool = True) -> SparseUpdate:
-    """Nothing to send but what travels whole."""
+    """An update without sparse elements."""
     return SparseUpdate(
         tf.zeros([0], tf.int32), tf.zeros([tensors]), tf.constant(dense_values, tf.float32), tf.constant(usable)
     )

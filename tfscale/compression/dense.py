@@ -43,7 +43,7 @@ class DenseReducer:
             tf.errors.InvalidArgumentError: A replica holds other parameters than the rest.
         """
         # A contribution that is not usable makes the mean not finite.
-        poisoned = [tf.where(each.usable, each.vector, float("nan")) for each in contributions]
+        poisoned = [tf.where(given.usable, given.vector, float("nan")) for given in contributions]
         moved = [
             feedback.with_momentum(vector, self._spec)
             for feedback, vector in zip(self._state.error_feedback, poisoned, strict=True)
