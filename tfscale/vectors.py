@@ -1,7 +1,7 @@
-"""One flat float32 vector stands for a list of tensors.
+"""Conversion between a list of tensors and one flat float32 vector.
 
-Codecs, residuals and collectives know a single shape, [D], and one collective a step replaces one a variable. The price
-is one copy each way, about 3 % of a LeNet step; a strategy that exchanges no gradients does not pay it.
+Codecs, residuals and collectives have a single shape, [D], and one collective a step replaces one a variable. It costs
+one copy each way, about 3 % of a LeNet step; a strategy that exchanges no gradients makes none.
 """
 
 from collections.abc import Sequence
@@ -11,19 +11,19 @@ import tensorflow as tf
 
 
 def size(tensors: Sequence[tf.Tensor | tf.Variable]) -> int:
-    """Number of scalars in all the tensors, whose shapes are known."""
+    """Number of scalars in all tensors; their shapes must be static."""
     return sum(tensor.shape.num_elements() or 0 for tensor in tensors)
 
 
 def flatten(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Returns the tensors' elements in order, as one float32 vector [sum of sizes]."""
+    """Concatenates the tensors' elements, in order, to one float32 vector [sum of sizes]."""
     if not tensors:
         return tf.zeros([0], tf.float32)
     return tf.concat([tf.reshape(tf.cast(tensor, tf.float32), [-1]) for tensor in tensors], axis=0)
 
 
 def unflatten(vector: tf.Tensor, like: Sequence[tf.Tensor | tf.Variable]) -> list[tf.Tensor]:
-    """Cuts a vector [sum of sizes] into tensors with the shapes and dtypes of `like`: flatten's inverse."""
+    """Splits a vector [sum of sizes] into tensors with the shapes and dtypes of `like`: flatten's inverse."""
     if not like:
         return []
     parts = tf.split(vector, [size([variable]) for variable in like])
@@ -33,20 +33,20 @@ def unflatten(vector: tf.Tensor, like: Sequence[tf.Tensor | tf.Variable]) -> lis
 
 
 def prevent_reassociation(vector: tf.Tensor) -> tf.Tensor:
-    """The vector itself, as an operation that the graph optimizer leaves alone; it copies nothing.
+    """Returns the vector through an operation that the graph optimizer does not look through; it copies nothing.
 
-    It would draw a common factor out of a sum, or add in another order: other bits.
+    The optimizer would factor out common terms of a sum, or add in another order: other bits.
     """
     return tf.raw_ops.PlaceholderWithDefault(input=vector, shape=vector.shape)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Which part of a vector [D] belongs to which trainable tensor.
+    """The order and the sizes of the trainable tensors in a vector [D].
 
     Attributes:
-        names: Of the tensors, in order.
-        sizes: Their numbers of elements.
+        names: Names of the tensors, in order.
+        sizes: Numbers of elements of the tensors.
     """
 
     names: tuple[str, ...]
@@ -58,10 +58,10 @@ class Layout:
         return sum(self.sizes)
 
     def spread(self, values: tf.Tensor) -> tf.Tensor:
-        """One value [1], or one a tensor [T] -> what goes with [D]: [] or [D]."""
+        """Repeats one value a tensor [T] for each of its elements, [D]; of one value [1] it makes []."""
         return values[0] if values.shape[0] == 1 else tf.repeat(values, self.sizes)
 
 
 def counter() -> tf.Variable:
-    """A [] int64 variable that starts at 0."""
+    """Creates a [] int64 variable with the value 0."""
     return tf.Variable(tf.constant(0, tf.int64), trainable=False)

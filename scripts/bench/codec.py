@@ -1,16 +1,16 @@
-"""The native compressor against memory speed and against what the information needs, measured in one run.
+"""Measures the native backend against memory speed and against the entropy bound, in one run.
 
 usage: python -m tfscale.scripts.bench.codec [--size 25000000] [--threads 1 2] [--rounds 9] [--json FILE] [--plot FILE]
 
-A peer is what a step without compression costs at least, the pass r += g over the same D elements, by XLA or by
+The peer is the least that a step without compression costs: the pass r += g over the same D elements, by XLA or by
 assign_add, whichever is faster here; with momentum v = m v + g; r += v, by XLA. Each number of threads has a process of
-its own, in which all variants take turns, so that a slow second of the machine hits all of them; medians over rounds,
-and over places in memory.
+its own, in which all variants take turns, so that a slow second of the machine hits all of them. Results are medians
+over rounds and over placements in memory.
 
-Contributions are Gaussian and stay the same, residuals are in the steady state that this has, uniform between 0 and the
-threshold t on the contribution's side: with E|g| / t = p a share p of the elements is sent at every step, at
-independent places. Rates are D, or the number of elements sent in all messages, over the time. The bound is
-D (H(p) + p) bits: positions and signs.
+Contributions are Gaussian and constant. Residuals are in their steady state, uniform between 0 and the threshold t,
+with the contribution's sign: with E|g| / t = p, a share p of the elements is sent at every step, at independent
+positions. Rates are D, or the number of elements sent in all messages, over the time. The bound is D (H(p) + p) bits,
+for positions and signs.
 """
 
 import argparse
@@ -32,23 +32,23 @@ from tfscale.tracking.tables import person_console, results_table
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from tfscale.compression.backends.base import Compressor, SparseUpdate, Spec
+    from tfscale.compression.backends.base import Backend, SparseUpdate, Spec
 
 DENSITIES = (1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.2)
 MOMENTUM = 0.9
 FEW = 10_000
-"""Sent elements below which 24 bytes of header are above 0.1 % of a message: a larger D then shows the code itself."""
+"""Sent elements below which the header is above 0.1 % of a message; a larger D then shows the code itself."""
 
 PLACEMENTS = 3
-"""New memory for all vectors so often: where it lies makes a pass up to a tenth slower, the peer's or ours."""
+"""Allocations of all vectors: their placement changes the time of a pass by up to a tenth."""
 
 HEADER_BITS = 192
 
-PASS = ("peer", "peer_ms", "over_peer", "plain_over_peer", "momentum_peer_ms", "momentum_over_peer")
+PASS = ("peer", "peer_ms", "over_peer", "reference_over_peer", "momentum_peer_ms", "momentum_over_peer")
 
 
 def bits(message: "tf.Tensor", count: int, size: int) -> dict[str, Any]:
-    """What a message takes against what its positions and signs need."""
+    """Length of a message against the entropy of its positions and signs."""
     density = count / size
     entropy = -density * math.log2(density) - (1 - density) * math.log2(1 - density)
     written, bound = 32 * message.numpy().size, size * (entropy + density)
@@ -63,7 +63,7 @@ def bits(message: "tf.Tensor", count: int, size: int) -> dict[str, Any]:
 
 
 def spec(size: int, momentum: float = 0.0) -> "Spec":
-    """One tensor, written in Rice's code."""
+    """One tensor, written in the rice code."""
     from tfscale.compression.backends.base import Spec
     from tfscale.compression.codecs.rice import Rice
     from tfscale.vectors import Layout
@@ -80,7 +80,7 @@ def spec(size: int, momentum: float = 0.0) -> "Spec":
 
 
 def scattered(size: int, density: float) -> "SparseUpdate":
-    """Sent elements at independent places of a vector that is never made."""
+    """Sparse elements at independent positions of a vector that is never allocated."""
     import numpy as np
     import tensorflow as tf
 
@@ -88,14 +88,14 @@ def scattered(size: int, density: float) -> "SparseUpdate":
 
     random = np.random.default_rng(0)
     expected = size * density
-    places = np.cumsum(random.geometric(density, int(expected + 10 * math.sqrt(expected) + 10))) - 1
-    places = places[places < size]
-    words = (places << 1 | random.integers(0, 2, places.size)).astype(np.uint32).view(np.int32)
+    positions = np.cumsum(random.geometric(density, int(expected + 10 * math.sqrt(expected) + 10))) - 1
+    positions = positions[positions < size]
+    words = (positions << 1 | random.integers(0, 2, positions.size)).astype(np.uint32).view(np.int32)
     return SparseUpdate(tf.constant(words), tf.zeros([1]), tf.zeros([0]), tf.constant(True))
 
 
 def medians(work: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Seconds of each, which take turns, after a round that is not timed."""
+    """Median seconds of each variant; they take turns, after a round that is not timed."""
     seconds: dict[str, list[float]] = {name: [] for name in work}
     for turn in range(rounds + 1):
         for name, act in work.items():
@@ -107,7 +107,7 @@ def medians(work: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, 
 
 
 class Bench:
-    """The vectors of one process, and what is timed on them.
+    """The vectors of one process, and the variants that are timed on them.
 
     Args:
         size: D.
@@ -123,11 +123,11 @@ class Bench:
         self._gradient = tf.random.stateless_normal([size], seed=(1, 2))
         self._threshold = tf.Variable(tf.ones([1]))
         self._native = Native(spec(size))
-        self._residuals = {name: tf.Variable(tf.zeros([size])) for name in ("native", "plain", "moving", "peer")}
+        self._residuals = {name: tf.Variable(tf.zeros([size])) for name in ("native", "reference", "moving", "peer")}
         self._velocities = {name: tf.Variable(tf.zeros([size])) for name in ("moving", "peer")}
         ours = {
             "native": self._accumulate("native", self._native),
-            "plain": self._accumulate("plain", Reference(spec(size))),
+            "reference": self._accumulate("reference", Reference(spec(size))),
             "moving": self._accumulate("moving", Native(spec(size, MOMENTUM))),
         }
         pairs = zip(self._peers().items(), ours.items(), strict=True)
@@ -150,7 +150,7 @@ class Bench:
             "moving_peer": tf.function(move, jit_compile=True),
         }
 
-    def _accumulate(self, name: str, compressor: "Compressor") -> "Callable[[], SparseUpdate]":
+    def _accumulate(self, name: str, backend: "Backend") -> "Callable[[], SparseUpdate]":
         import tensorflow as tf
 
         # Velocities settle at g / (1 - m), and so does what a step adds: the threshold of the same density.
@@ -159,21 +159,21 @@ class Bench:
         from tfscale.compression.backends.base import Contribution
 
         given = Contribution(self._gradient, tf.constant(True))
-        return tf.function(lambda: compressor.accumulate(residual, velocity, given, stronger * self._threshold))
+        return tf.function(lambda: backend.accumulate(residual, velocity, given, stronger * self._threshold))
 
     def _settle(self, density: float) -> None:
         """Puts residuals and velocities into the steady state of a density."""
         import tensorflow as tf
 
         self._threshold.assign([math.sqrt(2 / math.pi) / density])  # the root is E|g|
-        place = tf.sign(self._gradient) * tf.random.stateless_uniform([self._size], seed=(3, 4)) * self._threshold
-        self._residuals["peer"].assign(tf.zeros_like(place))
-        for name in ("native", "plain", "moving"):
-            self._residuals[name].assign(place / (1 - MOMENTUM) if name == "moving" else place)
+        residual = tf.sign(self._gradient) * tf.random.stateless_uniform([self._size], seed=(3, 4)) * self._threshold
+        self._residuals["peer"].assign(tf.zeros_like(residual))
+        for name in ("native", "reference", "moving"):
+            self._residuals[name].assign(residual / (1 - MOMENTUM) if name == "moving" else residual)
         self._velocities["moving"].assign(self._gradient / (1 - MOMENTUM))
 
     def measure(self, density: float, rounds: int) -> dict[str, Any]:
-        """All times of a density."""
+        """Measures all variants at a density."""
         import tensorflow as tf
 
         from tfscale.compression import message as framing
@@ -181,14 +181,14 @@ class Bench:
         self._settle(density)
         threshold = tf.convert_to_tensor(self._threshold)
         header = tf.stack([1, framing.threshold_word(threshold), 7, 128])
-        founds = [self._dense["native"]() for _ in range(4)]
-        sent = [int(tf.size(found.sent)) for found in founds]
-        messages = [self._native.pack(found, header) for found in founds]
+        updates = [self._dense["native"]() for _ in range(4)]
+        sent = [int(tf.size(update.sent)) for update in updates]
+        messages = [self._native.encode(update, header) for update in updates]
         timed = {
             **self._dense,
-            "encode": lambda: self._native.pack(founds[0], header),
-            "decode": lambda: self._native.combine(messages[:1], threshold, header[:2]),
-            "decode_4": lambda: self._native.combine(messages, threshold, header[:2]),
+            "encode": lambda: self._native.encode(updates[0], header),
+            "decode": lambda: self._native.decode(messages[:1], threshold, header[:2]),
+            "decode_4": lambda: self._native.decode(messages, threshold, header[:2]),
         }
         runs = []
         for _ in range(PLACEMENTS):
@@ -208,14 +208,14 @@ def _ratios(seconds: Mapping[str, float]) -> dict[str, Any]:
         "peer": peer,
         "peer_ms": 1e3 * seconds[peer],
         "over_peer": seconds["native"] / seconds[peer],
-        "plain_over_peer": seconds["plain"] / seconds[peer],
+        "reference_over_peer": seconds["reference"] / seconds[peer],
         "momentum_peer_ms": 1e3 * seconds["moving_peer"],
         "momentum_over_peer": seconds["moving"] / seconds["moving_peer"],
     }
 
 
 def work(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """In a process of its own: a row for each density with one number of threads; with 0, of large D, bits alone."""
+    """Measures a row for each density in this process; with 0 threads, only the bits of messages of a large D."""
     import tensorflow as tf
 
     from tfscale.compression.backends.native import Native
@@ -224,9 +224,9 @@ def work(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         size, rows = arguments.bound_size, []
         for density in DENSITIES:
             if density * arguments.size < FEW:
-                found = scattered(size, density)
-                message = Native(spec(size)).pack(found, tf.constant([1, 0, 7, 128]))
-                rows.append(bits(message, int(tf.size(found.sent)), size))
+                update = scattered(size, density)
+                message = Native(spec(size)).encode(update, tf.constant([1, 0, 7, 128]))
+                rows.append(bits(message, int(tf.size(update.sent)), size))
         return rows
     tf.config.threading.set_intra_op_parallelism_threads(arguments.worker)
     bench = Bench(arguments.size)
@@ -234,7 +234,7 @@ def work(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def run(threads: int, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """The rows of one process."""
+    """Starts a process; returns its rows."""
     command = [sys.executable, "-m", "tfscale.scripts.bench.codec", "--worker", str(threads)]
     for name in ("size", "bound_size", "rounds"):
         command += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
@@ -246,8 +246,8 @@ def run(threads: int, arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Runs the bench, or one process of it."""
-    parser = argparse.ArgumentParser(description="The native compressor, as ratios to memory speed and entropy.")
+    """Runs the benchmark, or one process of it."""
+    parser = argparse.ArgumentParser(description="The native backend, as ratios to memory speed and entropy.")
     parser.add_argument("--size", type=int, default=25_000_000, help="D")
     parser.add_argument("--bound-size", type=int, default=2**27, help="D of messages that are only counted")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])

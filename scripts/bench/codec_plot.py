@@ -1,4 +1,4 @@
-"""What bench_codec has measured, drawn."""
+"""Plots of the codec benchmark."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,14 +7,14 @@ from typing import Any
 from tfscale.runs.plots import COLOURS, grid, scale
 
 RATES = ("encode", "decode", "decode_4")
-"""Each has a rate of dense and one of sent elements, in millions a second."""
+"""Measurements with a rate of all and a rate of sent elements, in millions a second."""
 
 
 def draw(rows: Sequence[Mapping[str, Any]], bounds: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Ratios and rates over the density; a line style for each number of threads."""
+    """Plots ratios and rates over the density, with a line style for each number of threads."""
     titles = ("dense pass: time / peer", "bits / entropy bound", "millions of D a second", "millions sent a second")
     figure, panels = grid(titles, columns=2, size=(11, 8))
-    ratios = {"native": "over_peer", "native, momentum": "momentum_over_peer", "plain operations": "plain_over_peer"}
+    ratios = {"native": "over_peer", "native, momentum": "momentum_over_peer", "reference": "reference_over_peer"}
     dense, sent = ({name: f"{name}_{what}_M/s" for name in RATES} for what in ("dense", "sent"))
     threads = sorted({row["threads"] for row in rows})
     of = {number: [row for row in rows if row["threads"] == number] for number in threads}

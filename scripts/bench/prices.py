@@ -178,7 +178,7 @@ def switched_digests() -> "Iterator[tf.Variable]":
         return lambda parameters: tf.cond(on, lambda: own(parameters), lambda: tf.constant(0))
 
     def cast(digests: Iterable[tf.Tensor], ranks: Sequence[int], replicas: int) -> list[tf.Tensor]:
-        nothing = tf.zeros([consistency.PLACES * replicas])
+        nothing = tf.zeros([consistency.SLOTS * replicas])
         return tf.cond(on, lambda: digest_slots(digests, ranks, replicas), lambda: [nothing for _ in ranks])
 
     def agreed(digests: tf.Tensor, step: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""The collective contract: in one process, and the same answers from real processes, whatever carries them."""
+"""The collective contract: in one process, and the same results from real processes over every transport."""
 
 import json
 from pathlib import Path
@@ -49,7 +49,7 @@ def test_an_ordered_mean_adds_by_rank() -> None:
 
 
 @pytest.mark.parametrize("bit", [0, 13, 31])
-def test_an_ordered_mean_refuses_what_was_changed_on_the_way(bit: int) -> None:
+def test_an_ordered_mean_refuses_a_damaged_vector(bit: int) -> None:
     class Noisy:
         """Flips a bit of what rank 1 has sent."""
 
@@ -60,18 +60,18 @@ def test_an_ordered_mean_refuses_what_was_changed_on_the_way(bit: int) -> None:
             words[7] ^= np.int32(-(2**31)) if bit == 31 else np.int32(1 << bit)
             return [messages[0], tf.constant(words)]
 
-    with pytest.raises(tf.errors.InvalidArgumentError, match="the message of rank 1 is damaged: its sum is wrong"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="the message of rank 1 is damaged: its checksum is wrong"):
         ordered_mean(Noisy(), [tf.constant(vector(rank)) for rank in range(2)])  # pyright: ignore[reportArgumentType]
 
 
-def test_replicas_that_do_not_agree_are_told_apart() -> None:
+def test_replicas_with_other_digests_are_named() -> None:
     collective = InProcess(replicas=3)
     require_equal(collective, ["00" * 32] * 3, "numbers")
     with pytest.raises(ExchangeError, match="numbers differ: those of rank 1 are not those of the others"):
         require_equal(collective, ["00" * 32, "01" * 32, "00" * 32], "numbers")
 
 
-def test_what_processes_tell_each_other_is_verified() -> None:
+def test_bytes_between_processes_are_verified() -> None:
     class Noisy:
         """Flips a bit of what rank 0 has sent."""
 
@@ -159,13 +159,13 @@ def test_processes_give_what_one_process_gives(
             assert gathered == [np.tile(message(rank), times).tolist() for rank in range(replicas)]
 
 
-def test_no_two_flipped_bits_of_a_sealed_message_cancel_out() -> None:
-    sealed = add_checksum(tf.constant(message(20))).numpy()
+def test_no_two_flipped_bits_of_a_checksummed_message_cancel_out() -> None:
+    checksummed = add_checksum(tf.constant(message(20))).numpy()
     random = np.random.default_rng(1)
     for _ in range(200):
-        one, other = random.choice(len(sealed), 2, replace=False)
+        one, other = random.choice(len(checksummed), 2, replace=False)
         bit = random.integers(0, 32, dtype=np.int32)
-        changed = sealed.copy()
+        changed = checksummed.copy()
         changed[[one, other]] ^= np.int32(1) << bit
         with pytest.raises(tf.errors.InvalidArgumentError, match="the message of rank 3 is damaged"):
             verify_checksum(tf.constant(changed), 3)

@@ -1,4 +1,4 @@
-"""Memory that processes share: it grows, keeps exchanges apart, and leaves nobody waiting for who is gone."""
+"""Shared memory: it grows, keeps exchanges apart, and a process that waits notices when another ends."""
 
 import json
 import os
@@ -41,13 +41,13 @@ def test_memory_grows_with_what_is_exchanged(tmp_path: Path) -> None:
         for length, (sizes, sums, mean) in zip((1, 100000, 7, 3000000, 2), rows, strict=True):
             wrapped = [(n + 2**31) % 2**32 - 2**31 for n in (length * length, 2 * length * (length + 1))]
             assert (sizes, sums, mean) == ([length, 2 * length], wrapped, [length + 0.5])
-        assert memories >= 3 * 2, "this process's seats and the other's: the exchange went through memory"
+        assert memories >= 3 * 2, "this process's segments and the other's: the exchange went through memory"
 
 
 REFUSED = """
 from tfscale.collectives import horovod
 from tfscale.errors import UserError
-horovod.can_be_shared = lambda tell: False
+horovod.can_be_shared = lambda all_gather: False
 assert horovod.Horovod(replicas=2, processes=2).transport == "by Horovod"
 try:
     horovod.Horovod(replicas=2, processes=2, shared_memory=True)
@@ -92,7 +92,7 @@ from pathlib import Path
 from tfscale.collectives.horovod import is_collective_failure
 from tfscale.collectives.shared_memory import SharedMemory
 own, rounds = int(sys.argv[1]), iter(range(9))
-def tell(numbers):
+def all_gather(numbers):
     turn = next(rounds)
     temporary = Path({str(tmp_path)!r}, f"{{own}}.tmp")
     temporary.write_text(" ".join(map(str, numbers)))
@@ -101,7 +101,7 @@ def tell(numbers):
     while not all(place.exists() for place in places):
         time.sleep(0.01)
     return [[int(word) for word in place.read_text().split()] for place in places]
-memory = SharedMemory(process=own, held=[1, 1], tell=tell)
+memory = SharedMemory(process=own, replicas=[1, 1], all_gather=all_gather)
 mean = tf.function(lambda: memory.mean(tf.constant([2.0 * own])))
 assert mean().numpy().tolist() == [1.0]
 if own == 1:
@@ -131,13 +131,13 @@ except tf.errors.FailedPreconditionError as error:
 def test_memory_that_one_process_cannot_open_is_shared_by_none(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[list[int]] = []
 
-    def tell(numbers):
+    def all_gather(numbers):
         said.append(list(numbers))
         other = [os.getpid(), 1 << 30, 5] if len(said) == 1 else [1]
         return [other, list(numbers)]
 
     before = len(os.listdir("/proc/self/fd"))
-    assert not can_be_shared(tell)
+    assert not can_be_shared(all_gather)
     assert said[1] == [0], "the other's descriptor is not there"
     assert len(os.listdir("/proc/self/fd")) == before
     monkeypatch.setattr(shared_memory.library, "load", lambda: None)

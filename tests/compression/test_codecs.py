@@ -1,4 +1,4 @@
-"""The codes: what each spends. That all of them say the same is the compressors' contract."""
+"""The codes: the length and the layout of each. That all are exact is in the backends' contract."""
 
 from importlib.resources import files
 
@@ -15,7 +15,7 @@ from tfscale.compression.codecs.word32 import Word32
 CODECS = {"word32": Word32, "bitmap": Bitmap, "rice": Rice, "smallest": Smallest}
 
 
-def words_of(*elements: int) -> tf.Tensor:
+def elements_of(*elements: int) -> tf.Tensor:
     """Indices, negative where the sign is."""
     return tf.constant([abs(each) * 2 + (each < 0) for each in elements], tf.int64)
 
@@ -31,40 +31,40 @@ def test_every_code_has_a_number_of_its_own() -> None:
 
 @pytest.mark.parametrize("name", ["word32", "bitmap", "rice"])
 @pytest.mark.parametrize("density", [0.0, 0.01, 0.3, 1.0])
-def test_unpack_inverts_pack(name: str, density: float) -> None:
+def test_decode_inverts_encode(name: str, density: float) -> None:
     code, size = CODECS[name](), 5000
     random = np.random.default_rng(0)
-    places = np.flatnonzero(random.random(size) < density)
-    words = tf.constant(places * 2 + random.integers(0, 2, len(places)), tf.int64)
-    payload = code.pack(words, size)
+    positions = np.flatnonzero(random.random(size) < density)
+    elements = tf.constant(positions * 2 + random.integers(0, 2, len(positions)), tf.int64)
+    payload = code.encode(elements, size)
     assert payload.dtype == tf.int32
-    assert int(tf.size(payload)) == int(code.length(words, size))
-    np.testing.assert_array_equal(code.unpack(payload, tf.size(words, tf.int64), size), words)
+    assert int(tf.size(payload)) == int(code.length(elements, size))
+    np.testing.assert_array_equal(code.decode(payload, tf.size(elements, tf.int64), size), elements)
 
 
 def test_word32_spends_one_word_an_element() -> None:
-    assert Word32().pack(words_of(1, -3), 4).numpy().tolist() == [1 << 1, (3 << 1) | 1]
+    assert Word32().encode(elements_of(1, -3), 4).numpy().tolist() == [1 << 1, (3 << 1) | 1]
 
 
 def test_bitmap_spends_two_bits_an_element() -> None:
-    assert Bitmap().pack(words_of(0, -1, -16), 17).numpy().tolist() == [0b1001, 0b10]
+    assert Bitmap().encode(elements_of(0, -1, -16), 17).numpy().tolist() == [0b1001, 0b10]
 
 
 def test_rice_spends_what_its_layout_says() -> None:
     """Four gaps of 7, 7, 8 and 10: mean 8, so the divisor is 6: quotients 1 1 1 1, digits 0 0 1 2, low bits 1 1 0 0."""
-    words = words_of(5, 13, -21, 30, 41)
+    elements = elements_of(5, 13, -21, 30, 41)
     digits = 0 + 0 * 3 + 1 * 9 + 2 * 27
     low = 0b10 | 0b11 << 2 | 0b00 << 4 | 0b00 << 6
-    assert Rice().pack(words, 100).numpy().tolist() == [10, 5 << 24 | 1, low, digits, 0b10101010]
+    assert Rice().encode(elements, 100).numpy().tolist() == [10, 5 << 24 | 1, low, digits, 0b10101010]
 
 
 def test_rice_takes_the_divisor_that_suits_the_mean_gap() -> None:
     random = np.random.default_rng(0)
     for density in (0.3, 0.05, 0.01, 1e-3):
-        places = np.flatnonzero(random.random(200_000) < density)
-        words = tf.constant(places * 2, tf.int64)
-        chosen = int(tf.size(Rice().pack(words, 200_000)))
-        gaps = np.diff(places) - 1
+        positions = np.flatnonzero(random.random(200_000) < density)
+        elements = tf.constant(positions * 2, tf.int64)
+        chosen = int(tf.size(Rice().encode(elements, 200_000)))
+        gaps = np.diff(positions) - 1
         others = []
         for code in rice.CODES:
             low, digit = code // 2 - code % 2, code % 2
@@ -85,7 +85,7 @@ def test_rice_takes_the_divisor_that_suits_the_mean_gap() -> None:
 )
 def test_rice_refuses_what_it_did_not_write(payload: list[int], count: int, said: str) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError, match=said):
-        Rice().unpack(tf.constant(payload), tf.constant(count, tf.int64), 30)
+        Rice().decode(tf.constant(payload), tf.constant(count, tf.int64), 30)
 
 
 def test_words_keep_their_thirty_two_bits() -> None:

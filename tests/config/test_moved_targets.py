@@ -38,3 +38,10 @@ def test_an_old_path_in_a_configuration_is_one_warning(capfd: pytest.CaptureFixt
         "tfscale: warning: tfscale.data.digits.digits has moved; write tfscale.data.sources.digits.digits "
         "(and 1 more paths)"
     )
+
+
+def test_an_old_value_is_the_current_one(capfd: pytest.CaptureFixture[str]) -> None:
+    words = ("strategy=sharing", "strategy.kernel=plain")
+    assert preflight(words, config_dir=None).strategy["kernel"] == "reference"
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line == "tfscale: warning: strategy.kernel=plain has moved; write strategy.kernel=reference"

@@ -87,7 +87,7 @@ GOLDEN = {
         "strategy.momentum=auto"
     ),
     "strategy=sharing strategy.delay=2": "strategy.delay must be 0 or 1 step, got 2",
-    "strategy=sharing strategy.kernel=fast": "strategy.kernel must be auto, native or plain, got fast",
+    "strategy=sharing strategy.kernel=fast": "strategy.kernel must be auto, native or reference, got fast",
     "strategy=sharing strategy.shares=updates strategy.momentum=0.5 optimizer.momentum=0": (
         "strategy.momentum must be 0 with strategy.shares=updates, got 0.5; each replica's optimizer has its own "
         "momentum: set optimizer.momentum"

@@ -70,7 +70,7 @@ def test_a_gradient_that_is_not_finite_is_not_applied(
 
 
 @pytest.mark.parametrize(
-    ("name", "rank"), [("horovod", 0), ("horovod, reproducible", 2), ("sharing", 0), ("sharing, plain", 2)]
+    ("name", "rank"), [("horovod", 0), ("horovod, reproducible", 2), ("sharing", 0), ("sharing, reference", 2)]
 )
 def test_a_replica_with_other_parameters_is_named_before_anything_is_applied(
     build_job: Callable[..., Job], name: str, rank: int

@@ -77,7 +77,7 @@ COURSES = {
     "flushed": {"flush_every": 7},
     "delayed": {"delay": 1, "flush_every": 7},
     "per tensor, small ones whole": {"per_tensor": True, "min_size": 10},
-    "plain": {"kernel": "plain", "min_size": 10},
+    "reference": {"kernel": "reference", "min_size": 10},
 }
 
 
@@ -119,7 +119,7 @@ def test_momentum_is_that_of_the_optimizer() -> None:
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf, 1e38, -3e19])
-@pytest.mark.parametrize("schedule", [{}, {"delay": 1}, {"kernel": "plain"}])
+@pytest.mark.parametrize("schedule", [{}, {"delay": 1}, {"kernel": "reference"}])
 def test_one_replicas_nan_is_skipped_by_all(poison: float, schedule: dict[str, object]) -> None:
     strategy = sharing(Fixed(initial=0.5), 3, momentum=0.9, masking=False, **schedule)
     good, bad = [1.0, 0.2, 0.0], [1.0, poison, 0.0]
@@ -216,11 +216,11 @@ def test_auto_turns_compression_off_where_it_loses(
 ) -> None:
     strategy = sharing(Fixed(initial=0.5), 2, auto=True, delay=1)
     assert not step(strategy, [[3, 0.25]] * 3, 0).any()
-    strategy._exchange.steered.assign(60)
+    strategy._compression.steered.assign(60)
     assert strategy.autotune(99) is None
-    monkeypatch.setattr(strategy._exchange.stopwatch, "least_seconds", lambda: float("inf"))
+    monkeypatch.setattr(strategy._reducer.stopwatch, "least_seconds", lambda: float("inf"))
     assert strategy.autotune(100) is None, "nothing has been measured yet"
-    monkeypatch.setattr(strategy._exchange.stopwatch, "least_seconds", lambda: seconds)
+    monkeypatch.setattr(strategy._reducer.stopwatch, "least_seconds", lambda: seconds)
     words = strategy.autotune(100)
     assert words is not None
     assert words.endswith("an allreduce takes over" if loses else "compression stays")
@@ -238,7 +238,7 @@ GRADIENT = [3.0, -0.75, 0.25, 0.1]
 
 def reviewed(strategy: GradientSharing) -> bool:
     run_steps(strategy, 2)
-    strategy._exchange.steered.assign(60)
+    strategy._compression.steered.assign(60)
     return strategy.autotune(100) is not None
 
 
@@ -260,6 +260,7 @@ def applied(steps: int, place: int) -> Looks:
 
 STEERED = {"threshold": TargetDensity(initial=0.5, density=0.01, ramp=0, gain=1.0)}
 MOVING = {"momentum": 0.5}
+KERNELS = ("native kernels", "the reference backend (TensorFlow operations)")
 OPTIONS: dict[str, tuple[tuple[object, object], dict[str, object], Looks, tuple[object, object]]] = {
     "combine": (("sum", "mean"), {}, applied(1, 0), (0.5, 0.5 / 3)),
     "delay": ((0, 1), {}, lambda s: [each[0] for each in run_each(s, 2)], ([0.5, 0.5], [0.0, 0.5])),
@@ -279,7 +280,7 @@ OPTIONS: dict[str, tuple[tuple[object, object], dict[str, object], Looks, tuple[
     "clip_residual": ((None, 2.0), {}, after(1, residual(0)), (2.5, 1.0)),
     "clip_every": ((1, 2), {"clip_residual": 2.0}, after(1, residual(0)), (1.0, 2.5)),
     "auto": ((False, True), {}, lambda s: reviewed(s), (False, True)),
-    "kernel": (("native", "plain"), {}, lambda s: s.compressor, ("native kernels", "plain TensorFlow operations")),
+    "kernel": (("native", "reference"), {}, lambda s: s._reducer.backend.name, KERNELS),
     "codec": ((Word32(), Smallest()), {}, after(1, lambda s: measured(s, "bytes_sent")), (160.0, 152.0)),
 }
 
@@ -300,6 +301,10 @@ def test_every_option_does_what_it_says(option: str) -> None:
     for value, expected in zip(values, wanted, strict=True):
         given = {"threshold": Fixed(initial=0.5), **settings, option: value}
         assert look(sharing(given.pop("threshold"), 3, 1, **given)) == pytest.approx(expected)
+
+
+def test_the_old_word_for_the_reference_backend_still_selects_it() -> None:
+    assert sharing(Fixed(initial=0.5), 4, kernel="reference").describe().notes[0].endswith(KERNELS[1])
 
 
 def test_every_option_is_in_the_table() -> None:

@@ -1,11 +1,11 @@
-"""Rules, headers and messages for tests of compression."""
+"""Specs, headers and updates for tests of compression."""
 
 from collections.abc import Sequence
 
 import tensorflow as tf
 
 from tfscale.compression import message as framing
-from tfscale.compression.backends.base import Compressor, SparseUpdate, Spec
+from tfscale.compression.backends.base import Backend, SparseUpdate, Spec
 from tfscale.compression.codecs.base import Code
 from tfscale.compression.codecs.bitmap import Bitmap
 from tfscale.compression.codecs.rice import Rice
@@ -31,13 +31,13 @@ def header(thresholds: tf.Tensor, digest: int = 5, residual_ratio: int = 130) ->
     )
 
 
-def add(compressor: Compressor, residual: tf.Variable, given: tf.Tensor, thresholds: tf.Tensor) -> SparseUpdate:
+def add(backend: Backend, residual: tf.Variable, given: tf.Tensor, thresholds: tf.Tensor) -> SparseUpdate:
     """Accumulates without momentum."""
-    return compressor.accumulate(residual, None, compressor.check(given), thresholds)
+    return backend.accumulate(residual, None, backend.check(given), thresholds)
 
 
 def update_of(tensors: int, *dense_values: float, usable: bool = True) -> SparseUpdate:
-    """Nothing to send but what travels whole."""
+    """An update without sparse elements."""
     return SparseUpdate(
         tf.zeros([0], tf.int32), tf.zeros([tensors]), tf.constant(dense_values, tf.float32), tf.constant(usable)
     )

@@ -36,7 +36,7 @@ VARIANTS = {
         "strategy.threshold.initial=0.1",
     ),
     "sharing bitmap": (*SHARING, "strategy/codec=bitmap"),
-    "sharing, plain": (*SHARING, "strategy.kernel=plain"),
+    "sharing, reference": (*SHARING, "strategy.kernel=reference"),
     "sharing a step later": (*SHARING, "strategy.delay=1"),
     "sharing per tensor": (*SHARING, "strategy.per_tensor=true", "strategy.min_size=17"),
     "sharing after a warm-up": (*SHARING, "strategy.warmup=5", "strategy.flush_every=20"),

@@ -97,7 +97,7 @@ def test_the_summary_counts_steps_examples_and_bytes(build_job: Callable[..., Jo
     assert results["steps"] == 2 * 7, "203 examples, 32 a step"
     assert (results["epochs"], results["examples"]) == (2, 406)
     assert results["bytes_dense"] == 14 * 2 * 4 * job.layout.size
-    assert results["bytes_sent"] == 14 * 2 * 4 * (job.layout.size + 2 * consistency.PLACES), "and two digests"
+    assert results["bytes_sent"] == 14 * 2 * 4 * (job.layout.size + 2 * consistency.SLOTS), "and two digests"
     assert results["bytes_ratio"] == round(results["bytes_dense"] / results["bytes_sent"], 2)
     assert memory.steps[-1]["epoch"] == 2
     assert results["accuracy"] == pytest.approx(memory.evaluations[-1]["accuracy"], abs=1e-6)

@@ -1,1 +1,1 @@
-"""How replicas exchange tensors: one file a transport, all behind `base.Collective`."""
+"""Collectives, by which replicas exchange tensors: one file a transport, all behind `base.Collective`."""

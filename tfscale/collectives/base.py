@@ -1,8 +1,8 @@
 """The collective seam.
 
-A collective takes the tensors of all replicas that THIS process holds (R of them), never "my tensor". In-process
-exchange is then a pure function without threads, several replicas a process cost no second code path, and because a
-symmetric collective gives the same answer everywhere, the answer is returned once.
+A collective takes the tensors of all replicas that this process holds (R of them), never "my tensor". In-process
+exchange is then a pure function without threads, and several replicas a process need no second code path. A symmetric
+collective gives the same result everywhere, so the result is returned once.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 
 class RegularGather(Protocol):
-    """A gather that happens every step."""
+    """A gather that happens at every step."""
 
     def __call__(self, messages: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """R x [M_r] int32 -> W x [M_w], by rank."""
@@ -20,12 +20,12 @@ class RegularGather(Protocol):
 
 
 class Collective(Protocol):
-    """How the W replicas of a job exchange tensors. All processes make the same calls in the same order.
+    """Exchange among the W replicas of a job. All processes make the same calls in the same order.
 
     Attributes:
         size: W.
-        ranks: The global indices of this process's R replicas, ascending and contiguous.
-        transport: How compiled steps exchange, for the run's first lines.
+        ranks: Global indices of this process's R replicas, ascending and contiguous.
+        transport: Transport of compiled steps, for the run's first lines.
     """
 
     size: int
@@ -33,7 +33,7 @@ class Collective(Protocol):
 
     @property
     def transport(self) -> str:
-        """A few words: "by Horovod"."""
+        """A phrase, like "by Horovod"."""
         ...
 
     def mean(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -45,7 +45,7 @@ class Collective(Protocol):
         ...
 
     def regular_gather(self) -> RegularGather:
-        """A gather for one place in every step, which may remember what it has seen there."""
+        """A gather for one call site of every step; it may have a state."""
         ...
 
     def broadcast(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -54,7 +54,7 @@ class Collective(Protocol):
 
 
 def ranks_of(process: int, processes: int, replicas: int) -> tuple[int, ...]:
-    """The replicas that one process holds: contiguous, and as even as can be.
+    """The ranks of the replicas that one process holds: contiguous, and as even as possible.
 
     Raises:
         ValueError: There are fewer replicas than processes.
@@ -65,7 +65,7 @@ def ranks_of(process: int, processes: int, replicas: int) -> tuple[int, ...]:
 
 
 def mean_bytes(elements: int, replicas: int) -> int:
-    """Bytes on the wire, over all replicas, of one float32 mean as a ring does it: 2 (W - 1) / W each way a replica."""
+    """Bytes, over all replicas, of one float32 mean by a ring: each replica sends 2 (W - 1) / W of the vector."""
     return 2 * (replicas - 1) * 4 * elements
 
 

@@ -1,10 +1,10 @@
 """Exchange among processes by Horovod: the only module that imports it.
 
-Processes of one host have a shorter way for what happens in compiled steps: see `shared_memory`.
+Processes of one host exchange through memory in compiled steps; see `shared_memory`.
 
-Only Horovod's functional ops are used: its optimizer and tape wrappers do not work with Keras 3 (horovod#4290), some of
-them silently. Every process sends one flat tensor a call: separate tensors are fused in an order that differs from run
-to run from three ranks up, and one tensor a step is also the fastest.
+Only Horovod's functional operations are used: its optimizer and tape wrappers do not work with Keras 3 (horovod#4290),
+and some fail silently. Every process sends one flat tensor a call: Horovod fuses separate tensors in an order that
+differs from run to run with three ranks or more, and one tensor is also the fastest.
 """
 
 import itertools
@@ -23,11 +23,11 @@ from tfscale.errors import HOROVOD_MISSING, RunError, UserError
 from tfscale.kernels import library
 
 OURS = "+tfscale"
-"""How the version of a Horovod ends that scripts/build/horovod.py has built."""
+"""End of the version of a Horovod that scripts/build/horovod.py built."""
 
 CYCLE = "20"
-"""Milliseconds after which the background thread of such a Horovod asks the others even if no tensor has woken it: each
-question takes every process a tenth of a millisecond."""
+"""Milliseconds between two negotiations of such a Horovod's background thread if no tensor wakes it; each takes every
+process a tenth of a millisecond."""
 
 
 def _import_horovod():
@@ -39,7 +39,7 @@ def _import_horovod():
 
 
 def transports() -> list[str]:
-    """What Horovod was built with, of gloo, mpi and nccl; fails in many ways if built for another TensorFlow."""
+    """Those of gloo, mpi and nccl that Horovod was built with; fails in many ways if built for another TensorFlow."""
     from horovod.tensorflow import mpi_ops
 
     built = {"gloo": mpi_ops.gloo_built(), "mpi": mpi_ops.mpi_built(), "nccl": mpi_ops.nccl_built()}
@@ -47,25 +47,25 @@ def transports() -> list[str]:
 
 
 def is_collective_failure(error: BaseException) -> bool:
-    """Whether an exchange failed because of another process, and not because of what this one did."""
+    """True if an exchange failed because of another process, not because of this one."""
     return isinstance(error, tf.errors.OpError | RunError) and any(
-        word in str(error) for word in ("Horovod", "gloo", GONE)
+        words in str(error) for words in ("Horovod", "gloo", GONE)
     )
 
 
 @final
 class Horovod:
-    """W replicas over P processes; this one holds `ranks`.
+    """Collective of W replicas over P processes; this one holds `ranks`.
 
     Args:
         replicas: W.
-        processes: How many the launcher says there are.
-        shared_memory: Whether compiled steps exchange through memory that the processes share: True, False, or `auto`,
-            if they can and do not train on GPUs, for which Horovod may have ways of its own.
+        processes: P, as the launcher started them.
+        shared_memory: Exchange through shared memory in compiled steps: True, False, or `auto`, if the processes can
+            and do not train on GPUs, for which Horovod may have its own transport.
 
     Raises:
-        UserError: Horovod is not built, or not for this launcher; or memory is to be shared and cannot be.
-        RunError: The collective does not compute what it should (checked once, here).
+        UserError: Horovod is not built, or not for this launcher; or shared memory is demanded and impossible.
+        RunError: The collective computes a wrong mean of known numbers.
     """
 
     def __init__(self, *, replicas: int, processes: int, shared_memory: bool | Literal["auto"] = "auto") -> None:
@@ -82,16 +82,16 @@ class Horovod:
             )
         self.size = replicas
         self.ranks = ranks_of(self._hvd.rank(), processes, self.size)
-        self._held = [len(ranks_of(process, processes, self.size)) for process in range(processes)]
+        self._replicas = [len(ranks_of(process, processes, self.size)) for process in range(processes)]
         self._memory = self._shared_memory(shared_memory)
         self._verify(self.mean)
         self._verify(tf.function(self.mean, autograph=False))
 
     def _shared_memory(self, wanted: bool | Literal["auto"]) -> SharedMemory | None:
-        if wanted is False or len(self._held) == 1 or (wanted == "auto" and visible_gpus()):
+        if wanted is False or len(self._replicas) == 1 or (wanted == "auto" and visible_gpus()):
             return None
-        if self._hvd.local_size() == self._hvd.size() and can_be_shared(self._tell):
-            return SharedMemory(process=self._hvd.rank(), held=self._held, tell=self._tell)
+        if self._hvd.local_size() == self._hvd.size() and can_be_shared(self._all_gather):
+            return SharedMemory(process=self._hvd.rank(), replicas=self._replicas, all_gather=self._all_gather)
         if wanted is True:
             raise UserError(
                 "strategy.collective.shared_memory=true, but the processes cannot see each other's memory: they must "
@@ -100,8 +100,8 @@ class Horovod:
             )
         return None
 
-    def _tell(self, numbers: Sequence[int]) -> list[list[int]]:
-        """Numbers of this process -> those of all, outside of any function."""
+    def _all_gather(self, numbers: Sequence[int]) -> list[list[int]]:
+        """Integers of this process -> those of all, by process; outside of any function."""
         gathered = self._allgather(tf.constant([list(numbers)], tf.int32))
         return gathered.numpy().tolist()
 
@@ -111,14 +111,14 @@ class Horovod:
         return "through memory that the processes share" if self._memory is not None else "by Horovod"
 
     def _name(self, what: str) -> str:
-        """A name that all processes give to the same call, since all make the same calls in the same order.
+        """Names a call alike in all processes, since all make the same calls in the same order.
 
-        Calls outside a graph are over before the next one starts, so they share a name: Horovod remembers every name.
+        Calls outside a graph are over before the next one starts, so they share a name: Horovod keeps every name.
         """
         return f"tfscale.{what}" if tf.executing_eagerly() else f"tfscale.{what}.{next(self._names)}"
 
     def _verify(self, mean: Callable[[Sequence[tf.Tensor]], tf.Tensor]) -> None:
-        """A collective that does not exchange trains W models and says nothing: look once, with known numbers."""
+        """Checks the mean of known numbers: a collective that does not exchange trains W models without an error."""
         got = float(mean([tf.constant([float(rank)]) for rank in self.ranks])[0])
         if abs(got - (self.size - 1) / 2) > 1e-3:
             raise RunError(f"the mean over processes is {got} instead of {(self.size - 1) / 2}: run `tfscale doctor`")
@@ -137,14 +137,15 @@ class Horovod:
         return _unframed(self._allgather(_framed(messages)), self.size)
 
     def regular_gather(self) -> RegularGather:
-        """As `gather`, from a room a process; see `room`."""
+        """Returns a gather from a padded buffer a process; see `padded_buffer`."""
         if self._memory is not None:
             return self.gather
         buffer = PaddedBuffer()
 
         def gather(messages: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-            buffers = _unframed(self._allgather(_framed([buffer.put(_framed(messages))])), len(self._held))
-            gathered = [_unframed(each, replicas) for each, replicas in zip(buffers, self._held, strict=True)]
+            padded = buffer.pad(_framed(messages))
+            buffers = _unframed(self._allgather(_framed([padded])), len(self._replicas))
+            gathered = [_unframed(words, replicas) for words, replicas in zip(buffers, self._replicas, strict=True)]
             return list(itertools.chain.from_iterable(gathered))
 
         return gather
@@ -158,18 +159,22 @@ class Horovod:
 
 
 def _framed(messages: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Messages [M] one after the other, each behind a word with its length."""
+    """Concatenates messages [M], each behind a word with its length."""
     return tf.concat([part for message in messages for part in (tf.size(message)[tf.newaxis], message)], axis=0)
 
 
 def _unframed(words: tf.Tensor, count: int) -> list[tf.Tensor]:
-    """The first `count` messages of `_framed`."""
+    """Cuts out the first `count` messages of `_framed`.
+
+    Raises:
+        tf.errors.InvalidArgumentError: A length is wrong.
+    """
     messages, start = [], tf.constant(0)
     for number in range(count):
         end = start + 1 + words[start]
-        sound = (end > start) & (end <= tf.size(words))
+        good = (end > start) & (end <= tf.size(words))
         wrong = f"tfscale: the message of rank {number} is damaged: its length is wrong"
-        checked = tf.debugging.Assert(sound, [wrong])
+        checked = tf.debugging.Assert(good, [wrong])
         with tf.control_dependencies([] if checked is None else [checked]):
             end = tf.identity(end)
         messages.append(words[start + 1 : end])

@@ -1,7 +1,7 @@
 """Exchange among replicas that live in one process: arithmetic, not communication.
 
-It must give the bits that an exchange between processes gives, so TensorFlow's graph optimizer may not look through it:
-it would draw a common factor of the replicas' vectors out of their sum.
+It must give the bits of an exchange between processes, so TensorFlow's graph optimizer must not rewrite it: it would
+factor out what the replicas' vectors have in common.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from tfscale.vectors import prevent_reassociation
 
 @final
 class InProcess:
-    """All W replicas are in this process, each on a device of its own.
+    """Collective of W replicas in this process, each on a device of its own.
 
     Args:
         replicas: W.
@@ -27,15 +27,15 @@ class InProcess:
         self.transport = "inside the process"
 
     def mean(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
-        """R x [D] -> [D]; the sum runs in replica order."""
+        """R x [D] -> [D], added by rank."""
         return tf.add_n([prevent_reassociation(vector) for vector in vectors]) / self.size
 
     def gather(self, messages: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """R x [M_r] -> the same."""
+        """Returns the messages."""
         return list(messages)
 
     def regular_gather(self) -> RegularGather:
-        """The same as `gather`."""
+        """Returns `gather`."""
         return self.gather
 
     def broadcast(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:

@@ -1,7 +1,7 @@
 """A mean whose bits depend neither on which process holds which replica nor on the transport.
 
-Every process gathers all vectors and adds them in replica order. That is W vectors on the wire and in memory where an
-allreduce has two, and it buys a second thing that no allreduce has: vectors travel sealed, so a bit that was flipped on
+Every process gathers all vectors and adds them by rank. That is W vectors on the wire and in memory where an allreduce
+has two, and it has a second advantage over any allreduce: vectors travel with a checksum, so a bit that was flipped on
 the way is an error, and not a wrong mean.
 """
 
@@ -18,18 +18,17 @@ def ordered_mean(collective: Collective, vectors: Sequence[tf.Tensor]) -> tf.Ten
     """R x [D] float32 -> [D]: ((v0 + v1) + v2 + ...) / W.
 
     Raises:
-        tf.errors.InvalidArgumentError: A vector is not what its replica sent.
+        tf.errors.InvalidArgumentError: A vector was changed on the way.
     """
-    size = vectors[0].shape
+    shape = vectors[0].shape
     gathered = gather_checksummed(collective, [tf.bitcast(vector, tf.int32) for vector in vectors])
-    first, *others = (prevent_reassociation(tf.ensure_shape(tf.bitcast(words, tf.float32), size)) for words in gathered)
+    floats = [tf.ensure_shape(tf.bitcast(words, tf.float32), shape) for words in gathered]
+    total, *others = (prevent_reassociation(vector) for vector in floats)
     for vector in others:
-        first = prevent_reassociation(
-            first + vector
-        )  # sums that the graph optimizer can see through it adds in an order of its own
-    return first / collective.size
+        total = prevent_reassociation(total + vector)
+    return total / collective.size
 
 
 def ordered_bytes(elements: int, replicas: int) -> int:
-    """Bytes on the wire, over all replicas, of one `ordered_mean`."""
+    """Bytes, over all replicas, of one `ordered_mean`."""
     return 4 * (replicas - 1) * replicas * (elements + 1)

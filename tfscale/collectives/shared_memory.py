@@ -1,11 +1,11 @@
-"""How processes of one host exchange tensors: through memory that all of them see, not over loopback.
+"""Exchange among the processes of one host through shared memory, not over loopback.
 
 Over loopback an exchange wakes four threads on both sides and copies everything through the kernel: 0.7 ms for a
 message of a few hundred bytes, 3 ms for a gradient of LeNet's size, of a step of 10 ms. Here it is two copies and a
-look. Processes find each other by Horovod, which also carries whatever is exchanged outside of compiled steps.
+spin. Processes find each other by Horovod, which also carries what is exchanged outside of compiled steps.
 
-The memory has no name, so nothing is left of it however a process ends: the others open it by the descriptor of the
-process that has made it. A process that is gone is noticed by those who wait for it.
+The memory has no name, so none is left behind however a process ends: the others open it by the descriptor of the
+process that made it. The processes that wait notice when another ends.
 """
 
 import os
@@ -20,33 +20,34 @@ import tensorflow as tf
 from tfscale.errors import RunError
 from tfscale.kernels import library
 
-Tell = Callable[[Sequence[int]], list[list[int]]]
-"""Numbers of this process -> those of all, by process; all processes must call it."""
+AllGather = Callable[[Sequence[int]], list[list[int]]]
+"""Integers of this process -> those of all, by process; all processes must call it."""
 
-FIRST = 4096
-"""Bytes of a seat at first; kernels/shared_memory.h makes it larger."""
+INITIAL_BYTES = 4096
+"""Initial size of a segment, which kernels/shared_memory.h enlarges."""
 
 GONE = "another process of the job"
-"""What the operations say of one that does not come any more."""
+"""Words of the operations' message about a process that does not come any more."""
 
-SEATS = 2
-"""Of a process; see kernels/shared_memory.h."""
+SEGMENTS = 2
+"""Segments of a process; see kernels/shared_memory.h."""
 
 
 def _make() -> int:
+    """Makes a segment; returns its descriptor."""
     descriptor = os.memfd_create("tfscale")
-    os.posix_fallocate(descriptor, 0, FIRST)
+    os.posix_fallocate(descriptor, 0, INITIAL_BYTES)
     return descriptor
 
 
-def _open(process: int, descriptor: int) -> int:
-    return os.open(f"/proc/{process}/fd/{descriptor}", os.O_RDWR | os.O_CLOEXEC)
+def _open(pid: int, descriptor: int) -> int:
+    return os.open(f"/proc/{pid}/fd/{descriptor}", os.O_RDWR | os.O_CLOEXEC)
 
 
-def _is_there(process: int, descriptor: int, mark: int) -> bool:
-    """Whether the memory that a process has made can be opened, and is that one: it begins with its mark."""
+def _is_there(pid: int, descriptor: int, mark: int) -> bool:
+    """True if the segment of a process can be opened and begins with the mark."""
     with suppress(OSError):
-        opened = _open(process, descriptor)
+        opened = _open(pid, descriptor)
         try:
             return os.pread(opened, 4, 0) == mark.to_bytes(4, "little")
         finally:
@@ -54,16 +55,17 @@ def _is_there(process: int, descriptor: int, mark: int) -> bool:
     return False
 
 
-def can_be_shared(tell: Tell) -> bool:
-    """Whether all processes of the job can see each other's memory: tried, and decided alike in all of them."""
+def can_be_shared(all_gather: AllGather) -> bool:
+    """Returns True in all processes of the job if all can open each other's segments, which is tried; else False."""
     own, mark = -1, secrets.randbelow(2**31)
     if library.load() is not None and sys.platform == "linux":
         with suppress(OSError):
             own = _make()
             os.pwrite(own, mark.to_bytes(4, "little"), 0)
     try:
-        told = tell([os.getpid(), own, mark])
-        return all(sees == [1] for sees in tell([int(all(_is_there(*each) for each in told))]))
+        segments = all_gather([os.getpid(), own, mark])
+        opened = int(all(_is_there(*segment) for segment in segments))
+        return all(answer == [1] for answer in all_gather([opened]))
     finally:
         if own >= 0:
             os.close(own)
@@ -74,46 +76,48 @@ class SharedMemory:
     """Exchange among the processes of a host, inside compiled functions; see `can_be_shared`.
 
     Args:
-        process: The number of this one.
-        held: How many replicas each process holds.
-        tell: How processes find each other's memory.
+        process: Index of this process.
+        replicas: Number of replicas of each process.
+        all_gather: Carries descriptors between processes.
     """
 
-    def __init__(self, *, process: int, held: Sequence[int], tell: Tell) -> None:
-        self._process, self._held, self._tell = process, list(held), tell
+    def __init__(self, *, process: int, replicas: Sequence[int], all_gather: AllGather) -> None:
+        self._process, self._replicas, self._all_gather = process, list(replicas), all_gather
         self._operations: Any = library.load()
 
-    def _seats(self) -> dict[str, Any]:
-        """New memory for one place in a function: seats of all processes, as the operations take them.
+    def _segments(self) -> dict[str, Any]:
+        """Makes segments for one call site in a function; returns those of all processes as attributes of operations.
 
-        It stays for as long as the process does, as the function may.
+        They stay until the process ends, as the function may.
 
         Raises:
             RunError: Another process is gone.
         """
         with tf.init_scope():
-            told = self._tell([os.getpid(), *(_make() for _ in range(SEATS))])
-        processes = [process for process, *_ in told]
+            made = self._all_gather([os.getpid(), *(_make() for _ in range(SEGMENTS))])
+        pids = [pid for pid, *_ in made]
         try:
             descriptors = [
-                descriptor if process == os.getpid() else _open(process, descriptor)
-                for process, *made in told
-                for descriptor in made
+                descriptor if pid == os.getpid() else _open(pid, descriptor)
+                for pid, *segments in made
+                for descriptor in segments
             ]
         except FileNotFoundError as error:
             raise RunError(f"{GONE} is gone: {error.filename}") from error
-        return {"processes": processes, "descriptors": descriptors, "own": self._process}
+        return {"pids": pids, "descriptors": descriptors, "process": self._process}
 
     def mean(self, total: tf.Tensor) -> tf.Tensor:
-        """[D] float32, the sum of this process's replicas -> the mean over all W; sums run by process."""
+        """[D] float32, the sum of this process's replicas -> the mean over all W, added by process."""
         with tf.device("CPU:0"):
-            return self._operations.tfscale_share_mean(total, replicas=sum(self._held), **self._seats())
+            return self._operations.tfscale_shared_mean(total, replicas=sum(self._replicas), **self._segments())
 
     def gather(self, messages: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """R x [M_r] int32 -> W x [M_w], by rank."""
         with tf.device("CPU:0"):
-            return list(
-                self._operations.tfscale_share_messages(
-                    list(messages), held=self._held, replicas=sum(self._held), **self._seats()
-                )
+            gathered = self._operations.tfscale_shared_gather(
+                list(messages),
+                replicas_by_process=self._replicas,
+                replicas=sum(self._replicas),
+                **self._segments(),
             )
+        return list(gathered)

@@ -1,1 +1,1 @@
-"""Fewer bytes for the same training: codecs, backends, thresholds, error feedback."""
+"""Threshold compression: codecs, backends, threshold policies and error feedback."""

@@ -1,4 +1,4 @@
-"""What one replica remembers between exchanges: it belongs to the replica and moves with it."""
+"""Error feedback: what one replica has not sent yet. It belongs to the replica and moves with it."""
 
 from collections.abc import Mapping
 from typing import final
@@ -13,13 +13,13 @@ class ErrorFeedback(tf.Module):
     """A replica's residual [D] and, with momentum, its velocity [D]: float32 zeros on its device.
 
     Args:
-        device: Where the replica computes.
+        device: Device of the replica.
         size: D.
-        momentum: Whether there is a velocity.
-        pending: With a delayed exchange, the message [M] that stands for nothing sent yet; else None.
+        momentum: Create a velocity.
+        delayed: Create a place for the message [M] that travels at the next step.
     """
 
-    def __init__(self, device: str, size: int, momentum: bool, pending: tf.Tensor | None) -> None:
+    def __init__(self, device: str, size: int, *, momentum: bool, delayed: bool) -> None:
         super().__init__()
         self.device = device
         with tf.device(device):
@@ -28,10 +28,11 @@ class ErrorFeedback(tf.Module):
             self.clipped = tf.Variable(tf.constant(0.0), trainable=False)
             self._usable = tf.Variable(tf.constant(True), trainable=False)
         with tf.device("CPU:0"):
-            self.pending = None if pending is None else tf.Variable(pending, trainable=False, shape=[None])
+            empty = tf.zeros([0], tf.int32)
+            self.pending = tf.Variable(empty, trainable=False, shape=[None]) if delayed else None
 
     def keep_usable(self, gradient: Contribution) -> tf.Tensor:
-        """The gradient [D], or zeros if it is not sound, which `marked` then tells of.
+        """Returns the gradient [D], or zeros if it is not usable, which `mark_usable` then reports.
 
         An optimizer that has once seen a NaN keeps it in its slots for ever.
         """
@@ -40,43 +41,58 @@ class ErrorFeedback(tf.Module):
             return tf.where(gradient.usable, gradient.vector, 0.0)
 
     def mark_usable(self, update: Contribution) -> Contribution:
-        """The update, sound only if the gradient that it was made of was."""
+        """Returns the update, usable only if the gradient that it was made of was."""
         return Contribution(update.vector, update.usable & self._usable.read_value())
 
-    def moving(self, contribution: tf.Tensor, spec: Spec) -> tuple[tf.Tensor | None, tf.Tensor]:
-        """[D] -> the velocity [D] it would make, where there is one, and what it contributes with it [D]."""
+    def with_momentum(self, contribution: tf.Tensor, spec: Spec) -> tuple[tf.Tensor | None, tf.Tensor]:
+        """Applies momentum to a contribution [D], without storing the velocity.
+
+        Returns:
+            The new velocity [D], None without momentum; and the contribution [D] with momentum.
+        """
         if self.velocity is None:
             return None, contribution
         moved = spec.momentum * self.velocity + contribution
         return moved, (contribution + spec.momentum * moved if spec.nesterov else moved)
 
     def keep_velocity(self, velocity: tf.Tensor | None) -> None:
-        """Stores the velocity [D], where there is one."""
+        """Stores the velocity [D]; nothing without momentum."""
         if self.velocity is not None and velocity is not None:
             self.velocity.assign(velocity)
 
+    def clip(self, bound: tf.Tensor) -> tf.Tensor:
+        """Clips the residual to +-bound, [] or [D]; adds the l1 norm of what is lost to `clipped`."""
+        left = tf.clip_by_value(self.residual, -bound, bound)
+        self.clipped.assign_add(tf.reduce_sum(tf.abs(self.residual - left)))
+        return self.residual.assign(left)
+
     def pending_message(self) -> tf.Tensor:
-        """The message [M] that waits for the next exchange.
+        """The message [M] of the last step.
 
         Raises:
             ValueError: The exchange is not delayed.
         """
-        if self.pending is None:
-            raise ValueError("nothing is pending without a delay")
-        return self.pending.read_value()
+        return self._pending().read_value()
 
     def keep_pending(self, message: tf.Tensor) -> None:
-        """Leaves a message [M] to the next exchange; needs what `pending_message` does."""
-        if self.pending is None:
-            raise ValueError("nothing is pending without a delay")
-        self.pending.assign(message)
+        """Stores a message [M] for the next step.
 
-    def state(self) -> Mapping[str, tf.Variable]:
-        """What must survive."""
-        own = {
+        Raises:
+            ValueError: The exchange is not delayed.
+        """
+        self._pending().assign(message)
+
+    def _pending(self) -> tf.Variable:
+        if self.pending is None:
+            raise ValueError("no message is pending without a delay")
+        return self.pending
+
+    def own(self) -> Mapping[str, tf.Variable]:
+        """The replica's variables, by their names in checkpoints."""
+        variables = {
             "residual": self.residual,
             "velocity": self.velocity,
             "pending": self.pending,
             "clipped": self.clipped,
         }
-        return {name: variable for name, variable in own.items() if variable is not None}
+        return {name: variable for name, variable in variables.items() if variable is not None}

@@ -1,6 +1,6 @@
-"""How the first threshold is agreed: every replica proposes a quantile of its own residual, and all take the mean.
+"""Threshold proposals: every replica proposes a quantile of its own residual, and all take the mean.
 
-It costs one step in which nothing but the proposals travels; what replicas contributed to it waits in their residuals.
+It costs one step, whose messages have no sparse elements: the contributions to it stay in the residuals.
 """
 
 import tensorflow as tf
@@ -9,20 +9,20 @@ from tfscale import vectors
 from tfscale.compression.backends.base import Spec
 
 SAMPLE = 1_000_000
-"""A quantile is taken of at most so many elements."""
+"""Largest number of elements that a quantile is taken of."""
 
 
-def _quantile(part: tf.Tensor, density: tf.Tensor) -> tf.Tensor:
-    """The size that a fraction `density` of the elements [n] reaches, among what is not zero; 0 if all are."""
+def _quantile(values: tf.Tensor, density: tf.Tensor) -> tf.Tensor:
+    """The magnitude that a fraction `density` of the values [n] reaches, of those that are not 0; 0 if all are."""
     # An odd stride meets every column of a matrix whose rows are a power of two long.
-    sample = tf.abs(part[:: -(-vectors.size([part]) // SAMPLE) | 1])
+    sample = tf.abs(values[:: -(-vectors.size([values]) // SAMPLE) | 1])
     wanted = tf.cast(tf.cast(tf.size(sample), tf.float32) * density, tf.int32)
-    there = tf.math.count_nonzero(sample, dtype=tf.int32)
-    return tf.math.top_k(sample, tf.maximum(tf.minimum(wanted, there), 1)).values[-1]
+    nonzero = tf.math.count_nonzero(sample, dtype=tf.int32)
+    return tf.math.top_k(sample, tf.maximum(tf.minimum(wanted, nonzero), 1)).values[-1]
 
 
 def propose(residual: tf.Tensor, spec: Spec, density: tf.Tensor, per_tensor: bool) -> tf.Tensor:
-    """[D] -> thresholds [1] or [T] with which about `density` of the elements would be sent; 0 where all are zero."""
+    """[D] -> thresholds [1] or [T] that about `density` of the elements reach; 0 where all elements are 0."""
     parts = tf.split(residual, spec.layout.sizes)
     sparse = [part for part, dense in zip(parts, spec.dense, strict=True) if not dense and part.shape[0]]
     if not sparse:

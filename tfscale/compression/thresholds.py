@@ -1,14 +1,13 @@
-"""How large an element must be to be sent: policies that follow the density of the messages.
+"""Threshold policies: the magnitude that an element must reach to be sent, by the density of the messages.
 
-All are pure functions of (threshold, density, strain, step), taken over the messages of ALL replicas: every
-process computes the same next threshold from what the gathered messages say, so there is one threshold in the job and
-no collective is spent on agreeing.
+All are pure functions of (threshold, density, residual ratio, step), taken over the messages of all replicas. Every
+process computes the same next threshold from the gathered messages, so replicas agree without a collective.
 
-`Adaptive` follows DeepLearning4j 1.0.0-M2 exactly. `TargetDensity` takes its direction from DeepLearning4j's
-target-sparsity rule but steps by how far off the density is, in absolute terms: lowering a threshold by a fraction x
-releases about x of all elements at once, whatever the target, so steps that are a fixed fraction (3.5 % there, 15 %
-elsewhere) release many times a target of 0.0005 and then nothing for hundreds of steps. With steps of gain * (density -
-target) the same gain is smooth for every target.
+`Adaptive` follows DeepLearning4j 1.0.0-M2 exactly. `TargetDensity` moves in the direction of DeepLearning4j's
+target-sparsity rule, but its step is proportional to the absolute error of the density. Lowering a threshold by a
+fraction x releases about x of all elements at once, whatever the target; so steps of a fixed fraction (3.5 % there,
+15 % elsewhere) release many times a target of 0.0005, and then nothing for hundreds of steps. With steps of
+gain * (density - target) one gain is smooth for every target.
 
 References:
     Strom 2015 (fixed); DeepLearning4j 1.0.0-M2, AdaptiveThresholdAlgorithm and TargetSparsityThresholdAlgorithm.
@@ -19,35 +18,35 @@ from typing import Protocol, final
 import tensorflow as tf
 
 SATURATED = 8.0
-"""Thresholds that the largest residual may have: in training that goes well it has two to three (LeNet)."""
+"""Residual ratio above which the threshold rises: in training that goes well it is two to three (LeNet)."""
 
 DL4J_RATE = 0.5 ** (1 / 20)
-"""Factor of one adjustment: twenty of them halve the threshold."""
+"""Factor of one adjustment; twenty of them halve the threshold."""
 
 
 class Threshold(Protocol):
-    """A policy: where the threshold starts and how it moves.
+    """A policy: the first threshold, and the next one.
 
     Attributes:
-        initial: The first threshold in gradient units; None lets the replicas propose it, so that about
-            `density(1)` of all elements reach it.
-        goal: What the density is steered to, for tables; empty for nothing.
+        initial: First threshold in gradient units; None lets the replicas propose it, so that about `density(1)` of
+            all elements reach it.
+        goal: Target of the density, for tables; empty for none.
     """
 
     initial: float | None
     goal: str
 
     def density(self, step: tf.Tensor) -> tf.Tensor:
-        """The density asked for at `step`, [] float32; the first thresholds are that quantile."""
+        """Target density at `step`, [] float32; the first thresholds are that quantile."""
         ...
 
     def next(self, threshold: tf.Tensor, density: tf.Tensor, residual_ratio: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """Thresholds for the next step.
+        """Computes the thresholds of the next step, [k].
 
         Args:
             threshold: [k] float32, of this step.
             density: [k] float32, share of the elements that all replicas sent.
-            strain: [] float32, the largest |residual| of all replicas in thresholds, before sending.
+            residual_ratio: [] float32, the largest |residual| / threshold of all replicas, before sending.
             step: [] int64.
         """
         ...
@@ -66,7 +65,7 @@ class Fixed:
         self.goal = ""
 
     def density(self, step: tf.Tensor) -> tf.Tensor:
-        """Not asked for: there is always a threshold."""
+        """Returns a constant, which nothing uses: there is always a threshold."""
         return tf.constant(1e-3)
 
     def next(self, threshold: tf.Tensor, density: tf.Tensor, residual_ratio: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
@@ -93,7 +92,7 @@ class Adaptive:
         self._minimum, self._maximum, self._rate = minimum, maximum, rate
 
     def density(self, step: tf.Tensor) -> tf.Tensor:
-        """The geometric middle of the two bounds."""
+        """Returns the geometric mean of the two bounds."""
         return tf.constant((self._minimum * self._maximum) ** 0.5, tf.float32)
 
     def next(self, threshold: tf.Tensor, density: tf.Tensor, residual_ratio: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
@@ -108,14 +107,15 @@ class TargetDensity:
 
     threshold *= exp(gain * (density - target)), one step's factor held within [1/2, 2].
 
-    A residual of many thresholds would take as many steps to deliver, so the threshold rises until the largest has
-    SATURATED of them; where not even the largest reaches the threshold, it falls towards that, by DL4J_RATE a step.
+    A residual of many thresholds would take as many steps to deliver, so the threshold rises until the residual ratio
+    is SATURATED. If not even the largest residual reaches the threshold, it falls towards that, by DL4J_RATE a step.
 
     Args:
         initial: First threshold in gradient units, or None (see `Threshold`).
         density: Fraction of the elements to send, in (0, 1/16).
         ramp: Optimizer steps over which the target falls, geometrically, from 1/16 to `density`; 0 for none.
-        gain: How hard to steer: around 1 is smooth, 10 swings between no element and many times the target (LeNet).
+        gain: Gain of the controller: about 1 is smooth; 10 oscillates between no element and many times the target
+            (LeNet).
     """
 
     def __init__(self, *, initial: float | None, density: float, ramp: int, gain: float) -> None:
@@ -131,10 +131,10 @@ class TargetDensity:
         return (1 / 16) * tf.pow(16 * self._density, progress)
 
     def next(self, threshold: tf.Tensor, density: tf.Tensor, residual_ratio: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """Returns the threshold moved towards the target, or faster to where it can work."""
-        off = density - self.density(step)
+        """Returns the threshold moved towards the target; faster out of saturation or starvation."""
+        error = density - self.density(step)
         saturated = tf.broadcast_to(residual_ratio / SATURATED, tf.shape(density))
-        if threshold.shape.num_elements() != 1:  # the strain is another tensor's where a tensor sends little
-            saturated = tf.where(off > 0, saturated, 0.0)
-        factor = tf.maximum(tf.exp(self._gain * off), saturated) * tf.clip_by_value(residual_ratio, DL4J_RATE, 1.0)
+        if threshold.shape.num_elements() != 1:  # the ratio is another tensor's if this one sends little
+            saturated = tf.where(error > 0, saturated, 0.0)
+        factor = tf.maximum(tf.exp(self._gain * error), saturated) * tf.clip_by_value(residual_ratio, DL4J_RATE, 1.0)
         return threshold * tf.clip_by_value(factor, 0.5, 2.0)

@@ -1,4 +1,4 @@
-"""Old `_target_` paths: saved runs and users' files that name them still work, with a warning.
+"""Old `_target_` paths and values: saved runs and users' files that name them still work, with a warning.
 
 Paths changed once, before 0.1.0. The table maps modules; names inside them are the same.
 """
@@ -35,17 +35,26 @@ def current(target: str) -> str:
     return f"{MOVED_MODULES[module]}.{name}" if module in MOVED_MODULES else target
 
 
-def renamed(value: Any) -> tuple[Any, Mapping[str, str]]:
-    """Replaces old paths in a configuration.
+RENAMED_VALUES: Mapping[tuple[str, str, str], str] = MappingProxyType({("strategy", "kernel", "plain"): "reference"})
+"""Node, key and old value -> the current value."""
+
+
+def renamed(values: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, str]]:
+    """Replaces old paths and values in a configuration.
 
     Args:
-        value: Plain nodes, lists and values.
+        values: Plain nodes, lists and values.
 
     Returns:
-        The configuration with current paths, and the old paths that it had, each with the current one.
+        The configuration with current paths and values, and what it had in their place, old -> current.
     """
-    old = {target: current(target) for target in _targets(value) if current(target) != target}
-    return _replaced(value, old), old
+    old = {target: current(target) for target in _targets(values) if current(target) != target}
+    changed, told = _replaced(values, old), dict(old)
+    for (node, key, before), now in RENAMED_VALUES.items():
+        if isinstance(changed.get(node), dict) and changed[node].get(key) == before:
+            changed[node][key] = now
+            told[f"{node}.{key}={before}"] = f"{node}.{key}={now}"
+    return changed, told
 
 
 def _targets(value: Any) -> Iterator[str]:

@@ -1,31 +1,31 @@
-// Golomb-Rice coded gaps; see codecs/rice.py for the layout and the choice of the parameter.
+// The rice code: Golomb-Rice coded gaps. See codecs/rice.py for the layout and the choice of the divisor.
 #ifndef TFSCALE_KERNELS_RICE_H_
 #define TFSCALE_KERNELS_RICE_H_
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
-#include <string>
 #include <vector>
 
 #include "message.h"
 
 namespace tfscale {
 
-constexpr int64_t kBlock = 16384;  // sent elements a block
-constexpr int kTrits = 5;         // base-3 digits a byte
+constexpr int64_t kBlock = 16384;  // sparse elements of a block
+constexpr int kTrits = 5;          // base-3 digits of a byte
 constexpr int kLargestCode = 61;
-constexpr int kUp[2] = {1866, 1665};  // thousandths of the divisor: a larger mean gap wants the next; even and odd codes
+// Mean gap, in thousandths of the divisor, above which the next code is shorter; for even and odd codes.
+constexpr int kUp[2] = {1866, 1665};
 
 // Code 2k divides by 2^k, code 2k + 1 by 3 * 2^(k - 1).
 struct Divisor {
   explicit Divisor(int code) : code(code), trit(code & 1), low(code / 2 - trit), value((trit ? 3ULL : 1ULL) << low) {}
-  int Width() const { return low + 1; }  // bits of the low field: remainder and sign
+  // Bits of the low field: remainder and sign.
+  int Width() const { return low + 1; }
   int code, trit, low;
   uint64_t value;
 };
 
-// The first code whose divisor suits gaps with sum `span` over `gaps` gaps.
+// The first code whose divisor suits `gaps` gaps with the sum `span`.
 inline int ChooseCode(int64_t span, int64_t gaps) {
   int code = 0;
   while (code < kLargestCode) {
@@ -37,15 +37,15 @@ inline int ChooseCode(int64_t span, int64_t gaps) {
 }
 
 struct RiceBlock {
-  int64_t first, count;           // sent elements
+  int64_t first, count;  // elements
   int code;
-  int64_t low, trit, unary;       // words of each plane
-  int64_t low_at, trit_at, unary_at;
-  int64_t Words() const { return low + trit + unary; }
+  int64_t low, trit, unary;           // words of each plane
+  int64_t low_at, trit_at, unary_at;  // first word of each
 };
 
 inline int64_t BlocksOf(int64_t count) { return (count + kBlock - 1) / kBlock; }
 
+// Sets the words of the planes that do not depend on the quotients.
 inline void FixedPlanes(RiceBlock* block) {
   const Divisor divisor(block->code);
   const int64_t gaps = block->count - 1;
@@ -53,10 +53,11 @@ inline void FixedPlanes(RiceBlock* block) {
   block->trit = divisor.trit ? ((gaps + kTrits - 1) / kTrits + 3) / 4 : 0;
 }
 
-inline Sent Third(Sent value) { return static_cast<Sent>(value * 0xaaaaaaabULL >> 33); }
+inline Element Third(Element value) { return static_cast<Element>(value * 0xaaaaaaabULL >> 33); }
 
-// All planes of one kind stand together: the table, low fields, base-3 digits, quotients.
-inline int64_t Place(std::vector<RiceBlock>* blocks) {
+// Sets the first words of all planes; returns the length of the payload. Planes of one kind stand together: the table,
+// low fields, base-3 digits, quotients.
+inline int64_t PlacePlanes(std::vector<RiceBlock>* blocks) {
   int64_t at = 2 * static_cast<int64_t>(blocks->size());
   for (auto& block : *blocks) at += (block.low_at = at, block.low);
   for (auto& block : *blocks) at += (block.trit_at = at, block.trit);

@@ -1,1 +1,1 @@
-"""From a replica's contribution to a message, and from all messages to their sum: natively, or in plain TensorFlow."""
+"""Backends that compute the heavy parts of a compressed exchange: C++ kernels, or TensorFlow operations."""

@@ -1,7 +1,7 @@
-"""The compressor seam: the steps of threshold sharing that touch all D elements, or every sent one.
+"""The backend seam: the stages of a compressed exchange that touch all D elements, or every sent one.
 
-Two implementations with the same bits: `native` (C++ kernels on CPU) and `plain` (TensorFlow operations on any device,
-the reference). The strategy decides when and with which threshold; a compressor keeps nothing.
+Two implementations give the same bits: `native` (C++ kernels on CPU) and `reference` (TensorFlow operations on any
+device). The reducer decides which stage runs when, and with which threshold; a backend has no state.
 """
 
 from collections.abc import Sequence
@@ -13,22 +13,22 @@ import tensorflow as tf
 from tfscale.compression.codecs.base import Code
 from tfscale.vectors import Layout
 
-UNUSABLE = 2.0**63
-"""A contribution with an element that has reached it, or is NaN or Inf, is not used."""
+USABLE_LIMIT = 2.0**63
+"""An element is usable if its magnitude is below this; NaN and Inf are not."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """What does not change from step to step.
+    """The settings of an exchange that no step changes.
 
     Attributes:
         layout: The model's trainable tensors.
-        min_size: Tensors with fewer elements are exchanged whole.
-        momentum: Applied before accumulation, in [0, 1).
-        nesterov: Whether it looks ahead.
-        masking: Whether momentum is cleared where an element is sent.
-        codes: That a message may be written in.
-        scale: What the sum over replicas is multiplied by.
+        min_size: Tensors with fewer elements are dense: exchanged in full, in the same message.
+        momentum: Momentum coefficient, applied before accumulation, in [0, 1).
+        nesterov: Use Nesterov momentum.
+        masking: Clear the momentum of an element when it is sent.
+        codes: Codes that a message may be written in.
+        scale: Factor of the sum over replicas.
     """
 
     layout: Layout
@@ -41,21 +41,26 @@ class Spec:
 
     @property
     def dense(self) -> list[bool]:
-        """For each tensor, whether it is exchanged whole."""
+        """True for each tensor that is dense."""
         return [size < self.min_size for size in self.layout.sizes]
 
     @property
     def sparse_size(self) -> int:
-        """Elements that are not exchanged whole."""
+        """Number of elements in sparse tensors."""
         return sum(size for size, dense in zip(self.layout.sizes, self.dense, strict=True) if not dense)
+
+    @property
+    def dense_size(self) -> int:
+        """F, the number of elements in dense tensors."""
+        return self.layout.size - self.sparse_size
 
 
 class Contribution(NamedTuple):
-    """What a replica brings to a step.
+    """A replica's gradient or update.
 
     Attributes:
         vector: [D] float32.
-        sound: [] bool, whether all of it is below UNSOUND.
+        usable: [] bool, True if every element is below USABLE_LIMIT in magnitude.
     """
 
     vector: tf.Tensor
@@ -63,13 +68,13 @@ class Contribution(NamedTuple):
 
 
 class SparseUpdate(NamedTuple):
-    """What a replica has to send.
+    """The elements that a replica sends at a step.
 
     Attributes:
-        sent: [n] int32, the bits of `index << 1 | negative`, rising; empty if not sound.
-        peaks: [T] largest |residual| of each tensor before anything was sent; 0 for whole ones.
-        small: [F] contributions of the tensors that are exchanged whole.
-        sound: [] bool, whether every element could be used.
+        sent: [n] int32, the bits of `index << 1 | negative`, ascending; empty if not usable.
+        peaks: [T] largest |residual| of each tensor before sending; 0 for dense tensors.
+        dense_values: [F] contributions to the dense tensors.
+        usable: [] bool, True if every element was usable.
     """
 
     sent: tf.Tensor
@@ -78,16 +83,16 @@ class SparseUpdate(NamedTuple):
     usable: tf.Tensor
 
 
-class Combined(NamedTuple):
-    """What all replicas have sent.
+class Decoded(NamedTuple):
+    """The content of all W messages of a step.
 
     Attributes:
-        sum: [D] the scaled sum; zeros if void.
-        counts: [T] int64, elements sent of each tensor, over all replicas; whole ones 0.
-        void: [] bool, whether a replica asked to skip the step.
-        strain: [] int32, the largest of all; see `codecs.message.strain`.
-        proposed: [1] or [T] float32, the mean by rank of the thresholds that all propose, where there were none. One
-            that nobody proposes is the largest of the others, or 0. Zeros if void, or if there were thresholds.
+        sum: [D] the scaled sum; zeros if skipped.
+        counts: [T] int64, elements sent of each tensor, over all replicas; 0 for dense tensors.
+        skip: [] bool, True if a replica asks to skip the step.
+        residual_ratio: [] int32, the largest of all; see `message.residual_ratio`.
+        proposed: [1] or [T] float32, the mean by rank of the proposed thresholds, if the thresholds are uninitialized.
+            A tensor without a proposal takes the largest of the others, or 0. Zeros if skipped or initialized.
     """
 
     sum: tf.Tensor
@@ -97,8 +102,8 @@ class Combined(NamedTuple):
     proposed: tf.Tensor
 
 
-class Compressor(Protocol):
-    """The heavy parts of an exchange.
+class Backend(Protocol):
+    """The computations of an exchange.
 
     Attributes:
         name: For the run's first lines.
@@ -107,39 +112,41 @@ class Compressor(Protocol):
     name: str
 
     def check(self, vector: tf.Tensor) -> Contribution:
-        """[D] -> the same, and whether it is sound."""
+        """Marks a vector [D] as usable or not."""
         ...
 
     def accumulate(
         self, residual: tf.Variable, velocity: tf.Variable | None, contribution: Contribution, thresholds: tf.Tensor
     ) -> SparseUpdate:
-        """Moves the velocity, adds to the residual and takes a quantum from every element that reaches its threshold.
+        """Adds to the residual, and subtracts a threshold from every element that reaches it.
 
-        Of a contribution that is not sound nothing is used. An element of the sum that is beyond UNSOUND all the same
-        changes neither velocity nor residual, and nothing is sent: what the other elements contributed waits.
+        A contribution that is not usable changes nothing. If a sum reaches USABLE_LIMIT all the same, its element keeps
+        its velocity and residual, and nothing is sent: the other elements' contributions stay in the residual.
 
         Args:
             residual: [D] float32.
-            velocity: [D] float32, where there is momentum.
-            contribution: What to add.
+            velocity: [D] float32; None without momentum.
+            contribution: Gradient or update to add.
             thresholds: [1] or [T] float32, > 0; infinity sends nothing.
         """
         ...
 
-    def pack(self, found: SparseUpdate, header: tf.Tensor) -> tf.Tensor:
-        """Returns the message [M] int32; void if not sound. `header` is [4] int32: step, threshold, digest, strain."""
-        ...
-
-    def propose(self, found: SparseUpdate, proposal: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
-        """Returns the message [M] int32 that proposes thresholds [1] or [T]; void if not sound; `header` as `pack`."""
-        ...
-
-    def combine(self, messages: Sequence[tf.Tensor], thresholds: tf.Tensor, header: tf.Tensor) -> Combined:
-        """Verifies, reads and adds W messages by rank.
+    def encode(self, update: SparseUpdate, header: tf.Tensor, proposal: tf.Tensor | None = None) -> tf.Tensor:
+        """Writes the message [M] int32; a skip message if the update is not usable.
 
         Args:
-            messages: That `pack` has made; or, where the first threshold is 0, `propose`.
-            thresholds: [1] or [T] that they were made with.
+            update: Elements to send.
+            header: [4] int32: step, threshold, digest, residual ratio.
+            proposal: Thresholds [1] or [T] to propose in place of the sparse elements.
+        """
+        ...
+
+    def decode(self, messages: Sequence[tf.Tensor], thresholds: tf.Tensor, header: tf.Tensor) -> Decoded:
+        """Verifies, reads and adds W messages.
+
+        Args:
+            messages: By rank; proposals if the first threshold is 0.
+            thresholds: [1] or [T] that the messages were made with.
             header: [2] int32: step, threshold.
 
         Raises:
@@ -148,8 +155,8 @@ class Compressor(Protocol):
         ...
 
     def restore(self, residual: tf.Variable, message: tf.Tensor, thresholds: tf.Tensor, wanted: tf.Tensor) -> None:
-        """Gives a residual [D] back what its replica's verified message has taken from it, if `wanted` [] bool.
+        """Adds a replica's verified message back to its residual [D], if `wanted` [] bool.
 
-        What was clipped since stays clipped.
+        An element that was clipped in between stays clipped.
         """
         ...

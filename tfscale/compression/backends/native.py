@@ -1,20 +1,20 @@
-"""The compressor in C++: see tfscale/kernels. One operation a step of the work, on the threads of the CPU device."""
+"""The backend in C++: see tfscale/kernels. One operation a stage, on the threads of the CPU device."""
 
 from collections.abc import Sequence
 from typing import final
 
 import tensorflow as tf
 
-from tfscale.compression.backends.base import Combined, Contribution, SparseUpdate, Spec
+from tfscale.compression.backends.base import Contribution, Decoded, SparseUpdate, Spec
 from tfscale.kernels import library
 
 
 @final
 class Native:
-    """Needs the compiled kernels, and replicas on CPU devices.
+    """Backend of replicas on CPU devices; needs the compiled kernels.
 
     Args:
-        rule: What does not change from step to step.
+        spec: Settings of the exchange.
 
     Raises:
         RuntimeError: The kernels are not built.
@@ -27,16 +27,16 @@ class Native:
         if operations is None:
             raise RuntimeError(f"the kernels are not built; type: {library.BUILD}")
         self._operations, self._spec = operations, spec
-        self._tensors = {"sizes": list(spec.layout.sizes), "whole": spec.dense}
+        self._tensors = {"sizes": list(spec.layout.sizes), "dense": spec.dense}
 
     def check(self, vector: tf.Tensor) -> Contribution:
-        """See `base.Compressor`."""
-        return Contribution(vector, self._operations.tfscale_sound(vector))
+        """See `base.Backend`."""
+        return Contribution(vector, self._operations.tfscale_usable(vector))
 
     def accumulate(
         self, residual: tf.Variable, velocity: tf.Variable | None, contribution: Contribution, thresholds: tf.Tensor
     ) -> SparseUpdate:
-        """See `base.Compressor`."""
+        """See `base.Backend`."""
         return SparseUpdate(
             *self._operations.tfscale_accumulate(
                 residual.handle,
@@ -51,32 +51,28 @@ class Native:
             )
         )
 
-    def pack(self, found: SparseUpdate, header: tf.Tensor) -> tf.Tensor:
-        """See `base.Compressor`."""
-        return self.propose(found, tf.zeros([0]), header)
-
-    def propose(self, found: SparseUpdate, proposal: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
-        """See `base.Compressor`."""
-        return self._operations.tfscale_pack(
-            found.sent,
-            found.dense_values,
-            found.usable,
-            proposal,
+    def encode(self, update: SparseUpdate, header: tf.Tensor, proposal: tf.Tensor | None = None) -> tf.Tensor:
+        """See `base.Backend`."""
+        return self._operations.tfscale_encode(
+            update.sent,
+            update.dense_values,
+            update.usable,
+            tf.zeros([0]) if proposal is None else proposal,
             header,
             formats=[code.number for code in self._spec.codes],
             size=self._spec.layout.size,
         )
 
-    def combine(self, messages: Sequence[tf.Tensor], thresholds: tf.Tensor, header: tf.Tensor) -> Combined:
-        """See `base.Compressor`."""
+    def decode(self, messages: Sequence[tf.Tensor], thresholds: tf.Tensor, header: tf.Tensor) -> Decoded:
+        """See `base.Backend`."""
         with tf.device("CPU:0"):
-            return Combined(
-                *self._operations.tfscale_combine(
+            return Decoded(
+                *self._operations.tfscale_decode(
                     header, thresholds, list(messages), scale=self._spec.scale, **self._tensors
                 )
             )
 
     def restore(self, residual: tf.Variable, message: tf.Tensor, thresholds: tf.Tensor, wanted: tf.Tensor) -> None:
-        """See `base.Compressor`."""
+        """See `base.Backend`."""
         with tf.device("CPU:0"):
             self._operations.tfscale_restore(residual.handle, message, thresholds, wanted, **self._tensors)

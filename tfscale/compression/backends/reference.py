@@ -1,4 +1,4 @@
-"""The compressor in TensorFlow operations: the reference for the kernels, and what runs on GPUs or without them."""
+"""The backend in TensorFlow operations: the reference for the kernels, and what runs on GPUs or without them."""
 
 import itertools
 from collections.abc import Sequence
@@ -9,114 +9,163 @@ import tensorflow as tf
 
 from tfscale import vectors
 from tfscale.compression import message as framing
-from tfscale.compression.backends.base import UNUSABLE, Combined, Contribution, SparseUpdate, Spec
-from tfscale.compression.codecs import base as codes_of
+from tfscale.compression.backends.base import USABLE_LIMIT, Contribution, Decoded, SparseUpdate, Spec
+from tfscale.compression.codecs import base as codec
 from tfscale.compression.codecs.bitmap import Bitmap
 from tfscale.compression.codecs.rice import Rice
 from tfscale.compression.codecs.word32 import Word32
-from tfscale.digest import usual
+from tfscale.digest import majority
 
 CODES = (Word32(), Bitmap(), Rice())
-"""All that a message can be written in, at the places that their numbers say."""
+"""All codes, in the order of their numbers, which begin at 1."""
 
 
 @final
 class Reference:
-    """Works on any device.
+    """Backend for any device.
 
     Args:
-        rule: What does not change from step to step.
+        spec: Settings of the exchange.
     """
 
-    name = "plain TensorFlow operations"
+    name = "the reference backend (TensorFlow operations)"
 
     def __init__(self, spec: Spec) -> None:
         self._spec = spec
         starts = [0, *itertools.accumulate(spec.layout.sizes)]
-        self._parts = list(zip(starts, starts[1:], spec.dense, strict=False))
-        self._dense_size = sum(end - start for start, end, dense in self._parts if dense)
-
-    def _dense(self, vector: tf.Tensor) -> tf.Tensor:
-        """[D] -> [F], the tensors that are exchanged whole."""
-        parts = [vector[start:end] for start, end, dense in self._parts if dense]
-        return tf.concat(parts, axis=0) if parts else tf.zeros([0])
-
-    def _sparse(self) -> tf.Tensor:
-        """[D] bool (or []): not exchanged whole."""
-        if not self._dense_size:
-            return tf.constant(True)
-        return tf.repeat(tf.constant([not dense for *_, dense in self._parts]), self._spec.layout.sizes)
+        self._ranges = list(zip(starts, starts[1:], spec.dense, strict=False))
 
     def check(self, vector: tf.Tensor) -> Contribution:
-        """See `base.Compressor`."""
-        return Contribution(vector, tf.reduce_all(tf.abs(vector) < UNUSABLE))
+        """See `base.Backend`."""
+        return Contribution(vector, tf.reduce_all(tf.abs(vector) < USABLE_LIMIT))
 
     def accumulate(
         self, residual: tf.Variable, velocity: tf.Variable | None, contribution: Contribution, thresholds: tf.Tensor
     ) -> SparseUpdate:
-        """See `base.Compressor`."""
+        """See `base.Backend`."""
         added, moved = contribution.vector, None
         if velocity is not None:
             moved = self._spec.momentum * velocity + added
             added = added + self._spec.momentum * moved if self._spec.nesterov else moved
         before, sparse = residual.read_value(), self._sparse()
         after = before + added
-        good = (tf.abs(tf.where(sparse, after, added)) < UNUSABLE) & contribution.usable
+        good = (tf.abs(tf.where(sparse, after, added)) < USABLE_LIMIT) & contribution.usable
         kept = tf.where(good & sparse, after, before)
-        hit = (tf.abs(kept) >= self._spec.layout.spread(thresholds)) & sparse & contribution.usable
-        quantum = tf.where(hit, tf.sign(kept) * self._spec.layout.spread(thresholds), 0.0)
+        quanta = self._spec.layout.spread(thresholds)
+        hit = (tf.abs(kept) >= quanta) & sparse & contribution.usable
+        quantum = tf.where(hit, tf.sign(kept) * quanta, 0.0)
         usable = tf.reduce_all(good)
         left = tf.where(hit, kept - quantum, kept)
-        # An unsound step takes back what it has sent: the rounding of both is what the kernel's is.
+        # An update that is not usable adds back what it has taken: the kernel rounds twice likewise.
         residual.assign(tf.where(usable | ~hit, left, left + quantum))
         if velocity is not None and moved is not None:
             cleared = hit if self._spec.masking else tf.constant(False)
             velocity.assign(tf.where(cleared, 0.0, tf.where(good, moved, velocity)))
         indices = tf.where(hit & usable)[:, 0]
-        words = indices * 2 + tf.cast(tf.gather(kept, indices) < 0, tf.int64)
-        peaks = [
-            tf.constant(0.0) if dense or start == end else tf.reduce_max(tf.abs(kept[start:end]))
-            for start, end, dense in self._parts
-        ]
-        peaks = tf.where(contribution.usable, tf.stack(peaks), 0.0)
-        dense_values = tf.where(contribution.usable, self._dense(added), 0.0)
-        return SparseUpdate(codes_of.to_int32(words), peaks, dense_values, usable)
+        elements = indices * 2 + tf.cast(tf.gather(kept, indices) < 0, tf.int64)
+        peaks = tf.where(contribution.usable, self._peaks(kept), 0.0)
+        dense_values = tf.where(contribution.usable, self._dense_values(added), 0.0)
+        return SparseUpdate(codec.to_int32(elements), peaks, dense_values, usable)
 
-    def pack(self, found: SparseUpdate, header: tf.Tensor) -> tf.Tensor:
-        """See `base.Compressor`."""
-        size, codes = self._spec.layout.size, self._spec.codes
-        words = codes_of.from_int32(found.sent)
+    def _dense_values(self, vector: tf.Tensor) -> tf.Tensor:
+        """[D] -> [F], the elements of dense tensors."""
+        parts = [vector[start:end] for start, end, dense in self._ranges if dense]
+        return tf.concat(parts, axis=0) if parts else tf.zeros([0])
 
-        def written() -> tf.Tensor:
-            shortest = tf.argmin(tf.stack([code.length(words, size) for code in codes]))
-            return tf.switch_case(
-                tf.cast(shortest, tf.int32),
-                [lambda code=code: self._frame(code, words, found, header) for code in codes],
-            )
+    def _sparse(self) -> tf.Tensor:
+        """True for the elements of sparse tensors, [D] bool, or [] where all are."""
+        if not self._spec.dense_size:
+            return tf.constant(True)
+        return tf.repeat(tf.constant([not dense for *_, dense in self._ranges]), self._spec.layout.sizes)
 
-        nothing = tf.zeros([0], tf.int32)
-        return tf.cond(found.usable, written, lambda: framing.frame(framing.SKIP, header, tf.constant(0), nothing))
-
-    def _frame(self, code: codes_of.Code, words: tf.Tensor, found: SparseUpdate, header: tf.Tensor) -> tf.Tensor:
-        payload = code.pack(words, self._spec.layout.size)
-        payload = tf.concat([payload, tf.bitcast(found.dense_values, tf.int32)], axis=0)
-        return framing.frame(code.number, header, tf.size(words), payload)
-
-    def propose(self, found: SparseUpdate, proposal: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
-        """See `base.Compressor`."""
-        payload = tf.bitcast(tf.concat([proposal, found.dense_values], axis=0), tf.int32)
-        payload, number = tf.cond(
-            found.usable,
-            lambda: (payload, tf.constant(framing.PROPOSAL)),
-            lambda: (tf.zeros([0], tf.int32), tf.constant(framing.SKIP)),
+    def _peaks(self, residual: tf.Tensor) -> tf.Tensor:
+        """[D] -> largest magnitude of each tensor [T]; 0 for dense and empty ones."""
+        return tf.stack(
+            [
+                tf.constant(0.0) if dense or start == end else tf.reduce_max(tf.abs(residual[start:end]))
+                for start, end, dense in self._ranges
+            ]
         )
-        return framing.frame(number, header, tf.constant(0), payload)
 
-    def listed(self, message: tf.Tensor) -> tf.Tensor:
-        """A sound message [M] -> what it sends, [n] int64 as in `codecs.base`; nothing for a void one or a proposal."""
+    def encode(self, update: SparseUpdate, header: tf.Tensor, proposal: tf.Tensor | None = None) -> tf.Tensor:
+        """See `base.Backend`."""
+        return tf.cond(
+            update.usable,
+            lambda: self._encode_sparse(update, header) if proposal is None else _propose(update, header, proposal),
+            lambda: framing.frame(framing.SKIP, header, tf.constant(0), tf.zeros([0], tf.int32)),
+        )
+
+    def _encode_sparse(self, update: SparseUpdate, header: tf.Tensor) -> tf.Tensor:
+        size, codes = self._spec.layout.size, self._spec.codes
+        elements = codec.from_int32(update.sent)
+
+        def encode(code: codec.Code) -> tf.Tensor:
+            payload = tf.concat([code.encode(elements, size), tf.bitcast(update.dense_values, tf.int32)], axis=0)
+            return framing.frame(code.number, header, tf.size(elements), payload)
+
+        shortest = tf.argmin(tf.stack([code.length(elements, size) for code in codes]))
+        return tf.switch_case(tf.cast(shortest, tf.int32), [lambda code=code: encode(code) for code in codes])
+
+    def decode(self, messages: Sequence[tf.Tensor], thresholds: tf.Tensor, header: tf.Tensor) -> Decoded:
+        """See `base.Backend`."""
+        messages = self._verified(messages, thresholds, header)
+        skip = tf.reduce_any([framing.is_skip(message) for message in messages])
+        residual_ratio = tf.reduce_max([framing.residual_ratio_of(message) for message in messages])
+        total, counts = tf.cond(skip, self._nothing, lambda: self._summed(messages, thresholds))
+        proposed = tf.cond(
+            skip | (thresholds[0] > 0),
+            lambda: tf.zeros_like(thresholds),
+            lambda: _mean_proposal(messages, vectors.size([thresholds])),
+        )
+        return Decoded(total, counts, skip, residual_ratio, proposed)
+
+    def _verified(self, messages: Sequence[tf.Tensor], thresholds: tf.Tensor, header: tf.Tensor) -> list[tf.Tensor]:
+        """Returns W messages by rank once all are intact and of this step; see `message.verify`."""
+        padding = tf.zeros([framing.HEADER], tf.int32)
+        digests = [tf.concat([message, padding], axis=0)[framing.DIGEST] for message in messages]
+        frame = framing.Frame(
+            header=header,
+            digest=majority(tf.stack(digests)),
+            size=self._spec.layout.size,
+            dense_values=self._spec.dense_size,
+            proposals=tf.where(thresholds[0] > 0, 0, tf.size(thresholds)),
+        )
+        return [framing.verify(message, rank, frame) for rank, message in enumerate(messages)]
+
+    def _nothing(self) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.zeros([self._spec.layout.size]), tf.zeros([len(self._ranges)], tf.int64)
+
+    def _summed(self, messages: Sequence[tf.Tensor], thresholds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        size, tensors = self._spec.layout.size, len(self._ranges)
+        elements = tf.concat([self.elements(message) for message in messages], axis=0)
+        if self._spec.dense_size:
+            sparse = tf.constant([not dense for *_, dense in self._ranges])
+            elements = tf.boolean_mask(elements, tf.gather(sparse, self._owners(elements)))
+        signs = 1 - 2 * tf.cast(elements % 2, tf.int32)
+        numbers = tf.cast(tf.math.unsorted_segment_sum(signs, elements // 2, size), tf.float32)
+        counts = tf.math.unsorted_segment_sum(tf.ones_like(elements), self._owners(elements), tensors)
+        total = numbers * self._spec.layout.spread(thresholds * self._spec.scale)
+        return self._with_dense(total, messages), counts
+
+    def _with_dense(self, total: tf.Tensor, messages: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Puts the sum of the dense values into a sum [D]; they are added by rank: the same bits everywhere."""
+        size = self._spec.dense_size
+        if not size:
+            return total
+        dense_values = tf.bitcast(messages[0][-size:], tf.float32)
+        for message in messages[1:]:
+            dense_values = vectors.prevent_reassociation(dense_values + tf.bitcast(message[-size:], tf.float32))
+        pieces, offset = [], 0
+        for start, end, dense in self._ranges:
+            pieces.append(dense_values[offset : offset + end - start] * self._spec.scale if dense else total[start:end])
+            offset += end - start if dense else 0
+        return tf.concat(pieces, axis=0)
+
+    def elements(self, message: tf.Tensor) -> tf.Tensor:
+        """A verified message [M] -> its sparse elements [n] int64, as in `codecs.base`; none for a skip or proposal."""
         size = self._spec.layout.size
-        payload = message[framing.HEADER : tf.size(message) - self._dense_size]
-        count = codes_of.from_int32(message[3:4])[0]
+        payload = message[framing.HEADER : tf.size(message) - self._spec.dense_size]
+        count = codec.from_int32(message[framing.COUNT : framing.COUNT + 1])[0]
 
         def nothing() -> tf.Tensor:
             return tf.zeros([0], tf.int64)
@@ -125,91 +174,39 @@ class Reference:
             tf.debugging.Assert(False, ["tfscale: a message in an unknown format", framing.format_of(message)])
             return nothing()
 
-        branches = [nothing, *(lambda code=code: code.unpack(payload, count, size) for code in CODES)]
-        branches.append(nothing)
-        return tf.switch_case(framing.format_of(message), dict(enumerate(branches)), default=unknown)
+        branches = {code.number: lambda code=code: code.decode(payload, count, size) for code in CODES}
+        branches |= {framing.SKIP: nothing, framing.PROPOSAL: nothing}
+        return tf.switch_case(framing.format_of(message), branches, default=unknown)
 
-    def _quanta(self, words: tf.Tensor, thresholds: tf.Tensor) -> tf.Tensor:
-        """A list [n] and thresholds [1] or [T] -> the threshold of each element, [] or [n]."""
-        return thresholds[0] if thresholds.shape[0] == 1 else tf.gather(thresholds, self._owners(words))
-
-    def _owners(self, words: tf.Tensor) -> tf.Tensor:
-        """A list [n] -> the number of the tensor that each element belongs to, [n]."""
-        return tf.searchsorted(tf.constant([end for _, end, _ in self._parts], tf.int64), words // 2, side="right")
-
-    def _verified(self, messages: Sequence[tf.Tensor], thresholds: tf.Tensor, header: tf.Tensor) -> list[tf.Tensor]:
-        """W messages by rank -> the same, if they are whole, of this step, and agree; see `codecs.message.verify`."""
-        padding = tf.zeros([framing.HEADER], tf.int32)
-        frame = framing.Frame(
-            header=header,
-            digest=usual(tf.stack([tf.concat([each, padding], axis=0)[4] for each in messages])),
-            size=self._spec.layout.size,
-            dense_values=self._dense_size,
-            proposals=tf.where(thresholds[0] > 0, 0, tf.size(thresholds)),
-        )
-        return [framing.verify(each, rank, frame) for rank, each in enumerate(messages)]
-
-    def combine(self, messages: Sequence[tf.Tensor], thresholds: tf.Tensor, header: tf.Tensor) -> Combined:
-        """See `base.Compressor`."""
-        messages = self._verified(messages, thresholds, header)
-        skip = tf.reduce_any([framing.is_skip(message) for message in messages])
-        residual_ratio = tf.reduce_max([framing.residual_ratio_of(message) for message in messages])
-        total, counts = tf.cond(skip, self._nothing, lambda: self._summed(messages, thresholds))
-        proposed = tf.cond(
-            skip | (thresholds[0] > 0),
-            lambda: tf.zeros_like(thresholds),
-            lambda: self._agreed(messages, vectors.size([thresholds])),
-        )
-        return Combined(total, counts, skip, residual_ratio, proposed)
-
-    def _agreed(self, messages: Sequence[tf.Tensor], count: int) -> tf.Tensor:
-        total = tf.zeros([count])
-        for each in messages:
-            total = vectors.prevent_reassociation(
-                total + tf.bitcast(each[framing.HEADER : framing.HEADER + count], tf.float32)
-            )
-        # The graph optimizer would make a division by a constant this product.
-        mean = total * (np.float32(1) / np.float32(len(messages)))
-        return tf.where(mean > 0, mean, tf.reduce_max(mean))
-
-    def _nothing(self) -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.zeros([self._spec.layout.size]), tf.zeros([len(self._parts)], tf.int64)
-
-    def _summed(self, messages: Sequence[tf.Tensor], thresholds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        size, tensors = self._spec.layout.size, len(self._parts)
-        lists = [self.listed(message) for message in messages]
-        everything = tf.concat(lists, axis=0)
-        if self._dense_size:
-            sparse = tf.constant([not dense for *_, dense in self._parts])
-            everything = tf.boolean_mask(everything, tf.gather(sparse, self._owners(everything)))
-        signs = 1 - 2 * tf.cast(everything % 2, tf.int32)
-        numbers = tf.cast(tf.math.unsorted_segment_sum(signs, everything // 2, size), tf.float32)
-        counts = tf.math.unsorted_segment_sum(tf.ones_like(everything), self._owners(everything), tensors)
-        total = numbers * self._spec.layout.spread(thresholds * self._spec.scale)
-        return self._with_whole(total, messages), counts
-
-    def _with_whole(self, total: tf.Tensor, messages: Sequence[tf.Tensor]) -> tf.Tensor:
-        """A sum [D] with the sum of what travels whole in its place, added by rank: the same bits everywhere."""
-        if not self._dense_size:
-            return total
-        dense_values = tf.bitcast(messages[0][-self._dense_size :], tf.float32)
-        for message in messages[1:]:
-            dense_values = vectors.prevent_reassociation(
-                dense_values + tf.bitcast(message[-self._dense_size :], tf.float32)
-            )
-        pieces, at = [], 0
-        for start, end, dense in self._parts:
-            pieces.append(dense_values[at : at + end - start] * self._spec.scale if dense else total[start:end])
-            at += end - start if dense else 0
-        return tf.concat(pieces, axis=0)
+    def _owners(self, elements: tf.Tensor) -> tf.Tensor:
+        """Sparse elements [n] -> the number of the tensor that each belongs to, [n]."""
+        return tf.searchsorted(tf.constant([end for _, end, _ in self._ranges], tf.int64), elements // 2, side="right")
 
     def restore(self, residual: tf.Variable, message: tf.Tensor, thresholds: tf.Tensor, wanted: tf.Tensor) -> None:
-        """See `base.Compressor`."""
+        """See `base.Backend`."""
 
-        def give_back() -> tf.Tensor:
-            words = self.listed(message)
-            signs = 1.0 - 2.0 * tf.cast(words % 2, tf.float32)
-            residual.scatter_nd_add((words // 2)[:, tf.newaxis], signs * self._quanta(words, thresholds))
+        def add_back() -> tf.Tensor:
+            elements = self.elements(message)
+            signs = 1.0 - 2.0 * tf.cast(elements % 2, tf.float32)
+            one = thresholds.shape[0] == 1
+            quanta = thresholds[0] if one else tf.gather(thresholds, self._owners(elements))
+            residual.scatter_nd_add((elements // 2)[:, tf.newaxis], signs * quanta)
             return tf.constant(True)
 
-        tf.cond(wanted, give_back, lambda: tf.constant(False))
+        tf.cond(wanted, add_back, lambda: tf.constant(False))
+
+
+def _propose(update: SparseUpdate, header: tf.Tensor, proposal: tf.Tensor) -> tf.Tensor:
+    payload = tf.bitcast(tf.concat([proposal, update.dense_values], axis=0), tf.int32)
+    return framing.frame(framing.PROPOSAL, header, tf.constant(0), payload)
+
+
+def _mean_proposal(messages: Sequence[tf.Tensor], count: int) -> tf.Tensor:
+    """The mean by rank of `count` proposed thresholds; the largest mean where nobody proposes any."""
+    total = tf.zeros([count])
+    for message in messages:
+        proposal = tf.bitcast(message[framing.HEADER : framing.HEADER + count], tf.float32)
+        total = vectors.prevent_reassociation(total + proposal)
+    # The graph optimizer would turn a division by a constant into this product.
+    mean = total * (np.float32(1) / np.float32(len(messages)))
+    return tf.where(mean > 0, mean, tf.reduce_max(mean))

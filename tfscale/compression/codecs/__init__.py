@@ -1,1 +1,1 @@
-"""What a message looks like: one file a code, all behind `base.Codec`."""
+"""Codes that sparse elements are written in: one file a code, all behind `base.Codec`."""

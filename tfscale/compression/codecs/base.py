@@ -1,12 +1,12 @@
-"""The codec seam: what is to be sent goes in as a list of words, the payload of a message comes out.
+"""The codec seam: sparse elements in, the payload of a message out.
 
-A sent element is one word, `index << 1 | negative`, as int64; a list has them in the order of their indices. A code is
-one way to write such a list down; a codec is a choice of codes, of which the shortest is taken for each message. The
-choice follows from the list before anything is written, and all codes say the same, so switching loses nothing
-(DeepLearning4j's switch loses up to D/16 elements).
+A sparse element is `index << 1 | negative`, as int64; a list has them in the order of their indices. A code is one way
+to write such a list; a codec is a choice of codes, of which each message takes the shortest. The choice is made from
+the list alone, and every code is exact, so changing the code between steps loses nothing (DeepLearning4j's change loses
+up to D/16 elements).
 
-These are plain TensorFlow operations, for any device: the reference that the native kernels are held against, bit for
-bit, and what runs where there are none.
+These are TensorFlow operations for any device: the reference that the native kernels match bit for bit, and what runs
+without them.
 """
 
 from collections.abc import Sequence
@@ -19,36 +19,36 @@ MAXIMUM_SIZE = 2**31
 
 
 class Code(Protocol):
-    """One way to write a list of sent elements.
+    """One way to write a list of sparse elements.
 
     Attributes:
-        number: Stands for it in a message's header.
+        number: Format in a message's header.
     """
 
     number: int
 
-    def length(self, words: tf.Tensor, size: int) -> tf.Tensor:
+    def length(self, elements: tf.Tensor, size: int) -> tf.Tensor:
         """Number of words of the payload, [] int64."""
         ...
 
-    def pack(self, words: tf.Tensor, size: int) -> tf.Tensor:
-        """Returns the payload [P] int32 of a list [n] int64 from a vector of `size` = D elements."""
+    def encode(self, elements: tf.Tensor, size: int) -> tf.Tensor:
+        """Writes the payload [P] int32 of a list [n] int64, of a vector with `size` = D elements."""
         ...
 
-    def unpack(self, payload: tf.Tensor, count: tf.Tensor, size: int) -> tf.Tensor:
-        """Returns the list [n] int64 of `count` = n elements: `pack`'s inverse.
+    def decode(self, payload: tf.Tensor, count: tf.Tensor, size: int) -> tf.Tensor:
+        """Reads the list [n] int64 of `count` = n elements: decode(encode(x)) == x.
 
         Raises:
-            tf.errors.InvalidArgumentError: The payload is none that `pack` makes.
+            tf.errors.InvalidArgumentError: `encode` makes no such payload.
         """
         ...
 
 
 class Codec(Protocol):
-    """Which codes may be used.
+    """A choice of codes.
 
     Attributes:
-        codes: At least one; the first of equally short ones is taken.
+        codes: At least one; of equally short ones the first is taken.
     """
 
     codes: Sequence[Code]
@@ -65,5 +65,9 @@ def from_int32(words: tf.Tensor) -> tf.Tensor:
 
 
 def check(good: tf.Tensor, what: str) -> None:
-    """Refuses a payload."""
+    """Refuses a payload unless `good` [] bool.
+
+    Raises:
+        tf.errors.InvalidArgumentError: It is not; `what` says what is wrong.
+    """
     tf.debugging.Assert(good, [what])

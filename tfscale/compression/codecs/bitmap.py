@@ -1,6 +1,6 @@
-"""Two bits an element, whatever is sent: 00 nothing, 01 plus, 10 minus, sixteen elements a word.
+"""The bitmap code: two bits an element of the vector, 00 not sent, 01 plus, 10 minus; sixteen elements a word.
 
-Smaller than word32 above a density of 1/16, than rice above 0.3.
+Shorter than word32 above a density of 1/16; shorter than rice only if nearly all elements are sent (0.99).
 """
 
 from typing import final
@@ -26,24 +26,24 @@ class Bitmap:
     def __init__(self) -> None:
         self.codes = (self,)
 
-    def length(self, words: tf.Tensor, size: int) -> tf.Tensor:
+    def length(self, elements: tf.Tensor, size: int) -> tf.Tensor:
         """[n] -> ceil(D / 16); see `base.Code`."""
         return tf.constant(words_of(size), tf.int64)
 
-    def pack(self, words: tf.Tensor, size: int) -> tf.Tensor:
+    def encode(self, elements: tf.Tensor, size: int) -> tf.Tensor:
         """[n] -> [ceil(D / 16)]; see `base.Code`."""
-        indices = words // 2
-        codes = tf.bitwise.left_shift(1 + words % 2, 2 * (indices % PER_WORD))
+        indices = elements // 2
+        bits = tf.bitwise.left_shift(1 + elements % 2, 2 * (indices % PER_WORD))
         # Disjoint bits: their sum is their union.
-        return base.to_int32(tf.math.unsorted_segment_sum(codes, indices // PER_WORD, words_of(size)))
+        return base.to_int32(tf.math.unsorted_segment_sum(bits, indices // PER_WORD, words_of(size)))
 
-    def unpack(self, payload: tf.Tensor, count: tf.Tensor, size: int) -> tf.Tensor:
+    def decode(self, payload: tf.Tensor, count: tf.Tensor, size: int) -> tf.Tensor:
         """[ceil(D / 16)] -> [n]; see `base.Code`."""
         base.check(tf.equal(tf.size(payload), words_of(size)), "a bitmap of another length")
         shifts = 2 * tf.range(PER_WORD, dtype=tf.int64)
-        codes = tf.reshape(tf.bitwise.right_shift(base.from_int32(payload)[:, tf.newaxis], shifts) % 4, [-1])
-        indices = tf.where(codes > 0)[:, 0]
-        found = tf.gather(codes, indices)
-        base.check(tf.reduce_all(found < 3) & tf.reduce_all(indices < size), "a wrong bitmap")
-        base.check(tf.equal(tf.size(found, out_type=tf.int64), count), "fewer elements than it says")
-        return indices * 2 + found - 1
+        pairs = tf.reshape(tf.bitwise.right_shift(base.from_int32(payload)[:, tf.newaxis], shifts) % 4, [-1])
+        indices = tf.where(pairs > 0)[:, 0]
+        sent = tf.gather(pairs, indices)
+        base.check(tf.reduce_all(sent < 3) & tf.reduce_all(indices < size), "a wrong bitmap")
+        base.check(tf.equal(tf.size(sent, out_type=tf.int64), count), "fewer elements than it says")
+        return indices * 2 + sent - 1

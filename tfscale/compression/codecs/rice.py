@@ -1,19 +1,20 @@
-"""Golomb-Rice coded gaps between sent elements: within 1.5 % of what the information needs.
+"""The rice code: Golomb-Rice coded gaps between sparse elements, within 1.5 % of the entropy bound.
 
-The list is cut into blocks of BLOCK elements. A gap g >= 0 (elements left out between two sent ones) is divided by the
-block's divisor m: the quotient is written in unary, the remainder and the sign in fixed bits. Powers of two alone, as
-in Rice's code, would cost 2 % at some densities, so m may also be 3 times a power of two; the remainder's base-3 digit
-is then written five to a byte.
+The list is cut into blocks of BLOCK elements. A gap g >= 0 (elements that are not sent between two that are) is divided
+by the block's divisor m: the quotient is written in unary, the remainder and the sign in fixed bits. Powers of two
+alone, as in Rice's code, would cost 2 % at some densities, so m may also be 3 times a power of two; the remainder's
+base-3 digit is then written five to a byte.
 
-What is fixed and what is unary stand apart, so that both can be read without a chain from bit to bit, here by vector
-operations and in the kernel by table-free arithmetic. All planes start on a word, blocks in order, lowest bit first:
+Fixed and unary fields are in planes of their own, so both can be read without a chain from bit to bit: by vector
+operations here, by arithmetic without tables in the kernel. Each plane starts on a word; blocks are in order, lowest
+bit first:
 
     table      2 words a block: its first element as in word32; code << 24 | words of the unary plane
     low        (n - 1) fields of low bits << 1 | negative
-    digits     ceil((n - 1) / 5) bytes, where m has a factor of 3
-    unary      (n - 1) times as many zeros as the quotient says, and a one
+    digits     ceil((n - 1) / 5) bytes, if m has a factor of 3
+    unary      (n - 1) times quotient zeros and a one
 
-Code 2k is m = 2^k, code 2k + 1 is m = 3 * 2^(k - 1). The first code is taken whose divisor suits the mean gap.
+Code 2k is m = 2^k, code 2k + 1 is m = 3 * 2^(k - 1). A block takes the first code whose divisor suits its mean gap.
 
 References:
     Golomb 1966; Rice and Plaunt 1971. Strom 2015 proposes such a code for gaps and leaves it open.
@@ -27,12 +28,14 @@ import tensorflow as tf
 from tfscale.compression.codecs import base
 
 BLOCK = 16384
-"""Sent elements a block: some 100 bits of table and padding are then 0.15 % of a message at a density of 0.2."""
+"""Sparse elements of a block: some 100 bits of table and padding are then 0.15 % of a message at a density of 0.2."""
 
 CODES = np.array([0, *range(2, 62)])
 TRITS = 5
+"""Base-3 digits of a byte."""
+
 UP = (1866, 1665)
-"""Thousandths of the divisor: the mean gap (plus 1/2) from which the next one is shorter; for even and odd codes."""
+"""Mean gap (plus 1/2), in thousandths of the divisor, above which the next code is shorter; for even and odd codes."""
 
 
 class _Plan(NamedTuple):
@@ -75,65 +78,69 @@ def _fixed_planes(count: tf.Tensor, code: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
 def _choose(span: tf.Tensor, gaps: tf.Tensor) -> tf.Tensor:
     """Sums of gaps [b], numbers of gaps [b] -> codes [b]."""
     divisors = np.where(CODES % 2, 3, 1) * 2.0 ** (CODES // 2 - CODES % 2)
-    limits = tf.constant([int(2 * each) * UP[code % 2] for code, each in zip(CODES, divisors, strict=True)], tf.int64)
-    dense_values = ((2 * span + gaps) * 1000)[:, tf.newaxis] > gaps[:, tf.newaxis] * limits
-    passed = tf.reduce_sum(tf.cast(dense_values, tf.int64), axis=1)
+    limits = tf.constant(
+        [int(2 * divisor) * UP[code % 2] for code, divisor in zip(CODES, divisors, strict=True)], tf.int64
+    )
+    larger = ((2 * span + gaps) * 1000)[:, tf.newaxis] > gaps[:, tf.newaxis] * limits
+    passed = tf.reduce_sum(tf.cast(larger, tf.int64), axis=1)
     return tf.gather(tf.constant(CODES, tf.int64), tf.minimum(passed, len(CODES) - 1))
 
 
 class _Gaps(NamedTuple):
-    """Of every element but the first of each block: its block, place among them, quotient, digit, low field."""
+    """Gaps before all but the first element of each block: block, index in it, quotient, digit, low field."""
 
     block: tf.Tensor
-    place: tf.Tensor
+    position: tf.Tensor
     quotient: tf.Tensor
     digit: tf.Tensor
     low: tf.Tensor
 
 
-def _analyse(words: tf.Tensor) -> tuple[_Plan, _Gaps]:
-    count = tf.size(words, out_type=tf.int64)
+def _analyse(elements: tf.Tensor) -> tuple[_Plan, _Gaps]:
+    count = tf.size(elements, out_type=tf.int64)
     counts = _counts(count)
     within = tf.range(count) % BLOCK
     later = tf.where(within > 0)[:, 0]
-    block, place = later // BLOCK, tf.gather(within, later) - 1
-    indices = words // 2
+    block, position = later // BLOCK, tf.gather(within, later) - 1
+    indices = elements // 2
     gap = tf.gather(indices, later) - tf.gather(indices, tf.maximum(later - 1, 0)) - 1
     blocks = tf.size(counts)
     code = _choose(tf.math.unsorted_segment_sum(gap, block, blocks), counts - 1)
-    own = tf.gather(code, block)
-    shift = own // 2 - own % 2
+    code_of_gap = tf.gather(code, block)
+    shift = code_of_gap // 2 - code_of_gap % 2
     high = tf.bitwise.right_shift(gap, shift)
-    quotient = tf.where(own % 2 == 1, high // 3, high)
+    quotient = tf.where(code_of_gap % 2 == 1, high // 3, high)
     low = tf.bitwise.bitwise_and(gap, tf.bitwise.left_shift(tf.ones_like(shift), shift) - 1)
     unary = -(-tf.math.unsorted_segment_sum(quotient + 1, block, blocks) // 32)
-    gaps = _Gaps(block, place, quotient, high - 3 * quotient, low * 2 + tf.gather(words, later) % 2)
+    gaps = _Gaps(block, position, quotient, high - 3 * quotient, low * 2 + tf.gather(elements, later) % 2)
     return _Plan(counts, code, *_fixed_planes(counts, code), unary), gaps
 
 
 @final
 class Rice:
-    """Writes gaps; P is some (log2(1 / density) + 2.5) / 32 words an element."""
+    """Writes gaps; P is about (log2(1 / density) + 2.5) n / 32."""
 
     number = 3
 
     def __init__(self) -> None:
         self.codes = (self,)
 
-    def length(self, words: tf.Tensor, size: int) -> tf.Tensor:
+    def length(self, elements: tf.Tensor, size: int) -> tf.Tensor:
         """[n] -> P; see `base.Code`."""
-        return _analyse(words)[0].starts()[-1]
+        return _analyse(elements)[0].starts()[-1]
 
-    def pack(self, words: tf.Tensor, size: int) -> tf.Tensor:
+    def encode(self, elements: tf.Tensor, size: int) -> tf.Tensor:
         """[n] -> [P]; see `base.Code`."""
-        plan, gaps = _analyse(words)
+        plan, gaps = _analyse(elements)
         low_at, digits_at, unary_at, length = plan.starts()
         width = tf.gather(plan.shift, gaps.block) + 1
-        low = 32 * tf.gather(low_at, gaps.block) + gaps.place * width
-        trit = 8 * (4 * tf.gather(digits_at, gaps.block) + gaps.place // TRITS)
-        digit = gaps.digit * tf.gather(tf.constant([3**power for power in range(TRITS)], tf.int64), gaps.place % TRITS)
+        low = 32 * tf.gather(low_at, gaps.block) + gaps.position * width
+        trit = 8 * (4 * tf.gather(digits_at, gaps.block) + gaps.position // TRITS)
+        digit = gaps.digit * tf.gather(
+            tf.constant([3**power for power in range(TRITS)], tf.int64), gaps.position % TRITS
+        )
         has_digits = tf.gather(plan.has_digits, gaps.block)
-        trit = tf.where(has_digits == 1, trit, 0)  # without digits the plane is not there
+        trit = tf.where(has_digits == 1, trit, 0)  # there is no such plane without digits
         # Running over all blocks, the sum of quotients and ones starts again at each.
         run = tf.cumsum(gaps.quotient + 1)
         before = tf.gather(
@@ -141,21 +148,21 @@ class Rice:
         )
         unary = 32 * tf.gather(unary_at, gaps.block) + run - tf.gather(before, gaps.block) - 1
         first = tf.range(tf.size(plan.code, tf.int64))
-        places = tf.concat([low // 32, low // 32 + 1, trit // 32, unary // 32, 2 * first, 2 * first + 1], axis=0)
+        positions = tf.concat([low // 32, low // 32 + 1, trit // 32, unary // 32, 2 * first, 2 * first + 1], axis=0)
         field = tf.bitwise.left_shift(gaps.low, low % 32)
         parts = [
             tf.bitwise.bitwise_and(field, 0xFFFFFFFF),
             tf.bitwise.right_shift(field, 32),
             tf.where(has_digits == 1, tf.bitwise.left_shift(digit, trit % 32), 0),
             tf.bitwise.left_shift(tf.ones_like(unary), unary % 32),
-            words[::BLOCK],
+            elements[::BLOCK],
             tf.bitwise.left_shift(plan.code, 24) + plan.unary,
         ]
         # A field that ends in its word adds nothing to the next, which may be none. Disjoint bits: sum is union.
-        payload = tf.math.unsorted_segment_sum(tf.concat(parts, axis=0), places, length + 1)
+        payload = tf.math.unsorted_segment_sum(tf.concat(parts, axis=0), positions, length + 1)
         return base.to_int32(payload[:-1])
 
-    def unpack(self, payload: tf.Tensor, count: tf.Tensor, size: int) -> tf.Tensor:
+    def decode(self, payload: tf.Tensor, count: tf.Tensor, size: int) -> tf.Tensor:
         """[P] -> [n]; see `base.Code`."""
         words = base.from_int32(payload)
         counts = _counts(count)
@@ -169,10 +176,10 @@ class Rice:
         base.check(tf.equal(tf.size(words, tf.int64), length), "a length that its table does not explain")
         gaps = counts - 1
         block = tf.repeat(tf.range(blocks), gaps)
-        place = tf.range(tf.reduce_sum(gaps)) - tf.gather(tf.cumsum(gaps, exclusive=True), block)
-        quotient = _quotients(words, unary_at, length, block, place)
+        position = tf.range(tf.reduce_sum(gaps)) - tf.gather(tf.cumsum(gaps, exclusive=True), block)
+        quotient = _quotients(words, unary_at, length, block, position)
         shift = tf.gather(plan.shift, block)
-        bit = 32 * tf.gather(low_at, block) + place * (shift + 1)
+        bit = 32 * tf.gather(low_at, block) + position * (shift + 1)
         ahead = tf.gather(tf.concat([words, [0]], axis=0), bit // 32 + 1)
         both = tf.gather(words, bit // 32) + tf.bitwise.left_shift(tf.bitwise.bitwise_and(ahead, 2**31 - 1), 32)
         field = tf.bitwise.right_shift(both, bit % 32)
@@ -182,16 +189,16 @@ class Rice:
         )
         field = tf.bitwise.bitwise_and(field, tf.bitwise.left_shift(tf.ones_like(shift), shift + 1) - 1)
         has_digits = tf.gather(code, block) % 2 == 1
-        trit = tf.where(has_digits, 8 * (4 * tf.gather(digits_at, block) + place // TRITS), 0)
+        trit = tf.where(has_digits, 8 * (4 * tf.gather(digits_at, block) + position // TRITS), 0)
         byte = tf.bitwise.right_shift(tf.gather(words, trit // 32), trit % 32) % 256
-        digit = byte // tf.gather(tf.constant([3**power for power in range(TRITS)], tf.int64), place % TRITS) % 3
+        digit = byte // tf.gather(tf.constant([3**power for power in range(TRITS)], tf.int64), position % TRITS) % 3
         high = tf.where(has_digits, 3 * quotient + digit, quotient)
         gap = tf.bitwise.left_shift(high, shift) + field // 2 + 1
         return _indices(table[:, 0], counts, block, gap, field % 2, size)
 
 
 def _quotients(
-    words: tf.Tensor, unary_at: tf.Tensor, length: tf.Tensor, block: tf.Tensor, place: tf.Tensor
+    words: tf.Tensor, unary_at: tf.Tensor, length: tf.Tensor, block: tf.Tensor, position: tf.Tensor
 ) -> tf.Tensor:
     """The distances between the ones of the unary planes, which are the last words."""
     start = tf.concat([unary_at, [length]], axis=0)[0]
@@ -200,7 +207,7 @@ def _quotients(
     base.check(tf.equal(tf.size(ones), tf.size(block)), "unary planes of other lengths")
     base.check(tf.reduce_all(ones >= 32 * tf.gather(unary_at, block)), "unary planes that run into each other")
     before = tf.where(
-        place > 0, tf.concat([[0], ones[:-1]], axis=0)[: tf.size(ones)], 32 * tf.gather(unary_at, block) - 1
+        position > 0, tf.concat([[0], ones[:-1]], axis=0)[: tf.size(ones)], 32 * tf.gather(unary_at, block) - 1
     )
     return ones - before - 1
 
@@ -208,15 +215,15 @@ def _quotients(
 def _indices(
     first: tf.Tensor, counts: tf.Tensor, block: tf.Tensor, gap: tf.Tensor, negative: tf.Tensor, size: int
 ) -> tf.Tensor:
-    """First elements [b] and the others' gaps -> the list, checked to rise and to stay below D."""
+    """First elements [b] and the other elements' gaps -> the list, checked to ascend and to stay below D."""
     run = tf.cumsum(gap)
     starts = tf.cumsum(counts, exclusive=True)
     sums = tf.gather(tf.concat([[0], run], axis=0), tf.cumsum(counts - 1, exclusive=True))
     index = tf.gather(first // 2 - sums, block) + run
     later = tf.where(tf.range(tf.reduce_sum(counts)) % BLOCK > 0)
-    words = tf.scatter_nd(later, index * 2 + negative, [tf.reduce_sum(counts)])
-    words = tf.tensor_scatter_nd_update(words, starts[:, tf.newaxis], first)
-    indices = words // 2
+    elements = tf.scatter_nd(later, index * 2 + negative, [tf.reduce_sum(counts)])
+    elements = tf.tensor_scatter_nd_update(elements, starts[:, tf.newaxis], first)
+    indices = elements // 2
     good = tf.reduce_all(indices[1:] > indices[:-1]) & tf.reduce_all(indices < size)
     base.check(good, "gaps that lead out of the model")
-    return words
+    return elements

@@ -1,4 +1,4 @@
-"""word32, bitmap or rice, whichever is shortest for each message."""
+"""The codec that takes word32, bitmap or rice for each message, whichever is shortest."""
 
 from typing import final
 
@@ -10,7 +10,7 @@ from tfscale.compression.codecs.word32 import Word32
 
 @final
 class Smallest:
-    """All codes; of equally short ones the first. A dense float32 vector is never shorter than a bitmap."""
+    """All codes; of equally short ones the first. A bitmap is never longer than a dense float32 vector."""
 
     def __init__(self) -> None:
         self.codes: tuple[Code, ...] = (Word32(), Bitmap(), Rice())

@@ -1,4 +1,4 @@
-"""One 32-bit word an element: 31 bits of index and a sign bit, as Strom proposed (Interspeech 2015)."""
+"""The word32 code: one 32-bit word an element, 31 bits of index and a sign bit (Strom, Interspeech 2015)."""
 
 from typing import final
 
@@ -9,26 +9,26 @@ from tfscale.compression.codecs import base
 
 @final
 class Word32:
-    """Writes the list as it is; P = count."""
+    """Writes the list as it is; P = n."""
 
     number = 1
 
     def __init__(self) -> None:
         self.codes = (self,)
 
-    def length(self, words: tf.Tensor, size: int) -> tf.Tensor:
+    def length(self, elements: tf.Tensor, size: int) -> tf.Tensor:
         """[n] -> n; see `base.Code`."""
-        return tf.size(words, out_type=tf.int64)
+        return tf.size(elements, out_type=tf.int64)
 
-    def pack(self, words: tf.Tensor, size: int) -> tf.Tensor:
+    def encode(self, elements: tf.Tensor, size: int) -> tf.Tensor:
         """[n] -> [n]; see `base.Code`."""
-        return base.to_int32(words)
+        return base.to_int32(elements)
 
-    def unpack(self, payload: tf.Tensor, count: tf.Tensor, size: int) -> tf.Tensor:
+    def decode(self, payload: tf.Tensor, count: tf.Tensor, size: int) -> tf.Tensor:
         """[n] -> [n]; see `base.Code`."""
-        words = base.from_int32(payload)
-        indices = words // 2
-        rising = tf.reduce_all(indices[1:] > indices[:-1])
-        base.check(tf.equal(tf.size(words, out_type=tf.int64), count), "a list of another length")
-        base.check(tf.logical_and(rising, tf.reduce_all(indices < size)), "indices out of order")
-        return words
+        elements = base.from_int32(payload)
+        indices = elements // 2
+        ascending = tf.reduce_all(indices[1:] > indices[:-1])
+        base.check(tf.equal(tf.size(elements, out_type=tf.int64), count), "a list of another length")
+        base.check(tf.logical_and(ascending, tf.reduce_all(indices < size)), "indices out of order")
+        return elements

@@ -42,7 +42,7 @@ class _GradientSharing(Table):
     clip_residual: OptionalPositive
     clip_every: Steps
     auto: Bool
-    kernel: Annotated[Literal["auto", "native", "plain"], rule("auto, native or plain")]
+    kernel: Annotated[Literal["auto", "native", "reference"], rule("auto, native or reference")]
 
 
 SCHEMAS: Mapping[str, type[Table]] = MappingProxyType(

@@ -1,31 +1,35 @@
-// Sent elements into Golomb-Rice coded gaps, a block at a time.
-#ifndef TFSCALE_KERNELS_RICE_PACK_H_
-#define TFSCALE_KERNELS_RICE_PACK_H_
+// Encodes sparse elements as Golomb-Rice coded gaps, a block at a time.
+#ifndef TFSCALE_KERNELS_RICE_ENCODE_H_
+#define TFSCALE_KERNELS_RICE_ENCODE_H_
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
+#include <vector>
 
+#include "parallel.h"
+#include "platform.h"
 #include "rice.h"
 
 namespace tfscale {
 
-// Of the gaps between the first element and `gaps` more.
+// The sum of the quotients of the first `gaps` gaps of a block.
 template <bool kTrit>
-TFSCALE_CLONES uint64_t SumQuotients(const Sent* own, int64_t gaps, int low) {
+TFSCALE_CLONES uint64_t SumQuotients(const Element* own, int64_t gaps, int low) {
   uint64_t total = 0;
   for (int64_t i = 1; i <= gaps; ++i) {
-    const Sent high = ((own[i] >> 1) - (own[i - 1] >> 1) - 1U) >> low;
+    const Element high = ((own[i] >> 1) - (own[i - 1] >> 1) - 1U) >> low;
     total += kTrit ? Third(high) : high;
   }
   return total;
 }
 
-// What a block of sent elements will take.
-inline RiceBlock PlanBlock(const Sent* sent, int64_t total, int64_t number) {
+// The code and the size of a block.
+inline RiceBlock PlanBlock(const Element* elements, int64_t total, int64_t number) {
   RiceBlock block{};
   block.first = number * kBlock;
   block.count = std::min(kBlock, total - block.first);
-  const Sent* own = sent + block.first;
+  const Element* own = elements + block.first;
   const int64_t gaps = block.count - 1;
   const int64_t span = gaps == 0 ? 0 : static_cast<int64_t>(own[gaps] >> 1) - (own[0] >> 1) - gaps;
   block.code = gaps == 0 ? 0 : ChooseCode(span, gaps);
@@ -37,11 +41,11 @@ inline RiceBlock PlanBlock(const Sent* sent, int64_t total, int64_t number) {
   return block;
 }
 
-// Bits that are written one after the other, through a register.
+// Writes bits one after the other, through a register.
 class Plane {
  public:
   explicit Plane(Word* out) : out_(out) {}
-  // 1 to 32 bits, of which those of `value` above them are 0. Without a branch: what is not full is written, too.
+  // Appends 1 to 32 bits; those of `value` above them are 0. Without a branch: a word that is not full is written, too.
   TFSCALE_INLINE void Put(uint64_t value, int width) {
     bits_ |= value << filled_;
     filled_ += width;
@@ -51,7 +55,7 @@ class Plane {
     bits_ >>= 32 * full;
     filled_ %= 32;
   }
-  // So many zeros, and a one.
+  // Appends zeros and a one.
   TFSCALE_INLINE void PutUnary(uint64_t zeros) {
     for (; __builtin_expect(zeros >= 32, 0); zeros -= 32) Put(0, 32);
     Put(1ULL << zeros, static_cast<int>(zeros) + 1);
@@ -68,27 +72,27 @@ class Plane {
 
 // Writes one block; `out` is the zeroed payload.
 template <bool kTrit, bool kNarrow>
-TFSCALE_INLINE void PackBlock(const RiceBlock& block, const Sent* sent, int64_t number, Word* out) {
+TFSCALE_INLINE void EncodeBlock(const RiceBlock& block, const Element* elements, int64_t number, Word* out) {
   const Divisor divisor(block.code);
-  const Sent* own = sent + block.first;
+  const Element* own = elements + block.first;
   out[2 * number] = own[0];
   out[2 * number + 1] = static_cast<Word>(block.code) << 24 | static_cast<Word>(block.unary);
   Plane low(out + block.low_at), unary(out + block.unary_at);
   unsigned char* trits = reinterpret_cast<unsigned char*>(out + block.trit_at);
   const int width = divisor.Width(), shift = divisor.low;
-  const Sent low_mask = (1U << shift) - 1;
+  const Element low_mask = (1U << shift) - 1;
   constexpr unsigned kWeights[kTrits] = {1, 3, 9, 27, 81};
-  // A few gaps at a time, so that what one of them adds to a plane does not wait for what the one before has.
+  // A few gaps at a time, so that a gap does not wait until the one before has been written.
   for (int64_t i = 1; i < block.count; i += kTrits) {
     const int some = static_cast<int>(std::min<int64_t>(kTrits, block.count - i));
     uint64_t fields = 0, ones = 0;
     unsigned byte = 0, length = 0;
-    Sent quotients[kTrits];
+    Element quotients[kTrits];
 #pragma GCC unroll 5
     for (int j = 0; j < kTrits; ++j) {
       if (j == some) break;
-      const Sent here = own[i + j], gap = (here >> 1) - (own[i + j - 1] >> 1) - 1U, high = gap >> shift;
-      const Sent quotient = quotients[j] = kTrit ? Third(high) : high;
+      const Element here = own[i + j], gap = (here >> 1) - (own[i + j - 1] >> 1) - 1U, high = gap >> shift;
+      const Element quotient = quotients[j] = kTrit ? Third(high) : high;
       if (kTrit) byte += (high - 3 * quotient) * kWeights[j];
       const uint64_t field = (gap & low_mask) << 1 | (here & 1U);
       kNarrow ? static_cast<void>(fields |= field << (j * width)) : low.Put(field, width);
@@ -108,15 +112,35 @@ TFSCALE_INLINE void PackBlock(const RiceBlock& block, const Sent* sent, int64_t 
   unary.Close();
 }
 
-TFSCALE_CLONES inline void PackRice(const RiceBlock& block, const Sent* sent, int64_t number, Word* out) {
+TFSCALE_CLONES inline void EncodeRiceBlock(const RiceBlock& block, const Element* elements, int64_t number, Word* out) {
   const bool narrow = kTrits * Divisor(block.code).Width() <= 32;
   if (block.code & 1) {
-    narrow ? PackBlock<true, true>(block, sent, number, out) : PackBlock<true, false>(block, sent, number, out);
+    narrow ? EncodeBlock<true, true>(block, elements, number, out)
+           : EncodeBlock<true, false>(block, elements, number, out);
   } else {
-    narrow ? PackBlock<false, true>(block, sent, number, out) : PackBlock<false, false>(block, sent, number, out);
+    narrow ? EncodeBlock<false, true>(block, elements, number, out)
+           : EncodeBlock<false, false>(block, elements, number, out);
   }
+}
+
+// The code and the size of all blocks.
+inline std::vector<RiceBlock> PlanRice(const ParallelFor& parallel, const Element* elements, int64_t count) {
+  std::vector<RiceBlock> blocks(BlocksOf(count));
+  parallel(static_cast<int64_t>(blocks.size()), kBlock * 2, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) blocks[i] = PlanBlock(elements, count, i);
+  });
+  return blocks;
+}
+
+// Writes the payload, `length` words.
+inline void EncodeRice(const ParallelFor& parallel, const std::vector<RiceBlock>& blocks, const Element* elements,
+                       int64_t length, Word* out) {
+  std::memset(out, 0, length * sizeof(Word));
+  parallel(static_cast<int64_t>(blocks.size()), kBlock * 8, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) EncodeRiceBlock(blocks[i], elements, i, out);
+  });
 }
 
 }  // namespace tfscale
 
-#endif  // TFSCALE_KERNELS_RICE_PACK_H_
+#endif  // TFSCALE_KERNELS_RICE_ENCODE_H_

@@ -1,54 +1,50 @@
-// The pass over all D elements, at the speed of memory: residual += contribution, look, send, subtract.
+// The pass over all D elements, at the speed of memory: add the contribution, find what reaches the threshold, list it,
+// subtract.
 //
-// Floats are compared by their bits: for absolute values the order is the same, NaN lies above infinity, and the
-// compiler vectorises whole numbers without being allowed to reorder sums. Compiled without contraction to FMA, so that
-// every result has the bits of the plain TensorFlow operations in compressors/plain.py.
-#ifndef TFSCALE_KERNELS_DENSE_PASS_H_
-#define TFSCALE_KERNELS_DENSE_PASS_H_
+// Magnitudes are compared as integers, because the compiler vectorizes those without being allowed to reorder sums.
+// Compiled without contraction to FMA, so every result has the bits of the TensorFlow operations in
+// compression/backends/reference.py.
+#ifndef TFSCALE_KERNELS_ACCUMULATE_PASS_H_
+#define TFSCALE_KERNELS_ACCUMULATE_PASS_H_
 
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
 
 #include "message.h"
+#include "platform.h"
+#include "usable.h"
 
 namespace tfscale {
 
-constexpr int32_t kAbsolute = 0x7fffffff;
-constexpr int32_t kUnsound = 0x5f000000;  // 2^63: from there on (and for Inf and NaN) an element is not used
-constexpr int kSpan = 256;   // added at a time, then looked at as a whole
-constexpr int kGroup = 64;   // of a span in which something is sent
-constexpr int kVector = 16;  // floats in the widest registers
-constexpr int kSpare = kVector;  // a vector is stored whole, however few of it are sent
-constexpr int kMuch = 2;     // sent of a span: the next one is expected to send, too
+constexpr int kSpan = 256;       // elements that are added before any of them is sent
+constexpr int kGroup = 64;       // elements of a span that are looked at together, if something of it is sent
+constexpr int kVector = 16;      // floats in the widest registers
+constexpr int kSpare = kVector;  // a whole vector is stored, however few of its elements are sent
+constexpr int kMuch = 2;         // elements sent of a span from which the next one is expected to send, too
 
-TFSCALE_INLINE int32_t Bits(float value) {
-  int32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  return bits & kAbsolute;
-}
-
+// One thread's share of the pass: a chunk of one tensor.
 struct Pass {
   float* residual;
-  float* velocity;            // null without momentum
+  float* velocity;  // null without momentum
   const float* contribution;
-  int64_t first;              // index of the first element in the model
+  int64_t first;  // index of the first element in the model
   int64_t length;
   float threshold, momentum;
   bool masking;
-  Sent* sent;                 // room for `length` elements and kSpare more
+  Element* sent;  // capacity: `length` + kSpare elements
   // Results.
   int64_t count;
-  int32_t peak;               // bits of the largest |residual| before sending
-  bool sound;
+  int32_t peak;  // bits of the largest |residual| before sending
+  bool usable;
 };
 
 enum Momentum { kNone, kHeavyBall, kNesterov };
 
-// At most kSpan elements; returns the bits of the largest |residual| of them.
+// Adds at most kSpan contributions; returns the bits of the largest |residual|.
 template <Momentum kMomentum>
 TFSCALE_INLINE int32_t AddSpan(float* __restrict__ residual, float* __restrict__ velocity,
-                               const float* __restrict__ contribution, int length, float momentum, int32_t* unsound) {
+                               const float* __restrict__ contribution, int length, float momentum, int32_t* unusable) {
   int32_t peak = 0;
   for (int i = 0; i < length; ++i) {
     float added = contribution[i], moved = 0;
@@ -58,23 +54,23 @@ TFSCALE_INLINE int32_t AddSpan(float* __restrict__ residual, float* __restrict__
     }
     const float before = residual[i];
     const float after = before + added;
-    const int32_t bits = Bits(after);
-    const bool good = bits < kUnsound;
+    const int32_t bits = MagnitudeBits(after);
+    const bool good = bits < kUnusable;
     residual[i] = good ? after : before;
     if (kMomentum != kNone) velocity[i] = good ? moved : velocity[i];
     peak = std::max(peak, bits);
   }
-  if (peak < kUnsound) return peak;
-  *unsound = 1;
+  if (peak < kUnusable) return peak;
+  *unusable = 1;
   peak = 0;
-  for (int i = 0; i < length; ++i) peak = std::max(peak, Bits(residual[i]));
+  for (int i = 0; i < length; ++i) peak = std::max(peak, MagnitudeBits(residual[i]));
   return peak;
 }
 
-// A bit an element that is to be sent.
+// A mask of the elements that reach the threshold.
 TFSCALE_INLINE uint64_t Hits(const float* residual, int length, int32_t threshold) {
   alignas(64) uint8_t hit[kGroup] = {};
-  for (int i = 0; i < length; ++i) hit[i] = Bits(residual[i]) >= threshold;
+  for (int i = 0; i < length; ++i) hit[i] = MagnitudeBits(residual[i]) >= threshold;
   uint64_t mask = 0;
   for (int i = 0; i < kGroup / 8; ++i) {
     uint64_t eight;
@@ -84,36 +80,36 @@ TFSCALE_INLINE uint64_t Hits(const float* residual, int length, int32_t threshol
   return mask;
 }
 
-// What reaches the threshold is listed, and a quantum of it taken from residual (and velocity).
-TFSCALE_INLINE Sent* SendGroup(float* residual, float* velocity, int length, int32_t bits, float threshold, Sent base,
-                               Sent* sent) {
+// Lists what reaches the threshold, subtracts the threshold, and clears the velocity unless that is null.
+TFSCALE_INLINE Element* SendGroup(float* residual, float* velocity, int length, int32_t bits, float threshold,
+                                  Element base, Element* sent) {
   for (uint64_t mask = Hits(residual, length, bits); mask != 0; mask &= mask - 1) {
-    const int place = __builtin_ctzll(mask);
-    const float value = residual[place];
+    const int position = __builtin_ctzll(mask);
+    const float value = residual[position];
     const bool negative = value < 0;
-    *sent++ = base + (static_cast<Sent>(place) << 1 | (negative ? 1U : 0U));
-    residual[place] = value - (negative ? -threshold : threshold);
-    if (velocity != nullptr) velocity[place] = 0.0f;
+    *sent++ = base + (static_cast<Element>(position) << 1 | (negative ? 1U : 0U));
+    residual[position] = value - (negative ? -threshold : threshold);
+    if (velocity != nullptr) velocity[position] = 0.0f;
   }
   return sent;
 }
 
 #if defined(__x86_64__)
-// For a whole span, without a branch an element: what is above, or only its second part, where the first is done. Where
-// much is sent the pass takes 0.6 of the time if nothing is stored in between. The bits are those of the two above.
+// AddSpan and SendGroup for a whole span, without a branch an element; without kAdds, SendGroup alone. If much is sent,
+// the pass takes 0.6 of the time when nothing is stored in between. The bits are those of the two functions above.
 template <Momentum kMomentum, bool kAdds>
-__attribute__((target("avx512f"))) inline Sent* SendSpan(float* __restrict__ residual, float* __restrict__ velocity,
+__attribute__((target("avx512f"))) inline Element* SendSpan(float* __restrict__ residual, float* __restrict__ velocity,
                                                          const float* __restrict__ contribution, float momentum,
-                                                         float threshold, bool masking, Sent base, Sent* sent,
-                                                         int32_t* peak, int32_t* unsound) {
-  const __m512i step = _mm512_set1_epi32(2 * kVector), sign_bit = _mm512_set1_epi32(~kAbsolute);
-  __m512i place = _mm512_add_epi32(
+                                                         float threshold, bool masking, Element base, Element* sent,
+                                                         int32_t* peak, int32_t* unusable) {
+  const __m512i step = _mm512_set1_epi32(2 * kVector), sign_bit = _mm512_set1_epi32(~kMagnitude);
+  __m512i position = _mm512_add_epi32(
       _mm512_set1_epi32(base), _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0));
-  const __m512i absolute = _mm512_set1_epi32(kAbsolute), limit = _mm512_set1_epi32(kUnsound);
+  const __m512i absolute = _mm512_set1_epi32(kMagnitude), limit = _mm512_set1_epi32(kUnusable);
   const __m512i quantum = _mm512_castps_si512(_mm512_set1_ps(threshold));
   const __m512 factor = _mm512_set1_ps(momentum);
   __m512i largest = _mm512_setzero_si512();
-  for (int i = 0; i < kSpan; i += kVector, place = _mm512_add_epi32(place, step)) {
+  for (int i = 0; i < kSpan; i += kVector, position = _mm512_add_epi32(position, step)) {
     __m512 moved = _mm512_setzero_ps();
     __m512i value = _mm512_loadu_si512(residual + i);
     __mmask16 bad = 0;
@@ -127,7 +123,7 @@ __attribute__((target("avx512f"))) inline Sent* SendSpan(float* __restrict__ res
       value = _mm512_castps_si512(_mm512_add_ps(before, added));
       bad = _mm512_cmpge_epi32_mask(_mm512_and_si512(value, absolute), limit);
       if (__builtin_expect(bad != 0, 0)) {
-        *unsound = 1;
+        *unusable = 1;
         value = _mm512_mask_mov_epi32(value, bad, _mm512_castps_si512(before));
       }
     }
@@ -135,10 +131,11 @@ __attribute__((target("avx512f"))) inline Sent* SendSpan(float* __restrict__ res
     const __mmask16 hit = _mm512_cmpge_epi32_mask(size, quantum);
     if (!kAdds && hit == 0) continue;
     largest = _mm512_max_epi32(largest, size);
-    const __m512i word = _mm512_add_epi32(place, _mm512_srli_epi32(value, 31));
-    _mm512_storeu_si512(sent, _mm512_maskz_compress_epi32(hit, word));  // the list has room for a vector more
+    const __m512i word = _mm512_add_epi32(position, _mm512_srli_epi32(value, 31));
+    _mm512_storeu_si512(sent, _mm512_maskz_compress_epi32(hit, word));  // kSpare
     sent += __builtin_popcount(hit);
-    const __m512i taken = _mm512_ternarylogic_epi32(value, sign_bit, quantum, 0xea);  // its sign, the quantum's size
+    // The sign of the value and the magnitude of the threshold.
+    const __m512i taken = _mm512_ternarylogic_epi32(value, sign_bit, quantum, 0xea);
     const __m512 kept = _mm512_castsi512_ps(value);
     _mm512_storeu_ps(residual + i, _mm512_mask_sub_ps(kept, hit, kept, _mm512_castsi512_ps(taken)));
     if (kMomentum == kNone) continue;
@@ -157,38 +154,38 @@ __attribute__((target("avx512f"))) inline Sent* SendSpan(float* __restrict__ res
 
 template <Momentum kMomentum>
 TFSCALE_INLINE void Run(Pass* pass) {
-  const int32_t threshold = Bits(pass->threshold);
-  Sent* sent = pass->sent;
-  int32_t unsound = 0, peak = 0;
+  const int32_t threshold = MagnitudeBits(pass->threshold);
+  Element* sent = pass->sent;
+  int32_t unusable = 0, peak = 0;
 #if defined(__x86_64__)
   const bool wide = HasAvx512();
 #endif
-  int64_t recent = 0;  // sent of the span before
+  int64_t recent = 0;  // elements sent of the last span
   float* cleared = pass->masking ? pass->velocity : nullptr;
   for (int64_t start = 0; start < pass->length; start += kSpan) {
     float* velocity = kMomentum == kNone ? nullptr : pass->velocity + start;
     const int64_t end = std::min<int64_t>(pass->length, start + kSpan);
-    const Sent* own = sent;
+    const Element* own = sent;
 #if defined(__x86_64__)
     if (wide && recent >= kMuch && end - start == kSpan) {
       sent = SendSpan<kMomentum, true>(pass->residual + start, velocity, pass->contribution + start, pass->momentum,
-                                       pass->threshold, pass->masking, static_cast<Sent>(pass->first + start) << 1,
-                                       sent, &peak, &unsound);
+                                       pass->threshold, pass->masking, static_cast<Element>(pass->first + start) << 1,
+                                       sent, &peak, &unusable);
       recent = sent - own;
       continue;
     }
 #endif
     const int32_t largest =
         end - start == kSpan ? AddSpan<kMomentum>(pass->residual + start, velocity, pass->contribution + start, kSpan,
-                                                  pass->momentum, &unsound)
+                                                  pass->momentum, &unusable)
                              : AddSpan<kMomentum>(pass->residual + start, velocity, pass->contribution + start,
-                                                  static_cast<int>(end - start), pass->momentum, &unsound);
+                                                  static_cast<int>(end - start), pass->momentum, &unusable);
     peak = std::max(peak, largest);
     if (largest >= threshold) {
 #if defined(__x86_64__)
       if (wide && end - start == kSpan) {
         sent = SendSpan<kMomentum, false>(pass->residual + start, velocity, nullptr, 0, pass->threshold, pass->masking,
-                                          static_cast<Sent>(pass->first + start) << 1, sent, &peak, &unsound);
+                                          static_cast<Element>(pass->first + start) << 1, sent, &peak, &unusable);
         recent = sent - own;
         continue;
       }
@@ -196,38 +193,42 @@ TFSCALE_INLINE void Run(Pass* pass) {
       for (int64_t at = start; at < end; at += kGroup) {
         sent = SendGroup(pass->residual + at, cleared == nullptr ? nullptr : cleared + at,
                          static_cast<int>(std::min<int64_t>(kGroup, end - at)), threshold, pass->threshold,
-                         static_cast<Sent>(pass->first + at) << 1, sent);
+                         static_cast<Element>(pass->first + at) << 1, sent);
       }
     }
     recent = sent - own;
   }
   pass->count = sent - pass->sent;
   pass->peak = peak;
-  pass->sound = unsound == 0;
+  pass->usable = unusable == 0;
 }
 
-TFSCALE_CLONES void RunPlain(Pass* pass) { Run<kNone>(pass); }
-TFSCALE_CLONES void RunHeavyBall(Pass* pass) { Run<kHeavyBall>(pass); }
-TFSCALE_CLONES void RunNesterov(Pass* pass) { Run<kNesterov>(pass); }
+TFSCALE_CLONES inline void RunWithoutMomentum(Pass* pass) { Run<kNone>(pass); }
+TFSCALE_CLONES inline void RunHeavyBall(Pass* pass) { Run<kHeavyBall>(pass); }
+TFSCALE_CLONES inline void RunNesterov(Pass* pass) { Run<kNesterov>(pass); }
 
-// Adds to the velocity alone: what a tensor that is exchanged whole contributes.
-inline bool MoveSmall(float* velocity, const float* contribution, int64_t length, float momentum, Momentum kind,
+inline void RunPass(Momentum momentum, Pass* pass) {
+  momentum == kNone ? RunWithoutMomentum(pass) : momentum == kHeavyBall ? RunHeavyBall(pass) : RunNesterov(pass);
+}
+
+// Applies momentum to the contribution to a dense tensor, which has no residual. Returns true if all of it is usable.
+inline bool AddDense(float* velocity, const float* contribution, int64_t length, float momentum, Momentum kind,
                       float* out) {
-  bool sound = true;
+  bool usable = true;
   for (int64_t i = 0; i < length; ++i) {
     float added = contribution[i], moved = 0;
     if (kind != kNone) {
       moved = momentum * velocity[i] + added;
       added = kind == kNesterov ? added + momentum * moved : moved;
     }
-    const bool good = Bits(added) < kUnsound;
-    sound = sound && good;
+    const bool good = MagnitudeBits(added) < kUnusable;
+    usable = usable && good;
     if (kind != kNone && good) velocity[i] = moved;
     out[i] = added;
   }
-  return sound;
+  return usable;
 }
 
 }  // namespace tfscale
 
-#endif  // TFSCALE_KERNELS_DENSE_PASS_H_
+#endif  // TFSCALE_KERNELS_ACCUMULATE_PASS_H_

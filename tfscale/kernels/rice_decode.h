@@ -1,6 +1,6 @@
-// Golomb-Rice coded gaps, and payloads of any code, back into sent elements.
-#ifndef TFSCALE_KERNELS_RICE_UNPACK_H_
-#define TFSCALE_KERNELS_RICE_UNPACK_H_
+// Decodes Golomb-Rice coded gaps, and verifies them: a payload may come from anywhere.
+#ifndef TFSCALE_KERNELS_RICE_DECODE_H_
+#define TFSCALE_KERNELS_RICE_DECODE_H_
 
 #include <algorithm>
 #include <cstdint>
@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "platform.h"
 #include "rice.h"
 
 namespace tfscale {
@@ -26,10 +27,10 @@ inline std::string ReadTable(const Word* in, int64_t length, int64_t count, std:
     FixedPlanes(&block);
     blocks->push_back(block);
   }
-  return Place(blocks) == length ? "" : "a length that its table does not explain";
+  return PlacePlanes(blocks) == length ? "" : "a length that its table does not explain";
 }
 
-// 33 bits or more from the bit `at` on; reads eight bytes, or, near the end of the message, what there is of them.
+// Reads 33 bits or more from the bit `at` on: of eight bytes, or, near the end of the message, of those that are left.
 template <bool kInside>
 TFSCALE_INLINE uint64_t GetBits(const Word* plane, uint64_t at, const Word* end) {
   uint64_t both = 0;
@@ -50,15 +51,15 @@ struct Digits {
       for (int i = 0; i < 8; ++i, rest /= 3) of[byte][i] = rest % 3;
     }
   }
-  // Writes the digits of `gaps` gaps, and a few more bytes.
+  // Writes the digits of `gaps` gaps, and up to seven bytes more.
   void Spread(const unsigned char* packed, int64_t gaps, unsigned char* out) const {
     for (int64_t i = 0; i < gaps; i += kTrits) std::memcpy(out + i, of[*packed++], 8);
   }
   unsigned char of[256][8];
 };
 
-// Calls each(i, place) with the place of the terminator after the quotient of every element but the first. Returns
-// whether the block has as many as it should; it calls for no element that the block does not have.
+// Calls each(i, position) with the position of the one that ends the quotient of element i, for all but the first
+// element. Returns true if the block has as many ones as it should; never calls for an element that it does not have.
 template <typename Each>
 TFSCALE_INLINE bool Walk(const RiceBlock& block, const Word* unary, const Each& each) {
   int64_t i = 1;
@@ -74,62 +75,63 @@ TFSCALE_INLINE bool Walk(const RiceBlock& block, const Word* unary, const Each& 
 }
 
 template <bool kTrit, bool kInside>
-TFSCALE_INLINE bool UnpackBlock(const RiceBlock& block, const Word* in, const Word* end, int64_t number, int64_t size,
-                                Sent* out) {
+TFSCALE_INLINE bool DecodeBlock(const RiceBlock& block, const Word* in, const Word* end, int64_t number, int64_t size,
+                                Element* out) {
   static const Digits digits;
   const Divisor divisor(block.code);
   const Word* low = in + block.low_at;
-  unsigned char thirds[kTrit ? kBlock + 8 : 1];  // of the gap before each element
+  unsigned char thirds[kTrit ? kBlock + 8 : 1];  // base-3 digit of the gap before each element
   if (kTrit) digits.Spread(reinterpret_cast<const unsigned char*>(in + block.trit_at), block.count - 1, thirds + 1);
   const int width = divisor.Width(), shift = divisor.low;
   const uint64_t mask = (1ULL << width) - 1;
-  Sent* own = out + block.first;
+  Element* own = out + block.first;
   own[0] = in[2 * number];
-  uint64_t index = own[0] >> 1, at = 0;  // far below 2^64: a block's quotients have 2^29 bits, and a divisor 2^32
-  uint32_t before = ~0U;                 // place of the last terminator
-  const auto each = [&](int64_t i, uint32_t place) __attribute__((always_inline)) {
-    uint64_t high = place - before - 1;
-    before = place;
+  uint64_t index = own[0] >> 1, at = 0;  // below 2^64: a block's quotients have 2^29 bits, a divisor 2^32
+  uint32_t before = ~0U;                 // position of the last one
+  const auto each = [&](int64_t i, uint32_t position) __attribute__((always_inline)) {
+    uint64_t high = position - before - 1;
+    before = position;
     if (kTrit) high = 3 * high + thirds[i];
     const uint64_t field = GetBits<kInside>(low, at, end) & mask;
     at += width;
     index += (high << shift) + (field >> 1) + 1;
-    own[i] = static_cast<Sent>(index << 1 | (field & 1U));
+    own[i] = static_cast<Element>(index << 1 | (field & 1U));
   };
   return Walk(block, in + block.unary_at, each) && index < static_cast<uint64_t>(size);
 }
 
 constexpr int kLanes = 8;
-constexpr int kNarrowest = 7;  // bits of a field, of which kLanes are then in eight bytes, wherever they begin
-constexpr int64_t kFarthest = (1LL << 31) - 3 * (kBlock << kNarrowest);  // no remainders lead from below it beyond 31 bits
+constexpr int kNarrowest = 7;  // bits of a field: any kLanes of them are then within eight bytes
+// Remainders cannot lead from an index below this one beyond 31 bits.
+constexpr int64_t kFarthest = (1LL << 31) - 3 * (kBlock << kNarrowest);
 using Lanes = uint32_t __attribute__((vector_size(4 * kLanes)));
 using WideLanes = uint64_t __attribute__((vector_size(8 * kLanes)));
 using ByteLanes = unsigned char __attribute__((vector_size(kLanes)));
 
-// The lanes of `v` that are numbered from 8 on, and zeros, numbered below.
+// Shuffles zeros, numbered 0 to 7, and the lanes of `v`, numbered from 8 on.
 #if defined(__clang__)
 #define TFSCALE_LATER(v, ...) __builtin_shufflevector(Lanes{}, v, __VA_ARGS__)
 #else
 #define TFSCALE_LATER(v, ...) __builtin_shuffle(Lanes{}, v, Lanes{__VA_ARGS__})
 #endif
 
-// The same for narrow fields, as they are where much is sent: quotients first, then eight gaps at a time. Writes up to
-// kLanes - 1 elements more than the block has, and reads as many fields more.
+// DecodeBlock for narrow fields, as blocks of high density have: quotients first, then eight gaps at a time. Writes and
+// reads up to kLanes - 1 elements more than the block has.
 template <bool kTrit>
-TFSCALE_INLINE bool UnpackNarrow(const RiceBlock& block, const Word* in, int64_t number, int64_t size, Sent* out) {
+TFSCALE_INLINE bool DecodeNarrow(const RiceBlock& block, const Word* in, int64_t number, int64_t size, Element* out) {
   static const Digits digits;
   const Divisor divisor(block.code);
   const unsigned char* low = reinterpret_cast<const unsigned char*>(in + block.low_at);
   unsigned char thirds[kTrit ? kBlock + 2 * kLanes : 1];
   if (kTrit) digits.Spread(reinterpret_cast<const unsigned char*>(in + block.trit_at), block.count - 1, thirds + 1);
-  uint32_t places[kBlock + kLanes];  // of the terminators
-  places[0] = ~0U;
-  const auto each = [&](int64_t i, uint32_t place) __attribute__((always_inline)) { places[i] = place; };
+  uint32_t positions[kBlock + kLanes];  // of the ones that end quotients
+  positions[0] = ~0U;
+  const auto each = [&](int64_t i, uint32_t position) __attribute__((always_inline)) { positions[i] = position; };
   if (!Walk(block, in + block.unary_at, each)) return false;
-  Sent* own = out + block.first;
+  Element* own = out + block.first;
   own[0] = in[2 * number];
   uint32_t index = own[0] >> 1;
-  const uint64_t quotients = static_cast<uint64_t>(places[block.count - 1] + 1U) - (block.count - 1);
+  const uint64_t quotients = static_cast<uint64_t>(positions[block.count - 1] + 1U) - (block.count - 1);
   if (index + quotients * divisor.value >= static_cast<uint64_t>(size)) return false;
   const unsigned width = divisor.Width(), shift = divisor.low;
   const uint64_t mask = (1ULL << width) - 1;
@@ -140,8 +142,8 @@ TFSCALE_INLINE bool UnpackNarrow(const RiceBlock& block, const Word* in, int64_t
     Lanes here, before;
     ByteLanes third;
     std::memcpy(&bits, low + at / 8, sizeof bits);
-    std::memcpy(&here, places + i, sizeof here);
-    std::memcpy(&before, places + i - 1, sizeof before);
+    std::memcpy(&here, positions + i, sizeof here);
+    std::memcpy(&before, positions + i - 1, sizeof before);
     const Lanes fields = __builtin_convertvector((WideLanes{} + (bits >> at % 8)) >> shifts & mask, Lanes);
     Lanes high = here - before - 1;
     if (kTrit) {
@@ -160,45 +162,36 @@ TFSCALE_INLINE bool UnpackNarrow(const RiceBlock& block, const Word* in, int64_t
   return own[block.count - 1] >> 1 < static_cast<uint64_t>(size);
 }
 
-// Every block but the last ones can be read eight bytes at a time.
-TFSCALE_CLONES inline bool UnpackAny(const RiceBlock& block, const Word* in, const Word* end, int64_t number,
-                                     int64_t size, Sent* out) {
+// Decodes a block, by vectors if its fields are narrow. All but the last blocks can be read eight bytes at a time.
+TFSCALE_CLONES inline bool DecodeBlockOfAnyWidth(const RiceBlock& block, const Word* in, const Word* end,
+                                                 int64_t number, int64_t size, Element* out) {
   const bool trit = block.code & 1, inside = in + block.low_at + block.low + 2 <= end;
   const bool narrow = Divisor(block.code).Width() <= kNarrowest;
   if (narrow && size < kFarthest && in + block.low_at + block.low + 2 + kLanes * kNarrowest / 32 <= end) {
-    return trit ? UnpackNarrow<true>(block, in, number, size, out) : UnpackNarrow<false>(block, in, number, size, out);
+    return trit ? DecodeNarrow<true>(block, in, number, size, out) : DecodeNarrow<false>(block, in, number, size, out);
   }
   if (inside) {
-    return trit ? UnpackBlock<true, true>(block, in, end, number, size, out)
-                : UnpackBlock<false, true>(block, in, end, number, size, out);
+    return trit ? DecodeBlock<true, true>(block, in, end, number, size, out)
+                : DecodeBlock<false, true>(block, in, end, number, size, out);
   }
-  return trit ? UnpackBlock<true, false>(block, in, end, number, size, out)
-              : UnpackBlock<false, false>(block, in, end, number, size, out);
+  return trit ? DecodeBlock<true, false>(block, in, end, number, size, out)
+              : DecodeBlock<false, false>(block, in, end, number, size, out);
 }
 
-inline std::string UnpackRice(const Word* in, int64_t length, int64_t count, int64_t size, Sent* out) {
+// Returns what is wrong with the payload, or nothing. `out` has a capacity of `count` + kLanes elements.
+inline std::string DecodeRice(const Word* in, int64_t length, int64_t count, int64_t size, Element* out) {
   std::vector<RiceBlock> blocks;
   const std::string wrong = ReadTable(in, length, count, &blocks);
   if (!wrong.empty()) return wrong;
   int64_t last = -1;
   for (int64_t i = 0; i < static_cast<int64_t>(blocks.size()); ++i) {
-    const bool good = UnpackAny(blocks[i], in, in + length, i, size, out);
+    const bool good = DecodeBlockOfAnyWidth(blocks[i], in, in + length, i, size, out);
     if (!good || static_cast<int64_t>(out[blocks[i].first] >> 1) <= last) return "gaps that lead out of the model";
     last = out[blocks[i].first + blocks[i].count - 1] >> 1;
   }
   return "";
 }
 
-// A payload of any code, into room for `count` elements and kLanes more. Returns what is wrong, or nothing.
-inline std::string Unpack(Word format, const Word* in, int64_t length, int64_t count, int64_t size, Sent* out) {
-  switch (format) {
-    case kWord32: return UnpackWord32(in, length, count, size, out);
-    case kBitmap: return UnpackBitmap(in, length, count, size, out);
-    case kRice: return UnpackRice(in, length, count, size, out);
-    default: return "an unknown format";
-  }
-}
-
 }  // namespace tfscale
 
-#endif  // TFSCALE_KERNELS_RICE_UNPACK_H_
+#endif  // TFSCALE_KERNELS_RICE_DECODE_H_

@@ -1,0 +1,42 @@
+"""The schedule of an exchange: which steps are dense, how late messages arrive, and what is clipped."""
+
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Settings that depend on the step.
+
+    Attributes:
+        warmup: Number of first steps that are dense.
+        flush_every: Steps between two dense ones after that; None for never.
+        delay: Steps between a contribution and its effect, 0 or 1.
+        auto: All steps may turn dense, once autotune knows which is faster.
+        clip_norm: l2 norm that each contribution is clipped to; None for no clipping.
+        clip_residual: Multiple of the threshold that residuals are clipped to; None for no clipping.
+        clip_every: Steps between two clippings of residuals.
+    """
+
+    warmup: int
+    flush_every: int | None
+    delay: int
+    auto: bool
+    clip_norm: float | None
+    clip_residual: float | None
+    clip_every: int
+
+    @property
+    def may_be_dense(self) -> bool:
+        """True if any step can be dense."""
+        return self.auto or self.warmup > 0 or self.flush_every is not None
+
+    def is_dense(self, step: tf.Tensor) -> tf.Tensor:
+        """True if the step with this number is dense, [] bool."""
+        flushes = tf.constant(False) if self.flush_every is None else tf.equal((step + 1) % self.flush_every, 0)
+        return (step < self.warmup) | flushes
+
+    def clips_residual(self, step: tf.Tensor) -> tf.Tensor:
+        """True if residuals are clipped at the step with this number, [] bool."""
+        return tf.equal((step + 1) % self.clip_every, 0)
