@@ -70,8 +70,13 @@ def _run_all(commands: Sequence[Sequence[str]]) -> None:
 def build(target: Path) -> None:
     """Compiles into `target`; all or nothing."""
     command = compiler()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        sys.exit(
+            f"build_kernels: {error.filename}: {error.strerror}; set XDG_CACHE_HOME to a folder that can be written"
+        )
     compile_flags, link_flags = tensorflow_flags()
-    target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
         folder = Path(temporary)
         for name, text in library.sources().items():

@@ -4,8 +4,10 @@ import os
 import pwd
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from tfscale.scripts.build import kernels
 
 from tfscale.compression.backends.base import Spec
 from tfscale.compression.backends.select import select
@@ -128,3 +130,16 @@ def test_a_damaged_library_is_an_error_that_says_what_to_type(elsewhere: Path) -
     library.path().write_bytes(b"\x7fELF, but not really")
     with pytest.raises(OSError, match=r"cannot be loaded .*; type: python -m tfscale.scripts.build.kernels --rebuild"):
         library.load()
+
+
+def test_a_cache_that_cannot_be_written_is_named_by_the_build(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(SystemExit, match=r"file/cache: Not a directory; set XDG_CACHE_HOME to a folder that can be wr"):
+        kernels.build(tmp_path / "file" / "cache" / "kernels.so")
+
+
+def test_the_build_without_a_home_says_what_to_set(homeless: pytest.MonkeyPatch) -> None:
+    homeless.setattr(library, "path", Mock(side_effect=library.CacheError("no home; set HOME or XDG_CACHE_HOME")))
+    homeless.setattr("sys.argv", ["build_kernels"])
+    with pytest.raises(SystemExit, match="build_kernels: no home; set HOME or XDG_CACHE_HOME"):
+        kernels.main()
