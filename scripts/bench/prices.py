@@ -104,22 +104,23 @@ def _config(strategy: str, world: World, *words: str) -> "Config":
 
 def _checkpoints(folder: Path, world: World) -> "Checkpoints":
     from tfscale.checkpoint import staging
+    from tfscale.checkpoint.store import CheckpointStore
     from tfscale.training.checkpoints import Checkpoints
 
     def warn(words: str) -> None:  # called by a thread, which cannot end the process otherwise
         print(words, file=sys.stderr, flush=True)
         os._exit(1)
 
-    return Checkpoints(
+    store = CheckpointStore(
         folder / "checkpoints",
         keep=2,
         process=world.rank,
         processes=world.size,
         attempt="bench",
-        identity={},
-        memory=staging.StagingBuffer(staging.inherit()),
+        buffer=staging.StagingBuffer(staging.inherit()),
         warn=warn,
     )
+    return Checkpoints(store, identity={})
 
 
 def _training(job: "Job", count: int) -> Callable[[], None]:

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 from tfscale.scripts.chaos import preload
 
-from tfscale.checkpoint import format as checkpoint_format
-from tfscale.checkpoint.format import DamagedError
+from tfscale.checkpoint.folder import complete
+from tfscale.checkpoint.format import DamagedError, verify
 from tfscale.config import preflight
 from tfscale.launchers.spawn import ProcessHandle
 from tfscale.runs.events import read_events
@@ -155,7 +155,7 @@ def _resize(victim: Victim) -> Sequence[str]:
 def _corrupt(victim: Victim) -> Sequence[str]:
     """The supervisor, by SIGKILL, and then a file of the newest checkpoint."""
     _supervisor(victim)
-    places = checkpoint_format.complete(victim.run / "checkpoints")
+    places = complete(victim.run / "checkpoints")
     if len(places) > 1:
         damage(victim.chance.choice(sorted(places[0].iterdir())), victim.chance)
     return ()
@@ -208,10 +208,10 @@ def _full(victim: Victim) -> None:
 
 def _look_at_newest(victim: Victim) -> None:
     """The newest checkpoint must be sound, whatever became of the save after it."""
-    places = checkpoint_format.complete(victim.run / "checkpoints")
+    places = complete(victim.run / "checkpoints")
     try:
         if places:
-            checkpoint_format.verify(places[0])
+            verify(places[0])
     except DamagedError as error:
         if places[0].exists():  # and was not retired meanwhile
             raise RuntimeError(f"{places[0].name}: {error}") from None

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfscale import digest
 from tfscale.collectives.base import Collective
 from tfscale.errors import ExchangeError
+from tfscale.majority import majority
 
 
 def add_checksum(words: tf.Tensor) -> tf.Tensor:
@@ -73,8 +74,8 @@ def require_equal(
         ExchangeError: They are not, or were damaged on the way; `error` in the first case, if it is another.
     """
     gathered = gather_bytes_of(collective, [bytes.fromhex(each) for each in digests])
-    usual = max(set(gathered), key=gathered.count)
-    different = [rank for rank, each in enumerate(gathered) if each != usual]
+    expected = majority(gathered)
+    different = [rank for rank, each in enumerate(gathered) if each != expected]
     if different:
         whose = f"those of rank {different[0]} are not those of the others" if len(gathered) > 2 else "by rank"
         raise error(f"{what} differ: {whose}")

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfscale import devices
+from tfscale import cores, devices
 from tfscale.collectives.base import Collective, ranks_of
 from tfscale.collectives.checksummed import require_equal
 from tfscale.collectives.horovod import Horovod
@@ -173,7 +173,7 @@ def _threads(config: Config, world: World, replicas: int) -> int:
     """
     if config.launch.threads != "auto":
         return config.launch.threads
-    return max(1, devices.cores() * world.size // (replicas * world.local_size))
+    return max(1, cores.count() * world.size // (replicas * world.local_size))
 
 
 def _collective_target(config: Config, world: World) -> object:

@@ -11,9 +11,11 @@ from typing import Any
 
 from rich.console import Console
 
-from tfscale.checkpoint import staging as memory
-from tfscale.checkpoint.format import DamagedError, newest, quarantine
+from tfscale.checkpoint import staging
+from tfscale.checkpoint.folder import newest, quarantine
+from tfscale.checkpoint.format import DamagedError, step_of
 from tfscale.checkpoint.staging import StagingBuffer
+from tfscale.checkpoint.store import CheckpointStore
 from tfscale.collectives.checksummed import broadcast_text
 from tfscale.config import preflight
 from tfscale.config.schemas.config import Config
@@ -81,16 +83,16 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], noted:
         log = Console(file=stream, width=160, force_terminal=False)
         console = person_console() if world.is_chief else log
         identity = {**environment.identity(), **_order_of_sums(config, job, world), "data": job.data.digest[:16]}
-        checkpoints = Checkpoints(
+        store = CheckpointStore(
             directory.checkpoints,
             keep=config.train.keep_checkpoints,
             process=world.rank,
             processes=world.size,
             attempt=attempt,
-            identity=identity,
-            memory=StagingBuffer(memory.inherit()),
+            buffer=StagingBuffer(staging.inherit()),
             warn=lambda words: console.print(f"warning: {words}", highlight=False, markup=False),
         )
+        checkpoints = Checkpoints(store, identity=identity)
         if config.resume and _has_checkpoints(directory, connection):
             differ = _go_on(job, checkpoints, identity, directory, console if world.is_chief else None)
             if differ and config.run.strict:
@@ -151,13 +153,13 @@ def _go_on(
 
     def damaged(place: Path, error: DamagedError) -> None:
         quarantine(place)
-        warn(f"checkpoint {place.name} is damaged ({error}) and set aside; using the one before it")
+        warn(f"checkpoint {place.name} is damaged ({error}) and quarantined; using the one before it")
 
     chosen = ""
     if console is not None:
         chosen = f"{newest(directory.checkpoints, damaged).name} {had_ended(directory.ended_after())}"
     name, _, ended = broadcast_text(job.collective, chosen).partition(" ")
-    before = checkpoints.restore(job.state, directory.checkpoints / name).identity
+    before = checkpoints.restore(job.state, step_of(directory.checkpoints / name)).identity
     if ended == str(job.state.step):  # whoever goes on with it wants more
         job.state.early_stopping.ended = False
     differ = [f"{key} {before.get(key)}, now {now.get(key)}" for key in now if before.get(key) != now.get(key)]

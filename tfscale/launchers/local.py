@@ -17,8 +17,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, final
 
-from tfscale.checkpoint import format as checkpoint_format
 from tfscale.checkpoint import staging
+from tfscale.checkpoint.folder import newest_complete
+from tfscale.checkpoint.format import step_of
 from tfscale.checkpoint.recovery import recover
 from tfscale.launchers.spawn import ProcessHandle, Spawner
 from tfscale.runs.run_directory import VARIABLE, RunDirectory
@@ -219,8 +220,8 @@ class Processes:
         if self._seen is None:
             return True
         self._seen.read()
-        newest = next(iter(checkpoint_format.complete(self._directory.checkpoints)), None)
-        return (self._seen.step or 0) <= (0 if newest is None else checkpoint_format.step_of(newest))
+        newest = newest_complete(self._directory.checkpoints)
+        return (self._seen.step or 0) <= (0 if newest is None else step_of(newest))
 
     def _end_all(self) -> None:
         """Ends whatever still runs, and then the save that all had begun, if what is left of it can be trusted."""
