@@ -4,7 +4,8 @@ Between replica and strategy there are only flat vectors. What a run computes de
 process holds them, so everything random here belongs to the replica.
 """
 
-from collections.abc import Callable, Container, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import final
 
 import keras
@@ -44,8 +45,8 @@ class Replica:
         warnings: What the user should know of the model, a line each.
 
     Raises:
-        UserError: A floating variable of the model is not float32, as vectors are; or the model or the optimizer
-            relies on something that this loop does not do.
+        UserError: A floating variable of the model is not float32, as vectors are; two variables of the model have one
+            name; or the model or the optimizer relies on something that this loop does not do.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Replica:
             self.optimizer = optimizer()
             _refuse_optimizer(self.optimizer)
             self.optimizer.build(self.model.trainable_variables)
+        self._variables = {**_model_variables(self.model), **_optimizer_variables(self.optimizer)}
         self._trainable = [variable.value for variable in self.model.trainable_variables]
         statistics = [variable.value for variable in self.model.non_trainable_variables]
         averaged = [variable for variable in statistics if variable.dtype.is_floating]
@@ -151,22 +153,35 @@ class Replica:
             values |= {id(variable): value for variable, value in zip(self._synchronised, assigned, strict=True)}
         return {name: np.asarray(values[id(variable)].numpy()) for name, variable in wanted.items()}
 
-    def variables(self) -> dict[str, keras.Variable]:
-        """Everything of this replica that must survive, by name: weights, statistics, random streams, optimizer.
+    def variables(self) -> Mapping[str, keras.Variable]:
+        """State of this replica by its names in a checkpoint: weights, statistics, random streams, optimizer.
 
         A learning rate is a setting, not state: a resumed run takes its own.
-
-        Raises:
-            UserError: Two variables of the model have one name, so a checkpoint could hold only one of them.
         """
-        rate = self.optimizer.learning_rate
-        named = [(f"model/{variable.path}", variable) for variable in self.model.variables]
-        named += [(f"optimizer/{each.path}", each) for each in self.optimizer.variables if each is not rate]
-        found = dict(named)
-        if len(found) < len(named):
-            twice = next(name for index, (name, _) in enumerate(named) if name in dict(named[:index]))
-            raise UserError(f"two variables of the model are called {twice}; give the layers different names")
-        return found
+        return self._variables
+
+
+def _model_variables(model: keras.Model) -> dict[str, keras.Variable]:
+    counts = Counter(variable.path for variable in model.variables)
+    duplicate = next((path for path, count in counts.items() if count > 1), None)
+    if duplicate is not None:  # a checkpoint is by name and could hold only one of them
+        raise UserError(
+            f"the model's variables must have different names, got {duplicate} for {counts[duplicate]}; give the "
+            "layers different names"
+        )
+    return {f"model/{variable.path}": variable for variable in model.variables}
+
+
+def _optimizer_variables(optimizer: keras.Optimizer) -> dict[str, keras.Variable]:
+    """Variables by name; equal paths, as of Adafactor's slots, are numbered in the optimizer's order."""
+    variables = [each for each in optimizer.variables if each is not optimizer.learning_rate]
+    counts, numbers = Counter(each.path for each in variables), Counter[str]()
+    named = {}
+    for each in variables:
+        suffix = f"/{numbers[each.path]}" if counts[each.path] > 1 else ""
+        numbers[each.path] += 1
+        named[f"optimizer/{each.path}{suffix}"] = each
+    return named
 
 
 def _refuse_own_steps(model: keras.Model) -> None:
