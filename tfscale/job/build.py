@@ -25,7 +25,7 @@ from tfscale.strategies.base import Strategy
 from tfscale.training.evaluator import Evaluator
 from tfscale.training.replica import Replica
 from tfscale.training.state import RunState, digest
-from tfscale.training.trainer import Plan
+from tfscale.training.trainer import Plan, automatic_interval
 from tfscale.vectors import Layout
 from tfscale.world import World
 
@@ -233,8 +233,8 @@ def _plan(config: Config, data: Data, replicas: int) -> Plan:
         prefetch=train.prefetch,
         nonfinite=train.nonfinite,
         log_every=train.log_every,
-        evaluate_every=train.evaluate_every or epoch,
-        checkpoint_every=train.checkpoint_every or epoch,
+        evaluate_every=train.evaluate_every or automatic_interval(epoch),
+        checkpoint_every=train.checkpoint_every or automatic_interval(epoch),
     )
 
 

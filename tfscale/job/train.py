@@ -19,7 +19,7 @@ from tfscale.checkpoint.store import CheckpointStore
 from tfscale.collectives.checksummed import broadcast_text
 from tfscale.config import preflight
 from tfscale.config.schemas.config import Config
-from tfscale.errors import UserError
+from tfscale.errors import Enough, UserError
 from tfscale.job import build as building
 from tfscale.job import environment
 from tfscale.job.build import Connection, Job
@@ -37,7 +37,7 @@ from tfscale.tracking.console import ConsoleTracker, closing_table, person_conso
 from tfscale.tracking.jsonl import JsonlTracker
 from tfscale.tracking.tensorboard import TensorBoardTracker
 from tfscale.training.checkpoints import Checkpoints
-from tfscale.training.trainer import Run
+from tfscale.training.trainer import Run, require_steps_left
 from tfscale.world import World
 
 
@@ -54,6 +54,10 @@ def run_rank(config: Config, world: World, directory: RunDirectory | None) -> in
     try:
         with signals_noted(lambda stopped: _say(stopped, world, holder[0])) as noted:
             return _run(config, world, holder, noted)
+    except Enough as enough:  # before the first step: the run had ended
+        if world.is_chief:
+            person_console().print(str(enough), highlight=False)
+        return 0
     except Stopped as stopped:
         _say(stopped, world, holder[0])
         if world.size > 1:
@@ -160,6 +164,7 @@ def _go_on(
         chosen = f"{newest(directory.checkpoints, damaged).name} {had_ended(directory.ended_after())}"
     name, _, ended = broadcast_text(job.collective, chosen).partition(" ")
     before = checkpoints.restore(job.state, step_of(directory.checkpoints / name)).identity
+    require_steps_left(job.plan, job.state.step, has_ended=ended == str(job.state.step))
     if ended == str(job.state.step):  # whoever goes on with it wants more
         job.state.early_stopping.ended = False
     differ = [f"{key} {before.get(key)}, now {now.get(key)}" for key in now if before.get(key) != now.get(key)]
