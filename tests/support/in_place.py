@@ -59,7 +59,7 @@ def with_optimizer(folder: Path, target: str, *words: str) -> Job:
     own = folder / "conf" / "optimizer"
     own.mkdir(parents=True, exist_ok=True)
     (own / "own.yaml").write_text(f"_target_: {target}\n_partial_: true\nlearning_rate: 0.05\n")
-    config = preflight.preflight([*words, "optimizer=own"], config_dir=own.parent)
+    config = preflight.preflight([*words, "optimizer=own"], config_dir=str(own.parent))
     checked = preflight.check_job(config, processes=1)
     return building.build(checked, building.connect(checked, World()))
 

@@ -153,9 +153,7 @@ class Run:
         logs = planned or step % self._plan.log_every == 0
         if logs:
             reason = self._log(info)
-        asked = (
-            None if planned else self._stop(step, self._is_sync_step)
-        )  # after the log, which synchronizes
+        asked = None if planned else self._stop(step, self._is_sync_step)  # after the log, which synchronizes
         if asked is not None and not isinstance(asked, Enough):
             self._leave(info, asked)
         reason = reason or (str(asked) if asked is not None else None)
