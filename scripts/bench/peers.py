@@ -66,9 +66,9 @@ def _one_replica(batch: int, rank: int, processes: int, join: Callable[[], Calla
     """A tf.function step of one replica a process; `join`, called once devices are claimed, combines gradients."""
     import tensorflow as tf
 
-    from tfscale import devices
+    from tfscale import cores, devices
 
-    devices.claim(1, local_rank=rank, local_size=processes, threads=max(1, devices.cores() // processes))
+    devices.claim(1, local_rank=rank, local_size=processes, threads=max(1, cores.count() // processes))
     combined = join()
     data, model, optimizer, loss_of = _parts()
 
@@ -103,9 +103,9 @@ def multi_worker(batch: int, rank: int, processes: int, folder: Path) -> Step:
     os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": rank}})
     import tensorflow as tf
 
-    from tfscale import devices
+    from tfscale import cores, devices
 
-    devices.claim(1, local_rank=rank, local_size=processes, threads=max(1, devices.cores() // processes))
+    devices.claim(1, local_rank=rank, local_size=processes, threads=max(1, cores.count() // processes))
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     return _distributed(strategy, batch, batch // processes, [rank]), batch // processes
 

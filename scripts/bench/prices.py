@@ -1,23 +1,22 @@
-"""What safety costs a training step, as ratios within one run: checkpoints, digests, equal bits on any processes.
+"""Cost of safety for a training step, as ratios within one run: checkpoints, digests, reproducible sums.
 
 usage: python -m tfscale.scripts.bench.prices [--rounds 1000] [--processes 2] [--steps 10] [--every 50]
                                               [--strategy sharing] [--json FILE]
 
-LeNet, global batch 128, on random images. The same processes train in these ways in turns, `--steps` at a time, in
-orders drawn at random:
+The job is LeNet with a global batch of 128 on random images. In every round the same processes train each variant for
+`--steps` steps, in random order:
 
-* plain: as it is shipped;
-* checkpoint: the same job, but a save is begun first, is written while the steps go on, and is waited for after them;
-  what that takes is spread over the `--every` steps from save to save;
-* digests left out: the same job, whose replicas are told not to say which parameters they hold, nor to compare that;
-* reproducible: another job, whose replicas add in one order (`strategy=horovod` alone, which has a choice).
+* plain: the default configuration;
+* checkpoint: the same job; a save begins before the steps, is written during them, and is waited for after them; its
+  cost is divided by the `--every` steps between two saves;
+* digests left out: the same job, whose replicas neither send nor compare digests of their parameters;
+* reproducible: another job, whose replicas add in rank order (only `strategy=horovod` has the choice).
 
-One job may be a hundredth faster than its twin in the same processes, by where its memory is, for as long as it lives.
+The memory layout of a job may make it 1 % faster than an equal job in the same processes, for its whole life.
 
-What a variant costs is the median, over the rounds, of what its steps took beyond plain ones of the same round, so that
-a machine that becomes slower or faster over seconds does not matter; the shorter a turn, the less. The interval beside
-it holds the median of endless rounds in 95 of 100 such runs (order statistics: no distribution is assumed, but that
-rounds are independent).
+The cost of a variant is the median, over the rounds, of the difference between its time and that of the plain steps of
+the same round, so slow changes of the machine's speed cancel out. The interval is a 95 % confidence interval of the
+median, from order statistics: it assumes independent rounds and no distribution.
 """
 
 import argparse
@@ -53,11 +52,11 @@ WARM_UP = 60
 
 PLAIN, CHECKPOINT, LEFT_OUT, REPRODUCIBLE = "plain", "checkpoint", "digests left out", "reproducible"
 Seconds = dict[str, list[float]]
-"""Variant -> what its steps took in each round."""
+"""Variant -> seconds of its steps in each round."""
 
 
 def work(arguments: argparse.Namespace) -> None:
-    """In each process: trains, and the chief writes what it measured."""
+    """Trains all variants in one process; the chief writes its measurements."""
     die_with_parent()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     world = from_environment() or World()
@@ -74,7 +73,7 @@ def work(arguments: argparse.Namespace) -> None:
 
 
 def _trainings(arguments: argparse.Namespace, world: World) -> Mapping[str, Callable[[], None]]:
-    """What trains the job of each variant for `--steps` steps; all are warmed up."""
+    """Returns, for each variant, a function that trains its job for `--steps` steps; all are warmed up."""
     from tfscale.job.build import build, connect
 
     plain = _config(arguments.strategy, world)
@@ -104,26 +103,27 @@ def _config(strategy: str, world: World, *words: str) -> "Config":
 
 def _checkpoints(folder: Path, world: World) -> "Checkpoints":
     from tfscale.checkpoint import staging
+    from tfscale.checkpoint.store import CheckpointStore
     from tfscale.training.checkpoints import Checkpoints
 
     def warn(words: str) -> None:  # called by a thread, which cannot end the process otherwise
         print(words, file=sys.stderr, flush=True)
         os._exit(1)
 
-    return Checkpoints(
+    store = CheckpointStore(
         folder / "checkpoints",
         keep=2,
         process=world.rank,
         processes=world.size,
         attempt="bench",
-        identity={},
-        memory=staging.StagingBuffer(staging.inherit()),
+        buffer=staging.StagingBuffer(staging.inherit()),
         warn=warn,
     )
+    return Checkpoints(store, identity={})
 
 
 def _training(job: "Job", count: int) -> Callable[[], None]:
-    """Trains a job for so many steps whenever it is called."""
+    """Returns a function that trains a job for `count` steps."""
     from tfscale.training.loop import training_steps
 
     steps = training_steps(
@@ -141,7 +141,7 @@ def _training(job: "Job", count: int) -> Callable[[], None]:
 
 
 def _without(digests: "tf.Variable", train: Callable[[], None]) -> Callable[[], None]:
-    """Trains likewise, with a switch off."""
+    """Returns a function that trains without digests."""
 
     def switched() -> None:
         digests.assign(False)
@@ -152,7 +152,7 @@ def _without(digests: "tf.Variable", train: Callable[[], None]) -> Callable[[], 
 
 
 def _saving(job: "Job", train: Callable[[], None], checkpoints: "Checkpoints") -> Callable[[], None]:
-    """Trains a job likewise, and saves its state meanwhile."""
+    """Returns a function that trains a job while its state is saved."""
 
     def both() -> None:
         checkpoints.save(job.state)
@@ -164,7 +164,7 @@ def _saving(job: "Job", train: Callable[[], None], checkpoints: "Checkpoints") -
 
 @contextmanager
 def switched_digests() -> "Iterator[tf.Variable]":
-    """A switch, [] bool, for the digests of jobs that are built and first run meanwhile: off, there are none."""
+    """Yields a switch, [] bool, for the digests of jobs that are built and first run within the block."""
     import tensorflow as tf
 
     from tfscale import digest
@@ -196,11 +196,11 @@ def switched_digests() -> "Iterator[tf.Variable]":
 
 
 def prices(seconds: Seconds, *, spread: float) -> list[dict[str, object]]:
-    """A row a variant: what its steps took beyond plain ones, as a share of plain ones.
+    """Returns a row for each variant: its extra time, as a share of the time of plain steps.
 
     Args:
-        seconds: What was measured.
-        spread: For each turn with a save, how many turns' steps there are from save to save.
+        seconds: Measurements.
+        spread: Ratio of the steps between two saves to the steps of a round.
     """
     plain = seconds[PLAIN]
     rows = []
@@ -222,7 +222,7 @@ def prices(seconds: Seconds, *, spread: float) -> list[dict[str, object]]:
 
 
 def interval_of_median(values: Sequence[float]) -> tuple[float, float]:
-    """The order statistics between which the median lies with a probability of 0.95; the ends for few values."""
+    """Returns the order statistics that enclose the median with probability 0.95; the extremes of few values."""
     values = sorted(values)
     low = max(0, math.floor((len(values) - 1) / 2 - 0.98 * math.sqrt(len(values))))
     return values[low], values[len(values) - 1 - low]
@@ -230,7 +230,7 @@ def interval_of_median(values: Sequence[float]) -> tuple[float, float]:
 
 def main() -> None:
     """Runs the bench, or one process of it."""
-    parser = argparse.ArgumentParser(description="What safety costs a training step.")
+    parser = argparse.ArgumentParser(description="Cost of safety for a training step.")
     parser.add_argument("--rounds", type=int, default=1000)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--steps", type=int, default=10, help="at a time; a save should be done in less")

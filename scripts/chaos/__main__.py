@@ -36,7 +36,8 @@ from tfscale.scripts.chaos.faults import FAULTS, Fault, Victim
 from tfscale.scripts.chaos.preload import FOLDER, preloaded
 
 from tfscale import cli
-from tfscale.checkpoint import format as checkpoint_format
+from tfscale.checkpoint.folder import complete
+from tfscale.checkpoint.format import verify
 from tfscale.launchers.spawn import ProcessHandle, spawn_fork
 from tfscale.runs.events import read_events
 from tfscale.startup_noise import hidden_stderr
@@ -89,7 +90,7 @@ def _digest(folder: Path, name: str) -> str | None:
     """Digest of the last checkpoint of a run; None if the run has not ended well."""
     if not (folder / "runs" / name / "summary.json").exists():
         return None
-    return checkpoint_format.verify(checkpoint_format.complete(folder / "runs" / name / "checkpoints")[0]).digest
+    return verify(complete(folder / "runs" / name / "checkpoints")[0]).digest
 
 
 def _disturbed(

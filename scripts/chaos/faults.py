@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 from tfscale.scripts.chaos import preload
 
-from tfscale.checkpoint import format as checkpoint_format
-from tfscale.checkpoint.format import DamagedError
+from tfscale.checkpoint.folder import complete
+from tfscale.checkpoint.format import DamagedError, verify
 from tfscale.config import preflight
 from tfscale.launchers.spawn import ProcessHandle
 from tfscale.runs.events import read_events
@@ -155,7 +155,7 @@ def _resize(victim: Victim) -> Sequence[str]:
 def _corrupt(victim: Victim) -> Sequence[str]:
     """Kills the supervisor by SIGKILL, then damages a file of the newest checkpoint."""
     _supervisor(victim)
-    places = checkpoint_format.complete(victim.run / "checkpoints")
+    places = complete(victim.run / "checkpoints")
     if len(places) > 1:
         damage(victim.random.choice(sorted(places[0].iterdir())), victim.random)
     return ()
@@ -208,10 +208,10 @@ def _full(victim: Victim) -> None:
 
 def _verify_newest(victim: Victim) -> None:
     """Verifies the newest checkpoint, whose save the fault must not have touched."""
-    places = checkpoint_format.complete(victim.run / "checkpoints")
+    places = complete(victim.run / "checkpoints")
     try:
         if places:
-            checkpoint_format.verify(places[0])
+            verify(places[0])
     except DamagedError as error:
         if places[0].exists():  # not pruned meanwhile
             raise RuntimeError(f"{places[0].name}: {error}") from None

@@ -1,4 +1,4 @@
-"""A save that was begun when a process died is brought to its end by its parent."""
+"""The parent finishes the save that was begun when a process died."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -11,9 +11,9 @@ import safetensors.numpy
 
 from tests.support.checkpoints import alone
 from tests.support.in_place import SMALL, run
+from tfscale.checkpoint import folder as checkpoint_folder
 from tfscale.checkpoint import format as checkpoint_format
-from tfscale.checkpoint import shards
-from tfscale.checkpoint import staging as memory
+from tfscale.checkpoint import shards, staging
 from tfscale.checkpoint.recovery import recover
 from tfscale.checkpoint.staging import StagedCheckpoint, StagingBuffer
 from tfscale.checkpoint.tensor_file import TensorFile
@@ -28,25 +28,25 @@ def full(descriptor: int) -> None:
 
 @pytest.fixture
 def descriptors() -> Iterator[list[int]]:
-    made = [each for _ in range(2) if (each := memory.create()) is not None]
-    yield made
-    for each in made:
+    created = [each for _ in range(2) if (each := staging.create()) is not None]
+    yield created
+    for each in created:
         os.close(each)
 
 
-def told(descriptor: int, rank: int, **changed: object) -> None:
-    """The replica that a process of two holds is copied."""
+def stage(descriptor: int, rank: int, **changed: object) -> None:
+    """Commits the replica that one of two processes holds."""
     own = StagingBuffer(descriptor)
     names = checkpoint_format.replica_file(rank), checkpoint_format.shared_file(rank)
     files = {name: TensorFile({"weights": np.full(3, rank, np.float32)}, own.allocate).content for name in names}
-    copy = StagedCheckpoint(step=50, shared_digests={names[0]: 4}, identity={"cpu": "x"}, parent="step-000000025")
-    own.commit(replace(copy, **changed), files)
+    staged = StagedCheckpoint(step=50, shared_digests={names[0]: 4}, identity={"cpu": "x"}, parent="step-000000025")
+    own.commit(replace(staged, **changed), files)
 
 
-def test_what_all_have_copied_is_sealed(descriptors: list[int], tmp_path: Path) -> None:
+def test_a_checkpoint_that_all_have_staged_is_finished(descriptors: list[int], tmp_path: Path) -> None:
     (tmp_path / "step-000000025").mkdir()
     for rank, descriptor in enumerate(descriptors):
-        told(descriptor, rank)
+        stage(descriptor, rank)
     assert recover(tmp_path, descriptors) is None
     manifest = checkpoint_format.verify(tmp_path / STEP)
     assert (manifest.step, manifest.replicas, manifest.parent) == (50, 2, "step-000000025")
@@ -56,36 +56,36 @@ def test_what_all_have_copied_is_sealed(descriptors: list[int], tmp_path: Path) 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000025", STEP]
 
 
-def test_what_one_has_not_copied_is_left(descriptors: list[int], tmp_path: Path) -> None:
-    told(descriptors[0], 0)
+def test_nothing_is_saved_if_one_process_has_not_staged_it(descriptors: list[int], tmp_path: Path) -> None:
+    stage(descriptors[0], 0)
     assert recover(tmp_path, descriptors) is None
-    told(descriptors[1], 1, step=25)
+    stage(descriptors[1], 1, step=25)
     assert recover(tmp_path, descriptors) is None
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("sealed", [STEP, "step-000000075"])
-def test_what_is_sealed_already_is_left(descriptors: list[int], tmp_path: Path, sealed: str) -> None:
-    (tmp_path / sealed).mkdir()
+@pytest.mark.parametrize("complete", [STEP, "step-000000075"])
+def test_a_complete_checkpoint_is_not_written_again(descriptors: list[int], tmp_path: Path, complete: str) -> None:
+    (tmp_path / complete).mkdir()
     for rank, descriptor in enumerate(descriptors):
-        told(descriptor, rank)
+        stage(descriptor, rank)
     assert recover(tmp_path, descriptors) is None
-    assert [path.name for path in tmp_path.iterdir()] == [sealed]
-    assert not list((tmp_path / sealed).iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == [complete]
+    assert not list((tmp_path / complete).iterdir())
 
 
-def test_replicas_that_differ_are_not_sealed(descriptors: list[int], tmp_path: Path) -> None:
-    told(descriptors[0], 0)
-    told(descriptors[1], 1, shared_digests={checkpoint_format.replica_file(1): 5})
+def test_replicas_that_differ_are_not_saved(descriptors: list[int], tmp_path: Path) -> None:
+    stage(descriptors[0], 0)
+    stage(descriptors[1], 1, shared_digests={checkpoint_format.replica_file(1): 5})
     failure = recover(tmp_path, descriptors)
     assert failure is not None
     assert failure.startswith(f"checkpoint {STEP} could not be saved: replica-0001.safetensors is of a replica that")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_disk_that_is_full_is_said(descriptors: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported(descriptors: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for rank, descriptor in enumerate(descriptors):
-        told(descriptor, rank)
+        stage(descriptor, rank)
     monkeypatch.setattr(os, "fsync", full)
     failure = recover(tmp_path, descriptors)
     assert failure == f"checkpoint {STEP} could not be saved: [Errno 28] No space left on device"
@@ -93,70 +93,72 @@ def test_a_disk_that_is_full_is_said(descriptors: list[int], tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("damaged", [b"", b'"x"', b"000025", b'"shared_digests"'])
-def test_what_a_dying_process_has_damaged_is_left(descriptors: list[int], tmp_path: Path, damaged: bytes) -> None:
+def test_nothing_is_saved_if_a_dying_process_damaged_its_buffer(
+    descriptors: list[int], tmp_path: Path, damaged: bytes
+) -> None:
     for rank, descriptor in enumerate(descriptors):
-        told(descriptor, rank)
+        stage(descriptor, rank)
     content = os.pread(descriptors[0], os.fstat(descriptors[0]).st_size, 0)
-    os.pwrite(descriptors[0], b"7", content.index(damaged) + len(damaged) // 2)  # or where the word is
+    os.pwrite(descriptors[0], b"7", content.index(damaged) + len(damaged) // 2)  # b"": the offset of the index
     assert recover(tmp_path, descriptors) is None
     assert not list(tmp_path.iterdir())
 
 
-def test_it_is_the_checkpoint_that_the_process_would_have_written(
+def test_the_recovered_checkpoint_equals_the_one_that_the_process_writes(
     build_job: Callable[..., Job], descriptors: list[int], tmp_path: Path
 ) -> None:
     own, other = tmp_path / "own", tmp_path / "other"
     other.mkdir()
-    job, checkpoints = build_job(*SMALL), alone(own, memory=StagingBuffer(descriptors[0]))
-    for _ in range(2):  # into the same rooms
+    job, checkpoints = build_job(*SMALL), alone(own, buffer=StagingBuffer(descriptors[0]))
+    for _ in range(2):  # into the same buffers
         checkpoints.save(run(job, 1).state)
     checkpoints.finish(job.state)
     assert recover(other, descriptors[:1]) is None
-    whole = [checkpoint_format.verify(folder / "step-000000002") for folder in (own, other)]
-    assert whole[0] == whole[1]
+    manifests = [checkpoint_format.verify(folder / "step-000000002") for folder in (own, other)]
+    assert manifests[0] == manifests[1]
 
 
-@pytest.mark.parametrize("sealed", [True, False])
-def test_nobody_copies_anew_before_the_chief_has_sealed_or_given_up(
+@pytest.mark.parametrize("finalized", [True, False])
+def test_no_buffer_is_overwritten_before_the_chief_has_finalized_or_given_up(
     build_job: Callable[..., Job],
     descriptors: list[int],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    sealed: bool,
+    finalized: bool,
 ) -> None:
-    """The chief itself waits for nobody, not even where it cannot remove what it gives up."""
+    """The chief itself does not wait, not even if it cannot remove the folder that it gives up."""
     waits: list[float] = []
-    aside = tmp_path / "step-000000001.tmp-a-0"
+    partial = tmp_path / "step-000000001.tmp-a-0"
 
     def sleep(seconds: float) -> None:
         waits.append(seconds)
         if len(waits) == 3:
-            if sealed:
-                aside.rename(tmp_path / "step-000000001")
+            if finalized:
+                partial.rename(tmp_path / "step-000000001")
             else:
-                (aside / "part-0002.failed").touch()
+                (partial / "part-0002.failed").touch()
 
     job = run(build_job(*SMALL), 1)
     monkeypatch.setattr(shards.time, "sleep", sleep)
-    checkpoints = alone(tmp_path, process=1, memory=StagingBuffer(descriptors[0]))
+    checkpoints = alone(tmp_path, process=1, buffer=StagingBuffer(descriptors[0]))
     checkpoints.save(job.state)
     checkpoints.wait()
-    assert waits == 3 * [shards._LOOK]
-    monkeypatch.setattr(checkpoint_format, "discard", lambda place: None)
+    assert waits == 3 * [shards._POLL]
+    monkeypatch.setattr(checkpoint_folder, "discard", lambda path: None)
     monkeypatch.setattr(os, "fsync", full)
-    chief = alone(tmp_path / "chief", memory=StagingBuffer(descriptors[1]), warn=lambda words: None)
+    chief = alone(tmp_path / "chief", buffer=StagingBuffer(descriptors[1]), warn=lambda message: None)
     chief.save(job.state)
     chief.wait()
     assert (tmp_path / "chief" / "step-000000001.tmp-a-0").exists()
     assert len(waits) == 3
 
 
-def test_what_was_put_back_is_not_followed_by_what_was_copied_before(
+def test_a_rollback_withdraws_the_staged_copy(
     build_job: Callable[..., Job], descriptors: list[int], tmp_path: Path
 ) -> None:
-    job, checkpoints = build_job(*SMALL), alone(tmp_path, memory=StagingBuffer(descriptors[0]))
+    job, checkpoints = build_job(*SMALL), alone(tmp_path, buffer=StagingBuffer(descriptors[0]))
     checkpoints.save(run(job, 1).state)
     checkpoints.finish(job.state)
-    assert memory.read(descriptors[0]) is not None
+    assert staging.read(descriptors[0]) is not None
     assert checkpoints.rollback(job.state, every=1) == "step-000000001"
-    assert memory.read(descriptors[0]) is None
+    assert staging.read(descriptors[0]) is None

@@ -1,4 +1,4 @@
-"""What processes that save together tell each other, and what is done about what they do not."""
+"""Processes that save together report their shards, and the chief deals with those that do not."""
 
 import os
 from collections.abc import Callable
@@ -7,31 +7,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.checkpoints import alone
+from tests.support.checkpoints import alone, store
 from tests.support.in_place import SMALL, run
 from tfscale.checkpoint import shards
-from tfscale.checkpoint.staging import StagingBuffer
 from tfscale.job.build import Job
 from tfscale.training.checkpoints import Checkpoints
 
 
-def test_the_chief_knows_what_all_have_written(tmp_path: Path) -> None:
-    place = tmp_path / "aside"
-    each = [
+def test_the_chief_collects_the_shards_of_all(tmp_path: Path) -> None:
+    partial = tmp_path / "partial"
+    written = [
         shards.write_shard(
-            place, {f"file {shard}": np.full(shard, 7, np.uint8)}, shard=shard, shared_digests={f"replica {shard}": 3}
+            partial, {f"file {shard}": np.full(shard, 7, np.uint8)}, shard=shard, shared_digests={f"replica {shard}": 3}
         )
         for shard in range(3)
     ]
-    whole = shards.collect(place, each[0], 3)
-    assert whole.files == {name: total for one in each for name, total in one.files.items()}
-    assert whole.shared_digests == {"replica 0": 3, "replica 1": 3, "replica 2": 3}
-    assert sorted(path.name for path in place.iterdir()) == ["file 0", "file 1", "file 2"]
+    merged = shards.collect(partial, written[0], 3)
+    assert merged.files == {name: total for one in written for name, total in one.files.items()}
+    assert merged.shared_digests == {"replica 0": 3, "replica 1": 3, "replica 2": 3}
+    assert sorted(path.name for path in partial.iterdir()) == ["file 0", "file 1", "file 2"]
 
 
-def test_a_part_that_does_not_come_is_not_waited_for_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "WAIT", 0.05)
-    with pytest.raises(OSError, match="process 1 has not written its part in"):
+def test_the_wait_for_a_shard_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "SHARDS_TIMEOUT", 0.05)
+    with pytest.raises(OSError, match="process 1 has not written its shard in"):
         shards.collect(tmp_path, shards.Shard(files={}, shared_digests={}), 2)
 
 
@@ -39,41 +38,32 @@ def test_the_chief_gives_up_a_checkpoint_that_another_process_could_not_write(
     build_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, warnings = build_job(*SMALL), list[str]()
-    place = tmp_path / "step-000000001.tmp-a-0"
-    checkpoints = Checkpoints(
-        tmp_path,
-        keep=1,
-        process=0,
-        processes=2,
-        attempt="a",
-        identity={},
-        memory=StagingBuffer(),
-        warn=warnings.append,
-    )
-    place.mkdir()
-    (place / "part-0001.failed").touch()
+    partial = tmp_path / "step-000000001.tmp-a-0"
+    checkpoints = Checkpoints(store(tmp_path, processes=2, warn=warnings.append), identity={})
+    partial.mkdir()
+    (partial / "part-0001.failed").touch()
     checkpoints.save(run(job, 1).state)
     checkpoints.wait()
-    assert "process 1 could not write its part" in warnings[0]
-    assert [path.name for path in place.iterdir()] == ["part-0000.failed"]
-    shards.write_shard(place, {}, shard=1, shared_digests={})
+    assert "process 1 could not write its shard" in warnings[0]
+    assert [path.name for path in partial.iterdir()] == ["part-0000.failed"]
+    shards.write_shard(partial, {}, shard=1, shared_digests={})
 
     def waits(seconds: float) -> None:
         raise AssertionError("the chief has given up")
 
     monkeypatch.setattr(shards.time, "sleep", waits)
-    shards.wait_for_chief(place)
+    shards.wait_for_chief(partial)
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SystemExit(1), ValueError("closed")])
 def test_a_warning_that_cannot_be_shown_stops_nothing(
     build_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    """The output can be on the disk that is full."""
-    told: list[str] = []
+    """The output may be on the disk that is full."""
+    warnings: list[str] = []
 
-    def warn(words: str) -> None:
-        told.append(words)
+    def warn(message: str) -> None:
+        warnings.append(message)
         raise error
 
     def full(descriptor: int) -> None:
@@ -84,7 +74,7 @@ def test_a_warning_that_cannot_be_shown_stops_nothing(
         broken.setattr(os, "fsync", full)
         checkpoints.save(run(job, 1).state)
         checkpoints.wait()
-    assert len(told) == 1
+    assert len(warnings) == 1
     assert not list(tmp_path.iterdir())
     checkpoints.save(run(job, 1).state)
     checkpoints.finish(job.state)

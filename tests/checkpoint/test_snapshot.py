@@ -1,4 +1,4 @@
-"""Copies of state."""
+"""Copies of state in files in memory."""
 
 import numpy as np
 import tensorflow as tf
@@ -14,16 +14,16 @@ def test_a_copy_does_not_change_with_its_variable() -> None:
     assert copy.arrays["n"] == 7
 
 
-def test_memory_is_used_again_for_the_same_owner_only() -> None:
+def test_memory_is_reused_for_the_same_file_only() -> None:
     snapshot = Snapshot()
-    first, other = (snapshot(owner, {"v": tf.constant([1.0, 2.0])}) for owner in ("one", "two"))
+    first, other = (snapshot(file, {"v": tf.constant([1.0, 2.0])}) for file in ("one", "two"))
     again = snapshot("one", {"v": tf.constant([3.0, 4.0])})
     assert again is first
     np.testing.assert_array_equal(again.arrays["v"], [3.0, 4.0])
     np.testing.assert_array_equal(other.arrays["v"], [1.0, 2.0])
 
 
-def test_another_shape_or_type_gets_memory_of_its_own() -> None:
+def test_another_shape_or_dtype_gets_new_memory() -> None:
     snapshot = Snapshot()
     snapshot("one", {"v": tf.constant([1.0, 2.0])})
     assert snapshot("one", {"v": tf.constant([1, 2])}).arrays["v"].dtype == np.int32

@@ -1,4 +1,4 @@
-"""The bytes of a safetensors file, in memory."""
+"""A safetensors file in memory."""
 
 import numpy as np
 import safetensors.numpy
@@ -14,22 +14,22 @@ ARRAYS = {
 }
 
 
-def test_its_bytes_are_those_that_the_library_makes() -> None:
+def test_its_bytes_are_those_of_the_library() -> None:
     file = TensorFile(ARRAYS)
     assert file.content.tobytes() == safetensors.numpy.save(ARRAYS)
     assert file.content.ctypes.data % BLOCK == 0
 
 
-def test_other_values_take_the_place_of_the_first() -> None:
+def test_values_are_replaced_in_place() -> None:
     file = TensorFile(ARRAYS)
     others = {**ARRAYS, "weights": -ARRAYS["weights"], "count": np.array(8), "flags": np.array([False, True, True])}
-    memory = file.content.ctypes.data
+    address = file.content.ctypes.data
     assert file.fill(others)
     assert file.content.tobytes() == safetensors.numpy.save(others)
-    assert file.content.ctypes.data == memory
+    assert file.content.ctypes.data == address
 
 
-def test_others_do_not_fit() -> None:
+def test_arrays_of_other_names_shapes_or_dtypes_change_nothing() -> None:
     file = TensorFile(ARRAYS)
     before = file.content.tobytes()
     for name, other in (("count", np.array(7.0)), ("flags", np.array([True])), ("more", np.array(1))):
@@ -38,5 +38,5 @@ def test_others_do_not_fit() -> None:
     assert file.content.tobytes() == before
 
 
-def test_no_tensors_are_a_file_too() -> None:
+def test_a_file_may_hold_no_arrays() -> None:
     assert safetensors.numpy.load(TensorFile({}).content.tobytes()) == {}

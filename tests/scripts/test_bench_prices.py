@@ -1,4 +1,4 @@
-"""What the bench of prices makes of measurements, and that it measures something in real processes."""
+"""The benchmark of safety: its statistics, and one short run in real processes."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ from tfscale.job.build import Job
 
 
 def test_a_price_is_what_a_round_took_beyond_its_plain_steps() -> None:
-    """And that of a save is shared by the steps of five turns."""
+    """The cost of a save is shared by the steps of five rounds."""
     seconds = {"plain": [1.0, 2.0, 4.0], "checkpoint": [1.1, 2.5, 4.2], "digests left out": [0.9, 1.9, 4.4]}
     assert prices(seconds, spread=5.0) == [
         {

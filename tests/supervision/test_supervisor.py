@@ -13,6 +13,7 @@ import pytest
 from tfscale.scripts.chaos.faults import outliving
 
 from tests.support.processes import command, digest, finish, launched, own_data, ranks_of, started, summary
+from tfscale.checkpoint import folder as checkpoint_folder
 from tfscale.checkpoint import format as checkpoint_format
 from tfscale.launchers.local import LocalLauncher
 from tfscale.launchers.spawn import Spawner, spawn_command
@@ -317,7 +318,7 @@ def test_all_ranks_stop_at_one_step_and_what_goes_on_changes_nothing(
     assert errors == [f"tfscale: stopped by {number.name}; go on after its last checkpoint with: tfscale resume one"]
     (event,) = (each for each in read_events(tmp_path / "runs" / "one" / "events.jsonl") if each["event"] == "end")
     assert event["code"] == code
-    newest = checkpoint_format.complete(tmp_path / "runs" / "one" / "checkpoints")[0]
+    newest = checkpoint_folder.complete(tmp_path / "runs" / "one" / "checkpoints")[0]
     assert checkpoint_format.verify(newest).replicas == 3
     assert resume(tmp_path).returncode == 0
     assert digest(tmp_path, "one") == straight["local"]

@@ -1,11 +1,15 @@
-"""Jobs that are built and trained in the test's own process, and the variants of every strategy."""
+"""Jobs that are built and trained in the test's own process, with the variants of every strategy."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 
+from tfscale.config import preflight
+from tfscale.job import build as building
 from tfscale.job.build import Job
 from tfscale.training.loop import training_steps
+from tfscale.world import World
 
 IN_PROCESS = "strategy/collective=in_process"
 
@@ -43,13 +47,25 @@ VARIANTS = {
 }
 
 
-SMALL = (
-    *("data=synthetic", "data.shape=[6]", "data.examples=203", "data.test_examples=50"),
-    *("model.hidden=[16]", "optimizer.learning_rate=0.05"),
-)
+DATA = ("data=synthetic", "data.shape=[6]", "data.examples=203", "data.test_examples=50", "model.hidden=[16]")
+SMALL = (*DATA, "optimizer.learning_rate=0.05")
+
+
+def with_optimizer(folder: Path, target: str, *words: str) -> Job:
+    """Builds a job with an optimizer that has no options file, as a user does: in a configuration folder of their own.
+
+    Needs the fixture `build_job`, which provides the devices.
+    """
+    own = folder / "conf" / "optimizer"
+    own.mkdir(parents=True, exist_ok=True)
+    (own / "own.yaml").write_text(f"_target_: {target}\n_partial_: true\nlearning_rate: 0.05\n")
+    config = preflight.preflight([*words, "optimizer=own"], config_dir=str(own.parent))
+    checked = preflight.check_job(config, processes=1)
+    return building.build(checked, building.connect(checked, World()))
 
 
 def run(job: Job, steps: int) -> Job:
+    """Trains some steps."""
     feed = training_steps(
         job.state, job.data, shards=job.collective.size, batch=job.plan.batch, seed=job.plan.seed, prefetch=2
     )
@@ -63,5 +79,5 @@ def parameters(job: Job) -> list[np.ndarray]:
 
 
 def of_replica(job: Job, index: int) -> dict[str, np.ndarray]:
-    """A copy of all that a replica holds, by name."""
+    """Copies of all arrays of a replica, by name."""
     return dict(job.state.replica_arrays(index))

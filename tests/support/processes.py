@@ -12,7 +12,8 @@ from typing import Any
 
 import psutil
 
-from tfscale.checkpoint.format import complete, verify
+from tfscale.checkpoint.folder import complete
+from tfscale.checkpoint.format import verify
 from tfscale.launchers.local import LocalLauncher
 from tfscale.launchers.spawn import spawn_command
 from tfscale.runs.events import read_events

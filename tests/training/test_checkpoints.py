@@ -10,9 +10,11 @@ import tensorflow as tf
 from safetensors.numpy import load_file
 
 from tests.support.checkpoints import alone, everything, no_damage, saved
-from tests.support.in_place import SMALL, VARIANTS, run
+from tests.support.in_place import DATA, SMALL, VARIANTS, run, with_optimizer
+from tfscale.checkpoint import folder as checkpoint_folder
 from tfscale.checkpoint import format as checkpoint_format
-from tfscale.checkpoint.format import newest
+from tfscale.checkpoint.folder import newest
+from tfscale.checkpoint.format import step_of
 from tfscale.checkpoint.slices import join
 from tfscale.errors import ExchangeError, RunError, UserError
 from tfscale.job.build import Job
@@ -45,7 +47,7 @@ def test_resuming_gives_the_same_bits(build_job: Callable[..., Job], tmp_path: P
     straight = run(build_job(*words), 2 * STEPS)
     checkpoints = saved(run(build_job(*words), STEPS), tmp_path)
     resumed = build_job(*words, "seed=999")
-    checkpoints.restore(resumed.state, newest(tmp_path, no_damage))
+    checkpoints.restore(resumed.state, step_of(newest(tmp_path, no_damage)))
     assert resumed.state.step == STEPS
     feed = training_steps(resumed.state, resumed.data, shards=2, batch=16, seed=straight.plan.seed, prefetch=2)
     for _ in range(STEPS):
@@ -56,10 +58,30 @@ def test_resuming_gives_the_same_bits(build_job: Callable[..., Job], tmp_path: P
         np.testing.assert_array_equal(got[key], value, err_msg=key)
 
 
+@pytest.mark.usefixtures("build_job")
+@pytest.mark.parametrize("name", ["local", "horovod", "sharing updates"])
+def test_adafactor_resumes_to_the_same_bits_although_its_slots_have_equal_paths(tmp_path: Path, name: str) -> None:
+    """Keras calls several slots adafactor/kernel; a run with it once failed at its first save, after an epoch."""
+
+    def build() -> Job:
+        words = (*DATA, *VARIANTS[name], "model.dropout=0.2", "train.batch=16")
+        return with_optimizer(tmp_path, "keras.optimizers.Adafactor", *words)
+
+    straight = run(build(), 2 * STEPS)
+    checkpoints = saved(run(build(), STEPS), tmp_path / "checkpoints")
+    resumed = build()
+    checkpoints.restore(resumed.state, STEPS)
+    wanted, got = everything(straight), everything(run(resumed, STEPS))
+    assert len({key for key in wanted if "adafactor/kernel" in key}) >= 4
+    assert wanted.keys() == got.keys()
+    for key, value in wanted.items():
+        np.testing.assert_array_equal(got[key], value, err_msg=key)
+
+
 def test_a_resumed_run_takes_its_own_learning_rate(build_job: Callable[..., Job], tmp_path: Path) -> None:
     checkpoints = saved(run(build_job(*SMALL, "optimizer.learning_rate=0.5"), 1), tmp_path)
     resumed = build_job(*SMALL, "optimizer.learning_rate=0.25")
-    checkpoints.restore(resumed.state, newest(tmp_path, no_damage))
+    checkpoints.restore(resumed.state, step_of(newest(tmp_path, no_damage)))
     assert float(resumed.state.replicas[0].optimizer.learning_rate) == 0.25
     assert int(resumed.state.replicas[0].optimizer.iterations) == 1
 
@@ -74,7 +96,7 @@ def test_saving_disturbs_nothing(build_job: Callable[..., Job], tmp_path: Path) 
         np.testing.assert_array_equal(got[key], value, err_msg=key)
 
 
-def test_a_damaged_checkpoint_is_passed_over(build_job: Callable[..., Job], tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_skipped(build_job: Callable[..., Job], tmp_path: Path) -> None:
     job = build_job(*SMALL)
     for _ in range(3):
         saved(run(job, 1), tmp_path, keep=5)
@@ -84,7 +106,7 @@ def test_a_damaged_checkpoint_is_passed_over(build_job: Callable[..., Job], tmp_
     last.write_bytes(bytes(content))
     (tmp_path / "step-000000002" / "MANIFEST.json").write_text("{")
     found: list[str] = []
-    assert newest(tmp_path, lambda place, error: found.append(str(error))).name == "step-000000001"
+    assert newest(tmp_path, lambda path, error: found.append(str(error))).name == "step-000000001"
     assert len(found) == 2
     assert found[0] == "replica-0001.safetensors has the wrong sha256 sum"
 
@@ -99,7 +121,7 @@ def test_an_edited_manifest_is_damage(build_job: Callable[..., Job], tmp_path: P
     manifest = tmp_path / "step-000000002" / "MANIFEST.json"
     manifest.write_text(manifest.read_text().replace(*change))
     found: list[str] = []
-    assert newest(tmp_path, lambda place, error: found.append(str(error))).name == "step-000000001"
+    assert newest(tmp_path, lambda path, error: found.append(str(error))).name == "step-000000001"
     assert len(found) == 1
 
 
@@ -110,11 +132,13 @@ def test_a_checkpoint_of_another_version_is_not_damage(
     with monkeypatch.context() as other:
         other.setattr(checkpoint_format, "_FORMAT", checkpoint_format._FORMAT + version)
         saved(run(build_job(*SMALL), 1), tmp_path)
-    with pytest.raises(UserError, match=rf"step-000000001 was written by {which} version of tfscale; go on with that"):
+    with pytest.raises(
+        UserError, match=rf"step-000000001 was written by {which} version of tfscale; resume it with that version"
+    ):
         newest(tmp_path, no_damage)
 
 
-def test_without_a_whole_checkpoint_the_message_says_so(tmp_path: Path) -> None:
+def test_without_an_intact_checkpoint_the_message_says_so(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has none; delete .* or give another run.name"):
         newest(tmp_path, no_damage)
 
@@ -123,13 +147,13 @@ def test_a_checkpoint_of_other_replicas_or_another_model_is_refused(
     build_job: Callable[..., Job], tmp_path: Path
 ) -> None:
     checkpoints = saved(run(build_job(*SMALL), 1), tmp_path)
-    place = newest(tmp_path, no_damage)
+    step = step_of(newest(tmp_path, no_damage))
     with pytest.raises(UserError, match=r"strategy.replicas must be 2 as in the checkpoint, got 3"):
-        checkpoints.restore(build_job(*SMALL, "strategy.replicas=3").state, place)
+        checkpoints.restore(build_job(*SMALL, "strategy.replicas=3").state, step)
     with pytest.raises(UserError, match=r"must be that of the checkpoint"):
-        checkpoints.restore(build_job(*SMALL, "model.hidden=[17]").state, place)
+        checkpoints.restore(build_job(*SMALL, "model.hidden=[17]").state, step)
     with pytest.raises(UserError, match=r"only the (run|checkpoint) has"):
-        checkpoints.restore(build_job(*SMALL, "optimizer=adam").state, place)
+        checkpoints.restore(build_job(*SMALL, "optimizer=adam").state, step)
 
 
 def test_the_saved_model_is_the_consensus(build_job: Callable[..., Job], tmp_path: Path) -> None:
@@ -179,18 +203,18 @@ def test_a_checkpoint_that_cannot_be_written_is_a_warning_and_the_next_is_tried(
     assert checkpoint_format.read_manifest(tmp_path / "step-000000002").parent == "step-000000001"
 
 
-def test_a_damaged_checkpoint_can_be_set_aside(build_job: Callable[..., Job], tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_can_be_quarantined(build_job: Callable[..., Job], tmp_path: Path) -> None:
     saved(run(build_job(*SMALL), 1), tmp_path)
-    checkpoint_format.quarantine(tmp_path / "step-000000001")
+    checkpoint_folder.quarantine(tmp_path / "step-000000001")
     assert [path.name for path in tmp_path.iterdir()] == ["damaged-step-000000001"]
-    assert not checkpoint_format.complete(tmp_path)
+    assert not checkpoint_folder.complete(tmp_path)
 
 
 def test_a_run_that_goes_on_from_where_it_once_ended_has_not(build_job: Callable[..., Job], tmp_path: Path) -> None:
     job = run(build_job(*SMALL), 1)
     job.state.early_stopping.ended = True
     checkpoints = saved(job, tmp_path)
-    checkpoints.restore(job.state, tmp_path / "step-000000001")
+    checkpoints.restore(job.state, 1)
     assert job.state.early_stopping.ended
     assert checkpoints.rollback(run(job, 1).state, every=1) == "step-000000001"
     assert not job.state.early_stopping.ended

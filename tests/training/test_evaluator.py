@@ -27,6 +27,37 @@ def test_the_result_does_not_depend_on_the_number_of_replicas(build_job: Callabl
     assert got == pytest.approx(wanted, rel=1e-5)
 
 
+def test_a_second_evaluation_builds_no_dataset_and_leaves_the_replicas_alone(
+    build_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Building datasets once took most of an evaluation, and evaluations most of a run with short epochs."""
+    job = build_job(*SMALL, "strategy=local", "strategy.replicas=2")
+    built: list[int] = []
+    evaluate = job.data.evaluate
+    monkeypatch.setattr(
+        job.data, "evaluate", lambda shard, batch: (built.append(shard.rank), evaluate(shard, batch=batch))[1]
+    )
+    before = [replica.parameters().numpy() for replica in job.state.replicas]
+    consensus = 2 * job.state.consensus()
+    first, second = job.evaluator(consensus), job.evaluator(consensus)
+    assert first == second != job.evaluator(job.state.consensus())
+    assert built == [0, 1]
+    for replica, parameters in zip(job.state.replicas, before, strict=True):
+        np.testing.assert_array_equal(replica.parameters(), parameters)
+
+
+def test_data_that_is_no_dataset_is_read_anew_for_every_evaluation(
+    build_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A generator of a user's Data can be read only once."""
+    job = build_job(*SMALL, "strategy.replicas=2")
+    wanted = job.evaluator(job.state.consensus())
+    other = build_job(*SMALL, "strategy.replicas=2")
+    evaluate = other.data.evaluate
+    monkeypatch.setattr(other.data, "evaluate", lambda shard, batch: iter(evaluate(shard, batch=batch)))
+    assert [other.evaluator(other.state.consensus()) for _ in range(2)] == [wanted, wanted]
+
+
 def test_it_is_what_keras_computes(build_job: Callable[..., Job]) -> None:
     job = build_job(*SMALL, "strategy.replicas=3")
     model = job.state.replicas[0].model

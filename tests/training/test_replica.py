@@ -1,14 +1,17 @@
 """One replica: what it exchanges, and what is its own."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.support.in_place import SMALL, run
+from tests.support.in_place import DATA, SMALL, run, with_optimizer
 from tfscale.errors import UserError
 from tfscale.job.build import Job
+from tfscale.training.replica import Replica
 
 IMAGES = ("model=cnn", "data=synthetic", "data.shape=[8,8,1]", "data.examples=100", "data.test_examples=20")
 
@@ -50,27 +53,47 @@ def test_statistics_of_replicas_are_averaged_for_evaluation(build_job: Callable[
     np.testing.assert_allclose(consensus[size:], (one[size:] + two[size:]) / 2, rtol=1e-6)
 
 
-def test_two_variables_of_one_name_are_refused(build_job: Callable[..., Job]) -> None:
-    """A checkpoint is by name: it would hold one of them, and say nothing."""
-    import keras
+def twins() -> keras.Model:
+    """A model with two kernels called tower/same/kernel."""
 
     def tower() -> keras.Model:
         return keras.Sequential([keras.Input((6,)), keras.layers.Dense(3, name="same")], name="tower")
 
-    replica = build_job(*SMALL, "strategy.replicas=1").state.replicas[0]
     one, two = tower(), tower()
     two.name = "other"
     inputs = keras.Input((6,))
-    replica.model = keras.Model(inputs, keras.layers.Concatenate()([one(inputs), two(inputs)]))
-    with pytest.raises(UserError, match=r"two variables of the model are called .*same/.*; give the layers different"):
-        replica.variables()
+    return keras.Model(inputs, keras.layers.Concatenate()([one(inputs), two(inputs)]))
+
+
+def test_two_variables_of_one_name_are_refused_before_the_first_step() -> None:
+    """A checkpoint is by name and would hold only one of them; the refusal once came with the first save."""
+    message = r"the model's variables must have different names, got \S*same/\S* for 2; give the layers different names"
+    with pytest.raises(UserError, match=message):
+        Replica(
+            rank=0,
+            device="/CPU:0",
+            model=twins,
+            optimizer=keras.optimizers.SGD,
+            loss=keras.losses.SparseCategoricalCrossentropy(reduction="none"),
+            batch=4,
+            with_slots=False,
+        )
+
+
+@pytest.mark.parametrize("optimizer", ["Nadam", "RMSprop", "Lamb"])
+@pytest.mark.usefixtures("build_job")
+def test_slots_with_different_paths_keep_them_as_names(tmp_path: Path, optimizer: str) -> None:
+    """Checkpoints of earlier versions have these names."""
+    job = with_optimizer(tmp_path, f"keras.optimizers.{optimizer}", *DATA, "strategy.replicas=1")
+    replica = job.state.replicas[0]
+    rate = replica.optimizer.learning_rate
+    wanted = {f"optimizer/{each.path}" for each in replica.optimizer.variables if each is not rate}
+    assert {name for name in replica.variables() if name.startswith("optimizer/")} == wanted
 
 
 @pytest.fixture
 def policy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """Sets Keras's dtype policy until the test ends, also when a replica begins with a session of its own."""
-    import keras
-
     yield lambda kind: monkeypatch.setattr(keras.utils, "clear_session", lambda: keras.config.set_dtype_policy(kind))
     monkeypatch.undo()
     keras.utils.clear_session()

@@ -12,13 +12,13 @@ from tests.support.checkpoints import alone
 from tests.support.in_place import IN_PROCESS, SMALL, VARIANTS
 from tfscale.collectives import consistency
 from tfscale.data.base import Shard
-from tfscale.errors import EarlyEnd, RunError
+from tfscale.errors import EarlyEnd, RunError, UserError
 from tfscale.job.build import Job
 from tfscale.supervision.phase import Phase
 from tfscale.tracking.base import Kind, Record, RunInfo
 from tfscale.training.checkpoints import best as best_checkpoint
 from tfscale.training.metrics import examples_seen
-from tfscale.training.trainer import Trainer
+from tfscale.training.trainer import Trainer, automatic_interval, require_steps_left
 
 
 class Recorder:
@@ -89,6 +89,45 @@ def test_everything_happens_every_so_many_steps_and_at_the_end(build_job: Callab
     assert [each["step"] for each in memory.evaluations] == [4, 8, 11]
     assert memory.details_of == list(range(1, 12)), "every step is told of once"
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"step-{step:09d}" for step in (5, 10, 11)]
+
+
+@pytest.mark.parametrize(("epoch", "interval"), [(1, 10), (3, 12), (7, 14), (9, 18), (10, 10), (11, 11), (500, 500)])
+def test_an_automatic_interval_is_a_multiple_of_an_epoch_and_at_least_ten_steps(epoch: int, interval: int) -> None:
+    """200 epochs of one step once took a minute: an evaluation and a checkpoint followed every step."""
+    assert automatic_interval(epoch) == interval
+
+
+def test_short_epochs_are_evaluated_and_saved_every_few_epochs(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    """The plan depends on the step number alone, so a resumed run evaluates and saves at the same steps."""
+    job = build_job(*SMALL, "train.batch=50", "train.epochs=9")
+    assert (job.plan.steps, job.plan.evaluate_every, job.plan.checkpoint_every) == (27, 12, 12)
+    _, memory = go(job, tmp_path)
+    assert [each["step"] for each in memory.evaluations] == [12, 24, 27]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"step-{step:09d}" for step in (12, 24, 27)]
+    every = build_job(*SMALL, "train.batch=50", "train.evaluate_every=1", "train.checkpoint_every=2")
+    assert (every.plan.evaluate_every, every.plan.checkpoint_every) == (1, 2), "what is configured stays"
+
+
+@pytest.mark.parametrize("has_ended", [True, False])
+def test_a_plan_that_ends_before_the_steps_completed_is_refused(build_job: Callable[..., Job], has_ended: bool) -> None:
+    """`tfscale resume NAME train.steps=3` after 6 steps once printed "step 6/3"."""
+    plan = build_job(*SMALL, "train.steps=3").plan
+    message = (
+        r"train.steps or train.epochs must give at least 6 steps, which the run has completed, got 3; give a larger"
+    )
+    with pytest.raises(UserError, match=message):
+        require_steps_left(plan, 6, has_ended=has_ended)
+
+
+def test_a_run_that_has_ended_has_nothing_left_to_train(build_job: Callable[..., Job]) -> None:
+    """Resumed, it once trained nothing and wrote samples_per_second 0.0 over its summary."""
+    plan = build_job(*SMALL, "train.steps=6").plan
+    with pytest.raises(
+        EarlyEnd, match=r"ended after its 6 steps; nothing is left .* or train.epochs=N train.steps=null"
+    ):
+        require_steps_left(plan, 6, has_ended=True)
+    require_steps_left(plan, 6, has_ended=False)  # it died after its last step, before its summary
+    require_steps_left(plan, 5, has_ended=True)  # it was given more steps
 
 
 def test_the_summary_counts_steps_examples_and_bytes(build_job: Callable[..., Job], tmp_path: Path) -> None:

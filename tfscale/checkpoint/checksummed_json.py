@@ -1,6 +1,6 @@
-"""JSON documents that hold a sum of themselves.
+"""JSON documents that contain their own checksum.
 
-It is over what they say, not over their bytes: spaces and the order of names may differ.
+The checksum is over the values, not over the bytes: white space and the order of names may differ.
 """
 
 import hashlib
@@ -10,21 +10,21 @@ from typing import Any
 
 
 def document(body: Mapping[str, Any]) -> bytes:
-    """The document that holds this, and its sha256 sum."""
-    return json.dumps({**body, "sha256": _sum(body)}, indent=2).encode()
+    """Encodes a document and the sha256 sum of its body."""
+    return json.dumps({**body, "sha256": _sha256(body)}, indent=2).encode()
 
 
 def read(content: bytes) -> dict[str, Any]:
-    """What `document` was given.
+    """Decodes a document and verifies it: the inverse of `document`.
 
     Raises:
-        ValueError: It is not as it was written; so do KeyError, TypeError, AttributeError and RecursionError say.
+        ValueError: It is not as it was written. KeyError, TypeError, AttributeError and RecursionError mean the same.
     """
     body = json.loads(content)
-    if body.pop("sha256") != _sum(body):
+    if body.pop("sha256") != _sha256(body):
         raise ValueError("it has the wrong sha256 sum")
     return body
 
 
-def _sum(body: Mapping[str, Any]) -> str:
+def _sha256(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

@@ -1,8 +1,8 @@
-"""Writing files that are on the disk, as they were meant, when that is said.
+"""Durable writes: when `write` returns, the files are on the disk and have read back equal.
 
-Whole blocks go from memory to the disk and back past the system's cache, where the file system can: that takes a tenth
-of a thread's processor time (of the machine's, interrupts included, four fifths), evicts nothing that is still needed,
-and what is read back has been on the disk.
+Whole blocks bypass the page cache in both directions (O_DIRECT), where the file system supports it. That takes a tenth
+of the writing thread's processor time (four fifths of the machine's, interrupts included), evicts no cached page that
+is still needed, and guarantees that the bytes read back come from the disk.
 """
 
 import errno
@@ -17,56 +17,57 @@ from pathlib import Path
 import numpy as np
 
 BLOCK = 4096
-"""Bytes that disks take at a time, or a multiple of it, and what memory must begin at a multiple of for them."""
+"""Bytes of a disk block: direct writes have a multiple of this size, from memory aligned to it."""
 
 _CHUNK = 256 * BLOCK
-"""Bytes read back at a time: few enough to be compared and summed in a processor's own cache, and few calls."""
+"""Bytes read back at a time: few enough to be compared and hashed in a core's own cache, and enough for few calls."""
 
-_PAST_CACHE = getattr(os, "O_DIRECT", 0)
+_DIRECT = getattr(os, "O_DIRECT", 0)
 
 
 def allocate(size: int) -> np.ndarray:
-    """[size] bytes of memory that disks can read from."""
+    """Allocates [size] uint8, aligned for direct writes."""
     memory = np.empty(size + BLOCK, np.uint8)
     start = -memory.ctypes.data % BLOCK
     return memory[start : start + size]
 
 
 def write(folder: Path, files: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """Writes files through to the disk, and reads them back.
+    """Writes files through to the disk and reads them back.
 
-    Each step is done for all of them before the next, as one commit of a file system's journal does for many files.
+    All files are written, then all are synced, then all are read: one commit of the file system's journal serves many
+    files.
 
     Args:
-        folder: Where to; nobody reads it yet.
-        files: Name -> bytes, [size] uint8, of each; those of a `room` take the short way.
+        folder: Target folder; nobody reads it yet.
+        files: Name -> bytes of each file, [size] uint8; memory of `allocate` is written directly.
 
     Returns:
-        Name -> sha256 sum.
+        Name -> sha256 of each file.
 
     Raises:
-        OSError: One could not be written, or reads back as something else.
+        OSError: A write failed, or a file reads back as something else.
     """
     with ExitStack() as stack:
         opened = {name: stack.enter_context(io.FileIO(folder / name, "w+")) for name in files}
-        can_pass = {name: _put(file, files[name]) for name, file in opened.items()}
+        direct = {name: _write(file, files[name]) for name, file in opened.items()}
         for file in opened.values():
             os.fsync(file.fileno())
-        return {name: _read_back(file, files[name], name, can_pass[name]) for name, file in opened.items()}
+        return {name: _read_back(file, files[name], name, direct[name]) for name, file in opened.items()}
 
 
-def _put(file: io.FileIO, content: np.ndarray) -> bool:
-    """Returns whether whole blocks could go past the cache."""
-    whole, can_pass = len(content) // BLOCK * BLOCK, True
+def _write(file: io.FileIO, content: np.ndarray) -> bool:
+    """Writes a file; returns whether its whole blocks could bypass the page cache."""
+    blocks, direct = len(content) // BLOCK * BLOCK, True
     try:
-        with _passing(file):
-            _write_all(file, content[:whole])
+        with _direct(file):
+            _write_all(file, content[:blocks])
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-        whole, can_pass = file.seek(0), False  # not from this memory, or not to this file system
-    _write_all(file, content[whole:])
-    return can_pass
+        blocks, direct = file.seek(0), False  # this memory or this file system does not support it
+    _write_all(file, content[blocks:])
+    return direct
 
 
 def _write_all(file: io.FileIO, content: np.ndarray) -> None:
@@ -75,13 +76,13 @@ def _write_all(file: io.FileIO, content: np.ndarray) -> None:
         at += file.write(content[at:].data)
 
 
-def _read_back(file: io.FileIO, content: np.ndarray, name: str, can_pass: bool) -> str:
-    """Returns the sum of what is in a file, which must be this."""
-    with _passing(file) if can_pass else nullcontext():
-        return _sum_if_equal(file, content, name)
+def _read_back(file: io.FileIO, content: np.ndarray, name: str, direct: bool) -> str:
+    """Returns the sha256 of a file, which must hold `content`."""
+    with _direct(file) if direct else nullcontext():
+        return _sha256_if_equal(file, content, name)
 
 
-def _sum_if_equal(file: io.FileIO, content: np.ndarray, name: str) -> str:
+def _sha256_if_equal(file: io.FileIO, content: np.ndarray, name: str) -> str:
     total, read = hashlib.sha256(), allocate(min(_CHUNK, -(-(len(content) + 1) // BLOCK) * BLOCK))
     file.seek(0)
     for at in range(0, len(content) + 1, len(read)):  # to the end of the file, which may be longer
@@ -94,7 +95,7 @@ def _sum_if_equal(file: io.FileIO, content: np.ndarray, name: str) -> str:
 
 
 def _equal(one: np.ndarray, other: np.ndarray) -> bool:
-    """By eights: NumPy notes the result for each in memory, which is got anew each time."""
+    """Compares eight bytes at a time: NumPy allocates a result for every element."""
     words = len(one) // 8 * 8
     return (
         len(one) == len(other)
@@ -104,18 +105,18 @@ def _equal(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 @contextmanager
-def _passing(file: io.FileIO) -> Iterator[None]:
-    """What is read and written meanwhile passes by the system's cache."""
+def _direct(file: io.FileIO) -> Iterator[None]:
+    """Makes reads and writes bypass the page cache within the block."""
     flags = fcntl.fcntl(file, fcntl.F_GETFL)
     try:
-        fcntl.fcntl(file, fcntl.F_SETFL, flags | _PAST_CACHE)
+        fcntl.fcntl(file, fcntl.F_SETFL, flags | _DIRECT)
         yield
     finally:
         fcntl.fcntl(file, fcntl.F_SETFL, flags)
 
 
 def sync(folder: Path) -> None:
-    """Writes through to the disk which files a folder has."""
+    """Writes the entries of a folder through to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,10 +1,9 @@
-"""The parts of a checkpoint: each process writes its own aside, and the chief, who is part 0, waits for all.
+"""Shards of a checkpoint: each process writes its own, and the chief, who is shard 0, waits for all.
 
-What another wrote it says in a file of its own, `part-NNNN.json`; that it could not, in `part-NNNN.failed`, and so says
-the chief that it has given up.
+A process reports its shard in a file, `part-NNNN.json`, and a failure in `part-NNNN.failed`; with `part-0000.failed`
+the chief reports that it has given up.
 """
 
-import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,104 +12,109 @@ from pathlib import Path
 
 import numpy as np
 
+from tfscale import atomic_file
 from tfscale.checkpoint import checksummed_json, durable_io
 
-WAIT = 60.0
-"""Seconds that the chief waits for the parts of the other processes."""
+SHARDS_TIMEOUT = 60.0
+"""Seconds that the chief waits for the shards of the other processes."""
 
-SEALING = 2 * WAIT
+CHIEF_TIMEOUT = 2 * SHARDS_TIMEOUT
 """Seconds that the others wait for the chief, who may be waiting for one of them."""
 
-_LOOK = 0.01
+_POLL = 0.01
+"""Seconds between two looks at the folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """What one process has written: name -> sha256 of each file, and the sums that `write_part` was given."""
+    """Files that one process has written.
+
+    Attributes:
+        files: Name -> sha256 of each file.
+        shared_digests: Name of each replica's file -> digest of the arrays that are equal in all replicas.
+    """
 
     files: Mapping[str, str]
     shared_digests: Mapping[str, int]
 
 
 def write_shard(
-    place: Path, files: Mapping[str, np.ndarray], *, shard: int, shared_digests: Mapping[str, int]
+    partial: Path, files: Mapping[str, np.ndarray], *, shard: int, shared_digests: Mapping[str, int]
 ) -> Shard:
-    """Writes one process's files, compares them with what is then on the disk, and tells the chief, if another, so.
+    """Writes the files of one process, verifies them on the disk, and reports them to the chief.
 
     Args:
-        place: The folder aside; made if need be.
-        files: Name -> bytes, [size] uint8, of each.
-        part: The process's rank.
-        alike: Name of each replica's file -> a sum of what all replicas hold alike, as this one has it.
+        partial: Folder of the unfinished checkpoint; created if missing.
+        files: Name -> bytes of each file, [size] uint8.
+        shard: The process's rank.
+        shared_digests: See `Shard`.
 
     Raises:
-        OSError: Something could not be written, or reads back as something else.
+        OSError: A write failed, or a file reads back as something else.
     """
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        written = Shard(files=durable_io.write(place, files), shared_digests=shared_digests)
-        if shard:
-            aside = _shard(place, shard).with_suffix(".new")
-            aside.write_bytes(checksummed_json.document(vars(written)))  # a message, which no restart will read
-            os.replace(aside, _shard(place, shard))
+        partial.mkdir(parents=True, exist_ok=True)
+        written = Shard(files=durable_io.write(partial, files), shared_digests=shared_digests)
+        if shard:  # a message to the chief; not synced, as no restart reads it
+            atomic_file.replace(_report(partial, shard), checksummed_json.document(vars(written)))
     except Exception:
         if shard:
-            mark_failed(place, shard)
+            mark_failed(partial, shard)
         raise
     return written
 
 
-def mark_failed(place: Path, shard: int) -> None:
-    """Leaves a mark for those who wait for this part; tries for as long as a disk is likely to be full."""
-    deadline = time.monotonic() + WAIT / 2
+def mark_failed(partial: Path, shard: int) -> None:
+    """Reports that a process has failed; retries for as long as a disk is likely to be full."""
+    deadline = time.monotonic() + SHARDS_TIMEOUT / 2
     while time.monotonic() < deadline:
         with suppress(OSError):
-            place.mkdir(parents=True, exist_ok=True)
-            _failed(place, shard).touch()
+            partial.mkdir(parents=True, exist_ok=True)
+            _failure(partial, shard).touch()
             return
-        time.sleep(_LOOK)
+        time.sleep(_POLL)
 
 
-def collect(place: Path, own: Shard, shards: int) -> Shard:
-    """All parts in one, after they are there; the chief's own is given.
+def collect(partial: Path, own: Shard, shards: int) -> Shard:
+    """Waits for the shards of all processes and merges them with the chief's own.
 
     Raises:
-        OSError: One could not be written, or is missing after `WAIT` seconds.
-        ValueError: What a process says is damaged; see `summed.read`.
+        OSError: A process could not write its shard, or has not within `SHARDS_TIMEOUT` seconds.
+        ValueError: A report is damaged; see `checksummed_json.read`.
     """
     files, shared_digests = {**own.files}, {**own.shared_digests}
-    deadline = time.monotonic() + WAIT
+    deadline = time.monotonic() + SHARDS_TIMEOUT
     for shard in range(1, shards):
-        while not _shard(place, shard).exists():
-            if _failed(place, shard).exists():
-                raise OSError(f"process {shard} could not write its part")
+        while not _report(partial, shard).exists():
+            if _failure(partial, shard).exists():
+                raise OSError(f"process {shard} could not write its shard")
             if time.monotonic() > deadline:
-                raise OSError(f"process {shard} has not written its part in {WAIT:.0f} s")
-            time.sleep(_LOOK)
-        said = checksummed_json.read(_shard(place, shard).read_bytes())
-        files |= said["files"]
-        shared_digests |= said["shared_digests"]
-        _shard(place, shard).unlink()
+                raise OSError(f"process {shard} has not written its shard in {SHARDS_TIMEOUT:.0f} s")
+            time.sleep(_POLL)
+        report = checksummed_json.read(_report(partial, shard).read_bytes())
+        files |= report["files"]
+        shared_digests |= report["shared_digests"]
+        _report(partial, shard).unlink()
     return Shard(files=files, shared_digests=shared_digests)
 
 
-def wait_for_chief(place: Path) -> None:
-    """Returns once the chief has sealed what is aside there, or has given up; after `SEALING` seconds at the latest."""
-    deadline = time.monotonic() + SEALING
-    while not _is_over(place) and time.monotonic() < deadline:
-        time.sleep(_LOOK)
+def wait_for_chief(partial: Path) -> None:
+    """Returns once the chief has finalized or given up a checkpoint, after `CHIEF_TIMEOUT` seconds at the latest."""
+    deadline = time.monotonic() + CHIEF_TIMEOUT
+    while not _is_over(partial) and time.monotonic() < deadline:
+        time.sleep(_POLL)
 
 
-def _is_over(place: Path) -> bool:
+def _is_over(partial: Path) -> bool:
     try:
-        return any(name.endswith(".failed") for name in os.listdir(place))
-    except OSError:  # it has got its name, or is removed
+        return any(path.suffix == ".failed" for path in partial.iterdir())
+    except OSError:  # it was renamed or removed
         return True
 
 
-def _shard(place: Path, shard: int) -> Path:
-    return place / f"part-{shard:04d}.json"
+def _report(partial: Path, shard: int) -> Path:
+    return partial / f"part-{shard:04d}.json"
 
 
-def _failed(place: Path, shard: int) -> Path:
-    return place / f"part-{shard:04d}.failed"
+def _failure(partial: Path, shard: int) -> Path:
+    return partial / f"part-{shard:04d}.failed"

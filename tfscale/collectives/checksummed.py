@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfscale import digest
 from tfscale.collectives.base import Collective
 from tfscale.errors import ExchangeError
+from tfscale.majority import majority
 
 
 def add_checksum(words: tf.Tensor) -> tf.Tensor:
@@ -80,9 +81,9 @@ def require_equal(
     Raises:
         ExchangeError: A digest was changed on the way; or they differ, unless `error` is another type.
     """
-    gathered = gather_bytes_of(collective, [bytes.fromhex(own) for own in digests])
-    majority = max(set(gathered), key=gathered.count)
-    different = [rank for rank, content in enumerate(gathered) if content != majority]
+    gathered = gather_bytes_of(collective, [bytes.fromhex(each) for each in digests])
+    expected = majority(gathered)
+    different = [rank for rank, each in enumerate(gathered) if each != expected]
     if different:
         whose = f"those of rank {different[0]} are not those of the others" if len(gathered) > 2 else "by rank"
         raise error(f"{what} differ: {whose}")

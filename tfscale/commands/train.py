@@ -96,7 +96,7 @@ def main(words: Sequence[str]) -> int:
 
 def _announce(processes: int) -> None:
     """Prints that the job starts, at once: TensorFlow takes seconds to load."""
-    from tfscale.tracking.console import person_console
+    from tfscale.tracking.tables import person_console
 
     survive_write_errors("stdout")
     noun = "process" if processes == 1 else "processes"

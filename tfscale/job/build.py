@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfscale import devices
+from tfscale import cores, devices
 from tfscale.collectives.base import Collective, ranks_of
 from tfscale.collectives.checksummed import require_equal
 from tfscale.collectives.horovod import Horovod
@@ -26,7 +26,7 @@ from tfscale.strategies.base import Strategy
 from tfscale.training.evaluator import Evaluator
 from tfscale.training.replica import Replica
 from tfscale.training.state import RunState, digest
-from tfscale.training.trainer import Plan
+from tfscale.training.trainer import Plan, automatic_interval
 from tfscale.vectors import Layout
 from tfscale.world import World
 
@@ -175,7 +175,7 @@ def _threads(config: Config, world: World, replicas: int) -> int:
     """
     if config.launch.threads != "auto":
         return config.launch.threads
-    return max(1, devices.cores() * world.size // (replicas * world.local_size))
+    return max(1, cores.count() * world.size // (replicas * world.local_size))
 
 
 def _collective_target(config: Config, world: World) -> object:
@@ -235,8 +235,8 @@ def _plan(config: Config, data: Data, replicas: int) -> Plan:
         prefetch=train.prefetch,
         nonfinite=train.nonfinite,
         log_every=train.log_every,
-        evaluate_every=train.evaluate_every or epoch,
-        checkpoint_every=train.checkpoint_every or epoch,
+        evaluate_every=train.evaluate_every or automatic_interval(epoch),
+        checkpoint_every=train.checkpoint_every or automatic_interval(epoch),
     )
 
 

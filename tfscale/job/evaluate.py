@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tfscale.checkpoint.format import newest
+from tfscale.checkpoint.folder import newest
 from tfscale.config.schemas.config import Config
 from tfscale.job import build as building
 from tfscale.job.failure import fail

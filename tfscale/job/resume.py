@@ -4,13 +4,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tfscale.checkpoint.format import DamagedError, newest, quarantine
+from tfscale.checkpoint.folder import newest, quarantine
+from tfscale.checkpoint.format import DamagedError, step_of
 from tfscale.collectives.base import Collective
 from tfscale.collectives.checksummed import broadcast_text
 from tfscale.job.build import Job
 from tfscale.runs.run_directory import RunDirectory
 from tfscale.supervision.attempt import had_ended
 from tfscale.training.checkpoints import Checkpoints
+from tfscale.training.trainer import require_steps_left
 from tfscale.world import World
 
 
@@ -40,17 +42,22 @@ def restore(
 
     Returns:
         How `now` differs from what the bits of the checkpoint depended on; empty if it does not.
+
+    Raises:
+        UserError: The run has completed more steps than it is to train.
+        EarlyEnd: The run has ended, and no steps are left to train.
     """
 
     def damaged(place: Path, error: DamagedError) -> None:
         quarantine(place)
-        warn(f"checkpoint {place.name} is damaged ({error}) and set aside; using the one before it")
+        warn(f"checkpoint {place.name} is damaged ({error}) and quarantined; using the one before it")
 
     chosen = ""
     if world.is_chief:
         chosen = f"{newest(directory.checkpoints, damaged).name} {had_ended(directory.ended_after())}"
     name, _, ended = broadcast_text(job.collective, chosen).partition(" ")
-    before = checkpoints.restore(job.state, directory.checkpoints / name).identity
+    before = checkpoints.restore(job.state, step_of(directory.checkpoints / name)).identity
+    require_steps_left(job.plan, job.state.step, has_ended=ended == str(job.state.step))
     if ended == str(job.state.step):  # whoever continues a run that has ended wants more steps
         job.state.early_stopping.ended = False
     differ = [f"{key} {before.get(key)}, now {now.get(key)}" for key in now if before.get(key) != now.get(key)]

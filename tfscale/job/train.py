@@ -13,10 +13,11 @@ from rich.console import Console
 
 from tfscale.checkpoint import staging
 from tfscale.checkpoint.staging import StagingBuffer
+from tfscale.checkpoint.store import CheckpointStore
 from tfscale.collectives.checksummed import broadcast_text
 from tfscale.config import preflight
 from tfscale.config.schemas.config import Config
-from tfscale.errors import UserError
+from tfscale.errors import EarlyEnd, UserError
 from tfscale.job import build, environment, report, resume
 from tfscale.job.build import Connection, Job
 from tfscale.job.failure import fail
@@ -50,6 +51,10 @@ def run_rank(config: Config, world: World, directory: RunDirectory | None) -> in
     try:
         with signals_noted(lambda stopped, lost: _report_stop(stopped, world, holder[0], lost)) as pending:
             return _run(config, world, holder, pending)
+    except EarlyEnd as end:  # before the first step: the run had ended
+        if world.is_chief:
+            person_console().print(str(end), highlight=False, markup=False)
+        return 0
     except Stopped as stopped:
         _report_stop(stopped, world, holder[0])
         if world.size > 1:
@@ -83,16 +88,16 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], pendin
             console.print(f"warning: {text}", highlight=False, markup=False)
 
         identity = {**environment.identity(), **_order_of_sums(job, world), "data": job.data.digest[:16]}
-        checkpoints = Checkpoints(
+        store = CheckpointStore(
             directory.checkpoints,
             keep=config.train.keep_checkpoints,
             process=world.rank,
             processes=world.size,
             attempt=attempt,
-            identity=identity,
-            memory=StagingBuffer(staging.inherit()),
+            buffer=StagingBuffer(staging.inherit()),
             warn=warn,
         )
+        checkpoints = Checkpoints(store, identity=identity)
         if config.resume:
             _resume(config, connection, job, checkpoints, identity, directory, world, warn)
         whole = preflight.with_replicas(config, job.collective.size)

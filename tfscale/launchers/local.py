@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import IO, final
 
-from tfscale.checkpoint import format as checkpoint_format
 from tfscale.checkpoint import staging
+from tfscale.checkpoint.folder import newest_complete
+from tfscale.checkpoint.format import step_of
 from tfscale.checkpoint.recovery import recover
 from tfscale.launchers.out_of_memory import ADVICE, oom_kills
 from tfscale.launchers.relay import Relay
@@ -193,9 +194,9 @@ class _Launch:
         if self._watchdog is None:
             return True
         self._watchdog.read()
-        newest = next(iter(checkpoint_format.complete(self._directory.checkpoints)), None)
+        newest = newest_complete(self._directory.checkpoints)
         last = max((record.step for record in self._watchdog.records if record is not None), default=0)
-        return last <= (0 if newest is None else checkpoint_format.step_of(newest))
+        return last <= (0 if newest is None else step_of(newest))
 
     def pids(self) -> Sequence[int]:
         """Process ids by rank."""

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from tfscale.checkpoint import format as checkpoint_format
+from tfscale.checkpoint.folder import newest_complete
+from tfscale.checkpoint.format import step_of
 from tfscale.runs.events import EventLog
 from tfscale.runs.run_directory import RunDirectory
 from tfscale.supervision.attempt import Attempt, Launcher, LaunchResult, Outcome
@@ -98,7 +99,7 @@ class Supervisor:
             time.sleep(_backoff(fruitless))
 
     def _newest(self) -> Path | None:
-        return next(iter(checkpoint_format.complete(self._directory.checkpoints)), None)
+        return newest_complete(self._directory.checkpoints)
 
     def _launch(
         self, restarts: int, processes: int, *, deadline_scale: float | None, scaled_until: int
@@ -107,7 +108,7 @@ class Supervisor:
         newest = self._newest()
         attempt = Attempt(
             processes=processes,
-            after=0 if newest is None else checkpoint_format.step_of(newest),
+            after=0 if newest is None else step_of(newest),
             restarts=restarts,
             ended=self._had_ended,
             deadline_scale=deadline_scale,

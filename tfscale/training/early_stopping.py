@@ -1,7 +1,7 @@
-"""When a run ends before its last step because of what it has reached, and which model of it was the best.
+"""Early stopping: ends a run before its last step because of its results, and remembers the best evaluation.
 
-It is looked at after each evaluation on the test data (patience, a target), and at each log record (the training loss).
-Both are the same numbers in every process, so all decide alike.
+It is updated after each evaluation on the test data (patience, target) and at each log record (training loss). Both
+are equal in every process, so all decide alike.
 
 References:
     DeepLearning4j's EarlyStoppingConfiguration: ScoreImprovementEpochTerminationCondition is `patience` and
@@ -21,27 +21,27 @@ from tfscale.errors import UserError
 
 @final
 class EarlyStopping:
-    """Watches one number.
+    """Monitors one figure.
 
     Args:
         monitor: `loss`, or the name of a metric, of the test data; None: the first metric.
-        mode: Whether it should be small (`min`) or large (`max`); `auto`: as the metric says.
-        patience: Evaluations without an improvement after which the run ends; None for any number.
-        min_delta: How much better than the best an improvement is.
-        target: The run ends when the number has reached it; None for never.
-        max_loss: The run ends when the training loss of a log record is beyond it, or is not a number; None for never.
+        mode: `min` if small values are better, `max` if large ones are; `auto` for the metric's own direction.
+        patience: Evaluations without an improvement after which the run ends; None for no limit.
+        min_delta: Least improvement over the best, in units of the figure.
+        target: Value at which the run ends; None for none.
+        max_loss: Training loss of a log record above which, or at NaN, the run ends; None for no limit.
         keep_best: Whether the checkpoint of the best evaluation is kept.
-        directions: Name -> `min` or `max` for the loss and each metric; None where a metric does not say.
+        directions: Name -> `min` or `max` for the loss and each metric; None if a metric names no direction.
 
     Raises:
-        UserError: What to monitor is not measured; or it decides something, mode is `auto`, and it does not say which
-            direction is better.
+        UserError: The monitored figure is not measured; or a criterion needs its direction, mode is `auto`, and the
+            metric names none.
 
     Attributes:
-        best: The best number until now; not a number if there is none.
-        best_step: Optimizer steps after which it was measured; -1 likewise.
-        ended: Whether the run was to end. A run that is started again after that, before it has, looks at its last
-            evaluation a second time, which does not count.
+        best: The best value so far; NaN before the first.
+        best_step: Optimizer steps after which it was measured; -1 before the first.
+        ended: Whether a criterion has ended the run. A run that is restarted after that but before its end repeats its
+            last evaluation, which does not count twice.
     """
 
     def __init__(
@@ -75,20 +75,20 @@ class EarlyStopping:
         self.ended = False
 
     def after_evaluation(self, step: int, measured: Mapping[str, float]) -> str | None:
-        """Looks at an evaluation.
+        """Takes an evaluation.
 
         Args:
             step: Optimizer steps completed.
             measured: The loss, then the metrics in their order.
 
         Returns:
-            Why the run is to end, if it is; `best_step` is then `step` if it was an improvement.
+            Why the run ends, None if it does not. `best_step` is `step` if the evaluation is an improvement.
         """
-        reason = self._look_at(step, self._monitor, measured[self._monitor])
+        reason = self._check(step, self._monitor, measured[self._monitor])
         self.ended |= reason is not None
         return reason
 
-    def _look_at(self, step: int, name: str, value: float) -> str | None:
+    def _check(self, step: int, name: str, value: float) -> str | None:
         sign = self._sign
         if sign == 0:
             return None
@@ -103,14 +103,14 @@ class EarlyStopping:
         return None
 
     def after_log(self, loss: float) -> str | None:
-        """Looks at a training loss; returns why the run is to end, if it is."""
+        """Takes a training loss; returns why the run ends, None if it does not."""
         if self._max_loss is None or loss <= self._max_loss:
             return None
         self.ended = True
         return f"the training loss is {loss:g}, beyond early_stopping.max_loss={self._max_loss:g}"
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What must survive."""
+        """Returns the state to save."""
         return {
             "best": np.array(self.best),
             "best_step": np.array(self.best_step),
@@ -119,6 +119,6 @@ class EarlyStopping:
         }
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Puts back what `arrays` returned."""
+        """Restores the state that `arrays` returned."""
         self.best, self.best_step = float(arrays["best"]), int(arrays["best_step"])
         self._stale, self.ended = int(arrays["stale"]), bool(arrays["ended"])

@@ -1,11 +1,13 @@
 """Evaluation, sharded over all replicas and exact whatever the shard sizes.
 
-Each replica sees its own slice of the test examples; the metrics' sums and counts are then added over all replicas, so
-nothing is an average of averages and W does not change the result. The model evaluated is the replicas' consensus, and
-every replica gets its own parameters back.
+Each replica evaluates its own shard of the test examples; the metrics' sums and counts are then added over all
+replicas, so nothing is an average of averages and W does not change the result. The model evaluated is the replicas'
+consensus; every replica gets its own parameters back.
+
+An evaluation may follow every few steps, so datasets and functions are built once, at the first.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, final
 
 import keras
@@ -19,19 +21,19 @@ from tfscale.errors import UserError
 from tfscale.training.replica import Replica
 
 BATCH = 256
-"""Examples at a time and replica: it changes no result."""
+"""Examples of a replica at a time; changes no result."""
 
 
 @final
 class Evaluator:
-    """Measures the consensus of the replicas on test data.
+    """Evaluates the consensus of the replicas on test data.
 
     Args:
         replicas: This process's replicas.
-        data: Where the test examples are.
-        collective: Adds up the metrics of all replicas.
+        data: Source of the test examples.
+        collective: Gathers the metrics of all replicas.
         loss: Per-example loss: reduction "none".
-        metrics: Name -> function that makes a keras.Metric whose state adds up (sums, counts, confusion matrices).
+        metrics: Name -> constructor of a keras.Metric whose state adds up (sums, counts, confusion matrices).
     """
 
     def __init__(
@@ -45,6 +47,8 @@ class Evaluator:
     ) -> None:
         self._replicas, self._data, self._collective, self._loss = replicas, data, collective, loss
         self._names = ["loss", *metrics]
+        self._batches: dict[int, tf.data.Dataset] = {}
+        self._exchanges = [_exchange_function(replica) for replica in replicas]
         self._metrics = [self._make(replica.device, metrics) for replica in replicas]
         self._updates = [
             _update_function(replica, loss, own) for replica, own in zip(replicas, self._metrics, strict=True)
@@ -57,7 +61,7 @@ class Evaluator:
 
     @property
     def directions(self) -> Mapping[str, Literal["min", "max"] | None]:
-        """Name -> whether less or more is better, of the loss and each metric; None where a metric does not say."""
+        """Name -> `min` or `max`, the better direction of the loss and each metric; None if a metric names none."""
         known: dict[str, Literal["min", "max"]] = {"up": "max", "down": "min"}
         directions: dict[str, Literal["min", "max"] | None] = {}
         for name, metric in zip(self._names, self._metrics[0], strict=True):
@@ -66,26 +70,35 @@ class Evaluator:
         return directions
 
     def __call__(self, consensus: tf.Tensor, before_batch: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """Returns loss and metrics of the model with parameters `consensus` [S]. All processes must call it.
+        """Returns loss and metrics of a model. All processes must call it.
 
         Args:
-            consensus: What to evaluate.
+            consensus: Parameters of the model, [S].
             before_batch: Called before each batch.
         """
-        for replica, metrics, update in zip(self._replicas, self._metrics, self._updates, strict=True):
-            own = replica.parameters()
-            replica.assign(consensus)
+        for replica, exchange, metrics, update in zip(
+            self._replicas, self._exchanges, self._metrics, self._updates, strict=True
+        ):
+            own = exchange(consensus)
             for metric in metrics:
                 metric.reset_state()
-            shard = Shard(replica.rank, self._collective.size)
-            for x, y in self._data.evaluate(shard, batch=BATCH):
+            for x, y in self._evaluation_batches(replica.rank):
                 before_batch()
                 update(x, y)
-            replica.assign(own)
+            exchange(own)
         return dict(zip(self._names, self._results(), strict=True))
 
+    def _evaluation_batches(self, rank: int) -> Iterable[tuple[tf.Tensor, tf.Tensor]]:
+        """One pass over a replica's shard; a dataset is kept, as building it costs more than a small pass."""
+        if rank in self._batches:
+            return self._batches[rank]
+        batches = self._data.evaluate(Shard(rank, self._collective.size), batch=BATCH)
+        if isinstance(batches, tf.data.Dataset):
+            self._batches[rank] = batches
+        return batches
+
     def _results(self) -> list[float]:
-        """Adds the metric states of all replicas in rank order, in float64, into the first one's and reads those."""
+        """Adds the metric states of all replicas in rank order, in float64, into those of the first, and reads them."""
         messages = self._collective.gather(
             [add_checksum(tf.bitcast(_flat(metrics), tf.int32)) for metrics in self._metrics]
         )
@@ -108,6 +121,18 @@ def _scalar(name: str, result: tf.Tensor) -> float:
 def _flat(metrics: Sequence[keras.Metric]) -> tf.Tensor:
     parts = [tf.reshape(variable.value, [-1]) for metric in metrics for variable in metric.variables]
     return tf.cast(tf.concat([tf.cast(part, tf.float32) for part in parts], axis=0), tf.float32)
+
+
+def _exchange_function(replica: Replica) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Compiles ([S]) -> [S]: the replica takes the given parameters and returns its own."""
+
+    @tf.function(autograph=False, jit_compile=False)
+    def exchange(parameters: tf.Tensor) -> tf.Tensor:
+        own = replica.parameters()
+        replica.assign(parameters)
+        return own
+
+    return exchange
 
 
 def _update_function(

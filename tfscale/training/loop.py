@@ -24,12 +24,12 @@ class StepInfo:
 
     Attributes:
         step: Optimizer steps completed, this one included.
-        losses: [R] training losses of this process's replicas, before the step was applied.
-        averaged_losses: [R] losses on the same batches after parameters were replaced; None if they were not, or if the
-            strategy does not report them.
-        measurements: [F] float64, what the strategy measured, in the order of its names.
-        remark: What the strategy has changed, if anything.
-        seconds: Wall time of the step, waiting for data included.
+        losses: [R] float32, training losses of this process's replicas, before the step was applied.
+        averaged_losses: [R] float32, losses on the same batches after the parameters were replaced; None if they were
+            not, or if the strategy does not report them.
+        measurements: [F] float64, the strategy's measurements, in the order of their names.
+        remark: Description of a setting that the strategy has changed; None if it has not.
+        seconds: Wall time of the step in seconds, waiting for data included.
     """
 
     step: int
@@ -50,23 +50,23 @@ def training_steps(
     prefetch: int,
     heartbeat: Callable[[Phase, int], None] = lambda phase, step: None,
 ) -> Iterator[StepInfo]:
-    """Trains for ever, from `state.step` on; `state` is up to date at every yield.
+    """Trains without end, from `state.step` on; `state` is up to date at every yield.
 
     Args:
         state: What is trained.
-        data: Where batches come from.
+        data: Source of batches.
         shards: W.
         batch: B.
         seed: Of the order of examples.
-        prefetch: Batches prepared ahead.
-        heartbeat: Called at the begin of each phase, with the optimizer steps completed.
+        prefetch: Batches prepared ahead, for each replica.
+        heartbeat: Called with each phase that begins, and the steps completed.
     """
     feeds = [
         data.train(Shard(replica.rank, shards), batch=batch, seed=seed, start=state.step, prefetch=prefetch)
         for replica in state.replicas
     ]
     train: Callable[..., tuple[tf.Tensor, tf.Tensor]] | None = None
-    synchronise = _synchronise_function(state.replicas, state.strategy)
+    synchronize = _synchronize_function(state.replicas, state.strategy)
     score = _score_function(state.replicas)
     feed = zip(*feeds, strict=True)
     while True:
@@ -79,7 +79,7 @@ def training_steps(
         averaged = None
         if state.strategy.parameters_due(state.step + 1):
             heartbeat(Phase.AVERAGING, state.step)
-            measurements = synchronise(tf.constant(state.step + 1, tf.int64))
+            measurements = synchronize(tf.constant(state.step + 1, tf.int64))
             if state.strategy.reports_after_averaging:
                 averaged = score(batches)
         state.step += 1
@@ -95,7 +95,7 @@ def training_steps(
 
 
 def _specs(batches: Sequence[Batch]) -> tuple[tuple[tf.TensorSpec, ...], ...]:
-    """Any number of examples: the ragged last batch of an epoch must not trace a second time."""
+    """Specs of batches of any size: the smaller last batch of an epoch must not trace the step again."""
     return tuple(tuple(tf.TensorSpec([None, *part.shape[1:]], part.dtype) for part in batch) for batch in batches)
 
 
@@ -125,21 +125,21 @@ def _measured(strategy: Strategy) -> tf.Tensor:
     return tf.stack([tf.cast(value, tf.float64) for value in strategy.measurements().values()])
 
 
-def _synchronise_function(replicas: Sequence[Replica], strategy: Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Compiles (step [] int64) -> measurements [F]: all replicas get the reduced parameters."""
+def _synchronize_function(replicas: Sequence[Replica], strategy: Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Compiles (step [] int64) -> measurements [F]: all replicas take the reduced parameters."""
 
     @tf.function(autograph=False, jit_compile=False)
-    def synchronise(number: tf.Tensor) -> tf.Tensor:
+    def synchronize(number: tf.Tensor) -> tf.Tensor:
         reduced = strategy.reduce_parameters([replica.parameters() for replica in replicas], number)
         for replica in replicas:
             replica.assign(reduced)
         return _measured(strategy)
 
-    return synchronise
+    return synchronize
 
 
 def _score_function(replicas: Sequence[Replica]) -> Callable[[Sequence[Batch]], tf.Tensor]:
-    """Compiles (R batches) -> losses [R] of the parameters as they are."""
+    """Compiles (R batches) -> losses [R] of the present parameters."""
 
     @tf.function(autograph=False, jit_compile=False, reduce_retracing=True)
     def score(batches: Sequence[Batch]) -> tf.Tensor:

@@ -1,6 +1,6 @@
-"""What a run has measured, for sinks while it goes on and for its summary at the end.
+"""Figures of a run, for trackers while it trains and for its summary at the end.
 
-Time and examples are counted while the clock runs: not while the first step compiles, nor while the run evaluates.
+Speed counts time and examples only while the clock runs: not while the first step compiles, nor during evaluation.
 """
 
 import time
@@ -17,7 +17,7 @@ from tfscale.training.state import RunState
 
 
 def examples_seen(step: int, examples: int, whole: int) -> int:
-    """Examples that all replicas together have used after `step` steps with global batch `whole`."""
+    """Training examples that all replicas together have used after `step` steps with a global batch of `whole`."""
     epochs, within = divmod(step, -(-examples // whole))
     return epochs * examples + min(within * whole, examples)
 
@@ -49,7 +49,7 @@ class RunMetrics:
         self._reason: str | None = None
 
     def note(self, info: StepInfo) -> None:
-        """A step is completed."""
+        """Takes a completed step."""
         self._steps.append(info)
         self._averaged = self._averaged if info.averaged_losses is None else info.averaged_losses
         if info.step == self._first_number:
@@ -59,17 +59,17 @@ class RunMetrics:
             self.remark(info.step, info.remark)
 
     def remark(self, step: int, words: str) -> None:
-        """Something has changed after `step` steps."""
+        """Reports a change after `step` steps."""
         self._tracker.message(step, words)
 
     def start_clock(self) -> None:
-        """What is done from here on is training."""
+        """Starts the clock: training begins."""
         self._mark, self._marked_step = time.perf_counter(), self._state.step
 
     def stop_clock(self, info: StepInfo) -> None:
-        """Adds up what was trained since the clock was started.
+        """Adds the time and examples since the clock was started.
 
-        A device may still be computing steps that Python has long started, so the last loss is waited for first.
+        Waits for the last loss first, as a device may still be computing steps that Python has started.
         """
         float(info.losses[0])
         self._seconds += time.perf_counter() - self._mark
@@ -80,13 +80,13 @@ class RunMetrics:
         return examples_seen(step, self._all, self._whole)
 
     def _mean(self, losses: tf.Tensor) -> float:
-        """R losses -> the mean over all W."""
+        """Returns the mean over all W replicas of this process's R losses."""
         own = [tf.bitcast(losses[index], tf.int32)[tf.newaxis] for index in range(len(self._state.replicas))]
         gathered = tf.concat(gather_checksummed(self._collective, own), axis=0)
         return float(tf.reduce_mean(tf.bitcast(gathered, tf.float32)))
 
     def log(self, info: StepInfo) -> float:
-        """Writes a record of the steps since the last one; returns their mean loss. All processes must call it."""
+        """Logs a record of the steps since the last; returns their mean loss. All processes must call it."""
         self.stop_clock(info)
         loss = self._mean(tf.add_n([each.losses for each in self._steps]) / len(self._steps))
         self.flush()
@@ -108,7 +108,7 @@ class RunMetrics:
         return dict(zip(names, info.measurements.numpy().tolist(), strict=True))
 
     def flush(self) -> None:
-        """Hands on what is known of each step since the last log record, and of each tensor now."""
+        """Passes a record of each step since the last log record, and of each tensor, to the tracker."""
         for each in self._steps:
             values = {"loss": float(tf.reduce_mean(each.losses)), "seconds": each.seconds, **self._measurements(each)}
             self._tracker.log(Kind.STEP, each.step, values)
@@ -123,27 +123,27 @@ class RunMetrics:
         self._steps.clear()
 
     def evaluated(self, evaluation: dict[str, float]) -> None:
-        """The model was measured on the test data."""
+        """Takes an evaluation on the test data."""
         self._evaluation = evaluation
         self._tracker.log(Kind.EVALUATION, self._state.step, evaluation)
 
     def ended(self, reason: str) -> None:
-        """The run ends before its last step."""
+        """Takes the reason why the run ends before its last step."""
         self._reason = reason
 
     @property
     def has_evaluation(self) -> bool:
-        """Whether the model was measured on the test data."""
+        """Whether the model has been evaluated."""
         return bool(self._evaluation)
 
     def _samples_per_second(self) -> float:
         return round(self._timed_examples / self._seconds, 1) if self._seconds else 0.0
 
     def results(self, sha256: str) -> dict[str, Any]:
-        """For summary.json.
+        """Returns the results for summary.json.
 
         Args:
-            sha256: Of the parameters.
+            sha256: Of the final parameters.
         """
         sent = int(self._state.strategy.bytes_sent)
         dense = self._state.step * mean_bytes(self._state.replicas[0].layout.size, self._collective.size)

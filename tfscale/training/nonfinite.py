@@ -1,8 +1,10 @@
-"""What is done once all know of a gradient that was not finite, and that no replica has applied.
+"""Reaction to a gradient that was not finite, once all processes know of it; no replica has applied it.
 
-`skip` goes on. `rollback` puts back the newest checkpoint, as numbers that overflow have often grown for a while, and
-goes on with the examples after, so that what led there is not repeated (Chowdhery et al. 2022, PaLM, did so by hand).
-`abort` ends the run, with a checkpoint.
+`skip` continues. `rollback` restores the newest checkpoint, as values that overflow have often grown for a while, and
+continues with the examples after, so that the cause is not repeated. `abort` ends the run, with a checkpoint.
+
+References:
+    Chowdhery et al. 2022, PaLM: they restarted from a checkpoint and skipped batches by hand.
 """
 
 from collections.abc import Iterator
@@ -18,27 +20,27 @@ from tfscale.training.state import RunState
 
 Policy = Literal["skip", "rollback", "abort"]
 COUNT = "skipped_steps"
-"""What a strategy measures if it skips steps: the same number in all processes."""
+"""Measurement of a strategy that skips steps: their number, equal in all processes."""
 
 COUNTERS = (COUNT, "bytes_sent")
-"""What a strategy counts that has happened all the same when a checkpoint is put back."""
+"""Measurements that a rollback keeps: what they count has happened."""
 
-MOST = 10
-"""Times that one checkpoint is put back: then it must be what leads there."""
+MAX_ROLLBACKS = 10
+"""Rollbacks to one checkpoint; if there are more, the checkpoint itself must be the cause."""
 
 
 @final
 class NonFinite:
-    """Asked after every step, in all processes.
+    """Applies a policy after every step, in all processes.
 
     Args:
-        policy: What to do.
+        policy: See the module.
         state: What is trained.
-        checkpoints: What it goes back to.
+        checkpoints: Where `rollback` restores from.
         every: Steps between two checkpoints.
 
     Raises:
-        UserError: The strategy does not say which steps it skips.
+        UserError: The policy needs the number of skipped steps, which the strategy does not measure.
     """
 
     def __init__(self, policy: Policy, state: RunState, checkpoints: Checkpoints, *, every: int) -> None:
@@ -49,19 +51,19 @@ class NonFinite:
                 f"train.nonfinite={policy} needs a strategy that measures {COUNT}, as {type(state.strategy).__name__} "
                 "does not; set train.nonfinite=skip"
             )
-        self._place = list(measured).index(COUNT) if COUNT in measured else 0
+        self._index = list(measured).index(COUNT) if COUNT in measured else 0
         self._known = int(measured[COUNT]) if COUNT in measured else 0
         self._returned: tuple[str | None, int] = None, 0
 
     def has_to_act(self, info: StepInfo) -> bool:
-        """Whether something is to be done after this step, which is then waited for."""
+        """Whether the policy requires an action after this step; waits for the step, unless it is `skip`."""
         if self._policy == "skip":
             return False
-        before, self._known = self._known, int(info.measurements[self._place])
+        before, self._known = self._known, int(info.measurements[self._index])
         return self._known > before
 
     def act(self, info: StepInfo) -> str | RunError:
-        """Does it; returns what was done, in words, or what the run is to end with."""
+        """Acts; returns a description of the action, or the error that ends the run."""
         if self._policy == "abort":
             return RunError(
                 f"a gradient was not finite by step {info.step:,}, and train.nonfinite=abort; lower "
@@ -78,15 +80,15 @@ class NonFinite:
             variable.assign(value)
         before, times = self._returned
         self._returned = name, times + 1 if name == before else 1
-        if self._returned[1] > MOST:
+        if self._returned[1] > MAX_ROLLBACKS:
             return RunError(
-                f"a gradient was not finite {MOST + 1} times after {name}, and train.nonfinite=rollback; lower "
-                "optimizer.learning_rate"
+                f"a gradient was not finite {MAX_ROLLBACKS + 1} times after {name}, and train.nonfinite=rollback; "
+                "lower optimizer.learning_rate"
             )
         return f"a gradient was not finite; back to {name}, and on with the examples after"
 
     def _counters(self) -> Iterator[tf.Variable | keras.Variable]:
-        """What must not go back: counts, and the optimizers' steps, as schedules are to end with the run."""
+        """Variables that a rollback keeps: counts, and the optimizers' steps, as schedules end with the run."""
         strategy, replicas = self._state.strategy, self._state.replicas
         states = [strategy.shared_state(), *(strategy.replica_state(index) for index in range(len(replicas)))]
         for state in states:

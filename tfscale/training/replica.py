@@ -1,10 +1,11 @@
-"""One logical replica: a model, its optimizer and loss on one device.
+"""One logical replica: a model, its optimizer and its loss on one device.
 
-Between replica and strategy there are only flat vectors. What a run computes depends on the replicas, never on which
-process holds them, so everything random here belongs to the replica.
+Only tensors pass between replica and strategy. The result of a run depends on its replicas, never on the processes that
+hold them, so all random state belongs to the replica.
 """
 
-from collections.abc import Callable, Container, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import final
 
 import keras
@@ -19,7 +20,7 @@ Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 """x [b, ...], y [b], weight [b]; see `data.base.Data`."""
 
 OWN_STEPS = ("train_step", "test_step", "compute_loss")
-"""Methods of a keras.Model that this loop does not call."""
+"""Methods of keras.Model that this loop does not call."""
 
 COMPILED = (
     "the model was compiled, which changes nothing: loss, metrics and optimizer are those of the configuration "
@@ -29,23 +30,23 @@ COMPILED = (
 
 @final
 class Replica:
-    """A model that learns on one device.
+    """A model that trains on one device.
 
     Args:
         rank: Global index.
         device: TensorFlow device name.
-        model: Builds the model; called once, on the device.
-        optimizer: Builds the optimizer; called once, on the device.
+        model: Constructor of the model; called once, on the device.
+        optimizer: Constructor of the optimizer; called once, on the device.
         loss: Per-example loss: reduction "none".
         batch: B, which every batch's weighted loss is divided by.
         with_slots: Whether optimizer slots are part of `parameters`.
 
     Attributes:
-        warnings: What the user should know of the model, a line each.
+        warnings: Warnings about the model, one line each.
 
     Raises:
-        UserError: A floating variable of the model is not float32, as vectors are; or the model or the optimizer
-            relies on something that this loop does not do.
+        UserError: A floating variable of the model is not float32, as vectors are; two variables of the model have one
+            name; or the model or the optimizer needs something that this loop does not do.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Replica:
     ) -> None:
         self.rank, self.device = rank, device
         self._loss, self._batch = loss, batch
-        keras.utils.clear_session()  # equal layer names in every replica: state is saved by name
+        keras.utils.clear_session()  # gives every replica the same layer names, by which state is saved
         with tf.device(device):
             self.model = model()
             _refuse_other_floats(self.model)
@@ -69,6 +70,7 @@ class Replica:
             self.optimizer = optimizer()
             _refuse_optimizer(self.optimizer)
             self.optimizer.build(self.model.trainable_variables)
+        self._variables = {**_model_variables(self.model), **_optimizer_variables(self.optimizer)}
         self._trainable = [variable.value for variable in self.model.trainable_variables]
         statistics = [variable.value for variable in self.model.non_trainable_variables]
         averaged = [variable for variable in statistics if variable.dtype.is_floating]
@@ -77,12 +79,12 @@ class Replica:
         self.warnings = [COMPILED] if self.model.compiled else []
 
     def _slots(self) -> list[tf.Variable]:
-        """Momentum and the like: not the step counter, not the learning rate."""
+        """Variables of the optimizer, such as momentum, but for the step counter and the learning rate."""
         ours = (self.optimizer.iterations, self.optimizer.learning_rate)
         return [variable.value for variable in self.optimizer.variables if not any(variable is each for each in ours)]
 
     def _separate_random_streams(self) -> None:
-        """Same start, different dropout: each replica's seed generators are moved apart by its rank."""
+        """Offsets the seed generators by the rank: replicas start equal but draw different dropout masks."""
         for variable in self.model.variables:
             if variable.path.endswith("seed_generator_state"):
                 state = variable.value.read_value()
@@ -90,19 +92,19 @@ class Replica:
 
     @property
     def layout(self) -> Layout:
-        """The trainable tensors in the vector [D]."""
+        """Positions of the trainable tensors in the vector [D]."""
         return Layout(
             names=tuple(variable.path for variable in self.model.trainable_variables),
             sizes=tuple(vectors.size([variable]) for variable in self._trainable),
         )
 
     def trainable_tensors(self) -> list[tf.Tensor]:
-        """The trainable variables as they are, to be looked at: not copied."""
+        """Values of the trainable variables: views, not copies; valid until the next step."""
         with tf.device(self.device):
             return [variable.read_value() for variable in self._trainable]
 
     def loss(self, batch: Batch, *, training: bool) -> tf.Tensor:
-        """(1 / B) sum(weight * loss) plus the model's own regularisation, []."""
+        """Computes (1 / B) sum(weight * loss) plus the model's own regularization, []."""
         x, y, weight = batch
         per_example: tf.Tensor = self._loss(y, self.model(x, training=training))  # pyright: ignore[reportAssignmentType]
         if per_example.shape.rank != 1:
@@ -113,23 +115,23 @@ class Replica:
         return tf.reduce_sum(weight * per_example) / self._batch + sum(self.model.losses)
 
     def gradients(self, batch: Batch) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """Returns the loss [] and its gradient for each trainable variable; zeros where a variable has no part."""
+        """Returns the loss, [], and its gradient for each trainable variable; zeros for an unconnected one."""
         with tf.GradientTape() as tape:
             loss = self.loss(batch, training=True)
         gradients = tape.gradient(loss, self._trainable, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return loss, [tf.convert_to_tensor(gradient) for gradient in gradients]
 
     def apply(self, gradients: Sequence[tf.Tensor]) -> None:
-        """One optimizer step with a gradient for each trainable variable."""
+        """Performs an optimizer step with a gradient for each trainable variable."""
         self.optimizer.apply(list(gradients), self.model.trainable_variables)
 
     def parameters(self) -> tf.Tensor:
-        """[S]: trainables first, then float statistics, then optimizer slots if asked for."""
+        """Returns [S]: trainable variables, then float statistics, then optimizer slots if `with_slots`."""
         with tf.device(self.device):
             return vectors.flatten([variable.read_value() for variable in self._synchronised])
 
     def assign(self, parameters: tf.Tensor) -> None:
-        """Replaces what `parameters` returns, [S]."""
+        """Assigns [S], in the order of `parameters`."""
         with tf.device(self.device):
             for variable, value in zip(
                 self._synchronised, vectors.unflatten(parameters, self._synchronised), strict=True
@@ -137,11 +139,11 @@ class Replica:
                 variable.assign(value)
 
     def model_arrays(self, parameters: Callable[[], tf.Tensor], *, without: Container[str]) -> dict[str, np.ndarray]:
-        """The model's weights, statistics and random streams by name, as `assign` of [S] would leave them.
+        """Returns weights, statistics and random streams by name, as they would be after `assign` of [S].
 
         Args:
-            parameters: Makes [S]; not called if nothing of it is asked for.
-            without: Names of those that are not asked for.
+            parameters: Returns [S]; not called if no result depends on it.
+            without: Names to leave out.
         """
         named = {f"model/{variable.path}": variable.value for variable in self.model.variables}
         wanted = {name: variable for name, variable in named.items() if name not in without}
@@ -151,22 +153,35 @@ class Replica:
             values |= {id(variable): value for variable, value in zip(self._synchronised, assigned, strict=True)}
         return {name: np.asarray(values[id(variable)].numpy()) for name, variable in wanted.items()}
 
-    def variables(self) -> dict[str, keras.Variable]:
-        """Everything of this replica that must survive, by name: weights, statistics, random streams, optimizer.
+    def variables(self) -> Mapping[str, keras.Variable]:
+        """State of this replica by its names in a checkpoint: weights, statistics, random streams, optimizer.
 
         A learning rate is a setting, not state: a resumed run takes its own.
-
-        Raises:
-            UserError: Two variables of the model have one name, so a checkpoint could hold only one of them.
         """
-        rate = self.optimizer.learning_rate
-        named = [(f"model/{variable.path}", variable) for variable in self.model.variables]
-        named += [(f"optimizer/{each.path}", each) for each in self.optimizer.variables if each is not rate]
-        found = dict(named)
-        if len(found) < len(named):
-            twice = next(name for index, (name, _) in enumerate(named) if name in dict(named[:index]))
-            raise UserError(f"two variables of the model are called {twice}; give the layers different names")
-        return found
+        return self._variables
+
+
+def _model_variables(model: keras.Model) -> dict[str, keras.Variable]:
+    counts = Counter(variable.path for variable in model.variables)
+    duplicate = next((path for path, count in counts.items() if count > 1), None)
+    if duplicate is not None:  # a checkpoint is by name and could hold only one of them
+        raise UserError(
+            f"the model's variables must have different names, got {duplicate} for {counts[duplicate]}; give the "
+            "layers different names"
+        )
+    return {f"model/{variable.path}": variable for variable in model.variables}
+
+
+def _optimizer_variables(optimizer: keras.Optimizer) -> dict[str, keras.Variable]:
+    """Variables by name; equal paths, as of Adafactor's slots, are numbered in the optimizer's order."""
+    variables = [each for each in optimizer.variables if each is not optimizer.learning_rate]
+    counts, numbers = Counter(each.path for each in variables), Counter[str]()
+    named = {}
+    for each in variables:
+        suffix = f"/{numbers[each.path]}" if counts[each.path] > 1 else ""
+        numbers[each.path] += 1
+        named[f"optimizer/{each.path}{suffix}"] = each
+    return named
 
 
 def _refuse_own_steps(model: keras.Model) -> None:

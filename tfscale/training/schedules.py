@@ -1,4 +1,4 @@
-"""How the learning rate moves over a run: Keras's schedules, in terms of the optimizer's rate and the run's length."""
+"""Learning rate schedules of Keras, in terms of the optimizer's learning rate and the run's length."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -21,14 +21,14 @@ def cosine(
     alpha: float,
     warmup_steps: int,
 ) -> Rate:
-    """From 0 linearly up to `learning_rate` in `warmup_steps`, then along a cosine down to alpha * learning_rate.
+    """Rises linearly from 0 to `learning_rate`, then falls along a cosine to alpha * learning_rate.
 
     Args:
-        learning_rate: The highest.
-        total_steps: Of the whole run.
-        decay_steps: Length of the cosine; auto for the rest of the run.
-        alpha: Last rate over highest.
-        warmup_steps: 0 for none.
+        learning_rate: The highest rate.
+        total_steps: Steps of the whole run.
+        decay_steps: Steps of the cosine; auto for the rest of the run.
+        alpha: Ratio of the last rate to the highest.
+        warmup_steps: Steps of the linear rise; 0 for none.
     """
     rest = max(1, total_steps - warmup_steps) if decay_steps == "auto" else decay_steps
     if warmup_steps == 0:
@@ -46,12 +46,12 @@ def exponential(
     decay_rate: float,
     staircase: bool,
 ) -> Rate:
-    """learning_rate * decay_rate^(step / decay_steps).
+    """Computes learning_rate * decay_rate^(step / decay_steps).
 
     Args:
-        learning_rate: The first.
-        total_steps: Of the whole run.
-        decay_steps: auto for the whole run.
+        learning_rate: The first rate.
+        total_steps: Steps of the whole run.
+        decay_steps: Steps of one period; auto for the whole run.
         decay_rate: Factor of one period.
         staircase: Whether the exponent is rounded down.
     """
@@ -60,12 +60,12 @@ def exponential(
 
 
 def piecewise(*, learning_rate: float, total_steps: int, boundaries: Sequence[int], factors: Sequence[float]) -> Rate:
-    """learning_rate * factors[i], with i the number of boundaries passed.
+    """Computes learning_rate * factors[i], with i the number of boundaries passed.
 
     Args:
-        learning_rate: What the factors multiply.
-        total_steps: Of the whole run.
-        boundaries: Steps.
+        learning_rate: The rate that the factors multiply.
+        total_steps: Steps of the whole run.
+        boundaries: Steps at which the factor changes.
         factors: One more than boundaries.
     """
     return keras.optimizers.schedules.PiecewiseConstantDecay(

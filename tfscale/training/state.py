@@ -1,7 +1,7 @@
-"""RunState: the one object with everything of a run that must survive.
+"""RunState: everything of a run that a checkpoint preserves.
 
-A run is its replicas, what its strategy keeps, and how many steps are done. The position in the data is that number of
-steps, since batches are computed from (seed, step); random streams are variables of the replicas.
+It consists of the replicas, the strategy's state, early stopping and the number of completed steps. That number is also
+the position in the data, since batches are computed from (seed, step); random streams are variables of the replicas.
 """
 
 import hashlib
@@ -22,21 +22,21 @@ from tfscale.training.replica import Replica
 
 Variables = Mapping[str, tf.Variable | keras.Variable]
 Values = Mapping[str, tf.Tensor | np.ndarray]
-"""By their names in a checkpoint."""
+"""Variables and values by their names in a checkpoint."""
 
 STOPPING = "early_stopping/"
-"""What the names of its state begin with, in a checkpoint."""
+"""Prefix of the names of early stopping's state in a checkpoint."""
 
 
 @dataclass(frozen=True)
 class ReplicaView:
-    """What a replica holds after a step: not copied, so to be looked at before the next step, and then let go.
+    """State of a replica after a step: views, not copies; valid until the next step.
 
     Attributes:
-        own: What it alone holds.
-        common: What it and all others hold alike.
-        digest: Tells whether they do.
-        shared: What is not any replica's: the strategy's, and what early stopping remembers.
+        own: Values that only this replica holds.
+        common: Values that are equal in all replicas.
+        digest: Digest of `common`: equal in all replicas if `common` is.
+        shared: Values that belong to no replica: the strategy's and early stopping's.
     """
 
     own: Values
@@ -47,13 +47,13 @@ class ReplicaView:
 
 @dataclass(kw_only=True)
 class RunState:
-    """What training changes.
+    """State that training changes.
 
     Attributes:
         step: Optimizer steps completed.
         replicas: This process's replicas, by rank.
         strategy: Owns residuals, thresholds and counters.
-        early_stopping: Remembers the best evaluation.
+        early_stopping: Holds the best evaluation.
     """
 
     step: int
@@ -63,7 +63,7 @@ class RunState:
     _reads: dict[int, Callable[[], tuple[Any, ...]]] = field(default_factory=dict, init=False, repr=False)
 
     def view(self, index: int) -> ReplicaView:
-        """What this process's replica number `index` holds; read by one compiled call, a tenth of what many take."""
+        """State of this process's replica `index`; one compiled call reads it in a tenth of the time of many."""
         if index not in self._reads:
             self._reads[index] = tf.function(lambda: self._read(index), autograph=False).get_concrete_function()
         own, common, digest, shared = self._reads[index]()
@@ -76,26 +76,26 @@ class RunState:
         return own, common, digest, _tensors(self.strategy.shared_state())
 
     def replica_arrays(self, index: int) -> Arrays:
-        """A copy of all that this process's replica number `index` holds, by name."""
+        """Copies all state of this process's replica `index`, by name."""
         return _copied(self._replica_variables(index))
 
     def consensus_arrays(self) -> Arrays:
-        """A copy of what the consensus has besides `common_names`, by name. All processes must call it."""
+        """Copies the consensus but for `common_names`, by name. All processes must call it."""
         return self.replicas[0].model_arrays(self.consensus, without=frozenset(self.common_names()))
 
     def common_names(self) -> Sequence[str]:
-        """Names of a replica's state that is the same in all replicas after every step."""
+        """Names of the state that is equal in all replicas after every step."""
         strategy, replica = self.strategy, self.replicas[0]
         names = [f"model/{each.path}" for each in replica.model.trainable_variables]
         slots = [name for name in replica.variables() if name.startswith("optimizer/")]
         return names * strategy.keeps_parameters_equal + slots * strategy.keeps_optimizers_equal
 
     def shared_arrays(self) -> Arrays:
-        """A copy of what is not any replica's: the strategy's, and what early stopping remembers."""
+        """Copies the state that belongs to no replica: the strategy's and early stopping's."""
         return {**_copied(self.strategy.shared_state()), **self._stopping_arrays()}
 
     def load_replica(self, index: int, arrays: Arrays) -> None:
-        """Puts back what `replica_arrays` returned.
+        """Restores what `replica_arrays` returned.
 
         Raises:
             UserError: The names or shapes are those of another model, optimizer or strategy.
@@ -103,7 +103,7 @@ class RunState:
         _load(self._replica_variables(index), arrays)
 
     def load_shared(self, arrays: Arrays) -> None:
-        """Puts back what `shared_arrays` returned; raises as `load_replica` does."""
+        """Restores what `shared_arrays` returned; raises like `load_replica`."""
         _load(
             self.strategy.shared_state(),
             {name: value for name, value in arrays.items() if not name.startswith(STOPPING)},
@@ -113,7 +113,7 @@ class RunState:
         )
 
     def consensus(self) -> tf.Tensor:
-        """[S]: the one model that the replicas stand for. All processes must call it."""
+        """Returns the one model that the replicas stand for, [S]. All processes must call it."""
         return self.strategy.consensus([replica.parameters() for replica in self.replicas])
 
     def _stopping_arrays(self) -> Arrays:
@@ -125,7 +125,7 @@ class RunState:
 
 
 def _copied(variables: Variables) -> dict[str, np.ndarray]:
-    """A copy of their values, by name."""
+    """Copies the values of variables, by name."""
     return {name: np.array(each) for name, each in _tensors(variables).items()}
 
 
@@ -134,7 +134,7 @@ def _tensors(variables: Variables) -> dict[str, tf.Tensor]:
 
 
 def _as_floats(value: tf.Tensor) -> tf.Tensor:
-    """The same bits as float32, or, where those are fewer, the same numbers."""
+    """Bitcasts to float32; casts types of less than 32 bits, which preserves their values."""
     if value.dtype == tf.float32:
         return value
     return tf.bitcast(value, tf.float32) if value.dtype.size % 4 == 0 else tf.cast(value, tf.float32)
@@ -157,7 +157,7 @@ def _load(variables: Variables, arrays: Arrays) -> None:
 
 
 def digest(replica: Replica) -> str:
-    """sha256 over the model's weights and statistics, in order; random streams are each replica's own."""
+    """sha256 of the model's weights and statistics, in order; random streams differ between replicas."""
     total = hashlib.sha256()
     for variable in replica.model.weights:
         total.update(np.ascontiguousarray(np.asarray(variable.value)).tobytes())

@@ -1,7 +1,7 @@
 """Drives the loop through a whole run: logs, evaluates, saves, stops.
 
-What happens every how many steps is decided here from the step number alone, so all processes of a job do the same
-things at the same steps.
+Everything periodic depends on the step number alone, so all processes of a job do the same things at the same steps,
+and a resumed run does them where an uninterrupted one would.
 """
 
 import time
@@ -11,7 +11,7 @@ from typing import Any
 
 from tfscale.collectives.checksummed import require_equal
 from tfscale.data.base import Data
-from tfscale.errors import EarlyEnd, RunError
+from tfscale.errors import EarlyEnd, RunError, UserError
 from tfscale.supervision.phase import Phase
 from tfscale.tracking.base import Tracker
 from tfscale.training import nonfinite
@@ -21,20 +21,23 @@ from tfscale.training.loop import StepInfo, training_steps
 from tfscale.training.metrics import RunMetrics
 from tfscale.training.state import RunState, digest
 
+MIN_INTERVAL = 10
+"""Least steps between two evaluations, or two checkpoints, that are not configured."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to do when.
+    """Length of a run, and its periodic actions.
 
     Attributes:
         steps: Optimizer steps of the whole run.
         batch: B.
         seed: Of the order of examples.
-        prefetch: Batches prepared ahead, a replica.
+        prefetch: Batches prepared ahead, for each replica.
         log_every: Steps between two log records.
         evaluate_every: Steps between two evaluations.
         checkpoint_every: Steps between two checkpoints.
-        nonfinite: What to do after a gradient that is not finite.
+        nonfinite: Reaction to a gradient that is not finite.
     """
 
     steps: int
@@ -47,20 +50,56 @@ class Plan:
     nonfinite: nonfinite.Policy
 
 
+def automatic_interval(epoch: int) -> int:
+    """Steps between two evaluations, or two checkpoints, that are not configured: an epoch, or several short ones.
+
+    An evaluation or a checkpoint costs as much as many steps of a small model, so the interval is the smallest multiple
+    of an epoch that is not below `MIN_INTERVAL` steps.
+
+    Args:
+        epoch: Steps of an epoch.
+    """
+    return epoch * -(-MIN_INTERVAL // epoch)
+
+
+def require_steps_left(plan: Plan, step: int, *, has_ended: bool) -> None:
+    """Checks that a resumed run has steps left to train.
+
+    Args:
+        plan: Of the resumed run.
+        step: Optimizer steps completed.
+        has_ended: Whether the run has ended after this step, and has its summary.
+
+    Raises:
+        UserError: The plan ends before the step.
+        EarlyEnd: The run has ended, and the plan has no more steps.
+    """
+    if plan.steps < step:
+        raise UserError(
+            f"train.steps or train.epochs must give at least {step:,} steps, which the run has completed, got "
+            f"{plan.steps:,}; give a larger number, or another run.name to begin anew"
+        )
+    if has_ended and plan.steps == step:
+        raise EarlyEnd(
+            f"the run has ended after its {step:,} steps; nothing is left to train. To train on, give a larger number "
+            "of steps: train.steps=N, or train.epochs=N train.steps=null"
+        )
+
+
 class Trainer:
     """One run from where its state stands to the plan's last step.
 
     Args:
         state: What is trained.
-        plan: What to do when.
+        plan: Length and periodic actions.
         data: Training data.
-        evaluator: Measures the consensus.
-        checkpoints: Where state is saved.
+        evaluator: Evaluates the consensus.
+        checkpoints: Save the state.
         tracker: Gets the records.
-        stop: Asked after each step, with its number and whether all processes meet in a step with a number: what the
-            run is to raise once it has saved its state, or `EarlyEnd`, if it is to end before its last step. All
-            processes of the job must get the same answers.
-        heartbeat: Called at the begin of each phase, with the optimizer steps completed.
+        stop: Called after each step, with its number and a function that tells whether all processes synchronize at a
+            step. Returns None to go on, `EarlyEnd` to end the run before its last step, or an exception to raise once
+            the state is saved. All processes of the job must get the same result.
+        heartbeat: Called with each phase that this process enters, and the steps completed.
     """
 
     def __init__(
@@ -80,7 +119,7 @@ class Trainer:
         self._evaluator, self._checkpoints, self._tracker = evaluator, checkpoints, tracker
         self._metrics = RunMetrics(state, examples=data.examples, batch=plan.batch, tracker=tracker)
         self._nonfinite = nonfinite.NonFinite(plan.nonfinite, state, checkpoints, every=plan.checkpoint_every)
-        self._ended = state.early_stopping.ended  # if it was started again just then
+        self._ended = state.early_stopping.ended  # if it was restarted just after that
 
     def __call__(self) -> dict[str, Any]:
         """Trains to the end; returns results for summary.json. All processes of the job must call it."""
@@ -96,26 +135,26 @@ class Trainer:
         )
         while self._state.step < self._plan.steps and not self._ended:
             self._after(next(steps))
-        self._heartbeat(Phase.DISK, self._state.step)  # what a pipeline of the user's does at its end
+        self._heartbeat(Phase.DISK, self._state.step)  # closing may run code of a user's pipeline
         steps.close()
         if not self._metrics.has_evaluation:
             reason = self._evaluate()
             if self._state.step < self._plan.steps:
-                self._metrics.ended(reason or "it was to end there")
+                self._metrics.ended(reason or "early_stopping had ended it")
         self._heartbeat(Phase.DISK, self._state.step)
         self._checkpoints.finish(self._state)
         self._heartbeat(Phase.CLOSING, self._state.step)
-        sha256 = self._synchronise()
+        sha256 = self._synchronize()
         return {**self._metrics.results(sha256), "seconds": round(time.perf_counter() - began, 3)}
 
     def _after(self, info: StepInfo) -> None:
         self._metrics.note(info)
-        self._look_at(info)
+        self._handle_nonfinite(info)
         step, planned, reason = info.step, info.step == self._plan.steps, None
         logs = planned or step % self._plan.log_every == 0
         if logs:
             reason = self._log(info)
-        asked = None if planned else self._stop(step, self._is_sync_step)  # after the log, in which processes may meet
+        asked = None if planned else self._stop(step, self._is_sync_step)  # after the log, which synchronizes
         if asked is not None and not isinstance(asked, EarlyEnd):
             self._leave(info, asked)
         reason = reason or (str(asked) if asked is not None else None)
@@ -135,8 +174,8 @@ class Trainer:
         if reason is not None and not planned:
             self._metrics.ended(reason)
 
-    def _look_at(self, info: StepInfo) -> None:
-        """Does what is to be done after a gradient that was not finite."""
+    def _handle_nonfinite(self, info: StepInfo) -> None:
+        """Reacts to a gradient that was not finite."""
         if not self._nonfinite.has_to_act(info):
             return
         self._metrics.stop_clock(info)
@@ -149,7 +188,7 @@ class Trainer:
             self._metrics.remark(info.step, done)
 
     def _leave(self, info: StepInfo, asked: Exception) -> None:
-        """Saves, and raises what has asked the run to stop."""
+        """Saves the state, and raises the exception that stops the run."""
         self._metrics.stop_clock(info)
         self._save()
         self._heartbeat(Phase.DISK, info.step)
@@ -158,11 +197,11 @@ class Trainer:
         raise asked
 
     def _is_best(self, step: int) -> bool:
-        """Whether the evaluation after this step is the best until now, and its checkpoint is to be kept."""
+        """Whether the evaluation after this step is the best so far, and its checkpoint is kept."""
         return self._state.early_stopping.keep_best and self._state.early_stopping.best_step == step
 
     def _is_sync_step(self, step: int) -> bool:
-        """Whether all processes exchange something in this step, or when it is completed."""
+        """Whether all processes exchange something in this step, or right after it."""
         strategy = self._state.strategy
         return (
             strategy.exchanges_gradients
@@ -172,7 +211,7 @@ class Trainer:
         )
 
     def _log(self, info: StepInfo) -> str | None:
-        """Returns why the run is to end, if the loss says so."""
+        """Returns why the run ends early because of the loss; None if it does not."""
         self._heartbeat(Phase.LOGGING, info.step)
         return self._state.early_stopping.after_log(self._metrics.log(info))
 
@@ -183,7 +222,7 @@ class Trainer:
         self._checkpoints.save(self._state)
 
     def _evaluate(self) -> str | None:
-        """Returns why the run is to end, if the result says so."""
+        """Returns why the run ends early because of the result; None if it does not."""
         self._heartbeat(Phase.EVALUATING, self._state.step)
         measured = self._evaluator(
             self._state.consensus(), lambda: self._heartbeat(Phase.EVALUATION_BATCH, self._state.step)
@@ -191,14 +230,14 @@ class Trainer:
         self._metrics.evaluated(measured)
         return self._state.early_stopping.after_evaluation(self._state.step, measured)
 
-    def _synchronise(self) -> str:
-        """The last step always synchronises: every replica ends with the consensus, which is checked.
+    def _synchronize(self) -> str:
+        """Ends every replica with the consensus, and verifies that all hold the same parameters.
 
         Returns:
-            The sha256 of the parameters, the same for every replica of the job.
+            sha256 of the parameters.
 
         Raises:
-            ExchangeError: It is not.
+            ExchangeError: Replicas hold different parameters.
         """
         consensus = self._state.consensus()
         for replica in self._state.replicas:
