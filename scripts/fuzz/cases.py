@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tfscale.config.compose import recipe_texts
-from tfscale.config.preflight import SUM, check_job, preflight, with_replicas, write
+from tfscale.config.preflight import check_job, preflight, with_replicas
+from tfscale.config.saved import SUM, write
 
 GOOD = (
     "strategy=sharing strategy/codec=rice strategy.threshold.density=0.01 train.steps=10",

@@ -1,9 +1,11 @@
 """doctor on installations that are not sound: it must not break where they do."""
 
+import argparse
 import sys
 
 import pytest
 
+from tfscale import cli
 from tfscale.commands import doctor
 
 
@@ -15,7 +17,7 @@ def test_a_check_that_cannot_run_has_found_something(
 
     monkeypatch.setattr(doctor, "CHECKS", {"tensorflow": broken})
     monkeypatch.setattr(doctor, "MEND", {broken: "pip install tensorflow"})
-    assert doctor.main([]) == 1
+    assert doctor.main(argparse.Namespace()) == 1
     shown = capsys.readouterr().out
     assert "FAIL  tensorflow    OSError: undefined symbol: _ZN10tensorflow" in shown
     assert "mend it: pip install tensorflow" in shown
@@ -26,13 +28,14 @@ def test_a_missing_horovod_is_named_but_does_not_fail(
 ) -> None:
     monkeypatch.setitem(sys.modules, "horovod", None)
     monkeypatch.setattr(doctor, "CHECKS", {"horovod": doctor._horovod, "collectives": doctor._collectives})
-    assert doctor.main([]) == 0
+    assert doctor.main(argparse.Namespace()) == 0
     assert "mend it: python -m tfscale.scripts.build.horovod" in capsys.readouterr().out
 
 
-def test_words_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert doctor.main(["--help"]) == 0
-    assert "usage: tfscale doctor" in capsys.readouterr().out
+def test_arguments_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["doctor", "now"]) == 2
+    wanted = "tfscale: now is not an argument of this command; type: tfscale doctor --help\n"
+    assert capsys.readouterr().err == wanted
 
 
 def test_missing_kernels_are_named_but_do_not_fail(
@@ -40,5 +43,5 @@ def test_missing_kernels_are_named_but_do_not_fail(
 ) -> None:
     monkeypatch.setattr(doctor.library, "load", lambda: None)
     monkeypatch.setattr(doctor, "CHECKS", {"kernels": doctor._kernels})
-    assert doctor.main([]) == 0
+    assert doctor.main(argparse.Namespace()) == 0
     assert "mend it: python -m tfscale.scripts.build.kernels" in capsys.readouterr().out

@@ -1,16 +1,12 @@
-"""tfscale doctor: checks that this machine can train, and says how to mend what cannot.
+"""`tfscale doctor`: checks that this machine can train, and names the command that repairs what cannot."""
 
-usage: tfscale doctor
-
-Exit code 0 if everything needed works; optional parts (Horovod, GPUs, TensorBoard, npm) are named but do not fail it.
-"""
-
+import argparse
 import importlib.util
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,11 +52,9 @@ class Finding:
     needed: bool = True
 
 
-def main(words: Sequence[str]) -> int:
-    """Runs `tfscale doctor`; see the module's docstring."""
-    if words:
-        print(__doc__)
-        return 0 if words[0] in ("-h", "--help") else 2
+def main(flags: argparse.Namespace) -> int:
+    """Runs all checks and prints a line for each; exit code 1 if a part that is needed does not work."""
+    del flags  # there are none
     findings = []
     for name, check in CHECKS.items():
         finding = _found(check)

@@ -1,11 +1,7 @@
-"""tfscale ls: what there is to choose from.
+"""`tfscale ls`: lists groups and their options, recipes, and data sets to fetch."""
 
-usage: tfscale ls [GROUP] [--config-dir DIR]
-
-  GROUP   only this group: model, data, optimizer, schedule, strategy, strategy/codec, recipe, ...
-"""
-
-from collections.abc import Iterator, Sequence
+import argparse
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -18,29 +14,21 @@ QUIET = ("train", "early_stopping", "run", "launch")
 """Groups with a single option: their keys matter, not the choice."""
 
 
-def main(words: Sequence[str]) -> int:
-    """Runs `tfscale ls`; see the module's docstring."""
-    words = list(words)
-    if words[:1] in (["-h"], ["--help"]):
-        print(__doc__)
-        return 0
-    config_dir = None
-    if "--config-dir" in words:
-        at = words.index("--config-dir")
-        if at + 1 == len(words):
-            raise UserError("--config-dir must come with a folder; type: tfscale ls --config-dir DIR")
-        config_dir = words[at + 1]
-        del words[at : at + 2]
-    with composer(config_dir) as hydra:
+def main(flags: argparse.Namespace) -> int:
+    """Prints one group, or all of them and the data sets.
+
+    Raises:
+        UserError: There is no such group.
+    """
+    with composer(flags.config_dir) as hydra:
         groups = [*(group for group in hydra.groups() if group not in (*QUIET, "recipe")), "recipe"]
-        if words and words[0] not in groups:
-            near = closest(words[0], groups)
-            raise UserError(
-                f"{words[0]} is not a group; " + (f"did you mean {near}?" if near else f"there are {', '.join(groups)}")
-            )
-        for group in words or groups:
-            _print_group(group, hydra, config_dir)
-    if not words:
+        if flags.group is not None and flags.group not in groups:
+            near = closest(flags.group, groups)
+            hint = f"did you mean {near}?" if near else f"there are {', '.join(groups)}"
+            raise UserError(f"{flags.group} is not a group; {hint}")
+        for group in groups if flags.group is None else [flags.group]:
+            _print_group(group, hydra, flags.config_dir)
+    if flags.group is None:
         _print_data_sets()
     return 0
 

@@ -1,15 +1,4 @@
-"""tfscale train: checks the settings, then trains here, starts processes that do, or sweeps.
-
-usage: tfscale train [KEY=VALUE ...] [-m] [--config-dir DIR] [--cfg job] [--info [WHAT]]
-
-  KEY=VALUE         a group's option (strategy=sharing) or a value (train.batch=64); `tfscale ls` lists groups
-  -m, --multirun    values separated by commas make a sweep: strategy=local,sharing optimizer.learning_rate=0.01,0.05
-  --config-dir DIR  a folder of your own with options and recipes; its files come before the shipped ones
-  --cfg job         print the configuration instead of training
-  --info WHAT       print how Hydra composed it: defaults, defaults-tree, config, searchpath
-
-  tfscale train resume=true run.name=NAME   go on with a run that ended early
-"""
+"""`tfscale train`: checks the configuration, then trains here, starts processes that train, or runs a sweep."""
 
 import argparse
 import os
@@ -20,8 +9,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from tfscale.config import checks, inspect, preflight
-from tfscale.config.overrides import key_of, parse
+from tfscale import user_paths
+from tfscale.config import checks, inspect, preflight, saved
+from tfscale.config.overrides import Override, key_of, parse, quoted, separate
 from tfscale.config.schemas.config import Config
 from tfscale.errors import RunError, UserError
 from tfscale.launchers import gpus, hosts
@@ -41,43 +31,37 @@ from tfscale.world import World, from_environment
 TRAIN = (sys.executable, "-m", "tfscale", "train")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:  # type: ignore[override]
-        raise UserError(f"{message}; type: tfscale train --help")
+def main(flags: argparse.Namespace) -> int:
+    """Prints a configuration, runs a sweep, or trains.
 
-
-def _parse(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    parser = _Parser(prog="tfscale train", add_help=False, allow_abbrev=False)
-    parser.add_argument("-h", "--help", action="store_true")
-    parser.add_argument("-m", "--multirun", action="store_true")
-    parser.add_argument("--config-dir", "-cd", default=None)
-    parser.add_argument("--cfg", "-c", choices=["job"], default=None)
-    parser.add_argument("--info", "-i", nargs="?", const="all", default=None, choices=inspect.INFO)
-    parser.add_argument("overrides", nargs="*")
-    flags, rest = parser.parse_known_intermixed_args(list(words))
-    return flags, [*flags.overrides, *rest]
-
-
-def main(words: Sequence[str]) -> int:
-    """Runs `tfscale train`; see the module's docstring."""
-    die_with_parent()
-    flags, overrides = _parse(words)
-    if flags.help:
-        print(__doc__)
-        return 0
+    Raises:
+        UserError: Options exclude each other, or the configuration is wrong.
+    """
     if flags.cfg is not None or flags.info is not None:
         if flags.multirun:
             raise UserError("--cfg and --info show one job; leave out -m and give each key one value")
-        return inspect.show(overrides, config_dir=flags.config_dir, info=flags.info)
+        return inspect.show(flags.overrides, config_dir=flags.config_dir, info=flags.info)
+    if not flags.multirun:
+        return train(flags.overrides, flags.config_dir)
+    if from_environment() is not None:
+        raise UserError("-m starts processes for each job itself; type it without horovodrun, mpirun or srun")
+    return _sweep(flags.overrides, flags.config_dir)
+
+
+def train(overrides: Sequence[str], config_dir: str | None) -> int:
+    """Trains in this process, or supervises processes that train.
+
+    Args:
+        overrides: KEY=VALUE words.
+        config_dir: The user's own conf/ folder.
+    """
+    die_with_parent()
     world = from_environment()
-    if flags.multirun:
-        if world is not None:
-            raise UserError("-m starts processes for each job itself; type it without horovodrun, mpirun or srun")
-        return _sweep(overrides, flags.config_dir)
-    config = _config(overrides, flags.config_dir)
+    config = _config(overrides, config_dir)
     processes = world.size if world is not None else _processes(config)
     config = preflight.check_job(config, processes=processes)
     if world is None and _is_supervised(config, processes):
+        words = [*overrides, *([] if config_dir is None else ["--config-dir", config_dir])]
         return _launch(config, words, processes)
     world = world or World()
     given = run_directory.started_by_us()
@@ -91,14 +75,19 @@ def main(words: Sequence[str]) -> int:
 
 
 def _config(overrides: Sequence[str], config_dir: str | None) -> Config:
-    """The configuration of a new run, or the saved one of the run to go on with."""
-    given = {key_of(each): each.value() for each in parse(overrides) if not each.is_sweep_override()}
-    if given.get("resume") is True and given.get("run.name") is not None:
-        return preflight.saved(Path(str(given.get("run.dir", "runs"))).expanduser() / str(given["run.name"]), overrides)
+    """The configuration of a new run, or the saved one of the run to resume."""
+    parsed = parse(overrides)
+    given, _ = separate(parsed, ("resume", "run.name", "run.dir")) if _resumes(parsed) else ({}, [])
+    if given.get("run.name", "null") != "null":
+        return saved.read(user_paths.expanded(given.get("run.dir", "runs")) / given["run.name"], parsed)
     config = preflight.preflight(overrides, config_dir=config_dir)
-    if config.resume and config.run.name is not None:  # a recipe or a file of the user's own says so
-        return preflight.saved(checks.run_folder(config), overrides)
+    if config.resume and config.run.name is not None:  # said in a recipe or in the user's own file
+        return saved.read(checks.run_folder(config), parsed)
     return config
+
+
+def _resumes(parsed: Sequence[Override]) -> bool:
+    return any(key_of(each) == "resume" and not each.is_sweep_override() and each.value() is True for each in parsed)
 
 
 def _processes(config: Config) -> int:
@@ -122,7 +111,7 @@ def _directory(config: Config) -> RunDirectory:
     data = str(config.data.get("name") or config.data["_target_"].rsplit(".", 1)[-1])
     strategy = config.strategy["_target_"].rpartition(".")[0].rpartition(".")[-1] or "strategy"
     return run_directory.create(
-        Path(config.run.dir).expanduser(), config.run.name, f"{model}-{data}-{strategy}".lower()
+        user_paths.expanded(config.run.dir), config.run.name, f"{model}-{data}-{strategy}".lower()
     )
 
 
@@ -139,9 +128,9 @@ def _launch(config: Config, words: Sequence[str], processes: int) -> int:
     directory = _directory(config)
     launch = config.launch
     with directory.locked():
-        if not (directory.path / preflight.SAVED).is_file():  # so that it can be resumed, whatever happens
+        if not (directory.path / saved.FILE).is_file():  # so that it can be resumed, whatever happens
             try:
-                preflight.write(config, directory.path)
+                saved.write(config, directory.path)
             except OSError as error:
                 directory.discard()
                 raise RunError(f"run.dir={directory.path.parent} cannot be written to: {error.strerror}") from None
@@ -195,7 +184,7 @@ def _again(config: Config, words: Sequence[str], directory: RunDirectory, began:
     if config.resume:  # changed settings included
         return [*words, *limit]
     path, trust = directory.path.absolute(), [f"trust=[{','.join(config.trust)}]"] if config.trust else []
-    return ["resume=true", f"run.name={path.name}", f"run.dir='{path.parent}'", *trust, *limit]
+    return ["resume=true", f"run.name={path.name}", f"run.dir={quoted(str(path.parent))}", *trust, *limit]
 
 
 def _time_left(config: Config, began: float) -> float | None:

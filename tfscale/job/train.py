@@ -15,7 +15,7 @@ from tfscale.checkpoint import staging as memory
 from tfscale.checkpoint.format import DamagedError, newest, quarantine
 from tfscale.checkpoint.staging import StagingBuffer
 from tfscale.collectives.checksummed import broadcast_text
-from tfscale.config import preflight
+from tfscale.config import preflight, saved
 from tfscale.config.schemas.config import Config
 from tfscale.errors import UserError
 from tfscale.job import build as building
@@ -99,7 +99,7 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], noted:
             console.print("the run has no checkpoint yet and begins anew", highlight=False)
         if world.is_chief:
             whole = preflight.with_replicas(config, job.collective.size)
-            preflight.write(whole, directory.path, threads=connection.threads)
+            saved.write(whole, directory.path, threads=connection.threads)
             environment.write(directory.environment)
         for each in dict.fromkeys((console, log)):
             _introduce(each, config, job, world, directory)
