@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 from tfscale import __version__
 from tfscale.commands import arguments
@@ -24,6 +25,9 @@ COMMANDS = {
     "doctor": "check this installation, Horovod included",
 }
 """Command -> what it does; the same names as `arguments.PARSERS`."""
+
+USES_KERAS = ("train", "resume", "evaluate", "data")
+"""Commands that import Keras; doctor reports its backend."""
 
 HELP = f"""tfscale {__version__}: config-driven distributed training for TensorFlow and Keras
 
@@ -89,7 +93,24 @@ def _dispatch(name: str, rest: Sequence[str]) -> int:
     flags = arguments.PARSERS[name]().read(rest)
     if flags is None:
         return 0
+    _check_environment(name)
     return importlib.import_module(f"tfscale.commands.{name}").main(flags)
+
+
+def _check_environment(name: str) -> None:
+    """Makes the environment one in which the command can run.
+
+    Raises:
+        UserError: It is not, and only the user can change it.
+    """
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise UserError("the current folder has been removed; change to another one: cd DIR") from None
+    os.environ["MPLBACKEND"] = "agg"  # plots are files; a notebook's backend may not be installed here
+    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # before ~/.keras/keras.json
+    if name in USES_KERAS and backend != "tensorflow":
+        raise UserError(f"KERAS_BACKEND must be tensorflow, got {backend}; type: unset KERAS_BACKEND")
 
 
 def _print_error(error: UserError | RunError) -> None:

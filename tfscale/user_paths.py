@@ -52,6 +52,19 @@ def is_dir(path: Path) -> bool:
         raise unreadable(path, error) from None
 
 
+def first_bytes(path: Path, count: int) -> bytes:
+    """The first bytes of a file, fewer if it is shorter.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return stream.read(count)
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
 def folders_in(path: Path) -> list[Path]:
     """Folders in a folder, by name; none if it does not exist.
 

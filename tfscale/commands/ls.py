@@ -3,15 +3,15 @@
 import argparse
 from collections.abc import Iterator
 from importlib.resources import files
-from pathlib import Path
 
+from tfscale import user_paths
 from tfscale.config.compose import Composer, composer, recipe_texts
 from tfscale.config.suggest import closest
 from tfscale.data.download import catalog
 from tfscale.errors import UserError
 
 QUIET = ("train", "early_stopping", "run", "launch")
-"""Groups with a single option: their keys matter, not the choice."""
+"""Groups with a single option, which are not listed: only their keys can be set."""
 
 
 def main(flags: argparse.Namespace) -> int:
@@ -40,7 +40,7 @@ def _print_group(group: str, hydra: Composer, config_dir: str | None) -> None:
 
 
 def _description(group: str, option: str, config_dir: str | None) -> str:
-    """The first comment of an option's file: the user's own, or the shipped one."""
+    """Returns the first comment of an option's file, the user's own or the shipped one."""
     for text in _texts(group, option, config_dir):
         for line in text.splitlines():
             if line.startswith("# ") and not line.startswith("# @package"):
@@ -50,8 +50,8 @@ def _description(group: str, option: str, config_dir: str | None) -> str:
 
 def _texts(group: str, option: str, config_dir: str | None) -> Iterator[str]:
     if config_dir is not None:
-        own = Path(config_dir).expanduser() / group / f"{option}.yaml"
-        if own.is_file():
+        own = user_paths.expanded(config_dir) / group / f"{option}.yaml"
+        if user_paths.is_file(own):
             yield own.read_text(encoding="utf-8")
     shipped = files("tfscale.conf").joinpath(group, f"{option}.yaml")
     if shipped.is_file():
@@ -63,5 +63,13 @@ def _texts(group: str, option: str, config_dir: str | None) -> Iterator[str]:
 def _print_data_sets() -> None:
     print("data sets to fetch  (tfscale data fetch NAME)")
     for name in catalog.SUMS:
-        place = catalog.home(name)
-        print(f"  {name:24}{f'in {place}' if place.is_dir() else 'not on this machine'}")
+        print(f"  {name:24}{_location(name)}")
+
+
+def _location(name: str) -> str:
+    """Where a data set is; a folder that cannot be looked at must not hide the rest of the list."""
+    try:
+        folder = catalog.home(name)
+        return f"in {folder}" if user_paths.is_dir(folder) else "not on this machine"
+    except UserError as error:
+        return str(error)
