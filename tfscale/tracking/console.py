@@ -45,7 +45,7 @@ class ConsoleTracker:
         self._bar: Progress | None = None
         self._step_width = len(str(steps))
         self._steps = steps
-        if console.is_terminal:
+        if console.is_terminal and not console.is_dumb_terminal:  # rich shows no bar on TERM=dumb
             self._bar = Progress(
                 TextColumn("step"),
                 MofNCompleteColumn(),
