@@ -160,7 +160,7 @@ def test_a_first_run_learns_digits_in_an_empty_folder(tmp_path: Path) -> None:
     assert json.loads((run / "environment.json").read_text())["tensorflow"].startswith("2.21.")
     assert summary["parameters_sha256"] in (run / "logs" / "rank-0.log").read_text()
     assert re.search(r"test accuracy +│ 0\.9", done.stdout)
-    again = tfscale("evaluate", f"run={run.name}", cwd=tmp_path)
+    again = tfscale("evaluate", run.name, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     evaluation = json.loads((run / "evaluation.json").read_text())
     assert evaluation["accuracy"] == pytest.approx(summary["accuracy"], abs=1e-6)

@@ -120,7 +120,7 @@ def _collectives() -> Finding:
     with tempfile.TemporaryDirectory() as temporary:
         directory = RunDirectory(Path(temporary))
         processes = Processes(
-            spawn_command([sys.executable, "-c", TWO_PROCESSES]),
+            spawn_command([sys.executable, "-P", "-c", TWO_PROCESSES]),
             Attempt(processes=2),
             directory=directory,
             start_timeout=60,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tfscale import user_paths
+from tfscale.commands import finished
 from tfscale.config import checks, inspect, preflight, saved
 from tfscale.config.overrides import Override, key_of, parse, quoted, separate
 from tfscale.config.schemas.config import Config
@@ -28,7 +29,8 @@ from tfscale.supervision.supervisor import Policy, Supervisor
 from tfscale.terminal import say, survive_write_errors
 from tfscale.world import World, from_environment
 
-TRAIN = (sys.executable, "-m", "tfscale", "train")
+TRAIN = (sys.executable, "-P", "-m", "tfscale", "train")
+"""Command of a rank. -P: modules in the folder where the user types must not replace installed ones."""
 
 
 def main(flags: argparse.Namespace) -> int:
@@ -60,6 +62,10 @@ def train(overrides: Sequence[str], config_dir: str | None) -> int:
     config = _config(overrides, config_dir)
     processes = world.size if world is not None else _processes(config)
     config = preflight.check_job(config, processes=processes)
+    if config.resume and not run_directory.started_by_us() and (told := finished.message(config)) is not None:
+        if world is None or world.is_chief:
+            print(told)
+        return 0
     if world is None and _is_supervised(config, processes):
         words = [*overrides, *([] if config_dir is None else ["--config-dir", config_dir])]
         return _launch(config, words, processes)
@@ -102,17 +108,31 @@ def _processes(config: Config) -> int:
 
 
 def _directory(config: Config) -> RunDirectory:
-    """The run's folder: the parent's, the one to resume, or a new one."""
+    """The run directory: that of the parent, that of the run to resume, or a new one."""
     if run_directory.started_by_us():
         return RunDirectory(Path(os.environ[run_directory.VARIABLE]))
     if config.resume:
         return RunDirectory(checks.run_folder(config))
     model = config.model["_target_"].rsplit(".", 1)[-1]
     data = str(config.data.get("name") or config.data["_target_"].rsplit(".", 1)[-1])
-    strategy = config.strategy["_target_"].rpartition(".")[0].rpartition(".")[-1] or "strategy"
-    return run_directory.create(
-        user_paths.expanded(config.run.dir), config.run.name, f"{model}-{data}-{strategy}".lower()
-    )
+    module = config.strategy["_target_"].rpartition(".")[0].removeprefix("tfscale.strategies.")
+    strategy = module.partition(".")[0] or "strategy"
+    return _new_directory(config, f"{model}-{data}-{strategy}".lower())
+
+
+def _new_directory(config: Config, stem: str) -> RunDirectory:
+    """Makes the folder of a new run or sweep.
+
+    Raises:
+        UserError: It cannot be made, or the name is taken.
+    """
+    folder, name = user_paths.expanded(config.run.dir), config.run.name
+    if name is not None and user_paths.is_dir(folder / name) and not saved.exists(folder / name):
+        raise UserError(
+            f"run.name={name} exists in {folder} and cannot be resumed: it is a sweep or another folder; give another "
+            "run.name (tfscale runs lists runs and the jobs of sweeps)"
+        )
+    return run_directory.create(folder, name, stem)
 
 
 def _is_supervised(config: Config, processes: int) -> bool:
@@ -220,7 +240,6 @@ def _rank_starter(config: Config, words: Sequence[str], directory: RunDirectory)
 
 def _sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     """Checks every job of the sweep, then runs them one after the other."""
-
     from tfscale.tracking.console import person_console, results_table
 
     jobs = expand(parse(overrides))
@@ -235,18 +254,19 @@ def _sweep(overrides: Sequence[str], config_dir: str | None) -> int:
             problems += [f"job {job.number} ({what}): {problem}" for problem in error.problems]
     if problems:
         raise UserError(*dict.fromkeys(problems))
-    run = configs[0].run
-    folder = run_directory.create(Path(run.dir).expanduser(), run.name, "sweep").path
+    folder = _new_directory(configs[0], "sweep").path
     survive_write_errors("stdout")
     console = person_console()
-    console.print(f"{len(jobs)} jobs in {folder}", highlight=False)
+    console.print(f"{len(jobs)} jobs in {folder}", highlight=False, markup=False)
 
     def tell(job: Combination, row: Mapping[str, Any]) -> None:
         what = " ".join(f"{key}={value}" for key, value in job.varied.items())
-        more = "" if row["status"] == "done" else f"; {sweep.last_words(folder, job)}"
+        done = row["status"] == "done"
+        more = f" ({row['seconds']:.1f} s of training)" if done else f"; {sweep.last_line(folder, job)}"
         console.print(
-            f"{job.number + 1}/{len(jobs)}  {what}  {row['status']} in {row['seconds']:.1f} s{more}",
+            f"{job.number + 1}/{len(jobs)}  {what}  {row['status']} in {row['wall_seconds']:.1f} s{more}",
             highlight=False,
+            markup=False,
         )
 
     flags = [] if config_dir is None else ["--config-dir", config_dir]
@@ -256,5 +276,5 @@ def _sweep(overrides: Sequence[str], config_dir: str | None) -> int:
         say(f"stopped by {stopped.name}; finished jobs are in {folder / 'summary.csv'}")
         return stopped.exit_code
     results_table(console, f"sweep {folder.name}", rows)
-    console.print(f"  {folder / 'summary.csv'}", highlight=False)
+    console.print(f"  {folder / 'summary.csv'}", highlight=False, markup=False, soft_wrap=True)
     return 0 if all(row["status"] == "done" for row in rows) else 1

@@ -8,6 +8,7 @@ Hydra's grammar has no unquoted value with a letter beyond ASCII, ~, # or =. Suc
 may have them and a shell removes the user's quotes.
 """
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -49,6 +50,16 @@ def parse(words: Sequence[str]) -> list[Override]:
 def quoted(text: str) -> str:
     """Text as a value of Hydra's grammar, whatever characters it has."""
     return QuotedString(text=text, quote=Quote.single).with_quotes()
+
+
+def shell_word(key: str, text: str) -> str:
+    """KEY=VALUE as a person types it into a shell, quoted for Hydra and for the shell where they need it."""
+    word = f"{key}={text}"
+    try:
+        same = value_text(parse([word])[0]) == text
+    except UserError:
+        same = False
+    return shlex.quote(word if same else f"{key}={quoted(text)}")
 
 
 def _quoted_if_plain(word: str) -> str:

@@ -71,6 +71,12 @@ def read(folder: Path, overrides: Sequence[Override]) -> Config:
         )
     for override in overrides:
         _apply(override, composed, path)
+    changed = {key_of(override) for override in overrides}
+    if "train.epochs" in changed and "train.steps" not in changed and composed.train.steps is not None:
+        raise UserError(
+            f"train.epochs has no effect on run {folder.name}: it has train.steps={composed.train.steps}; change that, "
+            "or add train.steps=null"
+        )
     OmegaConf.update(composed, "run.dir", str(folder.parent))
     OmegaConf.update(composed, "run.name", folder.name)
     try:

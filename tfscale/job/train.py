@@ -16,6 +16,7 @@ from tfscale.checkpoint.format import DamagedError, newest, quarantine
 from tfscale.checkpoint.staging import StagingBuffer
 from tfscale.collectives.checksummed import broadcast_text
 from tfscale.config import preflight, saved
+from tfscale.config.overrides import shell_word
 from tfscale.config.schemas.config import Config
 from tfscale.errors import UserError
 from tfscale.job import build as building
@@ -244,9 +245,10 @@ def _close(
             "warning: most steps were skipped, their gradients were not finite; lower optimizer.learning_rate"
         )
     name, folder = directory.path.name, directory.path.parent
-    place = "" if str(folder) == "runs" or folder == Path("runs").absolute() else f" run.dir={folder}"
+    words = [] if str(folder) == "runs" or folder == Path("runs").absolute() else [shell_word("run.dir", str(folder))]
+    words += [f"trust=[{','.join(config.trust)}]"] if config.trust else []
     draw(directory, console)
-    closing_table(console, document, [f"tfscale evaluate run={name}{place}"])
+    closing_table(console, document, [" ".join(["tfscale evaluate", f"run={name}", *words])])
 
 
 def draw(directory: RunDirectory, console: Console) -> None:

@@ -117,7 +117,7 @@ def closing_table(console: Console, summary: Mapping[str, Any], next_commands: S
     table.add_row("files", escape(str(summary["directory"])))
     console.print(table, highlight=False)
     for command in next_commands:
-        console.print(f"  {command}", highlight=False)
+        console.print(f"  {command}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _costs(summary: Mapping[str, Any]) -> str:
@@ -130,7 +130,7 @@ def _costs(summary: Mapping[str, Any]) -> str:
 
 def results_table(console: Console, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Prints rows with the same keys as a table."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     for name in rows[0] if rows else ():
         table.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
