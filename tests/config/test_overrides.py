@@ -33,7 +33,7 @@ def test_a_value_that_hydra_cannot_read_needs_no_quotes(text: str) -> None:
 
 @pytest.mark.parametrize("word", ["a=[é]", "a='é", "a=é,ö", "~a=é", "a=\x1b;", "a=(#"])
 def test_what_has_a_meaning_for_hydra_is_not_quoted(word: str) -> None:
-    with pytest.raises(UserError, match="an override cannot be read: .*; quote values with special characters"):
+    with pytest.raises(UserError, match=r"an override cannot be read: .*; quote values with special characters"):
         parse([word])
 
 

@@ -25,8 +25,8 @@ class Parser(argparse.ArgumentParser):
     Args:
         name: The command, as typed after `tfscale`.
         usage: Its arguments, as the first line of the help shows them.
-        description: What it does, as it is to be printed.
-        notes: Printed after the options, likewise.
+        description: Its purpose, printed as it is.
+        notes: Printed after the options, as it is.
     """
 
     def __init__(self, name: str, usage: str, description: str, notes: str = "") -> None:
@@ -41,10 +41,10 @@ class Parser(argparse.ArgumentParser):
         self._arguments = self.add_argument_group("arguments")
 
     def argument(self, name: str, shown: str, text: str, nargs: str = "?") -> None:
-        """Adds an argument that is told by its place.
+        """Adds a positional argument.
 
         Args:
-            name: Where `read` puts it.
+            name: Attribute of what `read` returns.
             shown: Its name in the help.
             text: Its lines in the help.
             nargs: ? for one or none, * for any number.

@@ -30,6 +30,6 @@ def main(flags: argparse.Namespace) -> int:
         print(f"{name} is already in {catalog.home(name)}, sha256 sums verified")
         return 0
     with hidden_startup_noise():
-        folder = fetch.fetch(name, tell=print)
+        folder = fetch.fetch(name, report=print)
     print(f"{name} is in {folder}")
     return 0

@@ -11,7 +11,7 @@ from tfscale.runs.run_directory import RunDirectory
 
 
 def message(config: Config) -> str | None:
-    """What to tell the user if the run is finished; None if there is something to train.
+    """Returns the message for a finished run; None if there is something to train.
 
     A run is finished if it has reached the end of its schedule, as its summary says and its newest checkpoint confirms.
     One that `early_stopping` or `train.max_time` ended is not: resuming it trains on.

@@ -67,7 +67,7 @@ def _print_data_sets() -> None:
 
 
 def _location(name: str) -> str:
-    """Where a data set is; a folder that cannot be looked at must not hide the rest of the list."""
+    """The folder of a data set, or why there is none: one that cannot be read must not hide the rest of the list."""
     try:
         folder = catalog.home(name)
         return f"in {folder}" if user_paths.is_dir(folder) else "not on this machine"

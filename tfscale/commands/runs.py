@@ -13,7 +13,7 @@ from tfscale.runs.run_directory import RunDirectory
 from tfscale.supervision import heartbeat
 
 STOPPED = (129, 130, 143)
-"""Exit codes of a run that was asked to end."""
+"""Exit codes of a run that a signal stopped."""
 
 
 def main(flags: argparse.Namespace) -> int:
@@ -53,7 +53,7 @@ def _row(directory: RunDirectory, name: str) -> dict[str, Any]:
         "processes": len(starts[-1].get("processes", [])) if starts else results.get("processes", ""),
         "restarts": sum(1 for event in starts if event.get("restarts")),
         "seconds lost": round(sum(event.get("seconds_lost", 0) for event in events), 1),
-        "last trouble": _trouble(events),
+        "last failure": _last_failure(events),
     }
 
 
@@ -61,7 +61,7 @@ def _state(trains: bool, directory: RunDirectory, last: Mapping[str, Any]) -> st
     if trains:
         return "training"
     done = directory.summary.exists()
-    if done and directory.summary.stat().st_mtime > last.get("when", 0.0):  # under another launcher, since
+    if done and directory.summary.stat().st_mtime > last.get("when", 0.0):  # continued since, under another launcher
         return "done"
     if last.get("code") in STOPPED:
         return "stopped"
@@ -70,13 +70,13 @@ def _state(trains: bool, directory: RunDirectory, last: Mapping[str, Any]) -> st
     return "done" if done else "ended early"
 
 
-def _trouble(events: Sequence[Mapping[str, Any]]) -> str:
-    """Why processes ended before the run did, the last time they did."""
+def _last_failure(events: Sequence[Mapping[str, Any]]) -> str:
+    """The cause of the last end of the processes before the end of the run; empty if there was none."""
     causes = [event["cause"] for event in events if event["event"] == "end" and event.get("cause")]
     return str(causes[-1]).split(". Its log", 1)[0].split("; go on", 1)[0] if causes else ""
 
 
 def _step(directory: RunDirectory) -> int | None:
     """Steps that all ranks have completed, by their heartbeats."""
-    records = [heartbeat.read(path) for path in directory.logs.glob("rank-*.heartbeat")]
-    return min((record.step for record in records if record is not None), default=None)
+    heartbeats = [heartbeat.read(path) for path in directory.logs.glob("rank-*.heartbeat")]
+    return min((each.step for each in heartbeats if each is not None), default=None)

@@ -97,7 +97,7 @@ def _resumes(parsed: Sequence[Override]) -> bool:
 
 
 def _processes(config: Config) -> int:
-    """How many processes the job will have when none has been started yet."""
+    """Number of processes that the job will have, before any is started."""
     if config.launch.np != "auto":
         return config.launch.np
     if not checks.uses_horovod(config, 1):
@@ -136,7 +136,7 @@ def _new_directory(config: Config, stem: str) -> RunDirectory:
 
 
 def _is_supervised(config: Config, processes: int) -> bool:
-    """Whether a parent starts what trains. One process that nobody is to watch trains here: a debugger can reach it."""
+    """True if a parent starts and watches the ranks; if not, this process trains, where a debugger can reach it."""
     watched = config.launch.max_restarts > 0 or config.launch.hang_timeout is not None
     return processes > 1 or checks.uses_horovod(config, processes) or watched
 
@@ -148,7 +148,7 @@ def _launch(config: Config, words: Sequence[str], processes: int) -> int:
     directory = _directory(config)
     launch = config.launch
     with directory.locked():
-        if not (directory.path / saved.FILE).is_file():  # so that it can be resumed, whatever happens
+        if not saved.exists(directory.path):  # before anything starts, so that the run can be resumed
             try:
                 saved.write(config, directory.path)
             except OSError as error:
@@ -198,22 +198,22 @@ def _here(config: Config, words: Sequence[str], directory: RunDirectory, by_horo
 
 
 def _again(config: Config, words: Sequence[str], directory: RunDirectory, began: float) -> list[str]:
-    """The words with which a rank goes on with a run whose job was started with `words`, at `began`."""
+    """Arguments of a rank that resumes a run whose job was started with `words` at `began`, in monotonic seconds."""
     left = _time_left(config, began)
     limit = [] if left is None else [f"train.max_time={left:.3f}"]
-    if config.resume:  # changed settings included
+    if config.resume:  # with the values that the user changed
         return [*words, *limit]
     path, trust = directory.path.absolute(), [f"trust=[{','.join(config.trust)}]"] if config.trust else []
     return ["resume=true", f"run.name={path.name}", f"run.dir={quoted(str(path.parent))}", *trust, *limit]
 
 
 def _time_left(config: Config, began: float) -> float | None:
-    """Of `train.max_time`, since `began` in monotonic seconds; None if there is no limit."""
+    """Seconds left of `train.max_time` since `began`, in monotonic seconds; None if there is no limit."""
     return config.train.max_time and max(1e-3, config.train.max_time - (time.monotonic() - began))
 
 
 def _rank_starter(config: Config, words: Sequence[str], directory: RunDirectory) -> Callable[[int], Spawner]:
-    """How a rank is started, given how often the job was before."""
+    """Returns a function from the number of restarts to what starts a rank."""
     path = directory.path.absolute()
     began = time.monotonic()
 
@@ -224,7 +224,7 @@ def _rank_starter(config: Config, words: Sequence[str], directory: RunDirectory)
         if restarts:
             train = config.train.model_copy(update={"max_time": _time_left(config, began)})
             own = config.model_copy(update={"resume": True, "train": train})
-        with quiet():  # TensorFlow is imported here, once, and used in the forks only
+        with quiet():  # TensorFlow is imported here once, and used in the forks only
             from tfscale.job.train import run_rank
 
         def rank() -> int:

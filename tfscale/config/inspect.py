@@ -17,7 +17,7 @@ def show(overrides: Sequence[str], *, config_dir: str | None, info: str | None) 
     Args:
         overrides: KEY=VALUE words; checked first, since Hydra runs what a configuration names before it prints.
         config_dir: The user's own folder.
-        info: What `train --info` was given, or None for the configuration itself.
+        info: Value of `train --info`, or None for the configuration itself.
 
     Raises:
         UserError: An override is wrong.

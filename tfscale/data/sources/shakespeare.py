@@ -36,11 +36,11 @@ def _find(folder: str | None) -> Path:
     Raises:
         UserError: It does not exist.
     """
-    place = catalog.folder_of("shakespeare", folder)
-    path = place / catalog.ARCHIVE
+    root = catalog.folder_of("shakespeare", folder)
+    path = root / catalog.ARCHIVE
     if user_paths.is_file(path):
         return path
-    raise UserError(f"{place} does not have {catalog.ARCHIVE}; type: tfscale data fetch shakespeare")
+    raise UserError(f"{root} does not have {catalog.ARCHIVE}; type: tfscale data fetch shakespeare")
 
 
 def check(*, length: int, stride: int, test_fraction: float, folder: str | None) -> None:
