@@ -20,7 +20,7 @@ from tests.support.in_place import SMALL, run
 from tfscale.checkpoint import format as checkpoint_format
 from tfscale.checkpoint.format import DamagedError
 from tfscale.commands import runs
-from tfscale.config import preflight
+from tfscale.config import preflight, saved
 from tfscale.data import checksums
 from tfscale.data.base import Arrays
 from tfscale.data.sources.idx import idx
@@ -146,8 +146,8 @@ def test_no_damage_to_the_records_of_a_run_ends_a_command(tmp_path: Path) -> Non
     sound, place = tmp_path / "sound", tmp_path / "one"
     sound.mkdir()
     config = preflight.check_job(preflight.preflight([], config_dir=None), processes=1)
-    preflight.write(config, sound)
-    wanted = preflight.saved(sound, []).model_dump(exclude={"run"})
+    saved.write(config, sound)
+    wanted = saved.read(sound, []).model_dump(exclude={"run"})
     directory = RunDirectory(sound)
     members = EventLog(directory.events)
     members.note("start", restarts=1, processes=[1, 2], checkpoint="step-000000003")
@@ -167,12 +167,12 @@ def test_no_damage_to_the_records_of_a_run_ends_a_command(tmp_path: Path) -> Non
     def look(what: str) -> None:
         nonlocal changed
         try:
-            assert preflight.saved(place, []).model_dump(exclude={"run"}) == wanted, what
+            assert saved.read(place, []).model_dump(exclude={"run"}) == wanted, what
         except UserError as error:
             changed += 1
             assert len(error.problems) == 1
         directory = RunDirectory(place, only_read=True)
-        assert runs._row(directory)["run"] == "one"
+        assert runs._row(directory, "one")["run"] == "one"
         directory.first_failure(0)
         assert all(isinstance(event["event"], str) for event in read_events(directory.events))
         again = JsonlTracker(directory.metrics)
@@ -188,7 +188,7 @@ def test_records_that_are_no_files_are_not_waited_for(tmp_path: Path) -> None:
     for name in ("events.jsonl", "summary.json", "lock", "logs/rank-0.heartbeat"):
         os.mkfifo(tmp_path / name)
     directory = RunDirectory(tmp_path, only_read=True)
-    assert runs._row(directory)["step"] is None
+    assert runs._row(directory, "one")["step"] is None
     assert directory.ended_after() is None
     with pytest.raises(UserError, match="lock is not a file"), directory.locked():
         pass
@@ -199,9 +199,9 @@ def test_stale_settings_are_refused(tmp_path: Path) -> None:
     texts: Sequence[bytes] = []
     for rate in (0.1, 0.2):
         words = [f"optimizer.learning_rate={rate}"]
-        preflight.write(preflight.check_job(preflight.preflight(words, config_dir=None), processes=1), tmp_path)
+        saved.write(preflight.check_job(preflight.preflight(words, config_dir=None), processes=1), tmp_path)
         texts = [*texts, (tmp_path / "config.yaml").read_bytes()]
-    body, mark, _ = texts[0].rpartition(preflight.SUM)
-    (tmp_path / "config.yaml").write_bytes(body + mark + texts[1].rpartition(preflight.SUM)[2])
+    body, mark, _ = texts[0].rpartition(saved.SUM)
+    (tmp_path / "config.yaml").write_bytes(body + mark + texts[1].rpartition(saved.SUM)[2])
     with pytest.raises(UserError, match="is damaged, or was changed"):
-        preflight.saved(tmp_path, [])
+        saved.read(tmp_path, [])

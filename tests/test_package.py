@@ -76,5 +76,5 @@ def test_the_wheel_works_alone_in_an_empty_folder(built: Path, tmp_path: Path) -
     assert "build it with `python -m tfscale.scripts.build.horovod`" in refused.stderr
     said = subprocess.run([str(tfscale), "doctor"], cwd=empty, capture_output=True, text=True, timeout=60, check=False)
     assert said.returncode == 0, said.stdout
-    assert "mend it: python -m tfscale.scripts.build.horovod" in said.stdout
+    assert "to fix it: python -m tfscale.scripts.build.horovod" in said.stdout
     shell(python, "-m", "tfscale.scripts.build.horovod", "--help", cwd=empty)

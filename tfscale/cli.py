@@ -1,26 +1,35 @@
-"""`tfscale COMMAND ...`: finds the command; imports neither TensorFlow nor Hydra until one needs it."""
+"""Entry point of `tfscale COMMAND ...`: parses the arguments, then imports the command and runs it.
+
+TensorFlow, Hydra and pydantic are imported by the command that needs them, so `--help` answers at once.
+"""
 
 import importlib
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 from tfscale import __version__
+from tfscale.commands import arguments
 from tfscale.errors import RunError, UserError
 from tfscale.terminal import logger, open_standard_streams, survive_write_errors
 
 COMMANDS = {
-    "train": "train a model; every word is a setting, KEY=VALUE",
-    "resume": "go on with a run that ended early: tfscale resume [NAME]",
-    "runs": "list runs, how far they are, and what kept them going",
-    "evaluate": "measure a trained run on test data",
+    "train": "train a model; settings are KEY=VALUE",
+    "resume": "continue a run that ended early: tfscale resume [NAME]",
+    "runs": "list runs: state, step, result, restarts",
+    "evaluate": "measure a trained run on its test data: tfscale evaluate NAME",
     "ls": "list groups and their options, recipes, data sets",
     "data": "fetch a data set: tfscale data fetch mnist",
     "doctor": "check this installation, Horovod included",
 }
+"""Command -> what it does; the same names as `arguments.PARSERS`."""
 
-HELP = f"""tfscale {__version__}: distributed training for TensorFlow and Keras, from settings
+USES_KERAS = ("train", "resume", "evaluate", "data")
+"""Commands that import Keras; doctor reports its backend."""
+
+HELP = f"""tfscale {__version__}: config-driven distributed training for TensorFlow and Keras
 
 usage: tfscale COMMAND [...]
 
@@ -28,9 +37,9 @@ usage: tfscale COMMAND [...]
 
   tfscale train                                          digits, two replicas, under a minute, no network
   tfscale train model=lenet data=mnist strategy=sharing  two processes share compressed gradients
-  tfscale train -m strategy=local,horovod,sharing        a sweep: each job in processes of its own
+  tfscale train -m strategy=local,horovod,sharing        a sweep; each job in its own processes
   tfscale train recipe=lenet_mnist_averaging             a recipe; tfscale ls shows all
-  horovodrun -np 4 tfscale train strategy=horovod        started by a launcher of yours
+  horovodrun -np 4 tfscale train strategy=horovod        started by a launcher of your own
 
 `tfscale COMMAND --help` says more. TFSCALE_DEBUG=1 shows tracebacks.
 """
@@ -40,15 +49,15 @@ def main(words: Sequence[str] | None = None) -> int:
     """Runs a command.
 
     Args:
-        words: The command line without the program's name; None for this process's.
+        words: The command line without the program's name; None for that of this process.
 
     Returns:
-        Exit code: 0 done, 1 failed, 2 the user's input was wrong, 128 + n ended by signal n.
+        Exit code: 0 done, 1 failed, 2 wrong input, 128 + n ended by signal n.
     """
     open_standard_streams()
     words = list(sys.argv[1:] if words is None else words)
     survive_write_errors("stderr")
-    # TensorFlow's start-up chatter is off unless asked for; set before anything can import it.
+    # Set before anything imports TensorFlow.
     if "TFSCALE_DEBUG" not in os.environ:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if not words or words[0] in ("-h", "--help", "help"):
@@ -63,12 +72,12 @@ def main(words: Sequence[str] | None = None) -> int:
     except (UserError, RunError) as error:
         if "TFSCALE_DEBUG" in os.environ:
             traceback.print_exc()
-        _complain(error)
+        _print_error(error)
         return 2 if isinstance(error, UserError) else 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever read our output has gone; leave quietly, as other programs in a pipe do.
+        # The reader of our output is gone: exit silently, as other programs in a pipe do.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
 
@@ -82,12 +91,31 @@ def _dispatch(name: str, rest: Sequence[str]) -> int:
         if "=" in name:
             hint = f"did you mean tfscale train {name}?"
         raise UserError(f"{name} is not a command; {hint}")
-    module = importlib.import_module(f"tfscale.commands.{name}")
-    return module.main(list(rest))
+    flags = arguments.PARSERS[name]().read(rest)
+    if flags is None:
+        return 0
+    _check_environment(name)
+    return importlib.import_module(f"tfscale.commands.{name}").main(flags)
 
 
-def _complain(error: UserError | RunError) -> None:
-    """Prints the error, once for the whole job."""
+def _check_environment(name: str) -> None:
+    """Makes the environment one in which the command can run.
+
+    Raises:
+        UserError: It is not, and only the user can change it.
+    """
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise UserError("the current folder has been removed; change to another one: cd DIR") from None
+    os.environ["MPLBACKEND"] = "agg"  # plots are files; a notebook's backend may not be installed here
+    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # before ~/.keras/keras.json
+    if name in USES_KERAS and backend != "tensorflow":
+        raise UserError(f"KERAS_BACKEND must be tensorflow, got {backend}; type: unset KERAS_BACKEND")
+
+
+def _print_error(error: UserError | RunError) -> None:
+    """Prints the error, in one process of the job."""
     from tfscale.world import from_environment
 
     world = from_environment()

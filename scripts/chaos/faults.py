@@ -14,7 +14,7 @@ from tfscale.scripts.chaos import preload
 
 from tfscale.checkpoint.folder import complete
 from tfscale.checkpoint.format import DamagedError, verify
-from tfscale.config import preflight
+from tfscale.config import saved
 from tfscale.launchers.spawn import ProcessHandle
 from tfscale.runs.events import read_events
 
@@ -148,7 +148,7 @@ def _supervisor(victim: Victim) -> Sequence[str]:
 
 def _resize(victim: Victim) -> Sequence[str]:
     """Ends the whole job by SIGTERM; it resumes with another number of processes."""
-    replicas = preflight.saved(victim.run, []).strategy["replicas"]
+    replicas = saved.read(victim.run, []).strategy["replicas"]
     return [*_terminate(victim), f"launch.np={victim.random.randint(1, min(MOST, replicas))}"]
 
 

@@ -1,1 +1,1 @@
-"""Throws damaged and hostile settings at the command line."""
+"""Runs the command line on damaged and hostile settings."""

@@ -1,4 +1,4 @@
-"""The cases of fuzz_settings: command lines and files that are damaged at random, or mean harm."""
+"""Cases of the fuzzer: command lines and files that are damaged at random or hostile."""
 
 import hashlib
 import random
@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tfscale.config.compose import recipe_texts
-from tfscale.config.preflight import SUM, check_job, preflight, with_replicas, write
+from tfscale.config.preflight import check_job, preflight, with_replicas
+from tfscale.config.saved import SUM, write
 
 GOOD = (
     "strategy=sharing strategy/codec=rice strategy.threshold.density=0.01 train.steps=10",
@@ -24,7 +25,7 @@ GOOD = (
     "-m strategy=local,sharing optimizer.learning_rate=0.1,0.2",
     "data=npz data.file=x.npz",
 )
-"""Command lines that are changed at random."""
+"""Valid command lines, which are changed at random."""
 
 NASTY = (
     "", "null", "true", "-1", "0", "1e309", "-1e309", "nan", "inf", "99999999999999999999", "1_000", "0x10",
@@ -38,12 +39,12 @@ NASTY = (
     "!!python/object/apply:os.system [id]", "*a", "&a [*a]", "<<: *a", "? a", "@x", "`id`", "???", "auto",
     "default",
 )  # fmt: skip
-"""Values."""
+"""Values that are likely to be handled wrongly."""
 ROUGH = "\x00\t\n ~!@#$%^&*()_+-=[]{}|;:'\",.<>/?\\aA0é💥"
 
 
 def _mutated(text: str, chance: random.Random, *, most: int = 6) -> str:
-    """The text with some of its characters changed."""
+    """Returns the text with some of its characters changed."""
     letters = list(text)
     for _ in range(chance.randint(1, most)):
         at = chance.randrange(len(letters) + 1)
@@ -65,10 +66,10 @@ def _mutated(text: str, chance: random.Random, *, most: int = 6) -> str:
 
 
 class Cases:
-    """What is thrown.
+    """Makes cases.
 
     Args:
-        folder: For the files of one case; emptied before the next.
+        folder: Folder for the files of a case; emptied before the next.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -84,14 +85,14 @@ class Cases:
         self._files |= {f"recipe/{name}.yaml": f"# @package _global_\n{text}" for name, text in recipe_texts().items()}
         self._files["config.yaml"] = conf.joinpath("config.yaml").read_text(encoding="utf-8")
         self._keys = sorted(_keys(preflight([], config_dir=None).model_dump()))
-        place = Path(tempfile.mkdtemp())
+        run = Path(tempfile.mkdtemp())
         config = check_job(preflight(["run.name=one"], config_dir=None), processes=1)
-        write(with_replicas(config, 2), place)
-        self._saved = (place / "config.yaml").read_text()
-        shutil.rmtree(place)
+        write(with_replicas(config, 2), run)
+        self._saved = (run / "config.yaml").read_text()
+        shutil.rmtree(run)
 
     def make(self, chance: random.Random) -> Sequence[str]:
-        """A case: its command line, with its files in the folder."""
+        """Returns the command line of a case, and writes its files into the folder."""
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir()
         kinds: Sequence[Callable[[random.Random], Sequence[str]]] = (
@@ -117,9 +118,9 @@ class Cases:
         return ["train", "--config-dir", str(self._folder / "conf"), *_choice(name)]
 
     def _node(self, chance: random.Random) -> Sequence[str]:
-        """A file that is sound YAML and means harm."""
+        """A file that is valid YAML and hostile."""
         name = chance.choice(sorted(self._files))
-        harm = chance.choice(
+        hostile = chance.choice(
             (
                 f"_target_: {chance.choice(NASTY)!r}\n",
                 bomb(),
@@ -135,13 +136,13 @@ class Cases:
                 "_args_: [1]\n_recursive_: true\n_convert_: all\n",
             )
         )  # fmt: skip
-        text = self._files[name] + harm if chance.random() < 0.5 else harm
+        text = self._files[name] + hostile if chance.random() < 0.5 else hostile
         self._write(f"conf/{name}", text)
         return ["train", "--config-dir", str(self._folder / "conf"), *_choice(name)]
 
     def _saved_run(self, chance: random.Random) -> Sequence[str]:
         text = _mutated(self._saved, chance, most=12).replace("\r", "")
-        if chance.random() < 0.7:  # as if it were meant
+        if chance.random() < 0.7:  # with the right sum
             text = text.rpartition(SUM.decode())[0] or text
             text += SUM.decode() + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() + "\n"
         self._write("runs/one/config.yaml", text)
@@ -165,14 +166,14 @@ class Cases:
 
 
 def bomb() -> str:
-    """Ten lines that stand for 9^10 values."""
+    """Ten lines of YAML that expand to 9^10 values."""
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]" for level in range(1, 10)]
     return "\n".join(lines) + "\n"
 
 
 def _choice(name: str) -> list[str]:
-    """The word that chooses the option of a file."""
+    """The override that chooses the option of a file."""
     group, _, option = name.removesuffix(".yaml").rpartition("/")
     return [f"{group}={option}"] if group else []
 

@@ -1,11 +1,11 @@
-"""Throws damaged and hostile settings at tfscale, and looks whether each gets its one clear message and nothing more.
+"""Fuzzes settings: each damaged or hostile case must get one clear message and have no other effect.
 
 usage: python -m tfscale.scripts.fuzz.settings [--count 20000] [--seed 1] [--only NUMBER]
 
-Command lines, a user's YAML files, saved configurations and the records of a run are made from the seed and the number
-of the case. Everything up to the moment where a run would get its folder is run for real, in this process. A case is
-sound if it is accepted, or refused with exit code 2 and at most a screen of words; and if meanwhile no code was made or
-run but imported modules, no process started, nothing unpickled, and no file written.
+Command lines, a user's YAML files, saved configurations and the files of a run are generated from the seed and the
+number of the case. This process runs each command up to the point where a run would get its folder. A case passes if it
+is accepted, or refused with exit code 2 and at most a screen of text, and if meanwhile no code but that of imported
+modules was compiled or run, no process was started, nothing was unpickled, and no file was written.
 """
 
 import argparse
@@ -31,10 +31,10 @@ from tfscale import cli
 from tfscale.commands import evaluate, train
 
 SCREEN = (24, 6000)
-"""Lines and characters that a refusal may have."""
+"""Lines and characters of a refusal, at most."""
 
 SECONDS = 20
-"""For one case."""
+"""Seconds for one case, at most."""
 
 FORBIDDEN = (
     *("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "pty.spawn"),
@@ -45,15 +45,15 @@ FORBIDDEN = (
 
 
 class Accepted(Exception):
-    """The settings are right."""
+    """The settings are valid."""
 
 
 INSTALLED = (sys.prefix, sys.base_prefix, "<frozen", str(Path(cli.__file__).parent))
-"""Where modules come from that may be imported."""
+"""Beginnings of the paths of modules that may be imported."""
 
 
 def _is_importing() -> bool:
-    """Whether what happens now is the import of an installed module, or of its annotations."""
+    """True during the import of an installed module or the evaluation of its annotations."""
     frame = sys._getframe(2)
     while frame is not None:
         if frame.f_code.co_filename == typing.__file__:  # names of types in annotations
@@ -64,56 +64,56 @@ def _is_importing() -> bool:
     return False
 
 
-class Watch:
-    """Notes what an audit hook hears while it is on."""
+class Audit:
+    """Records forbidden audit events while it is on."""
 
     def __init__(self) -> None:
-        self.on, self.heard = False, list[str]()
-        sys.addaudithook(self._hear)
+        self.on, self.events = False, list[str]()
+        sys.addaudithook(self._record)
 
-    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+    def _record(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self.on:
             return
         if event in FORBIDDEN:
-            self.heard.append(f"{event} {arguments!r}"[:300])
+            self.events.append(f"{event} {arguments!r}"[:300])
         elif (
             event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
         ):
-            self.heard.append(f"open for writing {arguments[0]!r}")
+            self.events.append(f"open for writing {arguments[0]!r}")
         elif event in ("exec", "compile"):
             code = arguments[0] if event == "exec" else arguments[1]
             name = str(getattr(code, "co_filename", code))
             if not name.startswith(INSTALLED) and not _is_importing():
                 where = "".join(traceback.format_stack(sys._getframe(1), limit=12))
-                self.heard.append(f"{event} {name!r}\n{where}")
+                self.events.append(f"{event} {name!r}\n{where}")
 
 
 def _late(number: int, frame: object) -> None:
     raise TimeoutError(f"no answer in {SECONDS} s")
 
 
-def throw(words: Sequence[str], watch: Watch) -> tuple[str, str]:
+def run_case(words: Sequence[str], audit: Audit) -> tuple[str, str]:
     """Runs one command line as far as its checks go.
 
     Returns:
-        accepted, refused or wrong; and what was wrong.
+        accepted, refused or wrong; and the reason for wrong.
     """
-    said, watch.heard = io.StringIO(), []
+    errors, audit.events = io.StringIO(), []
     signal.alarm(SECONDS)
     try:
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
-            watch.on = True
+        with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
+            audit.on = True
             code = cli.main(words)
     except Accepted:
         code = 0
-    except BaseException:  # noqa: BLE001 - whatever it is, a user would have seen its traceback
+    except BaseException:  # noqa: BLE001 - a user would have seen its traceback
         return "wrong", traceback.format_exc()[-1500:]
     finally:
-        watch.on = False
+        audit.on = False
         signal.alarm(0)
-    if watch.heard:
-        return "wrong", "; ".join(watch.heard)
-    text = said.getvalue()
+    if audit.events:
+        return "wrong", "; ".join(audit.events)
+    text = errors.getvalue()
     if code not in (0, 2):
         return "wrong", f"exit code {code}: {text[:500]}"
     if code == 2 and (not text.strip() or "Traceback" in text):
@@ -124,11 +124,11 @@ def throw(words: Sequence[str], watch: Watch) -> tuple[str, str]:
 
 
 def fuzz(numbers: Sequence[int], seed: int) -> tuple[Counter[str], list[str]]:
-    """Throws the cases with these numbers; returns how many ended how, and what was wrong."""
+    """Runs the cases with these numbers; returns the number of each outcome, and the problems."""
     outcomes, problems = Counter[str](), list[str]()
     home = Path.cwd()
     with tempfile.TemporaryDirectory() as temporary:
-        cases, watch = Cases(Path(temporary) / "case"), Watch()
+        cases, audit = Cases(Path(temporary) / "case"), Audit()
         os.chdir(temporary)
         signal.signal(signal.SIGALRM, _late)
         try:
@@ -137,12 +137,18 @@ def fuzz(numbers: Sequence[int], seed: int) -> tuple[Counter[str], list[str]]:
                 mock.patch.object(train.run_directory, "create", side_effect=Accepted),
                 mock.patch.object(evaluate, "hidden_startup_noise", side_effect=Accepted),
             ):
-                for name in ("train", "ls", "runs", "resume", "evaluate"):  # what is imported when it is first needed
-                    throw([name, "run.dir=x"], watch)
-                    throw([name], watch)
+                for name in (
+                    "train",
+                    "ls",
+                    "runs",
+                    "resume",
+                    "evaluate",
+                ):  # imports at first use are not part of a case
+                    run_case([name, "run.dir=x"], audit)
+                    run_case([name], audit)
                 for number in numbers:
                     words = cases.make(random.Random(f"{seed} {number}"))
-                    outcome, why = throw(words, watch)
+                    outcome, why = run_case(words, audit)
                     outcomes[outcome] += 1
                     if why:
                         problems.append(f"case {number}: {words!r}\n{why}")
@@ -152,8 +158,8 @@ def fuzz(numbers: Sequence[int], seed: int) -> tuple[Counter[str], list[str]]:
 
 
 def main() -> None:
-    """Throws the cases; exit code 1 if one was wrong."""
-    parser = argparse.ArgumentParser(description="Throws damaged and hostile settings at tfscale.")
+    """Runs the cases; exit code 1 if one was wrong."""
+    parser = argparse.ArgumentParser(description="Fuzzes the settings of tfscale.")
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument("--seed", type=int, default=1)

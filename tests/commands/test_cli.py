@@ -12,6 +12,8 @@ import pytest
 
 from tests.support.datasets import write_idx
 from tfscale import __version__
+from tfscale.cli import COMMANDS
+from tfscale.commands.arguments import PARSERS
 
 
 def tfscale(*words: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -32,22 +34,34 @@ def tfscale(*words: str, cwd: Path | None = None, **environment: str) -> subproc
         ["--help"],
         ["ls"],
         ["--version"],
-        ["train", "--help"],
-        ["evaluate", "--help"],
-        ["doctor", "--help"],
-        ["data"],
+        *(["train", "--help"], ["resume", "-h"], ["runs", "--help"], ["evaluate", "--help"], ["ls", "--help"]),
+        *(["data", "--help"], ["doctor", "--help"], ["data"]),
     ],
 )
-def test_what_must_answer_at_once_does_not_import_tensorflow(words: list[str]) -> None:
+def test_what_must_answer_at_once_imports_nothing_that_takes_time(words: list[str]) -> None:
+    slow = {"tensorflow", "keras", "horovod"} | ({"hydra", "pydantic", "numpy"} if "-" in words[-1] else set())
     code = (
         "import sys; from tfscale.cli import main\n"
         f"code = main({words!r})\n"
-        "assert not {'tensorflow', 'keras', 'horovod'} & set(sys.modules)\n"
+        f"assert not {slow} & set(sys.modules)\n"
         "sys.exit(code)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+def test_every_command_has_a_parser_and_a_help_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert COMMANDS.keys() == PARSERS.keys()
+    for name, make in PARSERS.items():
+        assert make().read(["--help"]) is None
+        assert capsys.readouterr().out.startswith(f"usage: tfscale {name}")
+
+
+def test_options_may_stand_between_arguments() -> None:
+    flags = PARSERS["train"]().read(["seed=1", "-m", "~trust", "--config-dir", "conf", "train.steps=2"])
+    assert flags is not None
+    assert (flags.overrides, flags.multirun, flags.config_dir) == (["seed=1", "~trust", "train.steps=2"], True, "conf")
 
 
 def test_version() -> None:
@@ -63,7 +77,15 @@ def test_version() -> None:
         (["train", "--multi"], "--multi is not an option of this command; type: tfscale train --help"),
         (["ls", "modle"], "modle is not a group; did you mean model?"),
         (["data", "fetch", "minst"], "minst is not a data set that can be fetched; did you mean mnist?"),
-        (["evaluate"], "evaluate must have the name of a run; type: tfscale evaluate run=NAME"),
+        (["evaluate"], "evaluate must have the name of a run; type: tfscale evaluate NAME"),
+        (["evaluate", "one", "run=two"], "evaluate must have one run, got one and two; type: tfscale evaluate one"),
+        (["ls", "--all"], "--all is not an option of this command; type: tfscale ls --help"),
+        (["ls", "model", "data"], "data is not an argument of this command; type: tfscale ls --help"),
+        (["ls", "--config-dir"], "argument --config-dir: expected one argument; type: tfscale ls --help"),
+        (["data", "get", "mnist"], "tfscale data get mnist is not a command; type: tfscale data fetch NAME"),
+        (["resume", "a", "-m"], "-m is not an option of this command; type: tfscale resume --help"),
+        (["train", "--cfg"], "argument --cfg/-c: expected one argument; type: tfscale train --help"),
+        (["runs", "run.dir=a,b"], "run.dir=a,b has several values, and this command takes one; quote a comma"),
         (["resume"], "there are no runs in runs; type tfscale train, or name their folder: run.dir=DIR"),
         (["resume", "one", "two"], "resume must have one run, got one and two; type: tfscale resume one"),
         (["resume", "none"], "run none does not exist in runs; there are no runs in runs"),
@@ -138,7 +160,7 @@ def test_a_first_run_learns_digits_in_an_empty_folder(tmp_path: Path) -> None:
     assert json.loads((run / "environment.json").read_text())["tensorflow"].startswith("2.21.")
     assert summary["parameters_sha256"] in (run / "logs" / "rank-0.log").read_text()
     assert re.search(r"test accuracy +│ 0\.9", done.stdout)
-    again = tfscale("evaluate", f"run={run.name}", cwd=tmp_path)
+    again = tfscale("evaluate", run.name, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     evaluation = json.loads((run / "evaluation.json").read_text())
     assert evaluation["accuracy"] == pytest.approx(summary["accuracy"], abs=1e-6)

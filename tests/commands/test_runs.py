@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tfscale.commands import runs
+from tfscale import cli
 from tfscale.runs.events import EventLog, read_events
 from tfscale.runs.run_directory import RunDirectory, create
 from tfscale.supervision.heartbeat import Heartbeat
@@ -46,7 +46,7 @@ def test_every_state_has_its_row(tmp_path: Path, capsys: pytest.CaptureFixture[s
     Heartbeat(early.heartbeat(0), timeout=1.0)(Phase.STEP, 12)
     Heartbeat(early.heartbeat(1), timeout=1.0)(Phase.STEP, 11)
     with training.locked():
-        assert runs.main([f"run.dir={folder}"]) == 0
+        assert cli.main(["runs", f"run.dir={folder}"]) == 0
     rows = {line.split()[1]: line for line in capsys.readouterr().out.splitlines() if line.startswith("│")}
     cells = {name: [cell.strip() for cell in row.strip("│").split("│")] for name, row in rows.items()}
     cause = "rank 1 (process 2) was killed by SIGKILL"

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from tfscale.scripts.fuzz import cases, settings
 
-from tfscale.config import targets, validate, yaml_limits
+from tfscale.config import saved, targets, validate, yaml_limits
 from tfscale.config.instantiate import instantiate
-from tfscale.config.preflight import SUM, preflight, saved, write
+from tfscale.config.overrides import parse
+from tfscale.config.preflight import preflight
+from tfscale.config.saved import SUM
 from tfscale.config.schemas.config import Config
 from tfscale.config.targets import ALLOWED_TARGETS
 from tfscale.errors import UserError
@@ -114,7 +116,7 @@ def test_a_file_that_may_not_be_composed_is_refused(tmp_path: Path, name: str) -
     sound = text.encode() + SUM + hashlib.sha256(text.encode()).hexdigest().encode() + b"\n"
     (tmp_path / "config.yaml").write_bytes(sound)
     with pytest.raises(UserError) as caught:
-        saved(tmp_path, [])
+        saved.read(tmp_path, [])
     assert wanted.replace("300,", "") in str(caught.value)
 
 
@@ -176,10 +178,10 @@ def test_trust_in_a_module_is_not_trust_in_what_it_imports(tmp_path: Path, monke
 
 def test_a_run_that_trusts_modules_is_asked_about_them(tmp_path: Path) -> None:
     words = ["trust=[mine]", "model._target_=mine.net"]
-    write(preflight(words, config_dir=None), tmp_path)
+    saved.write(preflight(words, config_dir=None), tmp_path)
     with pytest.raises(UserError, match=r"runs code of mine: add trust=\[mine\] if you trust it"):
-        saved(tmp_path, [])
-    assert saved(tmp_path, ["trust=[mine]"]).model["_target_"] == "mine.net"
+        saved.read(tmp_path, [])
+    assert saved.read(tmp_path, parse(["trust=[mine]"])).model["_target_"] == "mine.net"
 
 
 def test_a_folder_that_holds_the_world_is_refused(tmp_path: Path) -> None:

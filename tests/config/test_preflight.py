@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.datasets import write_idx
-from tfscale.config.preflight import check_job, preflight, saved, with_replicas, write
+from tfscale.config import saved
+from tfscale.config.overrides import parse
+from tfscale.config.preflight import check_job, preflight, with_replicas
 from tfscale.config.schemas.config import Config
 from tfscale.errors import UserError
 
@@ -59,7 +61,7 @@ GOLDEN = {
     ),
     "strategy/coded=word32": "strategy/coded is not a group; did you mean strategy/codec?",
     "hydra.run.dir=/tmp/x": (
-        "hydra.run.dir cannot be set: tfscale runs Hydra itself; use run.dir and run.name for places, -m for sweeps"
+        "hydra.run.dir cannot be set: tfscale runs Hydra itself; use run.dir and run.name for folders, -m for sweeps"
     ),
     "strategy=local,sharing": "strategy=local,sharing has several values; add -m to run a job for each",
     "strategy.prefetch=24": "strategy.prefetch is not a key; did you mean train.prefetch?",
@@ -172,7 +174,7 @@ def test_a_whole_number_is_a_float_where_keras_wants_one() -> None:
 
 def test_an_earlier_runs_batch_cannot_change(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"train.batch cannot change in an earlier run"):
-        saved(tmp_path, ["train.batch=3"])
+        saved.read(tmp_path, parse(["train.batch=3"]))
 
 
 def test_sharing_takes_the_optimizers_momentum_over() -> None:
@@ -258,7 +260,7 @@ def test_what_is_odd_is_refused(words: list[str]) -> None:
 def test_a_damaged_saved_configuration_is_one_message(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "config.yaml").write_bytes(content)
     with pytest.raises(UserError, match=r"config\.yaml is (damaged|not YAML)") as caught:
-        saved(tmp_path, [])
+        saved.read(tmp_path, [])
     assert len(caught.value.problems) == 1
 
 
@@ -290,18 +292,18 @@ def test_a_saved_configuration_comes_back_with_values_changed(tmp_path: Path) ->
     folder.mkdir(parents=True)
     first = config("strategy=sharing", "strategy/collective=in_process", "train.batch=9", "run.name=one")
     assert first.strategy["replicas"] == "auto"
-    write(with_replicas(first, 3), folder, threads=1)
-    again = check_job(saved(folder, ["train.epochs=3"]), processes=1)
+    saved.write(with_replicas(first, 3), folder, threads=1)
+    again = check_job(saved.read(folder, parse(["train.epochs=3"])), processes=1)
     assert again.train == first.train.model_copy(update={"epochs": 3})
     assert again.strategy == {**first.strategy, "replicas": 3}, "a run keeps its replicas wherever it goes on"
     assert again.launch.threads == 1
     assert again.run.dir == str(folder.parent), "a run that was moved goes on where it is"
     with pytest.raises(UserError, match=r"train.epoch is not a key that can change .* did you mean train.epochs\?"):
-        saved(folder, ["train.epoch=3"])
+        saved.read(folder, parse(["train.epoch=3"]))
     with pytest.raises(UserError, match=r"train.log_every must be a whole number of steps from 1 to 1e9, got 0"):
-        saved(folder, ["train.log_every=0"])
+        saved.read(folder, parse(["train.log_every=0"]))
     with pytest.raises(UserError, match=r"run two does not exist in .*; runs there: one"):
-        saved(tmp_path / "runs" / "two", [])
+        saved.read(tmp_path / "runs" / "two", [])
 
 
 def test_a_truncated_data_file_is_found_before_anything_starts(tmp_path: Path) -> None:

@@ -46,8 +46,8 @@ def test_every_truncation_of_an_idx_file_is_found(tmp_path: Path, part: str, zip
         (b"\x89PNG" + b"0" * 100, "is not an IDX file"),
         (idx_bytes(np.zeros((3, 28, 28))) + b"x", r"must have 2,368 bytes by its header, got (2,369|more)"),
         (b"\0\0\x08\x03" + b"\xff" * 12, "must have .* bytes by its header"),
-        (idx_bytes(np.zeros(3)), "do not fit"),
-        (idx_bytes(np.zeros((4, 28, 28))), "do not fit"),
+        (idx_bytes(np.zeros(3)), "do not match"),
+        (idx_bytes(np.zeros((4, 28, 28))), "do not match"),
         (idx_bytes(np.zeros((3, 14, 14))), "differ in shape"),
     ],
 )

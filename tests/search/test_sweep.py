@@ -1,6 +1,7 @@
 """Sweeps: all combinations, jobs in processes of their own, on after a failure, a table of results."""
 
 import csv
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -35,15 +36,19 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def sweep(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def tfscale(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "tfscale", "train", "-m", *words],
+        [sys.executable, "-P", "-m", "tfscale", *words],
         cwd=folder,
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
+
+
+def sweep(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return tfscale(folder, "train", "-m", *words)
 
 
 def test_a_job_that_fails_does_not_end_the_sweep(tmp_path: Path) -> None:
@@ -75,9 +80,45 @@ def test_a_job_that_fails_does_not_end_the_sweep(tmp_path: Path) -> None:
     assert [row["model.width"] for row in rows] == ["8", "13", "16"]
     assert [row["status"] for row in rows] == ["done", "failed (1)", "done"]
     assert float(rows[0]["accuracy"]) > 0
+    for row in (rows[0], rows[2]):
+        assert f"done in {row['wall_seconds']} s ({float(row['seconds']):.1f} s of training)" in done.stdout
+        assert 0 < float(row["seconds"]) < float(row["wall_seconds"]), "imports and start-up are no training"
+    assert rows[1]["seconds"] == ""
+    assert f"failed (1) in {rows[1]['wall_seconds']} s; " in done.stdout
     assert float(rows[2]["samples_per_second"]) > 0
     assert rows[1]["accuracy"] == ""
-    assert "an unlucky width" in (tmp_path / "runs" / "s" / "job-001.log").read_text()
+    assert "an unlucky width" in (tmp_path / "runs" / "s" / "job-000.log").read_text()
+
+
+def test_a_sweep_does_not_depend_on_the_folder_it_is_typed_in(tmp_path: Path) -> None:
+    """Beside tfscale/, random.py or keras.py every job had an ImportError; `run.dir='a,b=ü'` failed in every job."""
+    for name in ("random", "keras", "tfscale", "hydra", "subprocess", "socket", "sklearn"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('a module of the user')\n")
+    for name in ("tfscale", "tensorflow"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise ImportError('a package of the user')\n")
+    (tmp_path / "own.py").write_text(
+        "from tfscale.models.mlp import mlp\ndef net(**settings): return mlp(**settings)\n"
+    )
+    words = ["trust=[own]", "model._target_=own.net", "model.hidden=[4]"]
+    words += ["train.steps=2", "run.dir='a,b=ü'", "run.name=s"]
+    done = sweep(tmp_path, *words)
+    assert done.returncode == 0, (tmp_path / "a,b=ü" / "s" / "job-000.log").read_text()
+    assert [row["status"] for row in table(tmp_path / "a,b=ü" / "s" / "summary.csv")] == ["done"]
+
+    again = sweep(tmp_path, *words)
+    assert again.returncode == 2
+    assert again.stderr.startswith(
+        "tfscale: run.name=s exists in a,b=ü and cannot be resumed: it is a sweep or another folder; give another run.n"
+    )
+    listed = tfscale(tmp_path, "runs", "run.dir='a,b=ü'")
+    assert "s/job-000" in listed.stdout
+
+    printed = (tmp_path / "a,b=ü" / "s" / "job-000.log").read_text().strip().splitlines()[-1]
+    assert printed.strip().startswith("tfscale evaluate run=job-000 ")
+    evaluated = tfscale(tmp_path, *shlex.split(printed)[1:])
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert (tmp_path / "a,b=ü" / "s" / "job-000" / "evaluation.json").is_file()
 
 
 def test_every_job_is_checked_before_the_first_starts(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""One file a subcommand, each with `main(words) -> exit code`; `rank`, `evaluation` and `failure` need TensorFlow."""
+"""One file for each command, with `main(flags) -> exit code`; `arguments` has the parsers."""

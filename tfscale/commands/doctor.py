@@ -1,16 +1,12 @@
-"""tfscale doctor: checks that this machine can train, and says how to mend what cannot.
+"""`tfscale doctor`: checks that this machine can train, and names the command that repairs what cannot."""
 
-usage: tfscale doctor
-
-Exit code 0 if everything needed works; optional parts (Horovod, GPUs, TensorBoard, npm) are named but do not fail it.
-"""
-
+import argparse
 import importlib.util
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +21,7 @@ from tfscale.supervision.attempt import Attempt, Outcome
 
 BUILD = "python -m tfscale.scripts.build.horovod"
 ENOUGH_DISK = 1 << 30
-"""Bytes that should be free for checkpoints and logs."""
+"""Free bytes that checkpoints and logs should have."""
 
 TWO_PROCESSES = """
 import tensorflow as tf
@@ -36,52 +32,52 @@ assert collective.size == 2 and float(total[0]) == 1.5, total
 lengths = [int(tf.size(each)) for each in collective.gather([tf.zeros([collective.ranks[0]], tf.int32)])]
 assert lengths == [0, 1], lengths
 """
-"""What doctor's two processes run: a mean and a gather of unequal lengths."""
+"""Code of the two processes: a mean, and a gather of unequal lengths."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What one check found.
+    """Result of one check.
 
     Attributes:
-        works: Whether the thing checked works.
-        said: What was found.
-        mend: The command or step that mends it; empty if there is nothing to mend.
-        needed: Whether tfscale cannot train without it.
+        works: True if the part works.
+        report: One line about the part.
+        fix: The command or step that repairs it; empty if there is none.
+        needed: True if tfscale cannot train without the part.
     """
 
     works: bool
-    said: str
-    mend: str = ""
+    report: str
+    fix: str = ""
     needed: bool = True
 
 
-def main(words: Sequence[str]) -> int:
-    """Runs `tfscale doctor`; see the module's docstring."""
-    if words:
-        print(__doc__)
-        return 0 if words[0] in ("-h", "--help") else 2
+def main(flags: argparse.Namespace) -> int:
+    """Runs all checks and prints a line for each; exit code 1 if a part that is needed does not work."""
+    del flags  # there are none
     findings = []
     for name, check in CHECKS.items():
-        finding = _found(check)
+        finding = _checked(check)
         findings.append(finding)
         mark = "ok  " if finding.works else ("FAIL" if finding.needed else "-   ")
-        print(f"{mark}  {name:14}{finding.said}")
-        if finding.mend and not finding.works:
-            print(f"      {'':14}mend it: {finding.mend}")
+        print(f"{mark}  {name:14}{finding.report}")
+        if finding.fix and not finding.works:
+            print(f"      {'':14}to fix it: {finding.fix}")
     return 0 if all(finding.works or not finding.needed for finding in findings) else 1
 
 
-def _found(check: Callable[[], Finding]) -> Finding:
-    """What a check finds; a check that cannot even run has found that its part is broken."""
+def _checked(check: Callable[[], Finding]) -> Finding:
+    """Runs a check; if the check itself fails, its part is broken."""
     try:
         return check()
     except Exception as error:  # noqa: BLE001 - broken installations fail in many ways
-        return Finding(works=False, said=f"{type(error).__name__}: {first_line(error)[:160]}", mend=MEND.get(check, ""))
+        return Finding(
+            works=False, report=f"{type(error).__name__}: {first_line(error)[:160]}", fix=FIXES.get(check, "")
+        )
 
 
 def _python() -> Finding:
-    return Finding(works=sys.version_info >= (3, 11), said=sys.version.split()[0], mend="install Python 3.11 or newer")
+    return Finding(works=sys.version_info >= (3, 11), report=sys.version.split()[0], fix="install Python 3.11 or newer")
 
 
 def _tensorflow() -> Finding:
@@ -89,8 +85,8 @@ def _tensorflow() -> Finding:
         import tensorflow as tf
     return Finding(
         works=tf.__version__.startswith("2.21."),
-        said=tf.__version__,
-        mend="pip install 'tensorflow>=2.21,<2.22'",
+        report=tf.__version__,
+        fix="pip install 'tensorflow>=2.21,<2.22'",
     )
 
 
@@ -100,8 +96,8 @@ def _keras() -> Finding:
     backend = keras.config.backend()
     return Finding(
         works=backend == "tensorflow" and keras.__version__.startswith("3."),
-        said=f"{keras.__version__}, backend {backend}",
-        mend="unset KERAS_BACKEND (and backend in ~/.keras/keras.json), or set it to tensorflow",
+        report=f"{keras.__version__}, backend {backend}",
+        fix="unset KERAS_BACKEND (and backend in ~/.keras/keras.json), or set it to tensorflow",
     )
 
 
@@ -109,35 +105,35 @@ def _horovod() -> Finding:
     if importlib.util.find_spec("horovod") is None:
         return Finding(
             works=False,
-            said="not installed: strategies between processes cannot run; strategy=local can",
-            mend=BUILD,
+            report="not installed: strategies between processes cannot run; strategy=local can",
+            fix=BUILD,
             needed=False,
         )
     from tfscale.collectives.horovod import transports
 
     built = transports()
-    return Finding(works=bool({"gloo", "mpi"} & set(built)), said=f"built with {', '.join(built)}", mend=BUILD)
+    return Finding(works=bool({"gloo", "mpi"} & set(built)), report=f"built with {', '.join(built)}", fix=BUILD)
 
 
 def _collectives() -> Finding:
     """Runs a real mean and a real gather in two processes."""
     if importlib.util.find_spec("horovod") is None:
-        return Finding(works=False, said="not tried: Horovod is not installed", needed=False)
+        return Finding(works=False, report="not checked: Horovod is not installed", needed=False)
     with tempfile.TemporaryDirectory() as temporary:
         directory = RunDirectory(Path(temporary))
-        spawn = spawn_command([sys.executable, "-c", TWO_PROCESSES])
+        spawn = spawn_command([sys.executable, "-P", "-c", TWO_PROCESSES])
         launcher = LocalLauncher(lambda attempt: spawn, directory=directory, start_timeout=60, interface=None)
         if launcher.run(Attempt(processes=2)).outcome is Outcome.DONE:
-            return Finding(works=True, said="two processes exchanged a mean and messages of unequal length")
-        said = directory.log(0).read_text(errors="replace").strip().splitlines()[-1:] or ["no output"]
-    return Finding(works=False, said=said[0][:200], mend=f"{BUILD} --rebuild")
+            return Finding(works=True, report="two processes exchanged a mean and messages of unequal length")
+        lines = directory.log(0).read_text(errors="replace").strip().splitlines()[-1:] or ["no output"]
+    return Finding(works=False, report=lines[0][:200], fix=f"{BUILD} --rebuild")
 
 
 def _kernels() -> Finding:
-    """Loads the kernels and lets them compute."""
+    """Loads the kernels and computes with them."""
     if library.load() is None:
-        said = "not built: strategy=sharing computes the same with plain TensorFlow operations, some five times slower"
-        return Finding(works=False, said=said, mend=library.BUILD, needed=False)
+        report = "not built: strategy=sharing computes the same with TensorFlow operations, about five times slower"
+        return Finding(works=False, report=report, fix=library.BUILD, needed=False)
     import tensorflow as tf
 
     from tfscale.compression.backends.base import Spec
@@ -149,13 +145,13 @@ def _kernels() -> Finding:
     native, residual = Native(spec), tf.Variable(tf.constant([0.0, 0.6, 0.0]))
     found = native.accumulate(residual, None, native.check(tf.constant([-0.5, 0.0, 0.1])), tf.constant([0.5]))
     works = found.sent.numpy().tolist() == [1, 2]
-    return Finding(works=works, said="native, for this TensorFlow", mend=f"{library.BUILD} --rebuild")
+    return Finding(works=works, report="native, for this TensorFlow", fix=f"{library.BUILD} --rebuild")
 
 
 def _tensorboard() -> Finding:
-    there = importlib.util.find_spec("tensorboard") is not None
-    said = "installed" if there else "not installed: run.tensorboard=true cannot be used"
-    return Finding(works=there, said=said, mend="pip install 'tfscale[tensorboard]'", needed=False)
+    installed = importlib.util.find_spec("tensorboard") is not None
+    report = "installed" if installed else "not installed: run.tensorboard=true cannot be used"
+    return Finding(works=installed, report=report, fix="pip install 'tfscale[tensorboard]'", needed=False)
 
 
 def _disk() -> Finding:
@@ -163,8 +159,8 @@ def _disk() -> Finding:
     writable = os.access(Path.cwd(), os.W_OK)
     return Finding(
         works=writable and free > ENOUGH_DISK,
-        said=f"{free / 2**30:.1f} GB free here" + ("" if writable else ", not writable"),
-        mend="run in another folder, or set run.dir to one with more room",
+        report=f"{free / 2**30:.1f} GB free here" + ("" if writable else ", not writable"),
+        fix="run in another folder, or set run.dir to one with more free space",
     )
 
 
@@ -176,23 +172,23 @@ def _gpus() -> Finding:
     if driver and not seen:
         return Finding(
             works=False,
-            said=f"the driver shows {driver}, TensorFlow none",
-            mend="pip install 'tensorflow[and-cuda]>=2.21,<2.22'",
+            report=f"the driver shows {driver}, TensorFlow none",
+            fix="pip install 'tensorflow[and-cuda]>=2.21,<2.22'",
         )
     return Finding(
         works=seen > 0,
-        said=f"{seen} visible to TensorFlow" if seen else "none: training on CPU",
+        report=f"{seen} visible to TensorFlow" if seen else "none: training on CPU",
         needed=False,
     )
 
 
 def _fetching() -> Finding:
     found = [tool for tool in ("npm", "apt-get") if shutil.which(tool)]
-    said = f"keras.datasets{''.join(f', {tool}' for tool in found)} to fetch data with"
-    return Finding(works=True, said=said)
+    report = f"keras.datasets{''.join(f', {tool}' for tool in found)} to fetch data with"
+    return Finding(works=True, report=report)
 
 
-MEND: dict[Callable[[], Finding], str] = {
+FIXES: dict[Callable[[], Finding], str] = {
     _tensorflow: "pip install 'tensorflow>=2.21,<2.22'",
     _keras: "unset KERAS_BACKEND (and backend in ~/.keras/keras.json); pip install 'keras>=3.15,<4'",
     _horovod: f"{BUILD} --rebuild",
@@ -200,7 +196,7 @@ MEND: dict[Callable[[], Finding], str] = {
     _kernels: f"{library.BUILD} --rebuild",
     _gpus: "pip install 'tensorflow>=2.21,<2.22'",
 }
-"""How to mend a part whose check cannot even run."""
+"""Command or step that repairs a part whose check itself fails."""
 
 CHECKS: dict[str, Callable[[], Finding]] = {
     "python": _python,

@@ -1,39 +1,34 @@
-"""tfscale evaluate: measures a trained run on its test data.
+"""`tfscale evaluate`: measures a trained run on its test data."""
 
-usage: tfscale evaluate run=NAME [run.dir=DIR] [checkpoint=best] [KEY=VALUE ...]
+import argparse
 
-  run=NAME       the folder of the run in run.dir (default: runs), or its path
-  checkpoint     newest (the default), or best: that of the best evaluation, which early_stopping.keep_best=true keeps
-  KEY=VALUE      a value of the run's configuration to change, data.folder=DIR for instance
-
-Under horovodrun -np N the test data is divided over N processes, with the same
-result. It is printed, and written to evaluation.json in the run's folder.
-"""
-
-from collections.abc import Sequence
-from pathlib import Path
-
-from tfscale.config import preflight
+from tfscale import user_paths
+from tfscale.commands import find_run
+from tfscale.config import saved
+from tfscale.config.overrides import parse, separate
 from tfscale.errors import UserError
 from tfscale.startup_noise import hidden_startup_noise
 from tfscale.world import World, from_environment
 
 
-def main(words: Sequence[str]) -> int:
-    """Runs `tfscale evaluate`; see the module's docstring."""
-    if words and words[0] in ("-h", "--help"):
-        print(__doc__)
-        return 0
-    given = dict(word.split("=", 1) for word in words if "=" in word)
-    if "run" not in given:
-        raise UserError("evaluate must have the name of a run; type: tfscale evaluate run=NAME")
-    named = Path(given["run"]).expanduser()
-    folder = named if (named / preflight.SAVED).is_file() else Path(given.get("run.dir", "runs")).expanduser() / named
+def main(flags: argparse.Namespace) -> int:
+    """Evaluates a checkpoint, prints the result and writes evaluation.json.
+
+    Raises:
+        UserError: There is no such run, or a value is wrong.
+    """
+    names, values = find_run.names_and_values(flags.words)
+    given, rest = separate(parse(values), ("run", "run.dir", "checkpoint"))
+    names += [given["run"]] if "run" in given else []
+    if not names:
+        raise UserError("evaluate must have the name of a run; type: tfscale evaluate NAME")
+    if len(names) > 1:
+        raise UserError(f"evaluate must have one run, got {' and '.join(names)}; type: tfscale evaluate {names[0]}")
     which = given.get("checkpoint", "newest")
     if which not in ("newest", "best"):
         raise UserError(f"checkpoint must be newest or best, got {which}; leave it out for the newest")
-    rest = [word for word in words if word.split("=", 1)[0] not in ("run", "run.dir", "checkpoint")]
-    config = preflight.saved(folder, rest)
+    folder = find_run.find(names[0], user_paths.expanded(given.get("run.dir", "runs")))
+    config = saved.read(folder, rest)
     world = from_environment() or World()
     with hidden_startup_noise():
         from tfscale.job.evaluate import evaluate_run

@@ -1,46 +1,34 @@
-"""tfscale ls: what there is to choose from.
+"""`tfscale ls`: lists groups and their options, recipes, and data sets to fetch."""
 
-usage: tfscale ls [GROUP] [--config-dir DIR]
-
-  GROUP   only this group: model, data, optimizer, schedule, strategy, strategy/codec, recipe, ...
-"""
-
-from collections.abc import Iterator, Sequence
+import argparse
+from collections.abc import Iterator
 from importlib.resources import files
-from pathlib import Path
 
+from tfscale import user_paths
 from tfscale.config.compose import Composer, composer, recipe_texts
 from tfscale.config.suggest import closest
 from tfscale.data.download import catalog
 from tfscale.errors import UserError
 
 QUIET = ("train", "early_stopping", "run", "launch")
-"""Groups with a single option: their keys matter, not the choice."""
+"""Groups with a single option, which are not listed: only their keys can be set."""
 
 
-def main(words: Sequence[str]) -> int:
-    """Runs `tfscale ls`; see the module's docstring."""
-    words = list(words)
-    if words[:1] in (["-h"], ["--help"]):
-        print(__doc__)
-        return 0
-    config_dir = None
-    if "--config-dir" in words:
-        at = words.index("--config-dir")
-        if at + 1 == len(words):
-            raise UserError("--config-dir must come with a folder; type: tfscale ls --config-dir DIR")
-        config_dir = words[at + 1]
-        del words[at : at + 2]
-    with composer(config_dir) as hydra:
+def main(flags: argparse.Namespace) -> int:
+    """Prints one group, or all of them and the data sets.
+
+    Raises:
+        UserError: There is no such group.
+    """
+    with composer(flags.config_dir) as hydra:
         groups = [*(group for group in hydra.groups() if group not in (*QUIET, "recipe")), "recipe"]
-        if words and words[0] not in groups:
-            near = closest(words[0], groups)
-            raise UserError(
-                f"{words[0]} is not a group; " + (f"did you mean {near}?" if near else f"there are {', '.join(groups)}")
-            )
-        for group in words or groups:
-            _print_group(group, hydra, config_dir)
-    if not words:
+        if flags.group is not None and flags.group not in groups:
+            near = closest(flags.group, groups)
+            hint = f"did you mean {near}?" if near else f"there are {', '.join(groups)}"
+            raise UserError(f"{flags.group} is not a group; {hint}")
+        for group in groups if flags.group is None else [flags.group]:
+            _print_group(group, hydra, flags.config_dir)
+    if flags.group is None:
         _print_data_sets()
     return 0
 
@@ -52,7 +40,7 @@ def _print_group(group: str, hydra: Composer, config_dir: str | None) -> None:
 
 
 def _description(group: str, option: str, config_dir: str | None) -> str:
-    """The first comment of an option's file: the user's own, or the shipped one."""
+    """Returns the first comment of an option's file, the user's own or the shipped one."""
     for text in _texts(group, option, config_dir):
         for line in text.splitlines():
             if line.startswith("# ") and not line.startswith("# @package"):
@@ -62,8 +50,8 @@ def _description(group: str, option: str, config_dir: str | None) -> str:
 
 def _texts(group: str, option: str, config_dir: str | None) -> Iterator[str]:
     if config_dir is not None:
-        own = Path(config_dir).expanduser() / group / f"{option}.yaml"
-        if own.is_file():
+        own = user_paths.expanded(config_dir) / group / f"{option}.yaml"
+        if user_paths.is_file(own):
             yield own.read_text(encoding="utf-8")
     shipped = files("tfscale.conf").joinpath(group, f"{option}.yaml")
     if shipped.is_file():
@@ -75,5 +63,13 @@ def _texts(group: str, option: str, config_dir: str | None) -> Iterator[str]:
 def _print_data_sets() -> None:
     print("data sets to fetch  (tfscale data fetch NAME)")
     for name in catalog.SUMS:
-        place = catalog.home(name)
-        print(f"  {name:24}{f'in {place}' if place.is_dir() else 'not on this machine'}")
+        print(f"  {name:24}{_location(name)}")
+
+
+def _location(name: str) -> str:
+    """The folder of a data set, or why there is none: one that cannot be read must not hide the rest of the list."""
+    try:
+        folder = catalog.home(name)
+        return f"in {folder}" if user_paths.is_dir(folder) else "not on this machine"
+    except UserError as error:
+        return str(error)

@@ -1,43 +1,43 @@
-"""tfscale runs: lists runs, how far they are, and what it took to keep them going.
+"""`tfscale runs`: lists runs and jobs of sweeps, with their state and the restarts that they needed."""
 
-usage: tfscale runs [run.dir=DIR]
-"""
-
+import argparse
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from tfscale.config import preflight
+from tfscale import user_paths
+from tfscale.commands import find_run
+from tfscale.config.overrides import parse, separate
 from tfscale.errors import UserError
 from tfscale.runs.events import read_events
 from tfscale.runs.run_directory import RunDirectory
 from tfscale.supervision import heartbeat
 
 STOPPED = (129, 130, 143)
-"""Exit codes of a run that was asked to end."""
+"""Exit codes of a run that a signal stopped."""
 
 
-def main(words: Sequence[str]) -> int:
-    """Runs `tfscale runs`; see the module's docstring."""
-    if words and words[0] in ("-h", "--help"):
-        print(__doc__)
-        return 0
-    unknown = [word for word in words if not word.startswith("run.dir=")]
+def main(flags: argparse.Namespace) -> int:
+    """Prints a table with a row for each run.
+
+    Raises:
+        UserError: There are no runs, or the folder cannot be read.
+    """
+    unknown = [word for word in flags.words if not word.startswith("run.dir=")]
     if unknown:
         raise UserError(f"runs takes run.dir=DIR only, got {unknown[0]}; type: tfscale runs --help")
-    folder = Path(dict(word.split("=", 1) for word in words).get("run.dir", "runs")).expanduser()
+    given, _ = separate(parse(flags.words), ("run.dir",))
+    folder = user_paths.expanded(given.get("run.dir", "runs"))
     from tfscale.tracking.tables import person_console, results_table
 
-    places = sorted(path.parent for path in folder.glob(f"*/{preflight.SAVED}"))
-    if not places:
-        raise UserError(f"there are no runs in {folder}; type tfscale train, or name their folder: run.dir=DIR")
-    results_table(
-        person_console(), f"runs in {folder}", [_row(RunDirectory(place, only_read=True)) for place in places]
-    )
+    paths = find_run.all_runs(folder)
+    if not paths:
+        raise find_run.no_runs(folder)
+    rows = [_row(RunDirectory(path, only_read=True), str(path.relative_to(folder))) for path in paths]
+    results_table(person_console(), f"runs in {folder}", rows)
     return 0
 
 
-def _row(directory: RunDirectory) -> dict[str, Any]:
+def _row(directory: RunDirectory, name: str) -> dict[str, Any]:
     events = read_events(directory.events)
     starts = [event for event in events if event["event"] == "start"]
     last = next((event for event in reversed(events) if event["event"] == "end"), {})
@@ -46,14 +46,14 @@ def _row(directory: RunDirectory) -> dict[str, Any]:
     metrics = results.get("metrics")
     metric = metrics[0] if isinstance(metrics, list) and metrics and isinstance(metrics[0], str) else None
     return {
-        "run": directory.path.name,
+        "run": name,
         "state": _state(trains, directory, last),
         "step": _step(directory) if trains or not results else results.get("steps"),
         "result": "" if metric is None else f"{metric} {results.get(metric)}",
         "processes": len(starts[-1].get("processes", [])) if starts else results.get("processes", ""),
         "restarts": sum(1 for event in starts if event.get("restarts")),
         "seconds lost": round(sum(event.get("seconds_lost", 0) for event in events), 1),
-        "last trouble": _trouble(events),
+        "last failure": _last_failure(events),
     }
 
 
@@ -61,7 +61,7 @@ def _state(trains: bool, directory: RunDirectory, last: Mapping[str, Any]) -> st
     if trains:
         return "training"
     done = directory.summary.exists()
-    if done and directory.summary.stat().st_mtime > last.get("when", 0.0):  # under another launcher, since
+    if done and directory.summary.stat().st_mtime > last.get("when", 0.0):  # continued since, under another launcher
         return "done"
     if last.get("code") in STOPPED:
         return "stopped"
@@ -70,13 +70,13 @@ def _state(trains: bool, directory: RunDirectory, last: Mapping[str, Any]) -> st
     return "done" if done else "ended early"
 
 
-def _trouble(events: Sequence[Mapping[str, Any]]) -> str:
-    """Why processes ended before the run did, the last time they did."""
+def _last_failure(events: Sequence[Mapping[str, Any]]) -> str:
+    """The cause of the last end of the processes before the end of the run; empty if there was none."""
     causes = [event["cause"] for event in events if event["event"] == "end" and event.get("cause")]
     return str(causes[-1]).split(". Its log", 1)[0].split("; go on", 1)[0] if causes else ""
 
 
 def _step(directory: RunDirectory) -> int | None:
     """Steps that all ranks have completed, by their heartbeats."""
-    records = [heartbeat.read(path) for path in directory.logs.glob("rank-*.heartbeat")]
-    return min((record.step for record in records if record is not None), default=None)
+    heartbeats = [heartbeat.read(path) for path in directory.logs.glob("rank-*.heartbeat")]
+    return min((each.step for each in heartbeats if each is not None), default=None)

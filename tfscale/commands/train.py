@@ -1,15 +1,4 @@
-"""tfscale train: checks the settings, then trains here, starts processes that do, or sweeps.
-
-usage: tfscale train [KEY=VALUE ...] [-m] [--config-dir DIR] [--cfg job] [--info [WHAT]]
-
-  KEY=VALUE         a group's option (strategy=sharing) or a value (train.batch=64); `tfscale ls` lists groups
-  -m, --multirun    values separated by commas make a sweep: strategy=local,sharing optimizer.learning_rate=0.01,0.05
-  --config-dir DIR  a folder of your own with options and recipes; its files come before the shipped ones
-  --cfg job         print the configuration instead of training
-  --info WHAT       print how Hydra composed it: defaults, defaults-tree, config, searchpath
-
-  tfscale train resume=true run.name=NAME   go on with a run that ended early
-"""
+"""`tfscale train`: checks the configuration, then trains here, starts processes that train, or runs a sweep."""
 
 import argparse
 import os
@@ -20,8 +9,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from tfscale.config import checks, inspect, preflight
-from tfscale.config.overrides import key_of, parse
+from tfscale import user_paths
+from tfscale.commands import finished
+from tfscale.config import checks, inspect, preflight, saved
+from tfscale.config.overrides import Override, key_of, parse, quoted, separate
 from tfscale.config.schemas.config import Config
 from tfscale.errors import RunError, UserError
 from tfscale.launchers import gpus
@@ -40,46 +31,45 @@ from tfscale.supervision.supervisor import Policy, Supervisor
 from tfscale.terminal import logger, survive_write_errors
 from tfscale.world import World, from_environment
 
-TRAIN = (sys.executable, "-m", "tfscale", "train")
+TRAIN = (sys.executable, "-P", "-m", "tfscale", "train")
+"""Command of a rank. -P: modules in the folder where the user types must not replace installed ones."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:  # type: ignore[override]
-        raise UserError(f"{message}; type: tfscale train --help")
+def main(flags: argparse.Namespace) -> int:
+    """Prints a configuration, runs a sweep, or trains.
 
-
-def _parse(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    parser = _Parser(prog="tfscale train", add_help=False, allow_abbrev=False)
-    parser.add_argument("-h", "--help", action="store_true")
-    parser.add_argument("-m", "--multirun", action="store_true")
-    parser.add_argument("--config-dir", "-cd", default=None)
-    parser.add_argument("--cfg", "-c", choices=["job"], default=None)
-    parser.add_argument("--info", "-i", nargs="?", const="all", default=None, choices=inspect.INFO)
-    parser.add_argument("overrides", nargs="*")
-    flags, rest = parser.parse_known_intermixed_args(list(words))
-    return flags, [*flags.overrides, *rest]
-
-
-def main(words: Sequence[str]) -> int:
-    """Runs `tfscale train`; see the module's docstring."""
-    die_with_parent()
-    flags, overrides = _parse(words)
-    if flags.help:
-        print(__doc__)
-        return 0
+    Raises:
+        UserError: Options exclude each other, or the configuration is wrong.
+    """
     if flags.cfg is not None or flags.info is not None:
         if flags.multirun:
             raise UserError("--cfg and --info show one job; leave out -m and give each key one value")
-        return inspect.show(overrides, config_dir=flags.config_dir, info=flags.info)
+        return inspect.show(flags.overrides, config_dir=flags.config_dir, info=flags.info)
+    if not flags.multirun:
+        return train(flags.overrides, flags.config_dir)
+    if from_environment() is not None:
+        raise UserError("-m starts processes for each job itself; type it without horovodrun, mpirun or srun")
+    return _sweep(flags.overrides, flags.config_dir)
+
+
+def train(overrides: Sequence[str], config_dir: str | None) -> int:
+    """Trains in this process, or supervises processes that train.
+
+    Args:
+        overrides: KEY=VALUE words.
+        config_dir: The user's own conf/ folder.
+    """
+    die_with_parent()
     world = from_environment()
-    if flags.multirun:
-        if world is not None:
-            raise UserError("-m starts processes for each job itself; type it without horovodrun, mpirun or srun")
-        return _sweep(overrides, flags.config_dir)
-    config = _config(overrides, flags.config_dir)
+    config = _config(overrides, config_dir)
     processes = world.size if world is not None else _processes(config)
     config = preflight.check_job(config, processes=processes)
+    if config.resume and not run_directory.started_by_us() and (told := finished.message(config)) is not None:
+        if world is None or world.is_chief:
+            print(told)
+        return 0
     if world is None and _is_supervised(config, processes):
+        words = [*overrides, *([] if config_dir is None else ["--config-dir", config_dir])]
         return _launch(config, words, processes)
     world = world or World()
     given = run_directory.started_by_us()
@@ -104,18 +94,23 @@ def _announce(processes: int) -> None:
 
 
 def _config(overrides: Sequence[str], config_dir: str | None) -> Config:
-    """The configuration of a new run, or the saved one of the run to go on with."""
-    given = {key_of(each): each.value() for each in parse(overrides) if not each.is_sweep_override()}
-    if given.get("resume") is True and given.get("run.name") is not None:
-        return preflight.saved(Path(str(given.get("run.dir", "runs"))).expanduser() / str(given["run.name"]), overrides)
+    """The configuration of a new run, or the saved one of the run to resume."""
+    parsed = parse(overrides)
+    given, _ = separate(parsed, ("resume", "run.name", "run.dir")) if _resumes(parsed) else ({}, [])
+    if given.get("run.name", "null") != "null":
+        return saved.read(user_paths.expanded(given.get("run.dir", "runs")) / given["run.name"], parsed)
     config = preflight.preflight(overrides, config_dir=config_dir)
-    if config.resume and config.run.name is not None:  # a recipe or a file of the user's own says so
-        return preflight.saved(checks.run_folder(config), overrides)
+    if config.resume and config.run.name is not None:  # said in a recipe or in the user's own file
+        return saved.read(checks.run_folder(config), parsed)
     return config
 
 
+def _resumes(parsed: Sequence[Override]) -> bool:
+    return any(key_of(each) == "resume" and not each.is_sweep_override() and each.value() is True for each in parsed)
+
+
 def _processes(config: Config) -> int:
-    """How many processes the job will have when none has been started yet."""
+    """Number of processes that the job will have, before any is started."""
     if config.launch.np != "auto":
         return config.launch.np
     if not checks.uses_horovod(config, 1):
@@ -126,22 +121,35 @@ def _processes(config: Config) -> int:
 
 
 def _directory(config: Config) -> RunDirectory:
-    """The run's folder: the parent's, the one to resume, or a new one."""
+    """The run directory: that of the parent, that of the run to resume, or a new one."""
     if run_directory.started_by_us():
         return RunDirectory(Path(os.environ[run_directory.VARIABLE]))
     if config.resume:
         return RunDirectory(checks.run_folder(config))
     model = config.model["_target_"].rsplit(".", 1)[-1]
     data = str(config.data.get("name") or config.data["_target_"].rsplit(".", 1)[-1])
-    modules = config.strategy["_target_"].split(".")[:-1] or ["strategy"]
-    strategy = modules[-2] if modules[-1] == "strategy" and len(modules) > 1 else modules[-1]
-    return run_directory.create(
-        Path(config.run.dir).expanduser(), config.run.name, f"{model}-{data}-{strategy}".lower()
-    )
+    module = config.strategy["_target_"].rpartition(".")[0].removeprefix("tfscale.strategies.")
+    strategy = module.partition(".")[0] or "strategy"
+    return _new_directory(config, f"{model}-{data}-{strategy}".lower())
+
+
+def _new_directory(config: Config, stem: str) -> RunDirectory:
+    """Makes the folder of a new run or sweep.
+
+    Raises:
+        UserError: It cannot be made, or the name is taken.
+    """
+    folder, name = user_paths.expanded(config.run.dir), config.run.name
+    if name is not None and user_paths.is_dir(folder / name) and not saved.exists(folder / name):
+        raise UserError(
+            f"run.name={name} exists in {folder} and cannot be resumed: it is a sweep or another folder; give another "
+            "run.name (tfscale runs lists runs and the jobs of sweeps)"
+        )
+    return run_directory.create(folder, name, stem)
 
 
 def _is_supervised(config: Config, processes: int) -> bool:
-    """Whether a parent starts what trains. One process that nobody is to watch trains here: a debugger can reach it."""
+    """True if a parent starts and watches the ranks; if not, this process trains, where a debugger can reach it."""
     watched = config.launch.max_restarts > 0 or config.launch.hang_timeout is not None
     return processes > 1 or checks.uses_horovod(config, processes) or watched
 
@@ -155,9 +163,9 @@ def _launch(config: Config, words: Sequence[str], processes: int) -> int:
     directory = _directory(config)
     launch = config.launch
     with directory.locked():
-        if not (directory.path / preflight.SAVED).is_file():  # so that it can be resumed, whatever happens
+        if not saved.exists(directory.path):  # before anything starts, so that the run can be resumed
             try:
-                preflight.write(config, directory.path)
+                saved.write(config, directory.path)
             except OSError as error:
                 directory.discard()
                 raise RunError(f"run.dir={directory.path.parent} cannot be written to: {error.strerror}") from None
@@ -199,17 +207,17 @@ def _here(config: Config, words: Sequence[str], directory: RunDirectory, by_horo
 
 
 def _again(config: Config, words: Sequence[str], directory: RunDirectory, began: float) -> list[str]:
-    """The words with which a rank goes on with a run whose job was started with `words`, at `began`."""
+    """Arguments of a rank that resumes a run whose job was started with `words` at `began`, in monotonic seconds."""
     left = _time_left(config, began)
     limit = [] if left is None else [f"train.max_time={left:.3f}"]
-    if config.resume:  # changed settings included
+    if config.resume:  # with the values that the user changed
         return [*words, *limit]
     path, trust = directory.path.absolute(), [f"trust=[{','.join(config.trust)}]"] if config.trust else []
-    return ["resume=true", f"run.name={path.name}", f"run.dir='{path.parent}'", *trust, *limit]
+    return ["resume=true", f"run.name={path.name}", f"run.dir={quoted(str(path.parent))}", *trust, *limit]
 
 
 def _time_left(config: Config, began: float) -> float | None:
-    """Of `train.max_time`, since `began` in monotonic seconds; None if there is no limit."""
+    """Seconds left of `train.max_time` since `began`, in monotonic seconds; None if there is no limit."""
     return config.train.max_time and max(1e-3, config.train.max_time - (time.monotonic() - began))
 
 
@@ -257,18 +265,19 @@ def _sweep(overrides: Sequence[str], config_dir: str | None) -> int:
             problems += [f"job {job.number} ({what}): {problem}" for problem in error.problems]
     if problems:
         raise UserError(*dict.fromkeys(problems))
-    run = configs[0].run
-    folder = run_directory.create(Path(run.dir).expanduser(), run.name, "sweep").path
+    folder = _new_directory(configs[0], "sweep").path
     survive_write_errors("stdout")
     console = person_console()
-    console.print(f"{len(jobs)} jobs in {folder}", highlight=False)
+    console.print(f"{len(jobs)} jobs in {folder}", highlight=False, markup=False)
 
     def tell(job: Combination, row: Mapping[str, Any]) -> None:
         what = " ".join(f"{key}={value}" for key, value in job.varied.items())
-        more = "" if row["status"] == "done" else f"; {sweep.last_words(folder, job)}"
+        done = row["status"] == "done"
+        more = f" ({row['seconds']:.1f} s of training)" if done else f"; {sweep.last_line(folder, job)}"
         console.print(
-            f"{job.number + 1}/{len(jobs)}  {what}  {row['status']} in {row['seconds']:.1f} s{more}",
+            f"{job.number + 1}/{len(jobs)}  {what}  {row['status']} in {row['wall_seconds']:.1f} s{more}",
             highlight=False,
+            markup=False,
         )
 
     flags = [] if config_dir is None else ["--config-dir", config_dir]
@@ -278,5 +287,5 @@ def _sweep(overrides: Sequence[str], config_dir: str | None) -> int:
         logger.info(f"stopped by {stopped.name}; finished jobs are in {folder / 'summary.csv'}")
         return stopped.exit_code
     results_table(console, f"sweep {folder.name}", rows)
-    console.print(f"  {folder / 'summary.csv'}", highlight=False)
+    console.print(f"  {folder / 'summary.csv'}", highlight=False, markup=False, soft_wrap=True)
     return 0 if all(row["status"] == "done" for row in rows) else 1

@@ -16,7 +16,7 @@ RESERVED = frozenset(
         *("kind", "step", "loss", "name", "words", "run", "metrics", "directory", "ended_early", "best", "best_step"),
         *("steps", "epochs", "examples", "seconds", "samples_per_second", "training_seconds", "first_step_seconds"),
         *("bytes_sent", "bytes_dense", "bytes_ratio", "parameters_sha256", "skipped_steps", "replicas", "processes"),
-        *("batch", "global_batch", "trainable_parameters", "job", "status"),
+        *("batch", "global_batch", "trainable_parameters", "job", "status", "wall_seconds"),
     )
 )
 """Keys of records, of summary.json and of a sweep's table: a metric of that name would take their place."""

@@ -1,17 +1,16 @@
 """Composes a configuration from conf/, recipes/ and the user's own folder, with Hydra's compose API.
 
-`@hydra.main` is used only to inspect (`--cfg`, `--info`, completion): it changes logging, makes output folders and runs
-callbacks from YAML before a program's first line. Composing has no side effects.
+`@hydra.main` is used only to inspect (`--cfg`, `--info`): it changes logging, makes output folders and runs callbacks
+from YAML before the first line of the program. The compose API has no side effects.
 
-A user's `--config-dir` comes first in the search path, so that an edited copy of a shipped file really wins; Hydra
-itself puts it last, and ignores the copy silently.
+A user's `--config-dir` comes first in the search path, so an edited copy of a shipped file takes precedence; Hydra
+itself would put it last and ignore the copy.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -23,19 +22,20 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
+from tfscale import user_paths
 from tfscale.config import yaml_limits
 from tfscale.errors import UserError
 
 CONFIG_NAME = "config"
 HYDRA_1_4 = tuple(int(part) for part in hydra.__version__.split(".")[:2]) >= (1, 4)
 BEHAVIOUR: Mapping[str, Any] = {} if HYDRA_1_4 else {"version_base": "1.3"}
-"""Hydra 1.3 warns unless it is told which version's defaults are meant; 1.4 warns if it is told."""
+"""Hydra 1.3 warns unless it is told the version of its defaults; 1.4 warns if it is told."""
 
 CONFIG_MODULE = "tfscale.conf"
 
 
 class _UserFolder(SearchPathPlugin):
-    """Puts the user's folder before the shipped one."""
+    """Puts the user's folder before the shipped one in the search path."""
 
     folder: str | None = None
 
@@ -45,13 +45,13 @@ class _UserFolder(SearchPathPlugin):
 
 
 def register(config_dir: str | None) -> None:
-    """Makes recipes and the user's folder known to Hydra; `@hydra.main` needs it as well.
+    """Registers recipes and the user's folder with Hydra; needed before `@hydra.main` too.
 
     Raises:
-        UserError: There is no such folder.
+        UserError: The folder does not exist, cannot be read, or holds a file that may not be used.
     """
-    folder = None if config_dir is None else Path(config_dir).expanduser().absolute()
-    if folder is not None and not folder.is_dir():
+    folder = None if config_dir is None else user_paths.expanded(config_dir).absolute()
+    if folder is not None and not user_paths.is_dir(folder):
         raise UserError(f"--config-dir must be a folder, got {config_dir}; check the path")
     if folder is not None:
         yaml_limits.check_folder(folder, "--config-dir")
@@ -62,14 +62,14 @@ def register(config_dir: str | None) -> None:
 
 @cache
 def _register_recipes() -> None:
-    """Once a process: Hydra's store is global."""
+    """Runs once in a process: Hydra's store is global."""
     store = ConfigStore.instance()
     for name, text in recipe_texts().items():
         store.store(group="recipe", name=name, node=OmegaConf.create(text), package="_global_", provider="recipes")
 
 
 def recipe_texts() -> Mapping[str, str]:
-    """Name -> YAML text of every shipped recipe."""
+    """Returns the YAML text of every shipped recipe, by name."""
     folder = files("tfscale.recipes")
     entries = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".yaml")), key=lambda e: e.name)
     return {entry.name.removesuffix(".yaml"): entry.read_text(encoding="utf-8") for entry in entries}
@@ -77,7 +77,7 @@ def recipe_texts() -> Mapping[str, str]:
 
 @contextmanager
 def composer(config_dir: str | None) -> Iterator["Composer"]:
-    """Hydra, ready to compose; cleaned up after."""
+    """Initializes Hydra, and clears its state at the end."""
     register(config_dir)
     GlobalHydra.instance().clear()
     with initialize_config_module(CONFIG_MODULE, job_name="tfscale", **BEHAVIOUR):
@@ -85,7 +85,7 @@ def composer(config_dir: str | None) -> Iterator["Composer"]:
 
 
 class Composer:
-    """What can be asked of Hydra's configuration; groups and options are looked up once."""
+    """Composes configurations, and lists groups and options, which it looks up once."""
 
     def __init__(self) -> None:
         self._options = dict(self._walk(""))
@@ -94,25 +94,25 @@ class Composer:
         loader = GlobalHydra.instance().config_loader()
         for name in loader.list_groups(parent):
             path = f"{parent}/{name}" if parent else name
-            # Hydra's own groups are not the user's business; a folder without options is not a group.
+            # Hydra's own groups are not for users; a folder without options is not a group.
             if name not in ("hydra", "__pycache__") and (options := loader.get_group_options(path)):
                 yield path, options
                 yield from self._walk(path)
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
-        """The configuration under these overrides."""
+        """Returns the configuration under these overrides."""
         return compose(CONFIG_NAME, overrides=list(overrides))
 
     def options(self, group: str) -> list[str]:
-        """Names of a group's options, "strategy" or "strategy/codec"; none if there is no such group."""
+        """Returns the options of a group, "strategy" or "strategy/codec"; none if there is no such group."""
         return self._options.get(group, [])
 
     def groups(self) -> list[str]:
-        """All groups, nested ones with slashes."""
+        """Returns all groups, nested ones with slashes."""
         return list(self._options)
 
 
 def plain(node: DictConfig) -> dict[str, Any]:
-    """A configuration as plain dicts and lists, interpolations resolved."""
+    """Returns a configuration as dicts and lists, interpolations resolved."""
     container = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     return {str(key): value for key, value in container.items()} if isinstance(container, dict) else {}

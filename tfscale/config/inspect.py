@@ -1,4 +1,4 @@
-"""Prints a configuration instead of running it: the one use of `@hydra.main`."""
+"""Prints a configuration instead of training: the only use of `@hydra.main`."""
 
 import sys
 from collections.abc import Sequence
@@ -8,17 +8,16 @@ from omegaconf import DictConfig
 
 from tfscale.config import preflight
 from tfscale.config.compose import BEHAVIOUR, CONFIG_MODULE, CONFIG_NAME, register
-
-INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+from tfscale.config.overrides import parse
 
 
 def show(overrides: Sequence[str], *, config_dir: str | None, info: str | None) -> int:
-    """Prints the composed configuration, or how it was composed.
+    """Prints the composed configuration, or how Hydra composed it.
 
     Args:
         overrides: KEY=VALUE words; checked first, since Hydra runs what a configuration names before it prints.
         config_dir: The user's own folder.
-        info: One of INFO, or None for the configuration itself.
+        info: Value of `train --info`, or None for the configuration itself.
 
     Raises:
         UserError: An override is wrong.
@@ -26,11 +25,11 @@ def show(overrides: Sequence[str], *, config_dir: str | None, info: str | None) 
     preflight.preflight(overrides, config_dir=config_dir)
     register(config_dir)
     flags = ["--cfg", "job"] if info is None else ["--info", info]
-    sys.argv = ["tfscale train", *flags, *overrides]
+    sys.argv = ["tfscale train", *flags, *(str(each.input_line) for each in parse(overrides))]
 
     @hydra.main(config_path=f"pkg://{CONFIG_MODULE}", config_name=CONFIG_NAME, **BEHAVIOUR)
     def nothing(config: DictConfig) -> None:
-        """Never called: --cfg and --info end before it."""
+        """Is never called: Hydra prints and exits before."""
 
     nothing()
     return 0

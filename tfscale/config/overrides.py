@@ -1,15 +1,19 @@
-"""Reads the overrides of a command line, and refuses keys, groups and options that do not exist.
+"""Parses overrides, KEY=VALUE, for every command, and refuses keys, groups and options that do not exist.
 
 Hydra accepts `+train.epoch=3` and ignores it, and its own message for `train.epoch=3` recommends the `+`. So a key is
-looked up before Hydra sees it: in the configuration that the chosen groups give, or, behind a `+`, in the table of the
-node that it would go to.
+looked up before Hydra sees it: in the configuration that the chosen groups give, or, after a `+`, in the schema of the
+node that it would be added to.
+
+Hydra's grammar has no unquoted value with a letter beyond ASCII, ~, # or =. Such a value is quoted here, since a path
+may have them and a shell removes the user's quotes.
 """
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -20,40 +24,100 @@ from tfscale.config.schemas.by_target import TARGET_SCHEMAS
 from tfscale.config.suggest import closest, closest_key
 from tfscale.errors import UserError, first_line
 
+_UNREADABLE = "~#!;<>^&`="
+"""Characters that Hydra's grammar has no unquoted value with, besides those beyond ASCII."""
+
+_GRAMMAR = ",[]{}()'\"\\"
+"""Characters that have a meaning in Hydra's grammar of values."""
+
 
 def parse(words: Sequence[str]) -> list[Override]:
     """Parses KEY=VALUE words.
 
     Raises:
-        UserError: One is not an override.
+        UserError: A word is not an override.
     """
-    for word in words:
-        if word.startswith("-"):
-            raise UserError(f"{word} is not an option of this command; type: tfscale train --help")
     for word in words:
         if word.startswith("=") or ("=" not in word and not word.startswith("~")):
             raise UserError(f"{word} must be KEY=VALUE, without spaces or in quotes: 'model.hidden=[64, 32]'")
     try:
-        return OverridesParser.create().parse_overrides(list(words))
+        return OverridesParser.create().parse_overrides([_quoted_if_plain(word) for word in words])
     except HydraException as error:
         reason = first_line(error)
         raise UserError(f"an override cannot be read: {reason}; quote values with special characters") from None
 
 
+def quoted(text: str) -> str:
+    """Text as a value of Hydra's grammar, whatever characters it has."""
+    return QuotedString(text=text, quote=Quote.single).with_quotes()
+
+
+def shell_word(key: str, text: str) -> str:
+    """KEY=VALUE as a person types it into a shell, quoted for Hydra and for the shell where they need it."""
+    word = f"{key}={text}"
+    try:
+        same = value_text(parse([word])[0]) == text
+    except UserError:
+        same = False
+    return shlex.quote(word if same else f"{key}={quoted(text)}")
+
+
+def _quoted_if_plain(word: str) -> str:
+    """The word, its value quoted if Hydra could not read it and nothing in it has a meaning for Hydra."""
+    key, _, value = word.partition("=")
+    unreadable = any(letter in _UNREADABLE or ord(letter) > 127 for letter in value)
+    if key.startswith("~") or not unreadable or not value.isprintable() or any(letter in _GRAMMAR for letter in value):
+        return word
+    return f"{key}={quoted(value)}"
+
+
 def key_of(override: Override) -> str:
-    """The key or group, without package and sign."""
+    """The key or group of an override, without package and sign."""
     return str(override.key_or_group)
 
 
+def value_text(override: Override) -> str:
+    """The value as text, without quotes: a run called 1e3 is not called 1000.0."""
+    value = None if override.is_sweep_override() else override.value()
+    return value if isinstance(value, str) else str(override.input_line).partition("=")[2]
+
+
+def separate(overrides: Sequence[Override], keys: Sequence[str]) -> tuple[dict[str, str], list[Override]]:
+    """Separates the overrides of a command's own keys from those of the configuration.
+
+    Args:
+        overrides: All overrides of a command line.
+        keys: The command's own keys.
+
+    Returns:
+        Value by own key, the last one of each key; and all other overrides.
+
+    Raises:
+        UserError: A key of the command has several values.
+    """
+    own = {}
+    for override in overrides:
+        if key_of(override) in keys:
+            if override.is_sweep_override():
+                raise UserError(several_values(override))
+            own[key_of(override)] = value_text(override)
+    return own, [override for override in overrides if key_of(override) not in keys]
+
+
+def several_values(override: Override) -> str:
+    """The message for a sweep where there can be only one value."""
+    return f"{override.input_line} has several values, and this command takes one; quote a comma: KEY=\"'a,b'\""
+
+
 def check_groups(overrides: Sequence[Override], composer: Composer) -> list[str]:
-    """Problems with group choices: no such option, Hydra's own groups, sweeps without -m."""
+    """Problems with group choices: unknown options, Hydra's own groups, several values without -m."""
     groups = composer.groups()
     problems = []
     for override in overrides:
         key = key_of(override)
         if key == "hydra" or key.startswith(("hydra.", "hydra/")):
             problems.append(
-                f"{key} cannot be set: tfscale runs Hydra itself; use run.dir and run.name for places, -m for sweeps"
+                f"{key} cannot be set: tfscale runs Hydra itself; use run.dir and run.name for folders, -m for sweeps"
             )
         elif override.is_sweep_override():
             problems.append(f"{override.input_line} has several values; add -m to run a job for each")
@@ -78,10 +142,10 @@ def _option_problem(group: str, override: Override, composer: Composer) -> list[
 
 
 def compose_groups(overrides: Sequence[Override], composer: Composer) -> DictConfig:
-    """The configuration that the group choices alone give: what keys there are.
+    """The configuration that the group choices alone give, which has all keys.
 
     Raises:
-        UserError: Two choices do not go together.
+        UserError: Two choices exclude each other.
     """
     chosen = [each for each in overrides if key_of(each) in composer.groups()]
     try:
@@ -120,7 +184,7 @@ def check_keys(overrides: Sequence[Override], base: DictConfig, composer: Compos
 
 
 def keys_of(node: DictConfig | Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """All dotted keys of a configuration, nodes before their parts."""
+    """Yields all dotted keys of a configuration, nodes before their keys."""
     plain = OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig) else node
     for name, value in plain.items() if isinstance(plain, dict) else ():
         yield f"{prefix}{name}"
@@ -129,7 +193,7 @@ def keys_of(node: DictConfig | Mapping[str, Any], prefix: str = "") -> Iterator[
 
 
 def _addable(key: str, base: DictConfig) -> bool:
-    """Whether `+key` may add to a node: metrics, a `_target_` of the user's own, or a field that a table knows."""
+    """True if `+key` may be added: to metrics, to a `_target_` of the user's own, or as a field of the schema."""
     parent, _, last = key.rpartition(".")
     if parent == "metrics":
         return True

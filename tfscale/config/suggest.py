@@ -1,20 +1,20 @@
-"""What the user may have meant."""
+"""Suggests the word that the user may have meant."""
 
 import difflib
 from collections.abc import Iterable
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
-    """The known word most like `word`, if one is like it at all."""
+    """Returns the known word that is most similar to `word`; None if none is similar."""
     matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return matches[0] if matches else None
 
 
 def closest_key(key: str, known: Iterable[str]) -> str | None:
-    """The known dotted key most like `key`.
+    """Returns the known dotted key that is most similar to `key`; None if none is similar.
 
-    First one with the same last part, then one like it in the same group, then anywhere, then one whose last part is
-    like its last part.
+    In this order: a key with the same last part, a similar key of the same group, of any group, a key with a similar
+    last part.
     """
     keys = list(known)
     by_last = {each.rsplit(".", 1)[-1]: each for each in reversed(keys)}

@@ -1,7 +1,7 @@
-"""Looks at YAML before it is composed: what a file costs must be in proportion to its length, and it may only be data.
+"""Checks YAML files before they are composed: plain data only, at a cost in proportion to their length.
 
-YAML can name a node and use it again, so a file of one screen can stand for gigabytes; it can nest until a parser gives
-up, and ask for objects by tag. And Hydra's own settings would do things before anything here has been checked.
+With anchors and aliases a file of one screen expands to gigabytes; nesting exhausts a parser's stack; a tag asks for an
+object; and Hydra's own settings take effect before the configuration is checked.
 """
 
 import os
@@ -11,41 +11,46 @@ from pathlib import Path
 import yaml
 from yaml import Event
 
+from tfscale import user_paths
 from tfscale.errors import UserError
 
 LARGEST = 1 << 18
-"""Bytes of one file."""
+"""Bytes of one file, at most."""
 
 DEEPEST = 30
-"""Levels of one file."""
+"""Levels of nesting in one file, at most."""
 
 MOST_NODES = 100_000
-"""Nodes of one file, those that it uses again counted again."""
+"""Nodes of one file with its aliases expanded, at most."""
 
 MOST_FILES = 1_000
-"""Files and folders in a folder of configuration files."""
+"""Files and folders in a folder of configuration files, at most."""
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 MOST_INTERPOLATIONS = 24
-"""Of one folder: each can stand for all that others stand for."""
+"""Interpolations in one folder, at most: each may expand to all the others."""
 
 TAGS = tuple(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map"))
-"""What a tag may ask for."""
+"""Tags that a file may have."""
 
 
 def check_folder(folder: Path, name: str) -> None:
-    """Looks at every configuration file in a folder, and in those below.
+    """Checks every configuration file in a folder and in those below.
 
     Args:
-        folder: Where.
-        name: What the user calls it.
+        folder: The folder.
+        name: Its name in messages.
 
     Raises:
-        UserError: There are too many, or one may not be used.
+        UserError: There are too many files, one may not be used, or a folder cannot be read.
     """
     entries, interpolations, seen = 0, 0, set[tuple[int, int]]()
-    for place, folders, files in os.walk(folder, followlinks=True):  # Hydra follows links
+
+    def refuse(error: OSError) -> None:
+        raise user_paths.unreadable(Path(error.filename), error)
+
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=refuse):  # Hydra follows links
         status = os.stat(place)
         if (status.st_dev, status.st_ino) in seen:
             folders.clear()
@@ -71,16 +76,16 @@ def check_folder(folder: Path, name: str) -> None:
 
 
 def check(path: Path) -> str:
-    """Looks at one file; returns what it holds.
+    """Checks one file and returns its text.
 
     Raises:
-        UserError: It may not be used; says why.
+        UserError: It may not be used, or cannot be read.
     """
     return _read(path)[0]
 
 
 def _read(path: Path) -> tuple[str, object]:
-    """What a file holds, as text and parsed; raises as `check` does."""
+    """Returns the text of a file and the parsed document; raises as `check` does."""
     try:
         if not path.is_file():
             raise UserError(f"{path} must be a file; remove it")
@@ -89,14 +94,14 @@ def _read(path: Path) -> tuple[str, object]:
             raise UserError(f"{path} must have at most {LARGEST:,} bytes, got {size:,}; split it")
         text = path.read_bytes().decode()
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+        raise user_paths.unreadable(path, error) from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not YAML: it must be UTF-8, {error.reason} at byte {error.start}") from None
     return text, _parsed(path, text)
 
 
 def _parsed(path: Path, text: str) -> object:
-    """What a text stands for, after a look at it; raises as `check` does."""
+    """Returns the document of a text after all checks; raises as `check` does."""
     if any("@package" in line and "hydra" in line.lower() for line in text.splitlines()):
         raise UserError(f"{path} must not be of a package of Hydra's own; leave out its line with @package")
     _check_interpolations(str(path), text.count("${"))
@@ -116,7 +121,7 @@ def _check_interpolations(where: str, count: int) -> None:
 
 
 def _check_hydras(path: Path, document: Mapping[object, object]) -> None:
-    """Refuses Hydra's own section, and choices of its groups."""
+    """Refuses Hydra's own section and choices of its groups."""
     own = [key for key in document if str(key).split(".")[0].split("@")[0] == "hydra"]
     own += [each for each in _entries(document.get("defaults")) if "hydra" in str(each)]
     if own:
@@ -128,8 +133,8 @@ def _entries(defaults: object) -> list[object]:
 
 
 def _check_events(path: Path, events: Iterator[Event]) -> None:
-    sizes: dict[str, int] = {}  # of the nodes that have a name
-    open_nodes: list[tuple[str | None, int]] = []  # their names, and the nodes before them
+    sizes: dict[str, int] = {}  # nodes below each anchor
+    open_nodes: list[tuple[str | None, int]] = []  # their anchors, and the nodes counted before them
     total = 0
     for event in events:
         if isinstance(event, yaml.AliasEvent):

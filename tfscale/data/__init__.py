@@ -1,1 +1,1 @@
-"""Where examples come from (one file a format, NumPy only) and the pipeline that feeds replicas."""
+"""Sources of examples, the pipeline that feeds replicas, and the download of data sets."""

@@ -1,7 +1,7 @@
-"""The data seam.
+"""The interface between sources of examples and the training loop.
 
-A source is a function that returns `Arrays`; `pipeline.ArrayData` turns those into `Data`. Whoever has data that does
-not fit in memory implements `Data` and names the class by `_target_`.
+A source is a function that returns `Arrays`; `pipeline.ArrayData` makes `Data` of them. For data that does not fit in
+memory, implement `Data` and name the class by `_target_`.
 """
 
 from collections.abc import Iterable
@@ -17,14 +17,13 @@ class Arrays(NamedTuple):
     """A data set in memory.
 
     Attributes:
-        x_train: [N, ...] uint8 or float32; whole numbers below `vocabulary` where that is given.
+        x_train: [N, ...] uint8 or float32; integers below `vocabulary` if that is given.
         y_train: [N] integer classes.
-        x_test: [N', ...], like x_train.
-        y_test: [N'].
-        scale: What a batch of x is multiplied by as float32: 1/255 for bytes. Ids are not multiplied.
+        x_test: [N', ...], dtype and shape of one example as in x_train.
+        y_test: [N'] integer classes.
+        scale: Factor of a batch of x, as float32: 1/255 for bytes. Ids are not scaled.
         classes: Number of classes.
-        vocabulary: How many ids there are where x are ids, as in text; they reach the model as int32. None: x are
-            measurements.
+        vocabulary: Number of ids if x are ids, as in text; the model gets them as int32. None if x are measurements.
     """
 
     x_train: np.ndarray
@@ -37,7 +36,7 @@ class Arrays(NamedTuple):
 
 
 class Shard(NamedTuple):
-    """Which part of the whole a replica takes.
+    """The part of the examples that a replica takes.
 
     Attributes:
         rank: The replica's global index.
@@ -57,9 +56,9 @@ class Data(Protocol):
         test_examples: Number of test examples.
         input_shape: Shape of one x.
         classes: Number of classes.
-        vocabulary: How many ids there are where x are ids (int32), as in text; None where x are measurements.
-        digest: sha256, in hexadecimal, of all examples or of what stands for them, such as the sums of files: all
-            processes must read the same, and a resumed run, too.
+        vocabulary: Number of ids if x are ids (int32), as in text; None if x are measurements.
+        digest: sha256, in hexadecimal, of all examples or of what identifies them, such as the sums of files. All
+            processes of a job must have the same, and a resumed run too.
     """
 
     examples: int
@@ -70,28 +69,28 @@ class Data(Protocol):
 
     @property
     def digest(self) -> str:
-        """See above."""
+        """sha256 of all examples; see the attributes."""
         ...
 
     def train(self, shard: Shard, *, batch: int, seed: int, start: int, prefetch: int) -> "tf.data.Dataset":
-        """Endless batches (x [b, ...], y [b], weight [b]) for one replica, b <= B.
+        """Returns endless batches (x [b, ...], y [b], weight [b]) for one replica, b <= B.
 
-        The same arguments give the same batches in the same order, and the examples of a step over all replicas do not
-        depend on W as long as B * W is the same. Weights make the plain mean over replicas of
-        (1 / B) sum(weight * loss) the mean loss over the examples of the step, ragged last batch of an epoch included.
+        The same arguments give the same batches in the same order, and the examples of a step over all replicas depend
+        on B * W only. With the weights, the unweighted mean over replicas of (1 / B) sum(weight * loss) is the mean
+        loss over the examples of the step, for the ragged last batch of an epoch too.
 
         Args:
-            shard: Which slice of each global batch.
+            shard: The replica's slice of each global batch.
             batch: B.
-            seed: Of the order; every epoch has its own.
-            start: Optimizer steps completed: the first batch is that of step `start`.
-            prefetch: How many batches to prepare ahead.
+            seed: Seed of the order; every epoch has an order of its own.
+            start: Optimizer steps completed; the first batch is that of step `start`.
+            prefetch: Batches to prepare ahead.
 
-        A dataset that tf.data tunes (`tf.data.Options().autotune.enabled`) may let the run's end wait, up to a minute
-        for each replica of a process: its tuning thread sleeps, and does not always notice.
+        A dataset with `tf.data.Options().autotune.enabled` may delay the end of the run by up to a minute for each
+        replica of a process: its tuning thread sleeps that long.
         """
         ...
 
     def evaluate(self, shard: Shard, *, batch: int) -> Iterable[tuple["tf.Tensor", "tf.Tensor"]]:
-        """One pass over the shard's test examples, (x, y); over all shards nothing is dropped or counted twice."""
+        """Returns one pass over the shard's test examples, (x, y); all shards together have every example once."""
         ...

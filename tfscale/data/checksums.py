@@ -1,6 +1,7 @@
-"""SHA256SUMS beside data files, as `sha256sum FILES > SHA256SUMS` writes it: a folder that has one is held to it.
+"""Reads and writes SHA256SUMS beside data files, in the format of `sha256sum`.
 
-`tfscale data fetch` writes one. Without it, formats that have no sums of their own hide a flipped bit.
+`tfscale data fetch` writes the file, and sources verify it where there is one: a format without checksums of its own
+does not show a flipped bit.
 """
 
 import hashlib
@@ -8,6 +9,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from tfscale import user_paths
 from tfscale.errors import UserError
 
 NAME = "SHA256SUMS"
@@ -15,31 +17,31 @@ _LINE = re.compile(r"^([0-9a-fA-F]{64}) [ *](?:\./)?(.+?)\r?$", re.MULTILINE)
 
 
 def write(folder: Path, names: Iterable[str]) -> None:
-    """Writes the sums of files in a folder."""
+    """Writes the sha256 sums of files in a folder."""
     lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
     (folder / NAME).write_text("".join(lines))
 
 
 def verify(path: Path) -> None:
-    """Holds a file to the sum that its folder has for it.
+    """Compares a file with the sum that its folder has for it; a folder without sums passes.
 
     Raises:
-        UserError: It has another, or the folder has sums, but none for it.
+        UserError: The sums differ, the folder has sums but none for this file, or a file cannot be read.
     """
-    place = path.parent / NAME
-    if not place.exists():
-        return
+    sums = path.parent / NAME
     try:
-        text = place.read_text(encoding="utf-8", errors="replace")
+        if not sums.exists():
+            return
+        text = sums.read_text(encoding="utf-8", errors="replace")
         with path.open("rb") as stream:
             own = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise UserError(f"{error.filename} cannot be read ({error.strerror}); check its permissions") from None
+        raise user_paths.unreadable(Path(error.filename), error) from None
     checksums = {name: value.lower() for value, name in _LINE.findall(text)}
     if path.name not in checksums:
-        raise UserError(f"{place} has no sum of {path.name}; type in that folder: sha256sum * > {NAME}")
+        raise UserError(f"{sums} has no sum of {path.name}; type in that folder: sha256sum * > {NAME}")
     if checksums[path.name] != own:
         raise UserError(
-            f"{path} is damaged: its sha256 sum is not that of {place}; get it again, or, if you changed it, type in "
+            f"{path} is damaged: its sha256 sum is not that of {sums}; get it again, or, if you changed it, type in "
             f"that folder: sha256sum * > {NAME}"
         )

@@ -1,8 +1,7 @@
-"""From arrays in memory to batches: stateless, so that one integer is the whole position.
+"""Makes batches of arrays in memory, without state: the step number is the whole position.
 
-The order of an epoch is a pseudo-random permutation computed index by index from (seed, epoch): nothing to store,
-nothing to restore, and step n can be produced without the n - 1 before it. tf.data's own iterator checkpoints carry the
-shuffle buffer instead.
+The order of an epoch is a pseudo-random permutation, computed index by index from (seed, epoch). Nothing is stored or
+restored, and step n does not need the n - 1 before it. An iterator checkpoint of tf.data would hold the shuffle buffer.
 """
 
 import hashlib
@@ -16,10 +15,10 @@ from tfscale.data.base import Arrays, Shard
 from tfscale.errors import UserError
 
 _ROWS = 1 << 14
-"""Examples that are added to a sum at a time."""
+"""Examples that the digest is updated with at a time."""
 
-_as_it_is = tf.autograph.experimental.do_not_convert
-"""What is converted is written to a temporary file, which a process that is killed leaves behind."""
+_unconverted = tf.autograph.experimental.do_not_convert
+"""Decorator without AutoGraph, which writes a temporary file that a killed process leaves behind."""
 
 
 @final
@@ -30,7 +29,7 @@ class ArrayData:
         arrays: The examples.
 
     Raises:
-        UserError: The arrays are not what `Arrays` says; nothing is cast to make them fit.
+        UserError: The arrays do not have the dtypes and shapes of `Arrays`; nothing is cast.
     """
 
     def __init__(self, arrays: Arrays) -> None:
@@ -52,26 +51,26 @@ class ArrayData:
         total = hashlib.sha256(repr((self._arrays.scale, self.classes, self.vocabulary)).encode())
         for array in self._arrays[:4]:
             total.update(repr((array.dtype.str, array.shape)).encode())
-            for start in range(0, len(array), _ROWS):  # windows into a text are not contiguous, and many
+            for start in range(0, len(array), _ROWS):  # a copy of all windows of a text would be large
                 total.update(np.ascontiguousarray(array[start : start + _ROWS]).data)
         return total.hexdigest()
 
     def train(self, shard: Shard, *, batch: int, seed: int, start: int, prefetch: int) -> tf.data.Dataset:
-        """Endless (x, y, weight); see `base.Data`."""
+        """Returns endless (x, y, weight); see `base.Data`."""
         x, y = self._train_tensors
-        examples, whole = self.examples, batch * shard.size
-        steps = -(-examples // whole)
+        examples, global_batch = self.examples, batch * shard.size
+        steps = -(-examples // global_batch)
 
-        @_as_it_is
+        @_unconverted
         def step(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             epoch = number // steps
-            first = (number - epoch * steps) * whole
-            present = tf.minimum(tf.constant(whole, tf.int64), examples - first)
+            first = (number - epoch * steps) * global_batch
+            present = tf.minimum(tf.constant(global_batch, tf.int64), examples - first)
             low = first + shard.rank * present // shard.size
             high = first + (shard.rank + 1) * present // shard.size
-            # A replica that is left without an example computes one that weighs nothing.
+            # A replica without an example in this step computes one of weight 0.
             positions = tf.range(low, tf.maximum(high, low + 1)) % examples
-            weight = tf.where(high > low, whole / present, tf.constant(0.0, tf.float64))
+            weight = tf.where(high > low, global_batch / present, tf.constant(0.0, tf.float64))
             indices = tf.random.experimental.index_shuffle(
                 positions, seed=tf.stack([tf.constant(seed, tf.int64), epoch]), max_index=examples - 1
             )
@@ -82,12 +81,12 @@ class ArrayData:
         return _untuned(numbers.map(step, num_parallel_calls=1, deterministic=True).prefetch(prefetch))
 
     def evaluate(self, shard: Shard, *, batch: int) -> tf.data.Dataset:
-        """One pass over the shard's test examples; see `base.Data`."""
+        """Returns one pass over the shard's test examples; see `base.Data`."""
         low = self.test_examples * shard.rank // shard.size
         high = self.test_examples * (shard.rank + 1) // shard.size
         x, y = self._test_tensors
 
-        @_as_it_is
+        @_unconverted
         def step(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return self._prepared(tf.gather(x, indices)), tf.gather(y, indices)
 
@@ -108,7 +107,7 @@ class ArrayData:
 
 
 def _check(arrays: Arrays) -> None:
-    """Raises UserError if the arrays are not what `Arrays` says."""
+    """Raises UserError if dtypes, shapes or ranges are not those of `Arrays`."""
     for part, x, y in (("train", arrays.x_train, arrays.y_train), ("test", arrays.x_test, arrays.y_test)):
         _check_inputs(f"x_{part}", x, arrays.vocabulary)
         if y.ndim != 1 or len(y) != len(x):
@@ -149,10 +148,10 @@ def _check_range(name: str, values: np.ndarray, limit: int, what: str) -> None:
 
 
 def _untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Without the thread that tunes what is left to it, which is nothing here.
+    """Turns tf.data's autotuning off, which has nothing to tune here.
 
-    That thread sleeps twice as long each time, up to a minute, and on a busy machine misses that its iterator ends,
-    which then waits for it: a run of many replicas took minutes to end.
+    Its thread sleeps for up to a minute, and on a busy machine does not notice that its iterator ends, which then waits
+    for it: a run of many replicas took minutes to end.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
@@ -160,6 +159,6 @@ def _untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def _on_host(x: np.ndarray, y: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
-    """One copy for all replicas of the process, in the host's memory."""
+    """Copies the arrays into host memory, once for all replicas of the process."""
     with tf.device("/CPU:0"):
         return tf.constant(x), tf.constant(y, tf.int32)

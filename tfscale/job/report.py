@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
+from tfscale.config.overrides import shell_word
 from tfscale.config.schemas.config import Config
 from tfscale.job.build import Job
 from tfscale.runs import plots, summary
@@ -74,9 +75,9 @@ def close(
 def _evaluate_command(run: Path, trust: list[str]) -> str:
     """The command line that evaluates the run."""
     folder = run.parent
-    place = "" if str(folder) == "runs" or folder == Path("runs").absolute() else f" run.dir={folder}"
-    trusted = f" trust=[{','.join(trust)}]" if trust else ""
-    return f"tfscale evaluate run={run.name}{place}{trusted}"
+    words = [] if str(folder) == "runs" or folder == Path("runs").absolute() else [shell_word("run.dir", str(folder))]
+    words += [f"trust=[{','.join(trust)}]"] if trust else []
+    return " ".join(["tfscale evaluate", f"run={run.name}", *words])
 
 
 def draw(directory: RunDirectory, console: Console, measurements: Measurements) -> list[Path]:

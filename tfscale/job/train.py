@@ -15,7 +15,7 @@ from tfscale.checkpoint import staging
 from tfscale.checkpoint.staging import StagingBuffer
 from tfscale.checkpoint.store import CheckpointStore
 from tfscale.collectives.checksummed import broadcast_text
-from tfscale.config import preflight
+from tfscale.config import preflight, saved
 from tfscale.config.schemas.config import Config
 from tfscale.errors import EarlyEnd, UserError
 from tfscale.job import build, environment, report, resume
@@ -102,7 +102,7 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], pendin
             _resume(config, connection, job, checkpoints, identity, directory, world, warn)
         whole = preflight.with_replicas(config, job.collective.size)
         if world.is_chief:
-            preflight.write(whole, directory.path, threads=connection.threads)
+            saved.write(whole, directory.path, threads=connection.threads)
             environment.write(directory.environment)
         for each in dict.fromkeys((console, log)):
             report.introduce(each, config, job, world, directory)

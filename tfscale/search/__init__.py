@@ -1,1 +1,1 @@
-"""Sweeps: a process a job. No TensorFlow."""
+"""Sweeps: grids of overrides, and a process for each job. No TensorFlow."""

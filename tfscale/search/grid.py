@@ -1,10 +1,10 @@
-"""From overrides with several values to one set of overrides a job."""
+"""Expands overrides with several values into one list of overrides for each job."""
 
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tfscale.config.overrides import Override
+from tfscale.config.overrides import Override, key_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,9 +12,9 @@ class Combination:
     """One job of a sweep.
 
     Attributes:
-        number: From 0.
-        overrides: Its overrides, every one with a single value.
-        varied: The values that tell it from the others, by key.
+        number: Index of the job, from 0.
+        overrides: Overrides with a single value each.
+        varied: Value by key, of the keys that the sweep varies.
     """
 
     number: int
@@ -23,24 +23,21 @@ class Combination:
 
     @property
     def name(self) -> str:
-        """The folder of its run in the sweep's folder."""
+        """Name of its run, a folder in the sweep's folder."""
         return f"job-{self.number:03d}"
 
 
 def expand(parsed: Sequence[Override]) -> list[Combination]:
-    """All combinations, the last override varying fastest."""
-    choices = [
-        [f"{each.get_key_element()}={value}" for value in each.sweep_string_iterator()]
-        if each.is_sweep_override()
-        else [str(each.input_line)]
-        for each in parsed
-    ]
-    sweeping = [index for index, each in enumerate(parsed) if each.is_sweep_override()]
+    """Returns all combinations; the last override varies fastest."""
+    choices = [[*each.sweep_string_iterator()] if each.is_sweep_override() else [None] for each in parsed]
     return [
         Combination(
             number=number,
-            overrides=combination,
-            varied=dict(combination[index].lstrip("+").split("=", 1) for index in sweeping),
+            overrides=[
+                str(each.input_line) if value is None else f"{each.get_key_element()}={value}"
+                for each, value in zip(parsed, values, strict=True)
+            ],
+            varied={key_of(each): value for each, value in zip(parsed, values, strict=True) if value is not None},
         )
-        for number, combination in enumerate(itertools.product(*choices))
+        for number, values in enumerate(itertools.product(*choices))
     ]

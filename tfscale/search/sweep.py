@@ -1,7 +1,7 @@
-"""`-m`: one job for each combination of values, each in processes of its own.
+"""Runs the jobs of a sweep (`-m`) one after the other, each in its own processes.
 
-TensorFlow cannot change its devices in a running process and never gives its memory back, so jobs do not share one. A
-job that fails is reported and the next one goes on.
+TensorFlow cannot change its devices in a running process and never returns memory, so jobs do not share a process. A
+job that fails is reported, and the sweep continues.
 """
 
 import csv
@@ -16,26 +16,32 @@ from pathlib import Path
 from typing import Any
 
 from tfscale import atomic_file
+from tfscale.config.overrides import quoted
 from tfscale.launchers.spawn import PARENT
 from tfscale.search.grid import Combination
 from tfscale.supervision.signals import Stopped, end, signals_raise
 
 PATIENCE = 15.0
-"""Seconds for a job that was asked to end."""
+"""Seconds that a job has to end after a signal."""
 
-RESULTS = ("seconds", "samples_per_second", "bytes_sent", "bytes_dense", "bytes_ratio")
-"""Columns of a sweep's table after overrides, status and metrics: keys of summary.json."""
+RESULTS = ("seconds", "wall_seconds", "samples_per_second", "bytes_sent", "bytes_dense", "bytes_ratio")
+"""Columns of the sweep's table after overrides, status and metrics.
+
+All but one are keys of summary.json: `seconds` is the time of training and evaluation, `wall_seconds` that of the whole
+job, imports included.
+"""
 
 
 def run_job(job: Combination, folder: Path, flags: Sequence[str]) -> dict[str, Any]:
-    """Runs one job as a command of its own; its output goes to FOLDER/JOB.log.
+    """Runs one job as a command; its output goes to FOLDER/JOB.log.
 
     Returns:
-        A row of the sweep's table; results are None where the job failed.
+        A row of the sweep's table; results are None if the job failed.
     """
     command = [
-        *(sys.executable, "-m", "tfscale", "train", *flags, *job.overrides),
-        *(f"run.dir={folder}", f"run.name={job.name}"),
+        # -P: modules in the folder where the user types must not replace installed ones.
+        *(sys.executable, "-P", "-m", "tfscale", "train", *flags, *job.overrides),
+        *(f"run.dir={quoted(str(folder))}", f"run.name={job.name}"),
     ]
     began = time.monotonic()
     with (folder / f"{job.name}.log").open("wb") as log:
@@ -56,12 +62,12 @@ def run_job(job: Combination, folder: Path, flags: Sequence[str]) -> dict[str, A
     metrics = {name: summary.get(name) for name in summary.get("metrics", ())}
     status = "done" if code == 0 else f"failed ({code})"
     results = {name: summary.get(name) for name in RESULTS}
-    results["seconds"] = summary.get("seconds", round(time.monotonic() - began, 1))
+    results["wall_seconds"] = round(time.monotonic() - began, 1)
     return {"job": job.name, **job.varied, "status": status, **metrics, **results}
 
 
-def last_words(folder: Path, job: Combination) -> str:
-    """The last line that a job printed, and where the rest is."""
+def last_line(folder: Path, job: Combination) -> str:
+    """The last line that a job printed, and the path of its log."""
     log = folder / f"{job.name}.log"
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return f"{lines[-1] if lines else 'no output'} ({log})"
@@ -77,10 +83,10 @@ def run_all(
     flags: Sequence[str],
     tell: Callable[[Combination, Mapping[str, Any]], None],
 ) -> list[dict[str, Any]]:
-    """Runs the jobs one after the other; after each, `tell` gets its row and summary.csv is written anew.
+    """Runs the jobs one after the other; after each job, calls `tell` with its row and rewrites summary.csv.
 
     Raises:
-        Stopped: A signal ended the sweep, and the job that was running with it.
+        Stopped: A signal ended the sweep and the running job.
     """
     rows: list[dict[str, Any]] = []
     with signals_raise():
@@ -93,7 +99,7 @@ def run_all(
 
 
 def _aligned(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The same columns in every row: a failed job has no metrics."""
+    """Gives every row the same columns: a failed job has no metrics."""
     fullest = max(rows, key=len)
     return [{name: row.get(name) for name in fullest} for row in rows]
 

@@ -54,7 +54,7 @@ def closing_table(
     table.add_row("files", escape(str(summary["directory"])))
     console.print(table, highlight=False)
     for command in next_commands:
-        console.print(f"  {command}", highlight=False)
+        console.print(f"  {command}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _traffic(summary: Mapping[str, Any]) -> str:
@@ -84,7 +84,7 @@ def _means(summary: Mapping[str, Any], measurements: Measurements) -> list[tuple
 
 def results_table(console: Console, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Prints rows with the same keys as a table."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     for name in rows[0] if rows else ():
         table.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:

@@ -1,1 +1,1 @@
-"""Known data sets and how they get onto a machine."""
+"""The catalog of data sets, and how they are fetched."""

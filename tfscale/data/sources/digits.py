@@ -1,4 +1,4 @@
-"""1,797 handwritten digits, 8x8: real data that scikit-learn brings along, so that a first run needs no network.
+"""Source for 1,797 handwritten digits, 8x8, which scikit-learn contains, so that a first run needs no network.
 
 References:
     Alpaydin and Kaynak 1998, UCI Optical Recognition of Handwritten Digits (the test set of it).
@@ -10,12 +10,12 @@ from tfscale.data.base import Arrays
 
 
 def digits(*, test_fraction: float) -> Arrays:
-    """Returns x [N, 8, 8, 1] float32 in 0..16 scaled to 0..1, y in 0..9; the split is always the same.
+    """Returns x [N, 8, 8, 1] float32, 0..16 scaled to 0..1, and y in 0..9; the split is always the same.
 
     Args:
-        test_fraction: Part of the examples kept for testing, in (0, 1).
+        test_fraction: Fraction of the examples for testing, in (0, 1).
     """
-    from sklearn.datasets import load_digits  # a second of import that only this data set needs
+    from sklearn.datasets import load_digits  # takes a second, and only this source needs it
 
     bunch = load_digits()
     x = np.asarray(bunch.images, np.float32)[..., np.newaxis]

@@ -1,12 +1,12 @@
-"""A .npz file with x_train, y_train, x_test and y_test, the layout of keras.datasets. Pickled arrays are refused."""
+"""Source for a .npz file with x_train, y_train, x_test and y_test, as keras.datasets has them; never unpickles."""
 
 import tokenize
 import zipfile
 import zlib
-from pathlib import Path
 
 import numpy as np
 
+from tfscale import user_paths
 from tfscale.data import checksums
 from tfscale.data.base import Arrays
 from tfscale.errors import UserError
@@ -16,22 +16,24 @@ NAMES = ("x_train", "y_train", "x_test", "y_test")
 
 
 def check(*, file: str | None) -> None:
-    """Looks whether the file is there and names the four arrays.
+    """Checks that the file exists and has the four arrays.
 
     Raises:
-        UserError: It does not; says what it has.
+        UserError: It is missing or unreadable, or lacks an array.
     """
     if file is None:
         raise UserError("data.file must be a .npz file for data=npz; type data.file=PATH")
-    path = Path(file).expanduser()
-    if not path.is_file():
+    path = user_paths.expanded(file)
+    if not user_paths.is_file(path):
         raise UserError(f"data.file must be an existing .npz file, got {file}; check the path")
     try:
         with zipfile.ZipFile(path) as archive:
-            held = {name.removesuffix(".npy") for name in archive.namelist()}
+            names = {name.removesuffix(".npy") for name in archive.namelist()}
+    except PermissionError as error:
+        raise user_paths.unreadable(path, error) from None
     except (zipfile.BadZipFile, OSError, RuntimeError) as error:
         raise UserError(f"data.file must be a readable .npz file, got {file} ({error}); write it again") from None
-    missing = [name for name in NAMES if name not in held]
+    missing = [name for name in NAMES if name not in names]
     if missing:
         raise UserError(
             f"data.file must hold the arrays {', '.join(NAMES)}; {file} lacks {', '.join(missing)}: save it with "
@@ -40,15 +42,16 @@ def check(*, file: str | None) -> None:
 
 
 def npz(*, file: str) -> Arrays:
-    """Reads the four arrays; 3-D x gets a last axis of 1, bytes are scaled to 0..1, labels must be integers >= 0.
+    """Reads the four arrays; 3-D x gets a last axis of length 1, bytes are scaled to 0..1, labels are integers >= 0.
 
     Raises:
-        UserError: An array is damaged, pickled, or does not fit the others.
+        UserError: An array is damaged, pickled, or does not match the others.
     """
     check(file=file)
-    checksums.verify(Path(file).expanduser())
+    path = user_paths.expanded(file)
+    checksums.verify(path)
     try:
-        with np.load(Path(file).expanduser(), allow_pickle=False) as archive:
+        with np.load(path, allow_pickle=False) as archive:
             x_train, y_train, x_test, y_test = (archive[name] for name in NAMES)
     except (
         *(ValueError, OSError, EOFError, MemoryError, SyntaxError, RuntimeError),

