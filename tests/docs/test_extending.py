@@ -42,7 +42,7 @@ def follow(root: Path, without: Collection[tuple[str, str]] = ()) -> None:
             patch(block.text, root)
 
 
-def tests_in(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def pytest_in(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Runs some tests of a copy."""
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rfE", *words],
@@ -82,7 +82,7 @@ def test_the_steps_of_the_page_work(tmp_path: Path, small_data: Path) -> None:
     assert (root / "runs" / "tracked" / "evaluations.csv").read_text().startswith("2,")
     new = "rmsprop or RMSprop or linear or wine or SignVoting or sign_voting or table"
     files = ("tests/config/test_options.py", "tests/models/test_models.py", "tests/strategies/test_contracts.py")
-    done = tests_in(root, *files, "tests/test_layers.py", "-k", f"{new} or test_layers")
+    done = pytest_in(root, *files, "tests/test_layers.py", "-k", f"{new} or test_layers")
     assert done.returncode == 0, done.stdout
     assert int(re.findall(r"(\d+) passed", done.stdout)[0]) >= 18
 
@@ -98,7 +98,7 @@ def test_a_test_names_what_was_left_out(tmp_path: Path) -> None:
         },
     )
     files = ("tests/config/test_options.py", "tests/models/test_models.py", "tests/strategies/test_contracts.py")
-    done = tests_in(tmp_path, *files, "-k", "table")
+    done = pytest_in(tmp_path, *files, "-k", "table")
     assert done.returncode == 1, done.stdout
     words = "conf/optimizer/rmsprop.yaml: keras.optimizers.RMSprop has no table in tfscale/config/schemas/nodes.py"
     assert words in done.stdout

@@ -1,9 +1,9 @@
 """Commands and files of README.md and docs/*.md, and a way to run them.
 
 A console block holds commands behind `$ ` and their output. A command that a test cannot run ends in `# not tested:`
-and the reason. A Python or YAML block whose first line is `# PATH` is a file of the reader's, written before the
-commands that follow. A diff block changes a file: its hunks start with `@@` and need no numbers, and only so much
-context that it is unique.
+and the reason. A Python or YAML block that begins with `# PATH` is a file of the reader's, written before the commands
+that follow; a line for Hydra may come first. A diff block changes a file: its hunks start with `@@`, and need no
+numbers and only enough context to be unique.
 """
 
 import os
@@ -22,7 +22,7 @@ from tests.support.forked_commands import ForkedCommands
 ROOT = Path(__file__).parent.parent.parent
 README = ROOT / "README.md"
 EXCEPTED = "# not tested: "
-FILE = re.compile(r"^# (\S+\.(?:py|yaml))\n")
+FILE = re.compile(r"^(?:# @package _global_\n)?# (\S+\.(?:py|yaml))\n")
 
 
 def pages() -> list[Path]:
@@ -144,10 +144,12 @@ class Shell:
         assert code == 0, f"{command}\n{said}"
         return said
 
-    def redirect(self, command: str) -> None:
+    def redirect(self, command: str) -> str:
         """Runs a command whose output goes to a file: COMMAND > NAME."""
         words, _, name = command.partition(" > ")
-        (self._folder / name.strip()).write_text(self.run(words))
+        said = self.run(words)
+        (self._folder / name.strip()).write_text(said)
+        return said
 
 
 def shortened(words: list[str]) -> list[str]:
