@@ -31,10 +31,11 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from tfscale.launchers.local import rank_environment
-from tfscale.launchers.spawn import PARENT
 from tfscale.scripts.bench.links_network import INTERFACE, UNSHAPED, address, emulated, rendezvous, undisturbed
 from tfscale.scripts.bench.links_worker import FP16, FP32, POWERSGD, SHARING, Measured, Task
+
+from tfscale.launchers.local import rank_environment
+from tfscale.launchers.spawn import PARENT
 from tfscale.supervision.signals import Stopped, end, signals_raise
 from tfscale.tracking.tables import person_console, results_table
 

@@ -17,8 +17,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, final
 
-from tfscale.launchers.spawn import die_with_parent
 from tfscale.scripts.bench.links_network import INTERFACE
+
+from tfscale.launchers.spawn import die_with_parent
 from tfscale.world import World, from_environment
 
 if TYPE_CHECKING:

@@ -25,10 +25,11 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tfscale.scripts.bench import peers
+
 from tfscale.launchers.local import Processes
 from tfscale.launchers.spawn import spawn_command
 from tfscale.runs.run_directory import RunDirectory
-from tfscale.scripts.bench import peers
 from tfscale.supervision.attempt import Attempt
 from tfscale.tracking.tables import person_console, results_table
 

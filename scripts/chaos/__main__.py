@@ -32,13 +32,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tfscale.scripts.chaos.faults import FAULTS, Fault, Victim
+from tfscale.scripts.chaos.preload import FOLDER, preloaded
 
 from tfscale import cli
 from tfscale.checkpoint import format as checkpoint_format
 from tfscale.launchers.spawn import ProcessHandle, spawn_fork
 from tfscale.runs.events import read_events
-from tfscale.scripts.chaos.faults import FAULTS, Fault, Victim
-from tfscale.scripts.chaos.preload import FOLDER, preloaded
 from tfscale.startup_noise import quiet
 from tfscale.tracking.tables import person_console, results_table
 

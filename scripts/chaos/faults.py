@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from tfscale.scripts.chaos import preload
 
 from tfscale.checkpoint import format as checkpoint_format
 from tfscale.checkpoint.format import DamagedError
 from tfscale.config import preflight
 from tfscale.launchers.spawn import ProcessHandle
 from tfscale.runs.events import read_events
-from tfscale.scripts.chaos import preload
 
 
 def outliving(processes: Sequence[psutil.Process], seconds: float) -> list[psutil.Process]:

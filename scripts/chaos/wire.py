@@ -20,10 +20,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tfscale.scripts.chaos import preload
+
 from tfscale.launchers.local import Processes
 from tfscale.launchers.spawn import spawn_command
 from tfscale.runs.run_directory import RunDirectory
-from tfscale.scripts.chaos import preload
 from tfscale.supervision.attempt import Attempt
 from tfscale.tracking.tables import person_console, results_table
 

@@ -16,14 +16,14 @@ from typing import Any
 
 import yaml
 
+from tfscale.config.schemas.by_target import TARGET_SCHEMAS
 from tfscale.config.schemas.config import Config
 from tfscale.config.schemas.fields import Table
-from tfscale.config.schemas.nodes import TARGET_SCHEMAS
 
 PAGE = "configuration.md"
 GROUPS = (
-    *("model", "data", "optimizer", "schedule", "strategy", "strategy/collective", "strategy/codec"),
-    *("strategy/threshold", "train", "early_stopping", "run", "launch"),
+    *("model", "data", "optimizer", "schedule", "loss", "metrics", "strategy", "strategy/collective"),
+    *("strategy/codec", "strategy/threshold", "train", "early_stopping", "run", "launch"),
 )
 """The groups that come first, in this order; others follow by name."""
 
@@ -65,14 +65,7 @@ def _top_level(text: str) -> Iterator[str]:
     yield "## Keys outside of groups\n"
     yield from _head()
     for key, value in values.items():
-        if key == "defaults":
-            continue
-        if isinstance(value, dict) and "_target_" not in value:
-            for name, node in value.items():
-                yield _row(f"{key}.{name}._target_", node["_target_"], "a class of `keras.metrics`", comments.get(key))
-        elif isinstance(value, dict):
-            yield _row(f"{key}._target_", value["_target_"], f"a class of `keras.{key}es`", comments.get(key))
-        else:
+        if key != "defaults":
             yield _row(key, value, Config.model_fields[key].description, comments.get(key))
     yield ""
 
@@ -114,7 +107,10 @@ def _rows(
             yield _row(f"{group}/{key}", option, f"an option of [`{group}/{key}`](#{_anchor(f'{group}/{key}')})", None)
     fields = {} if table is None else table.model_fields
     for key, value in values.items():
-        if not key.startswith("_") and key != "defaults":
+        if isinstance(value, dict):  # one of several metrics
+            yield _row(f"{path}.{key}._target_", value["_target_"], f"a class of `keras.{path}`", comments.get(key))
+            yield from _rows(f"{path}.{key}", value, comments, TARGET_SCHEMAS.get(value["_target_"]))
+        elif not key.startswith("_") and key != "defaults":
             field = fields.get(key)
             yield _row(f"{path}.{key}", value, None if field is None else field.description, comments.get(key))
     for key, field in fields.items():

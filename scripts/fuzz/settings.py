@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from tfscale.scripts.fuzz.cases import Cases
+
 from tfscale import cli
 from tfscale.commands import evaluate, train
-from tfscale.scripts.fuzz.cases import Cases
 
 SCREEN = (24, 6000)
 """Lines and characters that a refusal may have."""

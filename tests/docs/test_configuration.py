@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import yaml
-
 from tfscale.scripts.docs.configuration import page
 
 ROOT = Path(__file__).parent.parent.parent
@@ -18,7 +17,8 @@ def test_every_option_has_a_heading_and_every_key_a_row() -> None:
         group = "/".join(path.relative_to(ROOT / "conf").parent.parts)
         assert f"### `{group}={path.stem}`" in LINES
         keys = [key for key in yaml.safe_load(path.read_text()) if key != "defaults" and not key.startswith("_")]
-        assert {f"{group.replace('/', '.')}.{key}" for key in keys} <= rows
+        suffix = "._target_" if group == "metrics" else ""
+        assert {f"{group.replace('/', '.')}.{key}{suffix}" for key in keys} <= rows
 
 
 def test_every_row_says_what_a_value_may_be() -> None:

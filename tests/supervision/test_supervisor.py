@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tfscale.scripts.chaos.faults import outliving
 
 from tests.support.processes import command, digest, finish, launched, own_data, ranks_of, started, summary
 from tfscale.checkpoint import format as checkpoint_format
@@ -17,7 +18,6 @@ from tfscale.launchers.local import Processes
 from tfscale.launchers.spawn import Spawner, spawn_command
 from tfscale.runs.events import read_events
 from tfscale.runs.run_directory import RunDirectory
-from tfscale.scripts.chaos.faults import outliving
 from tfscale.supervision.attempt import Attempt, LaunchResult
 from tfscale.supervision.supervisor import Policy, Supervisor
 
