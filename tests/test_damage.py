@@ -32,6 +32,7 @@ from tfscale.runs import summary
 from tfscale.runs.events import EventLog, read_events
 from tfscale.runs.run_directory import Failure, RunDirectory
 from tfscale.supervision import heartbeat
+from tfscale.supervision.phase import Phase
 from tfscale.tracking.base import Kind, RunInfo
 from tfscale.tracking.jsonl import JsonlTracker
 
@@ -154,7 +155,7 @@ def test_no_damage_to_the_records_of_a_run_ends_a_command(tmp_path: Path) -> Non
     members.note("end", code=1, cause="rank 1 was killed", step=9)
     summary.write({"metrics": ["accuracy"], "accuracy": 0.5, "steps": 9, "processes": 2}, directory.summary)
     directory.record_failure(Failure(rank=1, restarts=0, when=1.0, message="x", code=1, retryable=True))
-    heartbeat.Heartbeat(directory.heartbeat(0), timeout=4)("a step", 3)
+    heartbeat.Heartbeat(directory.heartbeat(0), timeout=4)(Phase.STEP, 3)
     info = RunInfo(name="one", folder=place, config={}, start=0, steps=5, processes=1)
     records = JsonlTracker(directory.metrics)
     records.start(info)

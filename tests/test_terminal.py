@@ -1,5 +1,6 @@
-"""What tfscale says, when nobody can hear it, too."""
+"""Messages and streams of tfscale, on full disks and closed streams too."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -8,19 +9,20 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tfscale.terminal import RobustStream, say
+from tests.support.processes import command, summary
+from tfscale.terminal import RobustStream, logger
 
 FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device that is always full")
 
 SPEAKS = """
 import sys
-from tfscale.terminal import flush, say, survive_write_errors
+from tfscale.terminal import flush, logger, survive_write_errors
 
-say("before")
+logger.error("before")
 survive_write_errors("stderr")
 survive_write_errors("stdout")
 for line in range(3):
-    say("after")
+    logger.error("after")
     print("x" * 100_000, flush=True)
     flush()
 if sys.stderr is not None:
@@ -28,9 +30,15 @@ if sys.stderr is not None:
 """
 
 
-def test_a_line_is_said_at_once(capsys: pytest.CaptureFixture[str]) -> None:
-    say("it is so")
-    assert capsys.readouterr() == ("", "tfscale: it is so\n")
+def test_a_message_is_one_line_at_once_and_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Handlers of the root logger, as absl installs, do not print it again."""
+    root = logging.StreamHandler()
+    logging.getLogger().addHandler(root)
+    try:
+        logger.error("100% of it is so")
+    finally:
+        logging.getLogger().removeHandler(root)
+    assert capsys.readouterr() == ("", "tfscale: 100% of it is so\n")
 
 
 @FULL
@@ -74,3 +82,31 @@ def test_a_log_is_added_to(tmp_path: Path) -> None:
 def buffered() -> dict[str, str]:
     """Our environment, in which Python keeps what it could not write."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+
+
+CLOSED = """
+import os, sys
+from tfscale.terminal import open_standard_streams
+
+open_standard_streams()
+with open(sys.argv[1], "w") as file:
+    file.write(f"{file.fileno()} {[os.readlink(f'/proc/self/fd/{number}') == os.devnull for number in range(3)]}")
+print("nobody reads this", file=sys.stderr, flush=True)
+print("nor this", flush=True)
+"""
+
+
+@pytest.mark.parametrize(("closed", "opened"), [("<&- >&- 2>&-", [True] * 3), ("2>&-", [False, False, True])])
+def test_closed_descriptors_become_dev_null(tmp_path: Path, closed: str, opened: list[bool]) -> None:
+    """`tfscale train 2>&-` gave an OSError, four starts and exit code 1."""
+    words = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", CLOSED, str(tmp_path / "file")]
+    done = subprocess.run(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, timeout=60, check=False)
+    assert done.returncode == 0
+    assert (tmp_path / "file").read_text() == f"3 {opened}"
+
+
+def test_a_train_without_standard_error_trains(tmp_path: Path) -> None:
+    words = [*command("train.steps=3", "run.name=one", "model.hidden=[4]")]
+    shell = ["sh", "-c", '"$@" <&- >&- 2>&-', "sh", *words]
+    assert subprocess.run(shell, cwd=tmp_path, timeout=120, check=False).returncode == 0
+    assert summary(tmp_path, "one")["steps"] == 3

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from tfscale import __version__
 from tfscale.errors import RunError, UserError
-from tfscale.terminal import say, survive_write_errors
+from tfscale.terminal import logger, open_standard_streams, survive_write_errors
 
 COMMANDS = {
     "train": "train a model; every word is a setting, KEY=VALUE",
@@ -45,6 +45,7 @@ def main(words: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0 done, 1 failed, 2 the user's input was wrong, 128 + n ended by signal n.
     """
+    open_standard_streams()
     words = list(sys.argv[1:] if words is None else words)
     survive_write_errors("stderr")
     # TensorFlow's start-up chatter is off unless asked for; set before anything can import it.
@@ -93,4 +94,4 @@ def _complain(error: UserError | RunError) -> None:
     if world is None or world.is_chief:
         problems = error.problems if isinstance(error, UserError) else [str(error)]
         for problem in problems:
-            say(problem)
+            logger.error(problem)

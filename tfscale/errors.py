@@ -1,7 +1,7 @@
-"""The two ways a command ends badly, and one in which a run ends early.
+"""Ends of a command: a mistake of the user, a failed run, and a run that ends early.
 
-A user's mistake and a failed run look different to a shell script (exit codes 2 and 1) and to a person (what to type
-next, against what broke). Everything else is a bug and keeps its traceback.
+A mistake and a failed run have different exit codes (2 and 1), and their messages differ: what to type next, or what
+broke. Any other exception is a bug and keeps its traceback.
 """
 
 from collections.abc import Sequence
@@ -14,49 +14,49 @@ HOROVOD_MISSING = (
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception says, in one line: its first, or its type where it says nothing."""
+    """First line of an exception's message, or its type if the message is empty."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
 
-LONGEST = 600
-"""Characters of a problem, at most: it may quote a value of any length."""
+MAX_LENGTH = 600
+"""Characters of a problem: it may quote a value of any length."""
 
-MOST = 15
-"""Problems that are told at once."""
+MAX_PROBLEMS = 15
+"""Problems of one error that are listed."""
 
 
 class UserError(Exception):
-    """What the user gave is wrong: exit code 2, no traceback.
+    """A mistake of the user: exit code 2, no traceback.
 
     Args:
-        problems: One message each: key, rule, value, what to type next.
+        problems: One message each: key, rule, value got, what to type next.
     """
 
     def __init__(self, *problems: str) -> None:
-        told = [_shortened(problem) for problem in problems[:MOST]]
-        if len(problems) > MOST:
-            told.append(f"and {len(problems) - MOST} more problems like these")
-        super().__init__("\n".join(told))
-        self.problems: Sequence[str] = told
+        listed = [_printable(problem) for problem in problems[:MAX_PROBLEMS]]
+        if len(problems) > MAX_PROBLEMS:
+            listed.append(f"and {len(problems) - MAX_PROBLEMS} more problems like these")
+        super().__init__("\n".join(listed))
+        self.problems: Sequence[str] = listed
 
 
-def _shortened(words: str) -> str:
-    """In one line, without its middle if it is long, and without what a terminal would obey."""
-    plain = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in words)
-    return plain if len(plain) <= LONGEST else f"{plain[: LONGEST // 2]} ... {plain[-LONGEST // 2 :]}"
+def _printable(problem: str) -> str:
+    """Returns the problem on one line, control characters escaped, its middle left out if it is long."""
+    plain = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in problem)
+    return plain if len(plain) <= MAX_LENGTH else f"{plain[: MAX_LENGTH // 2]} ... {plain[-MAX_LENGTH // 2 :]}"
 
 
-class Enough(Exception):
-    """The run is to end here, well; the message says why."""
+class EarlyEnd(Exception):
+    """The run ends well before its last step; the message says why."""
 
 
 class RunError(Exception):
-    """A run failed for a reason that the message says in full: exit code 1, no traceback."""
+    """A run failed, and the message says why in full: exit code 1, no traceback."""
 
 
 class ExchangeError(RunError):
-    """What replicas exchanged was changed on the way, or they have drifted apart; nothing of it was used or saved.
+    """A message was corrupt, or replicas differ that must be equal; nothing of it was applied or saved.
 
-    The job can be started again.
+    A restart of the job may succeed.
     """

@@ -1,7 +1,8 @@
-"""Keeps TensorFlow's start-up messages off the screen.
+"""Suppression of TensorFlow's start-up messages.
 
-TensorFlow 2.21 logs to standard error before any of its settings are read, from C++, so only the file descriptor helps.
-What was held back is shown if the start fails, and nothing is held back under TFSCALE_DEBUG.
+TensorFlow 2.21 logs to standard error from C++ before it reads any of its settings, so only the file descriptor helps.
+The messages are shown if the start fails, and always under TFSCALE_DEBUG. This is a module of its own, apart from
+`terminal`, because it imports TensorFlow.
 """
 
 import os
@@ -14,32 +15,32 @@ from tfscale.terminal import flush
 
 @contextmanager
 def hidden_startup_noise() -> Iterator[None]:
-    """Holds back standard error while TensorFlow is imported and looks for its devices."""
-    with quiet():
+    """Holds standard error back while TensorFlow is imported and looks for its devices."""
+    with hidden_stderr():
         yield
         import tensorflow as tf
 
-        tf.config.list_physical_devices("GPU")  # the CUDA libraries speak at the first look
+        tf.config.list_physical_devices("GPU")  # the CUDA libraries log at the first look
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Holds back standard error, and shows it after all if something fails."""
+def hidden_stderr() -> Iterator[None]:
+    """Holds standard error back; shows it if the block raises."""
     if "TFSCALE_DEBUG" in os.environ:
         yield
         return
     flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as held_back:
+        os.dup2(held_back.fileno(), 2)
         try:
             yield
         except BaseException:
-            held.seek(0)
+            held_back.seek(0)
             with suppress(OSError):
-                os.write(kept, held.read())
+                os.write(stderr, held_back.read())
             raise
         finally:
             flush()
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(stderr, 2)
+            os.close(stderr)

@@ -1,4 +1,4 @@
-"""Which process of the job this is, as the launcher says in the environment: known before TensorFlow is imported."""
+"""Identity of this process in its job, as the launcher's environment variables give it, without TensorFlow."""
 
 import os
 from collections.abc import Mapping
@@ -17,18 +17,18 @@ _LAUNCHERS = (
     ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
     ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE"),
 )
-"""Variables with rank, size, rank on the host, processes on the host: horovodrun, mpirun, MPICH and Intel MPI, srun."""
+"""Variables with rank, size, local rank and local size: horovodrun, mpirun, MPICH and Intel MPI, srun."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """One process among those of a job.
+    """Identity of a process in its job.
 
     Attributes:
-        rank: Its number.
-        size: How many there are.
-        local_rank: Its number among those on this host.
-        local_size: How many there are on this host.
+        rank: Number of the process in the job.
+        size: Number of processes in the job.
+        local_rank: Number of the process on its host.
+        local_size: Number of processes on its host.
     """
 
     rank: int = 0
@@ -43,7 +43,7 @@ class World:
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> World | None:
-    """This process's place, or None when no launcher started it.
+    """Reads this process's identity; None if no launcher has started it.
 
     Raises:
         UserError: The launcher's variables are not numbers.

@@ -34,7 +34,7 @@ from pathlib import Path
 from tfscale.scripts.bench.links_network import INTERFACE, UNSHAPED, address, emulated, rendezvous, undisturbed
 from tfscale.scripts.bench.links_worker import FP16, FP32, POWERSGD, SHARING, Measured, Task
 
-from tfscale.launchers.local import rank_environment
+from tfscale.launchers.rendezvous import rank_environment
 from tfscale.launchers.spawn import PARENT
 from tfscale.supervision.signals import Stopped, end, signals_raise
 from tfscale.tracking.tables import person_console, results_table

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tfscale.launchers.local import serving
+from tfscale.launchers.rendezvous import serving
 from tfscale.supervision.signals import ENDING, Stopped
 
 INTERFACE = "eth0"

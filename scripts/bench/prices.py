@@ -34,7 +34,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfscale.launchers.local import Processes
+from tfscale.launchers.local import LocalLauncher
 from tfscale.launchers.spawn import die_with_parent, spawn_command
 from tfscale.runs.run_directory import RunDirectory
 from tfscale.supervision.attempt import Attempt
@@ -246,14 +246,9 @@ def main() -> None:
         folder = Path(temporary)
         command = [sys.executable, "-m", "tfscale.scripts.bench.prices", *sys.argv[1:], "--folder", temporary]
         directory = RunDirectory(folder)
-        job = Processes(
-            spawn_command(command),
-            Attempt(processes=arguments.processes),
-            directory=directory,
-            start_timeout=120,
-            interface=None,
-        )
-        if job.run().code:
+        spawn = spawn_command(command)
+        launcher = LocalLauncher(lambda attempt: spawn, directory=directory, start_timeout=120, interface=None)
+        if launcher.run(Attempt(processes=arguments.processes)).code:
             sys.exit(directory.log(0).read_text()[-3000:])
         seconds = json.loads((folder / "seconds.json").read_text())
         rows = prices(seconds, spread=arguments.every / arguments.steps)

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from tfscale.scripts.bench import peers
 
-from tfscale.launchers.local import Processes
+from tfscale.launchers.local import LocalLauncher
 from tfscale.launchers.spawn import spawn_command
 from tfscale.runs.run_directory import RunDirectory
 from tfscale.supervision.attempt import Attempt
@@ -81,10 +81,11 @@ def measure(name: str, batch: int, seconds: float) -> float:
                 sys.exit(f"{name} failed:\n{done.stderr[-3000:]}")
         else:
             directory = RunDirectory(folder)
-            job = Processes(
-                spawn_command(command), Attempt(processes=2), directory=directory, start_timeout=120, interface=None
+            spawn = spawn_command(command)
+            launcher = LocalLauncher(
+                lambda attempt, spawn=spawn: spawn, directory=directory, start_timeout=120, interface=None
             )
-            if job.run().code:
+            if launcher.run(Attempt(processes=2)).code:
                 sys.exit(f"{name} failed:\n{directory.log(0).read_text()[-3000:]}")
         return sum(float(path.read_text()) for path in folder.glob("rate-*"))
 

@@ -1,1 +1,1 @@
-"""Injects faults into real runs and compares their bits."""
+"""Fault injection into real runs, whose bits are then compared."""

@@ -1,20 +1,20 @@
-"""Injects faults into real runs, and looks whether they end in the bits of a run that nothing happened to.
+"""Injects faults into real runs, and checks that they are bit-identical to an undisturbed run.
 
 usage: python -m tfscale.scripts.chaos [--faults kill freeze ...] [--strategies sharing horovod local] [--count 15]
                                        [--processes 3] [--replicas N] [--steps 1000] [--a-run 5] [--seed 1]
                                        [--json FILE] [--folder DIR] [SETTING ...]
 
-Every strategy first trains undisturbed (recipe=faults_digits: dropout, Adam, a checkpoint every 25 steps, and whatever
-settings are given, as optimizer=nesterov). Then, for each fault, runs of the same settings are disturbed at random
-times, `--a-run` times each, until `--count` faults have been injected, and their last checkpoints are compared:
-weights, statistics, random streams, optimizer, residuals, thresholds, step.
-What happens is drawn from the seed; when it meets the run is up to the machine. Jobs are forked by this script, which
-has imported TensorFlow once: a user's first start takes some seconds more.
+Every strategy first trains undisturbed (recipe=faults_digits: dropout, Adam, a checkpoint every 25 steps, and the given
+settings, as optimizer=nesterov). Then, for each fault, runs of the same settings are disturbed at random times,
+`--a-run` times each, until `--count` faults have been injected, and their last checkpoints are compared: weights,
+statistics, random streams, optimizer, residuals, thresholds, step. The seed determines the faults and their delays; the
+step that a fault hits depends on the machine. This script forks the jobs after it has imported TensorFlow once: the
+first start of a user's job takes some seconds more.
 
-A row of the table is a fault under a strategy: how often it was injected, how often the run went on (by itself, or by
-`tfscale resume` where the job was ended), how many runs ended in equal bits, and how long it took from a fault to the
-first new step after it, of those with no other fault in between; how many starts but the last had completed a step, and
-how many steps were done again, at most. With several strategies, the last row of a fault is over all of them.
+A row of the table is a fault under a strategy: number injected; number survived (by a restart, or by `tfscale resume`
+where the fault ends the job); number of runs, and of those with equal bits; seconds from a fault to the first new step,
+of faults with no other fault in between; number of starts, the last excluded, that completed a step; maximal number of
+repeated steps. With several strategies, the last row of a fault is the sum over all of them.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from tfscale import cli
 from tfscale.checkpoint import format as checkpoint_format
 from tfscale.launchers.spawn import ProcessHandle, spawn_fork
 from tfscale.runs.events import read_events
-from tfscale.startup_noise import quiet
+from tfscale.startup_noise import hidden_stderr
 from tfscale.tracking.tables import person_console, results_table
 
 STRATEGIES = {
@@ -49,15 +49,15 @@ STRATEGIES = {
 }
 COMMON = ("recipe=faults_digits",)
 OVER_LOOPBACK = ("strategy/collective=horovod", "strategy.collective.shared_memory=false")
-"""For faults of a wire: there must be one."""
+"""For faults on the wire: processes must not share memory."""
 
 LIMIT = 300.0
-"""Seconds for a run to come to its end."""
+"""Seconds for a run to end."""
 
 
 @dataclass
 class Tally:
-    """What became of the faults of one kind under one strategy."""
+    """Results of the faults of one kind under one strategy."""
 
     injected: int = 0
     survived: int = 0
@@ -69,13 +69,13 @@ class Tally:
     problems: list[str] = field(default_factory=list)
 
     def add(self, other: "Tally") -> None:
-        """Counts what another has counted, too."""
-        for each in fields(self):
-            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+        """Adds the counts of another tally."""
+        for count in fields(self):
+            setattr(self, count.name, getattr(self, count.name) + getattr(other, count.name))
 
 
 def _tfscale(folder: Path, name: str, words: Sequence[str]) -> ProcessHandle:
-    """Starts a command of tfscale in the folder; what it says goes to NAME.log."""
+    """Starts a command of tfscale in the folder; its output goes to NAME.log."""
 
     def main() -> int:
         os.chdir(folder)
@@ -86,7 +86,7 @@ def _tfscale(folder: Path, name: str, words: Sequence[str]) -> ProcessHandle:
 
 
 def _digest(folder: Path, name: str) -> str | None:
-    """Of everything in the last checkpoint of a run that has come to its end."""
+    """Digest of the last checkpoint of a run; None if the run has not ended well."""
     if not (folder / "runs" / name / "summary.json").exists():
         return None
     return checkpoint_format.verify(checkpoint_format.complete(folder / "runs" / name / "checkpoints")[0]).digest
@@ -95,9 +95,9 @@ def _digest(folder: Path, name: str) -> str | None:
 def _disturbed(
     folder: Path, name: str, words: Sequence[str], fault: Fault, chance: random.Random, tally: Tally, most: int
 ) -> list[float]:
-    """One run with up to `most` faults, to its end; returns when they were."""
+    """Runs one job to its end with up to `most` faults; returns their times."""
     process = _tfscale(folder, name, ["train", *COMMON, *words, f"run.name={name}"])
-    victim = Victim(process=process, run=folder / "runs" / name, chance=chance, number=tally.injected)
+    victim = Victim(process=process, run=folder / "runs" / name, random=chance, number=tally.injected)
     deadline, times = time.monotonic() + LIMIT, []
     for _ in range(most):
         if not victim.wait():
@@ -105,14 +105,14 @@ def _disturbed(
         tally.injected += 1
         times.append(time.time())
         try:
-            again = fault(victim)
+            resume_words = fault(victim)
         except RuntimeError as error:
             tally.problems.append(f"{name}: {error}")
             tally.survived -= 1
-            again = None
+            resume_words = None
         victim.number += 1
-        if again is not None:
-            victim.process = _tfscale(folder, name, ["resume", name, *again])
+        if resume_words is not None:
+            victim.process = _tfscale(folder, name, ["resume", name, *resume_words])
         tally.survived += 1
     if victim.ended(deadline - time.monotonic()) is None:
         victim.process.kill()
@@ -126,7 +126,7 @@ def _disturbed(
 
 
 def _recoveries(run: Path, times: Sequence[float]) -> list[float]:
-    """Seconds from each fault to the first step of the start after it, if no other fault came before that."""
+    """Seconds from each fault to the first step of the next start, other faults in between excluded."""
     events = read_events(run / "events.jsonl")
     starts, steps = ([event["when"] for event in events if event["event"] == kind] for kind in ("start", "training"))
     seconds = []
@@ -139,25 +139,25 @@ def _recoveries(run: Path, times: Sequence[float]) -> list[float]:
 
 
 def _after_a_step(run: Path) -> int:
-    """How many starts, but for the last, have completed a step."""
+    """Number of starts, the last excluded, that have completed a step."""
     kinds = [event["event"] for event in read_events(run / "events.jsonl")]
-    last = max((place for place, kind in enumerate(kinds) if kind == "start"), default=0)
+    last = max((index for index, kind in enumerate(kinds) if kind == "start"), default=0)
     return kinds[:last].count("training")
 
 
 def _replayed(run: Path) -> list[int]:
-    """Steps that were done before a fault and had to be done again."""
+    """Numbers of steps that each fault made the run repeat."""
     events, steps = read_events(run / "events.jsonl"), []
     for before, after in itertools.pairwise(events):
         if before["event"] == "end" and after["event"] == "start" and before.get("step"):
-            place = after.get("checkpoint") or "step-0"
-            steps.append(max(0, before["step"] - int(place.removeprefix("step-"))))
+            checkpoint = after.get("checkpoint") or "step-0"
+            steps.append(max(0, before["step"] - int(checkpoint.removeprefix("step-"))))
     return steps
 
 
 def bench(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
-    """A row for each fault under each strategy, and then for each under all."""
-    rows, checksums = [], {name: Tally() for name in arguments.faults}
+    """Returns a row for each fault under each strategy, then one for each fault under all strategies."""
+    rows, totals = [], {name: Tally() for name in arguments.faults}
     for strategy in arguments.strategies:
         replicas = arguments.replicas or arguments.processes
         words = (
@@ -179,15 +179,15 @@ def bench(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
                 digest = _digest(folder, run)
                 tally.equal += bool(equal := digest == wanted)
                 if not equal:
-                    tally.problems.append(f"{run} ended in other bits" if digest else f"{run} has not come to its end")
+                    tally.problems.append(f"{run} ended in other bits" if digest else f"{run} has not ended")
                 tally.recoveries += _recoveries(folder / "runs" / run, times)
                 tally.after_a_step += _after_a_step(folder / "runs" / run)
                 tally.replayed += _replayed(folder / "runs" / run)
                 print(f"{run}: {tally.injected} injected, equal {equal}", file=sys.stderr, flush=True)
             rows.append(_row(strategy, name, tally))
-            checksums[name].add(tally)
+            totals[name].add(tally)
     if len(arguments.strategies) > 1:
-        rows += [_row("all", name, tally) for name, tally in checksums.items()]
+        rows += [_row("all", name, tally) for name, tally in totals.items()]
     return rows
 
 
@@ -210,12 +210,12 @@ def _row(strategy: str, name: str, tally: Tally) -> dict[str, Any]:
 
 
 def _percentile(values: Sequence[float], percent: float) -> float | None:
-    """By nearest rank: one of the values; 99 of a hundred of less than 100 values is the greatest."""
+    """Percentile by nearest rank: one of the values; the 99th of less than 100 values is the greatest."""
     return round(float(np.percentile(values, percent, method="inverted_cdf")), 2) if values else None
 
 
 def main() -> None:
-    """Runs the faults that were asked for; exit code 1 if a run did not go on or ended in other bits."""
+    """Injects the chosen faults; exit code 1 if a run did not survive or ended in other bits."""
     parser = argparse.ArgumentParser(description="Injects faults into real runs.")
     parser.add_argument("--faults", nargs="+", choices=FAULTS, default=list(FAULTS))
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES))
@@ -229,11 +229,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=None, help="keep the runs there")
     parser.add_argument("settings", nargs="*", metavar="SETTING", help="of the runs, as after `tfscale train`")
     arguments = parser.parse_args()
-    if FOLDER not in os.environ:  # a library is loaded before all others only when a program starts
+    if FOLDER not in os.environ:  # LD_PRELOAD is read when a program starts
         folder = tempfile.mkdtemp(prefix="tfscale-chaos-")
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **preloaded(Path(folder))})
-    with quiet():  # what ranks are forked with
-        import tfscale.commands.rank  # noqa: F401
+    with hidden_stderr():  # imported once, before ranks are forked
+        import tfscale.job.train  # noqa: F401
     try:
         with tempfile.TemporaryDirectory() as temporary:
             folder = arguments.folder or Path(temporary)

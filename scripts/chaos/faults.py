@@ -1,4 +1,4 @@
-"""What can happen to a run: each fault is done to a job that trains, and says how to go on with it, if it must be."""
+"""Faults: each disturbs a job that trains, and returns how to resume the job if the fault ends it."""
 
 import errno
 import random
@@ -20,7 +20,7 @@ from tfscale.runs.events import read_events
 
 
 def outliving(processes: Sequence[psutil.Process], seconds: float) -> list[psutil.Process]:
-    """Those that still run after so many seconds; what only has to be waited for by whoever inherits it is gone."""
+    """Processes that still run after `seconds`; a zombie does not run."""
     deadline = time.monotonic() + seconds
     while (alive := [process for process in processes if _runs(process)]) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -36,22 +36,22 @@ def _runs(process: psutil.Process) -> bool:
 
 @dataclass
 class Victim:
-    """A run that is to be disturbed.
+    """A run to disturb.
 
     Attributes:
-        process: Its supervisor.
-        run: Its folder.
-        chance: What is drawn from.
-        number: How many faults of this kind came before, in other runs too.
+        process: Supervisor of the run.
+        run: Run directory.
+        random: Source of random numbers.
+        number: Number of earlier faults of this kind, in other runs too.
     """
 
     process: ProcessHandle
     run: Path
-    chance: random.Random
+    random: random.Random
     number: int
 
     def ranks(self) -> list[psutil.Process]:
-        """The processes of its last start, by rank, if all are alive and none is stopped."""
+        """Processes of the last start, by rank; empty unless all are alive and none is stopped."""
         events = read_events(self.run / "events.jsonl")
         starts = [event["processes"] for event in events if event["event"] == "start"]
         with suppress(psutil.NoSuchProcess):
@@ -61,26 +61,26 @@ class Victim:
         return []
 
     def trains(self) -> bool:
-        """Whether its last start has completed a step."""
+        """Whether the last start has completed a step."""
         events = read_events(self.run / "events.jsonl")
         return bool(events) and events[-1]["event"] == "training" and bool(self.ranks())
 
     def ended(self, seconds: float) -> int | None:
-        """The supervisor's exit code, for which it has so many seconds; None if it has not ended then."""
+        """Waits up to `seconds` for the supervisor's exit code; None if it still runs."""
         deadline = time.monotonic() + seconds
         while (code := self.process.poll()) is None and time.monotonic() < deadline:
             time.sleep(0.01)
         return code
 
     def wait(self) -> bool:
-        """Waits for a moment drawn at random; whether the run still goes on then, with all of its processes.
+        """Waits for a random moment; returns whether the run still trains then, with all of its processes.
 
-        It is within some seconds from a start of the job, or from the first step after one, with equal chances.
+        The moment is some seconds after a start of the job, or after the first step of a start, with equal chances.
         """
-        trains, seconds = self.chance.random() < 0.5, self.chance.uniform(0.0, LATEST)
+        trains, seconds = self.random.random() < 0.5, self.random.uniform(0.0, LATEST)
         self._until(self.trains if trains else self.ranks)
         time.sleep(seconds)
-        self._until(self.ranks)  # it may be between two starts
+        self._until(self.ranks)  # the job may be between two starts
         return not self._is_over()
 
     def _until(self, ready: Callable[[], object]) -> None:
@@ -93,40 +93,40 @@ class Victim:
 
 
 LATEST = 3.0
-"""Seconds from the start of a job, or its first step, to a fault, at most."""
+"""Maximal seconds from the start of a job, or its first step, to a fault."""
 
 MOST = 4
-"""Processes of a job, at most."""
+"""Maximal number of processes of a job."""
 
 CALLS = 80
-"""Calls of a save that can fail, in all processes, or more."""
+"""At least the number of calls of a save that can fail, in all processes."""
 
 Fault = Callable[[Victim], Sequence[str] | None]
-"""Does it; returns the words of `tfscale resume` if the job is over."""
+"""Injects a fault; returns the arguments of `tfscale resume` if the fault ends the job."""
 
 
 def _kill(victim: Victim) -> None:
-    """One rank, by SIGKILL."""
+    """Kills one rank by SIGKILL."""
     ranks = victim.ranks()
     if ranks:
         with suppress(psutil.NoSuchProcess):
-            victim.chance.choice(ranks).kill()
+            victim.random.choice(ranks).kill()
 
 
 def _freeze(victim: Victim) -> None:
-    """One rank, by SIGSTOP."""
+    """Stops one rank by SIGSTOP."""
     ranks = victim.ranks()
     if ranks:
         with suppress(psutil.NoSuchProcess):
-            victim.chance.choice(ranks).send_signal(signal.SIGSTOP)
+            victim.random.choice(ranks).send_signal(signal.SIGSTOP)
 
 
 def _terminate(victim: Victim) -> Sequence[str]:
-    """The whole job, by SIGTERM."""
+    """Ends the whole job by SIGTERM."""
     ranks = victim.ranks()
     victim.process.send_signal(signal.SIGTERM)
     code = victim.ended(60)
-    if code not in (0, 143):  # 0: it had just come to its end
+    if code not in (0, 143):  # 0: the run had just ended
         raise RuntimeError(f"SIGTERM gave exit code {code}")
     left = [str(process) for process in outliving(ranks, 0)]
     left += [str(place) for place in (victim.run / "checkpoints").glob("*.tmp-*")]
@@ -136,7 +136,7 @@ def _terminate(victim: Victim) -> Sequence[str]:
 
 
 def _supervisor(victim: Victim) -> Sequence[str]:
-    """The supervisor, by SIGKILL; its processes must go within two seconds."""
+    """Kills the supervisor by SIGKILL; its processes must end within two seconds."""
     ranks = victim.ranks()
     victim.process.kill()
     victim.process.wait()
@@ -147,29 +147,29 @@ def _supervisor(victim: Victim) -> Sequence[str]:
 
 
 def _resize(victim: Victim) -> Sequence[str]:
-    """The whole job, by SIGTERM; it goes on with another number of processes."""
+    """Ends the whole job by SIGTERM; it resumes with another number of processes."""
     replicas = preflight.saved(victim.run, []).strategy["replicas"]
-    return [*_terminate(victim), f"launch.np={victim.chance.randint(1, min(MOST, replicas))}"]
+    return [*_terminate(victim), f"launch.np={victim.random.randint(1, min(MOST, replicas))}"]
 
 
 def _corrupt(victim: Victim) -> Sequence[str]:
-    """The supervisor, by SIGKILL, and then a file of the newest checkpoint."""
+    """Kills the supervisor by SIGKILL, then damages a file of the newest checkpoint."""
     _supervisor(victim)
     places = checkpoint_format.complete(victim.run / "checkpoints")
     if len(places) > 1:
-        damage(victim.chance.choice(sorted(places[0].iterdir())), victim.chance)
+        damage(victim.random.choice(sorted(places[0].iterdir())), victim.random)
     return ()
 
 
-def damage(path: Path, chance: random.Random) -> str:
-    """Changes a file at random, and says how: a bit, a byte, its length, a page of zeros, or all of it."""
+def damage(path: Path, random: random.Random) -> str:
+    """Damages a file at random and returns the kind of damage: bit, byte, truncate, page, empty or gone."""
     content = bytearray(path.read_bytes())
-    kind = chance.choice(("bit", "byte", "truncate", "page", "empty", "gone"))
-    at = chance.randrange(len(content))
+    kind = random.choice(("bit", "byte", "truncate", "page", "empty", "gone"))
+    at = random.randrange(len(content))
     if kind == "bit":
-        content[at] ^= 1 << chance.randrange(8)
+        content[at] ^= 1 << random.randrange(8)
     elif kind == "byte":
-        content[at] ^= chance.randrange(1, 256)
+        content[at] ^= random.randrange(1, 256)
     elif kind == "truncate":
         del content[at:]
     elif kind == "page":
@@ -185,35 +185,35 @@ def damage(path: Path, chance: random.Random) -> str:
 
 
 def _wire(victim: Victim) -> None:
-    """One bit of what some rank receives."""
-    preload.flip(victim.chance.randrange(2**32))
+    """Flips one bit of a message that a rank receives."""
+    preload.flip(victim.random.randrange(2**32))
 
 
 def _disk(victim: Victim) -> None:
-    """One write, or the like, to a checkpoint fails: the first of a save, the second, and so on."""
-    preload.fail(victim.chance.choice((errno.ENOSPC, errno.EIO)), after=victim.number % CALLS, words="/checkpoints/")
+    """Fails one system call that writes a checkpoint: the first of a save, the second, and so on."""
+    preload.fail(victim.random.choice((errno.ENOSPC, errno.EIO)), after=victim.number % CALLS, path="/checkpoints/")
     deadline = time.monotonic() + 10
     while preload.is_armed() and victim.process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
-    _look_at_newest(victim)
+    _verify_newest(victim)
 
 
 def _full(victim: Victim) -> None:
-    """Nothing can be written to the run's folder for a second."""
-    preload.fail(errno.ENOSPC, after=-1, words=str(victim.run.absolute()))
+    """Fails everything that writes to the run directory for a second."""
+    preload.fail(errno.ENOSPC, after=-1, path=str(victim.run.absolute()))
     time.sleep(1)
     preload.disarm()
-    _look_at_newest(victim)
+    _verify_newest(victim)
 
 
-def _look_at_newest(victim: Victim) -> None:
-    """The newest checkpoint must be sound, whatever became of the save after it."""
+def _verify_newest(victim: Victim) -> None:
+    """Verifies the newest checkpoint, whose save the fault must not have touched."""
     places = checkpoint_format.complete(victim.run / "checkpoints")
     try:
         if places:
             checkpoint_format.verify(places[0])
     except DamagedError as error:
-        if places[0].exists():  # and was not retired meanwhile
+        if places[0].exists():  # not pruned meanwhile
             raise RuntimeError(f"{places[0].name}: {error}") from None
 
 

@@ -1,7 +1,7 @@
-"""A library that is loaded before all others, and does on order what networks and disks do rarely.
+"""Preloaded library that injects the faults of networks and disks on request.
 
-It flips one bit of what is received, the next time that something long enough is; and it fails what writes to files
-whose path has some words in it: one call, or all until it is told to stop. Orders are in a file that all processes map.
+It flips one bit of the next message received that is long enough, and it fails system calls that write to files whose
+path contains a given text: one call, or all until it is disarmed. Requests are in a file that all processes map.
 """
 
 import os
@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 FOLDER = "TFSCALE_CHAOS"
-"""Environment variable with the folder of the library and its orders."""
+"""Environment variable with the folder of the library and its requests."""
 
 _ORDERS = struct.Struct("=IIiiI236s")
-"""Whether a bit is to be flipped, which; the error (0: none), calls before it (negative: all fail), unused, words."""
+"""Whether to flip a bit, its number; the error (0: none), calls before it (negative: all fail), unused, path."""
 
 SOURCE = r"""
 #define _GNU_SOURCE
@@ -32,7 +32,7 @@ SOURCE = r"""
 #include <sys/uio.h>
 #include <unistd.h>
 
-struct orders { uint32_t flip, bit; int32_t error, after; uint32_t unused; char words[236]; };
+struct orders { uint32_t flip, bit; int32_t error, after; uint32_t unused; char path[236]; };
 
 static struct orders* order(void) {
   static struct orders* orders = NULL;
@@ -59,9 +59,9 @@ static void flip(unsigned char* bytes, ssize_t count) {
   if (__sync_bool_compare_and_swap(&orders->flip, 1, 0)) bytes[(orders->bit >> 3) % count] ^= 1u << (orders->bit & 7);
 }
 
-static int fails(const char* path) {  // whether what would be done to this file is to fail
+static int fails(const char* path) {  // whether a call on this file must fail
   struct orders* orders = order();
-  if (orders == NULL || orders->error == 0 || path == NULL || strstr(path, orders->words) == NULL) return 0;
+  if (orders == NULL || orders->error == 0 || path == NULL || strstr(path, orders->path) == NULL) return 0;
   int error = orders->error;
   if (orders->after >= 0) {
     if (__sync_fetch_and_sub(&orders->after, 1) != 0) return 0;
@@ -122,7 +122,7 @@ OPEN(open64)
 
 
 def preloaded(folder: Path) -> Mapping[str, str]:
-    """Compiles the library into the folder; returns what a program that loads it has in its environment."""
+    """Compiles the library into the folder; returns the environment variables of a program that loads it."""
     source, library = folder / "chaos.c", folder / "chaos.so"
     source.write_text(SOURCE)
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", str(library), str(source), "-ldl"], check=True)
@@ -131,30 +131,30 @@ def preloaded(folder: Path) -> Mapping[str, str]:
 
 
 def flip(number: int) -> None:
-    """The next message that is long enough has one bit changed, which the number says."""
+    """Flips one bit, chosen by `number`, of the next message that is long enough."""
     _order(0, "=II", 1, number)
 
 
 def is_flipping() -> bool:
-    """Whether a bit is still to be flipped."""
+    """Whether a bit has yet to be flipped."""
     return _orders()[0] != 0
 
 
-def fail(error: int, *, after: int, words: str) -> None:
-    """What writes to a path with these words in it fails, once `after` such calls have not; all if it is negative."""
-    _order(20, "=236s", words.encode())
+def fail(error: int, *, after: int, path: str) -> None:
+    """Fails the call number `after` that writes to a path containing `path`, or all calls if `after` is negative."""
+    _order(20, "=236s", path.encode())
     _order(12, "=i", after)
     _order(8, "=i", error)
 
 
 def disarm() -> None:
-    """Nothing is flipped, and nothing fails, any more."""
+    """Withdraws all requests."""
     _order(0, "=II", 0, 0)
     _order(8, "=i", 0)
 
 
 def is_armed() -> bool:
-    """Whether something is still to fail."""
+    """Whether a call has yet to fail."""
     return _orders()[2] != 0
 
 

@@ -1,11 +1,11 @@
-"""Flips bits on the wires of real processes, thousands of times, and looks whether any reaches what would be applied.
+"""Flips bits on the wire between real processes, and checks that none of them reaches an update.
 
 usage: python -m tfscale.scripts.chaos.wire [--count 2000] [--processes 3] [--seed 1] [--strategies sharing horovod]
 
 Each process exchanges the same gradients again and again through a strategy, from the same state. Before each exchange
-one bit of what some process will receive is ordered to be flipped (chaos_preload.py). A process then gets an error, or
-what it got the first time; anything else is a wrong update. Bits of Horovod's own messages are flipped, too: what
-ends the job then is counted, and a new one goes on. Whether jobs as a whole survive that, `chaos --faults wire` shows.
+the library of preload.py is told to flip one bit of a message. Each process must then get an error, or the result of an
+undisturbed exchange; anything else is a wrong update. Bits of Horovod's own messages are flipped, too: if that ends the
+job, this is counted, and a new job continues. `chaos --faults wire` checks that whole runs survive.
 """
 
 import argparse
@@ -22,22 +22,22 @@ from typing import Any
 
 from tfscale.scripts.chaos import preload
 
-from tfscale.launchers.local import Processes
+from tfscale.launchers.local import LocalLauncher
 from tfscale.launchers.spawn import spawn_command
 from tfscale.runs.run_directory import RunDirectory
-from tfscale.supervision.attempt import Attempt
+from tfscale.supervision.attempt import Attempt, Outcome
 from tfscale.tracking.tables import person_console, results_table
 
 STRATEGIES = {"sharing": ("strategy=sharing",), "horovod": ("strategy=horovod", "strategy.reproducible=true")}
 EXCHANGES = 256
-"""Of one job: one that ends early has lost few."""
+"""Exchanges of one job: few are lost if it ends early."""
 
 LONGEST = 20
 """Seconds for one exchange."""
 
 
 def work(strategy: str, count: int, seed: int, folder: Path) -> None:
-    """In a process of a job: writes how many exchanges gave what."""
+    """Exchanges in one process of a job, and writes the number of exchanges by result."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import random
 
@@ -49,19 +49,19 @@ def work(strategy: str, count: int, seed: int, folder: Path) -> None:
 
     world, chance = from_environment() or World(), random.Random(seed)
     words = ["data=synthetic", "data.shape=[64]", "model.hidden=[64]", *STRATEGIES[strategy]]
-    words.append("strategy.collective.shared_memory=false")  # there must be a wire
+    words.append("strategy.collective.shared_memory=false")  # processes must not share memory
     config = check_job(preflight(words, config_dir=None), processes=world.size)
     exchange = _exchange(build(config, connect(config, world)), world.rank)
-    wanted = [exchange() for _ in range(3)][-1]  # the first ones agree on a threshold
+    wanted = [exchange() for _ in range(3)][-1]  # the first exchanges agree on a threshold
     found: Counter[str] = Counter()
     for number in range(count):
-        signal.alarm(LONGEST)  # a damaged message of Horovod's own may leave all waiting: then this process ends
+        signal.alarm(LONGEST)  # a corrupt message of Horovod may leave all waiting
         if world.is_chief and not preload.is_flipping():
             found["flipped"] += bool(number)
             preload.flip(chance.randrange(2**32))
         try:
             got = exchange()
-        except Exception as error:  # noqa: BLE001 - whose words are looked at
+        except Exception as error:  # noqa: BLE001 - classified by its message
             found["found" if "tfscale: the" in str(error) else f"failed: {type(error).__name__}"] += 1
             if "tfscale: the" not in str(error):
                 break
@@ -71,7 +71,7 @@ def work(strategy: str, count: int, seed: int, folder: Path) -> None:
 
 
 def _exchange(job, rank: int) -> Callable[[], Any]:
-    """One exchange of the same gradients, from the same state after its third call."""
+    """Returns an exchange of the same gradients, from the same state after its third call."""
     import numpy as np
     import tensorflow as tf
 
@@ -101,7 +101,7 @@ def _exchange(job, rank: int) -> Callable[[], Any]:
 
 
 def bench(arguments: argparse.Namespace) -> list[dict[str, object]]:
-    """A row for each strategy."""
+    """Returns a row for each strategy."""
     rows = []
     for strategy in arguments.strategies:
         total, jobs, ended = Counter[str](), 0, 0
@@ -112,18 +112,15 @@ def bench(arguments: argparse.Namespace) -> list[dict[str, object]]:
                 directory = RunDirectory(Path(temporary))
                 command = [sys.executable, "-m", "tfscale.scripts.chaos.wire", "--worker", strategy]
                 command += ["--count", str(EXCHANGES), "--seed", str(arguments.seed + jobs), "--folder", temporary]
-                job = Processes(
-                    spawn_command(command),
-                    Attempt(processes=arguments.processes),
-                    directory=directory,
-                    start_timeout=60,
-                    interface=None,
+                spawn = spawn_command(command)
+                launcher = LocalLauncher(
+                    lambda attempt, spawn=spawn: spawn, directory=directory, start_timeout=60, interface=None
                 )
-                end = job.run()
-                ended += end.code != 0
+                result = launcher.run(Attempt(processes=arguments.processes))
+                ended += result.outcome is not Outcome.DONE
                 for path in Path(temporary).glob("found-*.json"):
                     total.update(json.loads(path.read_text()))
-            why = f"; the last one ended early: {end.cause}" if end.cause else ""
+            why = f"; the last one ended early: {result.cause}" if result.cause else ""
             print(f"{strategy}, {jobs} jobs: {dict(total)}{why}", file=sys.stderr, flush=True)
         rows.append({"strategy": strategy, "jobs": jobs, "ended_early": ended, **_row(total)})
     return rows
@@ -135,7 +132,7 @@ def _row(total: Counter[str]) -> dict[str, object]:
 
 
 def main() -> None:
-    """Flips the bits, or is a process of it; exit code 1 if a flipped bit went unnoticed."""
+    """Flips bits, or runs one process of a job; exit code 1 if a flipped bit went unnoticed."""
     parser = argparse.ArgumentParser(description="Flips bits on the wires of real processes.")
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--processes", type=int, default=3)

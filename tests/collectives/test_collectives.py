@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.support.processes import job
+from tests.support.processes import launch
 from tfscale.collectives.base import gather_bytes, mean_bytes, ranks_of
 from tfscale.collectives.checksummed import add_checksum, gather_bytes_of, require_equal, verify_checksum
 from tfscale.collectives.in_process import InProcess
@@ -141,7 +141,7 @@ def test_processes_give_what_one_process_gives(
 ) -> None:
     places = {"tests": str(Path(__file__).parent), "folder": str(tmp_path)}
     code = CHILD.format(replicas=replicas, processes=processes, shared_memory=shared_memory, **places)
-    assert job(code, tmp_path, processes).run().code == 0, (tmp_path / "logs" / "rank-1.log").read_text()
+    assert launch(code, tmp_path, processes).code == 0, (tmp_path / "logs" / "rank-1.log").read_text()
     results = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("out-*.json"))]
     assert len(results) == processes
     assert sorted(rank for each in results for rank in each["ranks"]) == list(range(replicas))

@@ -9,6 +9,7 @@ from tfscale.commands import runs
 from tfscale.runs.events import EventLog, read_events
 from tfscale.runs.run_directory import RunDirectory, create
 from tfscale.supervision.heartbeat import Heartbeat
+from tfscale.supervision.phase import Phase
 
 
 def run(folder: Path, name: str) -> RunDirectory:
@@ -42,8 +43,8 @@ def test_every_state_has_its_row(tmp_path: Path, capsys: pytest.CaptureFixture[s
     record.note("end", code=0, cause=None)
     EventLog(failed.events).note("end", code=1, cause="rank 0 failed: no. Its log: x")
     EventLog(stopped.events).note("end", code=143, cause="stopped by SIGTERM; go on with x")
-    Heartbeat(early.heartbeat(0), timeout=1.0)("a step", 12)
-    Heartbeat(early.heartbeat(1), timeout=1.0)("a step", 11)
+    Heartbeat(early.heartbeat(0), timeout=1.0)(Phase.STEP, 12)
+    Heartbeat(early.heartbeat(1), timeout=1.0)(Phase.STEP, 11)
     with training.locked():
         assert runs.main([f"run.dir={folder}"]) == 0
     rows = {line.split()[1]: line for line in capsys.readouterr().out.splitlines() if line.startswith("│")}

@@ -1,13 +1,15 @@
 """Run directories: one a run, whoever asks; failures told apart by time."""
 
+import json
 import threading
 from pathlib import Path
 
 import pytest
 
 from tfscale.errors import UserError
+from tfscale.runs.events import EventLog, read_events
+from tfscale.runs.run_directory import OLD_EVENTS, Failure, RunDirectory, create
 from tfscale.supervision.attempt import ENDED, Attempt, had_ended
-from tfscale.runs.run_directory import Failure, RunDirectory, create
 
 
 def test_runs_without_a_name_are_numbered(tmp_path: Path) -> None:
@@ -107,3 +109,20 @@ def test_where_a_run_has_ended_is_in_its_summary(tmp_path: Path, monkeypatch: py
     for ended in (None, 20):
         monkeypatch.setenv(ENDED, Attempt(processes=1, ended=ended).environment[ENDED])
         assert had_ended(40) == ended
+
+
+def test_events_of_an_old_run_directory_are_read_and_continued(tmp_path: Path) -> None:
+    """The file was membership.jsonl until 2026-11-27: a run resumed after that has one history, not two."""
+    (tmp_path / OLD_EVENTS).write_text('{"event": "start", "restarts": 0, "processes": [1, 2]}\n')
+    directory = RunDirectory(tmp_path)
+    EventLog(directory.events).note("end", code=0)
+    assert [event["event"] for event in read_events(RunDirectory(tmp_path).events)] == ["start", "end"]
+    assert not (tmp_path / "events.jsonl").exists()
+
+
+def test_failures_as_old_versions_recorded_them_are_skipped(tmp_path: Path) -> None:
+    """Fields had other names; such a failure belongs to an earlier start, which does not count anyway."""
+    directory = RunDirectory(tmp_path)
+    record = {"rank": 0, "restarts": 0, "when": 1.0, "message": "x", "code": 1, "again": True}
+    (directory.logs / "rank-0.error").write_text(json.dumps(record))
+    assert directory.first_failure(0) is None

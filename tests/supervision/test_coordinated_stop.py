@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tfscale.errors import Enough
+from tfscale.errors import EarlyEnd
 from tfscale.supervision.coordinated_stop import CoordinatedStop, agreed_stop
 from tfscale.supervision.signals import Stopped
 from tfscale.world import World
@@ -16,10 +16,10 @@ def world(rank: int, size: int) -> World:
 
 
 def test_a_process_alone_stops_at_once(tmp_path: Path) -> None:
-    noted: list[Stopped] = []
-    stop = CoordinatedStop(tmp_path, "a", 0, World(), noted=lambda: noted[0] if noted else None, max_time=None)
+    pending: list[Stopped] = []
+    stop = CoordinatedStop(tmp_path, "a", 0, World(), pending=lambda: pending[0] if pending else None, max_time=None)
     assert stop(1, lambda step: True) is None
-    noted.append(Stopped(15))
+    pending.append(Stopped(15))
     answer = stop(2, lambda step: True)
     assert isinstance(answer, Stopped)
     assert answer.exit_code == 143
@@ -40,7 +40,7 @@ def test_all_stop_at_one_step_in_any_order(tmp_path: Path, every: int, asked: in
             "a",
             0,
             world(rank, 3),
-            noted=lambda rank=rank: Stopped(15) if rank == asked and steps[rank] >= begins else None,
+            pending=lambda rank=rank: Stopped(15) if rank == asked and steps[rank] >= begins else None,
             max_time=None,
         )
         for rank in range(3)
@@ -66,9 +66,9 @@ def test_all_stop_at_one_step_in_any_order(tmp_path: Path, every: int, asked: in
 
 
 def test_the_end_of_the_time_is_a_good_end(tmp_path: Path) -> None:
-    stop = CoordinatedStop(tmp_path, "a", 0, World(), noted=lambda: None, max_time=1e-9)
-    assert isinstance(stop(1, lambda step: True), Enough)
-    assert CoordinatedStop(tmp_path, "a", 0, World(), noted=lambda: None, max_time=1e9)(1, lambda step: True) is None
+    stop = CoordinatedStop(tmp_path, "a", 0, World(), pending=lambda: None, max_time=1e-9)
+    assert isinstance(stop(1, lambda step: True), EarlyEnd)
+    assert CoordinatedStop(tmp_path, "a", 0, World(), pending=lambda: None, max_time=1e9)(1, lambda step: True) is None
 
 
 def test_a_stop_is_of_the_start_that_agreed_on_it(tmp_path: Path) -> None:

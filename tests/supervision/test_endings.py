@@ -11,19 +11,22 @@ from pathlib import Path
 import pytest
 
 from tfscale.checkpoint import format as checkpoint_format
-from tfscale.launchers import local as processes
-from tfscale.launchers.local import Processes
+from tfscale.launchers import local
+from tfscale.launchers.local import LocalLauncher
 from tfscale.launchers.spawn import Spawner, spawn_command
 from tfscale.runs.run_directory import RunDirectory
-from tfscale.supervision.attempt import Attempt
+from tfscale.supervision.attempt import Attempt, LaunchResult, Outcome
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left_behind")
 
 
-def processes_of(start: Spawner, folder: Path, *, count: int = 1) -> Processes:
-    """A job of processes that need not find each other."""
-    attempt, directory = Attempt(processes=count), RunDirectory(folder)
-    return Processes(start, attempt, directory=directory, start_timeout=5, interface=None, by_horovod=False)
+def launch(spawn: Spawner, folder: Path, *, processes: int = 1) -> LaunchResult:
+    """Runs a job of processes that need not find each other."""
+    directory = RunDirectory(folder)
+    launcher = LocalLauncher(
+        lambda attempt: spawn, directory=directory, start_timeout=5, interface=None, by_horovod=False
+    )
+    return launcher.run(Attempt(processes=processes))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
@@ -37,11 +40,10 @@ def test_a_save_is_ended_unless_a_rank_may_have_damaged_it(
         told.append(len(memories))
         return "checkpoint step-000000050 could not be saved: [Errno 28] No space left on device"
 
-    monkeypatch.setattr(processes, "recover", full)
+    monkeypatch.setattr(local, "recover", full)
     before = os.listdir("/proc/self/fd")
-    start = spawn_command([sys.executable, "-c", f"import os; os.kill(os.getpid(), {int(number)})"])
-    job = processes_of(start, tmp_path, count=2)
-    assert job.run().retryable
+    spawn = spawn_command([sys.executable, "-c", f"import os; os.kill(os.getpid(), {int(number)})"])
+    assert launch(spawn, tmp_path, processes=2).outcome is Outcome.RETRYABLE
     assert len(os.listdir("/proc/self/fd")) == len(before)
     words = (
         "tfscale: checkpoint step-000000050 could not be saved: [Errno 28] No space left on device; the earlier ones"
@@ -57,9 +59,10 @@ import sys
 import time
 from pathlib import Path
 from tfscale.supervision.heartbeat import Heartbeat
+from tfscale.supervision.phase import Phase
 
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-Heartbeat(Path(sys.argv[1]) / "logs" / "rank-0.heartbeat", timeout=60)("a step", 30)
+Heartbeat(Path(sys.argv[1]) / "logs" / "rank-0.heartbeat", timeout=60)(Phase.STEP, 30)
 Path(sys.argv[1], "ready").touch()
 time.sleep(60)
 """
@@ -80,11 +83,10 @@ def test_a_stop_says_whether_all_steps_are_saved(
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(processes, "recover", saved)
-    monkeypatch.setattr(processes, "GRACE", 0.1)
-    start = spawn_command([sys.executable, "-c", DEAF, str(tmp_path)])
-    job = processes_of(start, tmp_path)
+    monkeypatch.setattr(local, "recover", saved)
+    monkeypatch.setattr(local, "GRACE", 0.1)
+    spawn = spawn_command([sys.executable, "-c", DEAF, str(tmp_path)])
     threading.Thread(target=stops, daemon=True).start()
-    end = job.run()
-    assert end.code == 143
-    assert ("not saved in time" in str(end.cause)) == lost
+    result = launch(spawn, tmp_path)
+    assert (result.outcome, result.code) == (Outcome.STOPPED, 143)
+    assert ("steps since its last checkpoint are lost" in str(result.cause)) == lost

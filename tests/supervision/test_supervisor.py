@@ -14,11 +14,11 @@ from tfscale.scripts.chaos.faults import outliving
 
 from tests.support.processes import command, digest, finish, launched, own_data, ranks_of, started, summary
 from tfscale.checkpoint import format as checkpoint_format
-from tfscale.launchers.local import Processes
+from tfscale.launchers.local import LocalLauncher
 from tfscale.launchers.spawn import Spawner, spawn_command
 from tfscale.runs.events import read_events
 from tfscale.runs.run_directory import RunDirectory
-from tfscale.supervision.attempt import Attempt, LaunchResult
+from tfscale.supervision.attempt import Attempt, LaunchResult, Outcome
 from tfscale.supervision.supervisor import Policy, Supervisor
 
 pytestmark = [pytest.mark.horovod, pytest.mark.usefixtures("nothing_is_left_behind")]
@@ -27,7 +27,7 @@ SHARING = (*JOB, "strategy=sharing", "optimizer=adam", "train.steps=400")
 LOCAL = (*JOB, "strategy=local", "strategy.reproducible=true", "train.steps=400")
 
 
-def retryable(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+def resume(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     """`tfscale resume`, to its end."""
     return subprocess.run(
         [*command()[:-1], "resume", *words], cwd=folder, capture_output=True, text=True, timeout=120, check=False
@@ -80,7 +80,7 @@ def test_the_only_process_of_a_job_is_watched_too(tmp_path: Path) -> None:
     assert error.startswith(f"tfscale: rank 0 (process {victim.pid}) was killed by SIGKILL")
     assert summary(killed, "one")["replicas"] == 2
     assert digest(killed, "one") == digest(straight, "one")
-    done = retryable(killed, "one", "train.steps=501", "launch.threads=2", "run.strict=true")
+    done = resume(killed, "one", "train.steps=501", "launch.threads=2", "run.strict=true")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
         "tfscale: run.strict=true, but the run may not end in the bits it would have had: intra_op_threads 1, now 2; "
@@ -140,7 +140,7 @@ def test_a_rank_that_loops_reads_for_ever_or_skips_an_exchange_is_found(
     done = subprocess.run(command(*words), cwd=tmp_path, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
     loop, read, skipped = done.stderr.splitlines()
-    for error, step, line in ((loop, 130, "1[23]"), (read, 150, "15")):
+    for error, step, line in ((loop, 130, "1[34]"), (read, 150, "16")):
         assert "tfscale: rank 1 (process " in error
         assert re.search(rf"hangs after step {step}: waiting for data for \d+\.\d s, in File ", error), error
         assert re.search(rf'endless\.py", line {line} in train', error), error
@@ -212,7 +212,7 @@ def test_a_run_that_has_had_enough_ends_there_whenever_a_rank_dies(tmp_path: Pat
     assert first["steps"] == second["steps"] == 40
     assert first["ended_early"] == second["ended_early"]
     assert digest(tmp_path, "one") == digest(tmp_path, "straight")
-    assert retryable(tmp_path, "straight", "early_stopping.target=null", "train.steps=60").returncode == 0
+    assert resume(tmp_path, "straight", "early_stopping.target=null", "train.steps=60").returncode == 0
     assert summary(tmp_path, "straight")["steps"] == 60
 
 
@@ -246,11 +246,11 @@ def test_starts_that_fail_wait_longer_and_longer(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(time, "sleep", pauses.append)
 
     class Fails:
-        def run(self) -> LaunchResult:
-            return LaunchResult(code=1, cause="it dies", retryable=True)
+        def run(self, attempt: Attempt) -> LaunchResult:
+            return LaunchResult(outcome=Outcome.RETRYABLE, code=1, cause="it dies")
 
     policy = Policy(max_restarts=1100, min_np=1, watches=True)
-    assert Supervisor(lambda attempt: Fails(), directory=RunDirectory(tmp_path), policy=policy).run(1) == 1
+    assert Supervisor(Fails(), directory=RunDirectory(tmp_path), policy=policy).run(1) == 1
     assert pauses == [0.0, 0.5, 1.0, 2.0] + 1096 * [4.0]
 
 
@@ -259,48 +259,38 @@ def test_starts_that_fail_are_given_up_with_fewer_processes_first(
 ) -> None:
     starts: list[int] = []
 
-    def start(restarts: int) -> Spawner:
-        starts.append(restarts)
+    def spawner(attempt: Attempt) -> Spawner:
+        starts.append(attempt.restarts)
         return spawn_command([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"])
 
     directory = RunDirectory(tmp_path)
     policy = Policy(max_restarts=3, min_np=2, watches=True)
 
-    def job(attempt: Attempt) -> Processes:
-        return Processes(
-            start(attempt.restarts),
-            attempt,
-            directory=directory,
-            start_timeout=5,
-            interface=None,
-        )
-
-    supervisor = Supervisor(job, directory=directory, policy=policy)
+    launcher = LocalLauncher(spawner, directory=directory, start_timeout=5, interface=None)
+    supervisor = Supervisor(launcher, directory=directory, policy=policy)
     assert supervisor.run(3) == 1
     assert starts == [0, 1, 2, 3]
     events = read_events(directory.events)
     assert [len(event["processes"]) for event in events if event["event"] == "start"] == [3, 3, 3, 2]
-    *retryable, last = capsys.readouterr().err.splitlines()
-    assert len(retryable) == 3
-    assert retryable[2].endswith("starting again from the beginning, 2 process(es)")
+    *restarted, last = capsys.readouterr().err.splitlines()
+    assert len(restarted) == 3
+    assert restarted[2].endswith("starting again from the beginning, 2 process(es)")
     assert last.endswith("(started again 3 time(s); launch.max_restarts=3)")
 
 
 def test_a_job_that_hangs_has_twice_the_time_until_it_is_past_the_last_step_at_which_it_hung(tmp_path: Path) -> None:
-    hung = [LaunchResult(code=1, cause="hangs", retryable=True, hung=True, step=step) for step in (30, 25)]
-    ends = [*hung, LaunchResult(code=1, cause="dies", retryable=True, step=28), LaunchResult(code=0)]
+    hung = [LaunchResult(outcome=Outcome.HUNG, code=1, cause="hangs", step=step) for step in (30, 25)]
+    died = LaunchResult(outcome=Outcome.RETRYABLE, code=1, cause="dies", step=28)
+    results = [*hung, died, LaunchResult(outcome=Outcome.DONE, code=0)]
     attempts: list[Attempt] = []
 
-    class Ends:
-        def run(self) -> LaunchResult:
-            return ends[len(attempts) - 1]
-
-    def job(attempt: Attempt) -> Ends:
-        attempts.append(attempt)
-        return Ends()
+    class Scripted:
+        def run(self, attempt: Attempt) -> LaunchResult:
+            attempts.append(attempt)
+            return results[len(attempts) - 1]
 
     policy = Policy(max_restarts=3, min_np=2, watches=True)
-    assert Supervisor(job, directory=RunDirectory(tmp_path), policy=policy).run(2) == 0
+    assert Supervisor(Scripted(), directory=RunDirectory(tmp_path), policy=policy).run(2) == 0
     asked = [(attempt.deadline_scale, attempt.scaled_until) for attempt in attempts]
     assert asked == [(1.0, 0), (2.0, 30), (4.0, 30), (4.0, 30)]
 
@@ -329,13 +319,13 @@ def test_all_ranks_stop_at_one_step_and_what_goes_on_changes_nothing(
     assert event["code"] == code
     newest = checkpoint_format.complete(tmp_path / "runs" / "one" / "checkpoints")[0]
     assert checkpoint_format.verify(newest).replicas == 3
-    assert retryable(tmp_path).returncode == 0
+    assert resume(tmp_path).returncode == 0
     assert digest(tmp_path, "one") == straight["local"]
 
 
 def test_a_supervisor_that_is_killed_takes_its_processes_along(tmp_path: Path) -> None:
     with started(tmp_path, *SHARING, "run.name=one", "train.steps=4000") as process:
-        second = retryable(tmp_path, "one")
+        second = resume(tmp_path, "one")
         assert second.returncode == 2
         assert "run one in runs is being trained" in second.stderr
         time.sleep(6)  # longer than a hang is waited for: the run has its heartbeats still
@@ -346,7 +336,7 @@ def test_a_supervisor_that_is_killed_takes_its_processes_along(tmp_path: Path) -
         process.communicate(timeout=10)
         assert len(ranks) == 3
         assert not outliving(ranks, 2)
-    done = retryable(tmp_path, "launch.np=2", "train.max_time=1")
+    done = resume(tmp_path, "launch.np=2", "train.max_time=1")
     assert done.returncode == 0, done.stderr
     assert summary(tmp_path, "one")["processes"] == 2
     assert summary(tmp_path, "one")["steps"] < 4000

@@ -1,10 +1,11 @@
 """Jobs of real processes, started as a user does: run to their end, or watched on the way."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ from typing import Any
 import psutil
 
 from tfscale.checkpoint.format import complete, verify
-from tfscale.launchers.local import Processes
+from tfscale.launchers.local import LocalLauncher
 from tfscale.launchers.spawn import spawn_command
 from tfscale.runs.events import read_events
 from tfscale.runs.run_directory import RunDirectory
-from tfscale.supervision.attempt import Attempt
+from tfscale.supervision.attempt import Attempt, LaunchResult
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # tests in the background: jobs would ignore it, too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def own_data(folder: Path, module: str, code: str, target: str) -> tuple[str, ...]:
@@ -83,10 +87,16 @@ def finish(process: subprocess.Popen[str], seconds: float) -> list[str]:
     return errors.splitlines()
 
 
-def job(code: str, folder: Path, processes: int) -> Processes:
-    """Processes that run some lines of Python."""
-    command = [sys.executable, "-c", code]
-    directory = RunDirectory(folder)
-    return Processes(
-        spawn_command(command), Attempt(processes=processes), directory=directory, start_timeout=60, interface=None
-    )
+def launch(code: str, folder: Path, processes: int) -> LaunchResult:
+    """Runs some lines of Python in the processes of a job."""
+    spawn = spawn_command([sys.executable, "-c", code])
+    launcher = LocalLauncher(lambda attempt: spawn, directory=RunDirectory(folder), start_timeout=60, interface=None)
+    return launcher.run(Attempt(processes=processes))
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Waits until a condition holds; fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -12,8 +12,9 @@ from tests.support.checkpoints import alone
 from tests.support.in_place import IN_PROCESS, SMALL, VARIANTS
 from tfscale.collectives import consistency
 from tfscale.data.base import Shard
-from tfscale.errors import Enough, RunError
+from tfscale.errors import EarlyEnd, RunError
 from tfscale.job.build import Job
+from tfscale.supervision.phase import Phase
 from tfscale.tracking.base import Kind, Record, RunInfo
 from tfscale.training.checkpoints import best as best_checkpoint
 from tfscale.training.metrics import examples_seen
@@ -29,7 +30,7 @@ class Recorder:
         self.seen: list[int] = []
         self.details_of: list[int] = []
         self.remarks: list[tuple[int, str]] = []
-        self.works: list[tuple[str, int]] = []
+        self.phases: list[tuple[Phase, int]] = []
 
     def start(self, run: RunInfo) -> None:
         raise AssertionError("whoever makes a tracker starts it")
@@ -55,8 +56,8 @@ class Recorder:
     def finish(self) -> None:
         raise AssertionError("whoever makes a tracker ends it")
 
-    def begun(self, work: str, step: int) -> None:
-        self.works.append((work, step))
+    def begun(self, phase: Phase, step: int) -> None:
+        self.phases.append((phase, step))
 
 
 def go(
@@ -139,7 +140,7 @@ def test_a_run_that_is_asked_to_stop_saves_first(build_job: Callable[..., Job], 
 
 def test_a_run_that_has_had_enough_ends_well(build_job: Callable[..., Job], tmp_path: Path) -> None:
     def stop(step: int, is_sync_step: Callable[[int], bool]) -> Exception | None:
-        return Enough("it is late") if step == 3 else None
+        return EarlyEnd("it is late") if step == 3 else None
 
     results, memory = go(build_job(*SMALL, "train.steps=6", "train.log_every=2"), tmp_path, stop)
     assert (results["steps"], memory.seen[-1], results["ended_early"]) == (3, 3, "it is late")
@@ -182,22 +183,22 @@ def test_processes_that_average_meet_at_averagings_and_logs(build_job: Callable[
     assert met[1] is met[2] is met[3] is True
 
 
-def test_the_pulse_is_told_of_everything_that_may_take_long(build_job: Callable[..., Job], tmp_path: Path) -> None:
+def test_the_heartbeat_reports_every_phase(build_job: Callable[..., Job], tmp_path: Path) -> None:
     words = ("strategy=local", "strategy.every=2", "train.steps=2", "train.log_every=2")
     _, memory = go(build_job(*SMALL, *words), tmp_path)
-    assert memory.works[:5] == [
-        *(("waiting for data", 0), ("a step", 0), ("waiting for data", 1), ("a step", 1)),
-        ("averaging", 1),
+    assert memory.phases[:5] == [
+        *((Phase.DATA, 0), (Phase.STEP, 0), (Phase.DATA, 1), (Phase.STEP, 1)),
+        (Phase.AVERAGING, 1),
     ]
-    assert [work for work, _ in memory.works[5:]] == [
-        "logging",
-        "evaluating",
-        *["a test batch"] * 2,
-        "the disk",
-        "saving",
-        "the disk",
-        "the disk",
-        "closing",
+    assert [phase for phase, _ in memory.phases[5:]] == [
+        Phase.LOGGING,
+        Phase.EVALUATING,
+        *[Phase.EVALUATION_BATCH] * 2,
+        Phase.DISK,
+        Phase.SAVING,
+        Phase.DISK,
+        Phase.DISK,
+        Phase.CLOSING,
     ]
 
 
@@ -270,8 +271,8 @@ def test_every_gradient_that_is_not_finite_is_noticed_after_a_rollback_too(
     ]
     assert int(job.state.strategy.measurements()["skipped_steps"]) == 4
     assert int(job.state.replicas[0].optimizer.iterations) == 30, "schedules end with the run"
-    works = [work for work, _ in memory.works]
-    assert works.count("the disk") >= 4 + 3
+    phases = [phase for phase, _ in memory.phases]
+    assert phases.count(Phase.DISK) >= 4 + 3
 
 
 def test_without_a_checkpoint_a_rollback_is_a_skip(

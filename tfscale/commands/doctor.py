@@ -17,11 +17,11 @@ from pathlib import Path
 from tfscale.errors import first_line
 from tfscale.kernels import library
 from tfscale.launchers import gpus
-from tfscale.launchers.local import Processes
+from tfscale.launchers.local import LocalLauncher
 from tfscale.launchers.spawn import spawn_command
 from tfscale.runs.run_directory import RunDirectory
 from tfscale.startup_noise import hidden_startup_noise
-from tfscale.supervision.attempt import Attempt
+from tfscale.supervision.attempt import Attempt, Outcome
 
 BUILD = "python -m tfscale.scripts.build.horovod"
 ENOUGH_DISK = 1 << 30
@@ -125,14 +125,9 @@ def _collectives() -> Finding:
         return Finding(works=False, said="not tried: Horovod is not installed", needed=False)
     with tempfile.TemporaryDirectory() as temporary:
         directory = RunDirectory(Path(temporary))
-        processes = Processes(
-            spawn_command([sys.executable, "-c", TWO_PROCESSES]),
-            Attempt(processes=2),
-            directory=directory,
-            start_timeout=60,
-            interface=None,
-        )
-        if processes.run().code == 0:
+        spawn = spawn_command([sys.executable, "-c", TWO_PROCESSES])
+        launcher = LocalLauncher(lambda attempt: spawn, directory=directory, start_timeout=60, interface=None)
+        if launcher.run(Attempt(processes=2)).outcome is Outcome.DONE:
             return Finding(works=True, said="two processes exchanged a mean and messages of unequal length")
         said = directory.log(0).read_text(errors="replace").strip().splitlines()[-1:] or ["no output"]
     return Finding(works=False, said=said[0][:200], mend=f"{BUILD} --rebuild")

@@ -24,18 +24,20 @@ from tfscale.config import checks, inspect, preflight
 from tfscale.config.overrides import key_of, parse
 from tfscale.config.schemas.config import Config
 from tfscale.errors import RunError, UserError
-from tfscale.launchers import gpus, hosts
-from tfscale.launchers.local import Processes
+from tfscale.launchers import gpus
+from tfscale.launchers.hosts import HostsLauncher
+from tfscale.launchers.local import LocalLauncher
+from tfscale.launchers.rendezvous import require_loopback
 from tfscale.launchers.spawn import Spawner, die_with_parent, spawn_command, spawn_fork
 from tfscale.runs import run_directory
 from tfscale.runs.run_directory import RunDirectory
 from tfscale.search import sweep
 from tfscale.search.grid import Combination, expand
-from tfscale.startup_noise import hidden_startup_noise, quiet
-from tfscale.supervision.attempt import Attempt, Job
+from tfscale.startup_noise import hidden_startup_noise, hidden_stderr
+from tfscale.supervision.attempt import Attempt, Launcher
 from tfscale.supervision.signals import Stopped
 from tfscale.supervision.supervisor import Policy, Supervisor
-from tfscale.terminal import say, survive_write_errors
+from tfscale.terminal import logger, survive_write_errors
 from tfscale.world import World, from_environment
 
 TRAIN = (sys.executable, "-m", "tfscale", "train")
@@ -85,9 +87,20 @@ def main(words: Sequence[str]) -> int:
     with nullcontext() if directory is None or given else directory.locked():
         if directory is not None and not given:
             directory.clear_failures()
+        if world.is_chief and not given:
+            _announce(world.size)
         with hidden_startup_noise():
             from tfscale.job.train import run_rank
         return run_rank(config, world, directory)
+
+
+def _announce(processes: int) -> None:
+    """Prints that the job starts, at once: TensorFlow takes seconds to load."""
+    from tfscale.tracking.console import person_console
+
+    survive_write_errors("stdout")
+    noun = "process" if processes == 1 else "processes"
+    person_console().print(f"starting {processes} {noun}", highlight=False)
 
 
 def _config(overrides: Sequence[str], config_dir: str | None) -> Config:
@@ -136,6 +149,8 @@ def _is_supervised(config: Config, processes: int) -> bool:
 def _launch(config: Config, words: Sequence[str], processes: int) -> int:
     by_horovod = checks.uses_horovod(config, processes)
     if by_horovod:
+        if config.launch.hosts is None:
+            require_loopback()
         config = preflight.with_replicas(config, processes)
     directory = _directory(config)
     launch = config.launch
@@ -146,47 +161,41 @@ def _launch(config: Config, words: Sequence[str], processes: int) -> int:
             except OSError as error:
                 directory.discard()
                 raise RunError(f"run.dir={directory.path.parent} cannot be written to: {error.strerror}") from None
+        _announce(processes)
         policy = Policy(max_restarts=launch.max_restarts, min_np=launch.min_np, watches=launch.hang_timeout is not None)
         on_hosts = launch.hosts is not None
-        job = _on_hosts(config, words, directory) if on_hosts else _here(config, words, directory, by_horovod)
-        code = Supervisor(job, directory=directory, policy=policy).run(processes)
+        launcher = _on_hosts(config, words, directory) if on_hosts else _here(config, words, directory, by_horovod)
+        code = Supervisor(launcher, directory=directory, policy=policy).run(processes)
     if code == 2:
         directory.discard()
     return code
 
 
-def _on_hosts(config: Config, words: Sequence[str], directory: RunDirectory) -> Callable[[Attempt], Job]:
-    """Makes one start of a job on several hosts."""
+def _on_hosts(config: Config, words: Sequence[str], directory: RunDirectory) -> Launcher:
+    """Launcher of a job on several hosts."""
     launch, began = config.launch, time.monotonic()
 
-    def job(attempt: Attempt) -> Job:
-        return hosts.Hosts(
-            [*TRAIN, *(_again(config, words, directory, began) if attempt.restarts else words)],
-            attempt,
-            hosts=launch.hosts or (),
-            interface=launch.network_interface,
-            start_timeout=launch.start_timeout,
-            directory=directory,
-        )
+    def command(attempt: Attempt) -> Sequence[str]:
+        return [*TRAIN, *(_again(config, words, directory, began) if attempt.restarts else words)]
 
-    return job
+    return HostsLauncher(
+        command,
+        hosts=launch.hosts or (),
+        interface=launch.network_interface,
+        start_timeout=launch.start_timeout,
+        directory=directory,
+    )
 
 
-def _here(config: Config, words: Sequence[str], directory: RunDirectory, by_horovod: bool) -> Callable[[Attempt], Job]:
-    """Makes one start of a job on this machine."""
-    launch, starter = config.launch, _rank_starter(config, words, directory)
-
-    def job(attempt: Attempt) -> Job:
-        return Processes(
-            starter(attempt.restarts),
-            attempt,
-            directory=directory,
-            start_timeout=launch.start_timeout,
-            interface=launch.network_interface,
-            by_horovod=by_horovod,
-        )
-
-    return job
+def _here(config: Config, words: Sequence[str], directory: RunDirectory, by_horovod: bool) -> Launcher:
+    """Launcher of a job on this machine."""
+    return LocalLauncher(
+        _rank_spawner(config, words, directory),
+        directory=directory,
+        start_timeout=config.launch.start_timeout,
+        interface=config.launch.network_interface,
+        by_horovod=by_horovod,
+    )
 
 
 def _again(config: Config, words: Sequence[str], directory: RunDirectory, began: float) -> list[str]:
@@ -204,19 +213,20 @@ def _time_left(config: Config, began: float) -> float | None:
     return config.train.max_time and max(1e-3, config.train.max_time - (time.monotonic() - began))
 
 
-def _rank_starter(config: Config, words: Sequence[str], directory: RunDirectory) -> Callable[[int], Spawner]:
-    """How a rank is started, given how often the job was before."""
+def _rank_spawner(config: Config, words: Sequence[str], directory: RunDirectory) -> Callable[[Attempt], Spawner]:
+    """Returns what makes the spawner of an attempt's ranks."""
     path = directory.path.absolute()
     began = time.monotonic()
 
-    def starter(restarts: int) -> Spawner:
+    def spawner(attempt: Attempt) -> Spawner:
+        restarts = attempt.restarts
         if not sys.platform.startswith("linux"):
             return spawn_command([*TRAIN, *(_again(config, words, directory, began) if restarts else words)])
         own = config
         if restarts:
             train = config.train.model_copy(update={"max_time": _time_left(config, began)})
             own = config.model_copy(update={"resume": True, "train": train})
-        with quiet():  # TensorFlow is imported here, once, and used in the forks only
+        with hidden_stderr():  # TensorFlow is imported here, once, and used in the forks only
             from tfscale.job.train import run_rank
 
         def rank() -> int:
@@ -227,7 +237,7 @@ def _rank_starter(config: Config, words: Sequence[str], directory: RunDirectory)
 
         return spawn_fork(rank)
 
-    return starter
+    return spawner
 
 
 def _sweep(overrides: Sequence[str], config_dir: str | None) -> int:
@@ -265,7 +275,7 @@ def _sweep(overrides: Sequence[str], config_dir: str | None) -> int:
     try:
         rows = sweep.run_all(jobs, folder, flags, tell)
     except Stopped as stopped:
-        say(f"stopped by {stopped.name}; finished jobs are in {folder / 'summary.csv'}")
+        logger.info(f"stopped by {stopped.name}; finished jobs are in {folder / 'summary.csv'}")
         return stopped.exit_code
     results_table(console, f"sweep {folder.name}", rows)
     console.print(f"  {folder / 'summary.csv'}", highlight=False)

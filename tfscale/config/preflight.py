@@ -20,7 +20,7 @@ from tfscale.config.schemas.config import Config
 from tfscale.config.strategy_settings import settings_of
 from tfscale.config.suggest import closest_key
 from tfscale.errors import UserError
-from tfscale.terminal import say
+from tfscale.terminal import logger
 from tfscale.world import from_environment
 
 SAVED = "config.yaml"
@@ -95,7 +95,7 @@ def _warn_of_moved(old: Mapping[str, str]) -> None:
     if world is None or world.is_chief:
         first = next(iter(old))
         more = f" (and {len(old) - 1} more paths)" if len(old) > 1 else ""
-        say(f"warning: {first} has moved; write {old[first]}{more}")
+        logger.warning(f"warning: {first} has moved; write {old[first]}{more}")
 
 
 def saved(folder: Path, words: Sequence[str]) -> Config:

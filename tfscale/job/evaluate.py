@@ -18,7 +18,7 @@ def evaluate_run(config: Config, world: World, folder: Path, *, best: bool) -> i
     directory = RunDirectory(folder, logs="logs-evaluation")  # the run may be in training, with failures of its own
     try:
         return _evaluate(config, world, directory, of_best=best)
-    except Exception as error:  # noqa: BLE001 - a process must say what it died of before the others do
+    except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - recorded before the others fail
         return fail(error, world, directory)
 
 

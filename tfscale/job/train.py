@@ -24,8 +24,8 @@ from tfscale.runs.run_directory import RunDirectory, started_by_us
 from tfscale.supervision.attempt import restarts
 from tfscale.supervision.coordinated_stop import CoordinatedStop
 from tfscale.supervision.heartbeat import Heartbeat
-from tfscale.supervision.signals import Noted, Stopped, signals_noted
-from tfscale.terminal import RobustStream, say, survive_write_errors
+from tfscale.supervision.signals import PendingSignal, Stopped, signals_noted
+from tfscale.terminal import RobustStream, logger, survive_write_errors
 from tfscale.tracking.base import RunInfo, Tracker
 from tfscale.tracking.console import ConsoleTracker
 from tfscale.tracking.jsonl import JsonlTracker
@@ -48,32 +48,32 @@ def run_rank(config: Config, world: World, directory: RunDirectory | None) -> in
     survive_write_errors("stdout")
     holder = [directory]
     try:
-        with signals_noted(lambda stopped: _say(stopped, world, holder[0])) as noted:
-            return _run(config, world, holder, noted)
+        with signals_noted(lambda stopped, lost: _report_stop(stopped, world, holder[0], lost)) as pending:
+            return _run(config, world, holder, pending)
     except Stopped as stopped:
-        _say(stopped, world, holder[0])
+        _report_stop(stopped, world, holder[0])
         if world.size > 1:
             os._exit(stopped.exit_code)  # Horovod's exit handler would wait for the others
         return stopped.exit_code
-    except Exception as error:  # noqa: BLE001 - a process must say what it died of before the others do
+    except BaseException as error:  # noqa: BLE001 - recorded before the others fail; user code may raise SystemExit
         return fail(error, world, holder[0])
 
 
-def _say(stopped: Stopped, world: World, directory: RunDirectory | None) -> None:
-    if not world.is_chief or started_by_us():
-        return
-    words = f"stopped by {stopped.name}" if directory is None else directory.describe_stop(stopped.name)
-    say(words)
+def _report_stop(stopped: Stopped, world: World, directory: RunDirectory | None, lost: bool = False) -> None:
+    """Says why this process ends, unless another one does; `lost` if steps were not saved."""
+    if world.is_chief and not started_by_us():
+        plain = f"stopped by {stopped.name}"
+        logger.info(plain if directory is None else directory.describe_stop(stopped.name, lost=lost))
 
 
-def _run(config: Config, world: World, holder: list[RunDirectory | None], noted: Noted) -> int:
+def _run(config: Config, world: World, holder: list[RunDirectory | None], pending: PendingSignal) -> int:
     heartbeat = None if holder[0] is None else _heartbeat(config, world, holder[0])
     connection = build.connect(config, world)
     said = broadcast_text(connection.collective, f"{uuid.uuid4().hex}\n{'' if holder[0] is None else holder[0].path}")
     attempt, _, path = said.partition("\n")
     directory = holder[0] = holder[0] or RunDirectory(Path(path))
     heartbeat = heartbeat or _heartbeat(config, world, directory)
-    stop = CoordinatedStop(directory.logs, attempt, restarts(), world, noted=noted, max_time=config.train.max_time)
+    stop = CoordinatedStop(directory.logs, attempt, restarts(), world, pending=pending, max_time=config.train.max_time)
     job = build.build(config, connection)
     with RobustStream(directory.log(world.rank).open("ab", buffering=0)) as stream:
         log = Console(file=stream, width=160, force_terminal=False)
@@ -166,13 +166,16 @@ def _order_of_sums(job: Job, world: World) -> dict[str, Any]:
 
 
 def _heartbeat(config: Config, world: World, directory: RunDirectory) -> Heartbeat:
-    """Starts the heartbeat of this rank; on SIGUSR1 the rank writes its Python stacks."""
+    """Begins the heartbeat of this rank; SIGUSR1 makes the rank write its Python stacks from here on."""
     faulthandler.register(signal.SIGUSR1, directory.stack(world.rank).open("w"), all_threads=True)
-    return Heartbeat(
+    heartbeat = Heartbeat(
         directory.heartbeat(world.rank),
         timeout=config.launch.hang_timeout or math.inf,
-        through=config.launch.hosts is not None,
+        shared=config.launch.hosts is not None,
     )
+    signal.signal(signal.SIGCONT, lambda number, frame: heartbeat.discard_duration())
+    signal.siginterrupt(signal.SIGCONT, False)  # libraries need not expect interrupted system calls
+    return heartbeat
 
 
 def _trackers(

@@ -1,1 +1,1 @@
-"""Starting processes and owning run directories. No TensorFlow here: a parent must stay small and never hang in it."""
+"""Launchers: start the processes of a job and wait for their end. No TensorFlow: a parent must not hang in it."""

@@ -1,4 +1,4 @@
-"""How many GPUs there are, without TensorFlow."""
+"""Number of GPUs, without TensorFlow."""
 
 import os
 import shutil
@@ -9,11 +9,11 @@ TIMEOUT = 20
 
 
 def count() -> int:
-    """GPUs that processes of this machine may use; 0 when the driver does not answer."""
+    """GPUs that processes of this machine may use; 0 if the driver does not answer."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        named = [each.strip() for each in visible.split(",") if each.strip()]
-        return 0 if named[:1] == ["-1"] else len(named)
+        names = [name.strip() for name in visible.split(",") if name.strip()]
+        return 0 if names[:1] == ["-1"] else len(names)
     if shutil.which("nvidia-smi") is None:
         return 0
     try:

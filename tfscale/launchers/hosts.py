@@ -1,8 +1,8 @@
-"""Starts a job on several hosts through Horovod's launcher, which reaches them by ssh.
+"""Launcher for a job on several hosts: Horovod's launcher, which reaches them by ssh.
 
-When a process dies, horovodrun ends the others; when the job hangs, as heartbeats on the shared file system tell, it is
-asked to end all. The supervisor then starts the job again. A process that could not be reached on its host ends by
-itself when it sees the heartbeat of its successor (see `pulse`).
+If a process dies, horovodrun ends the others; if the job hangs, as heartbeats on the shared file system show, this
+launcher ends horovodrun, which ends all processes. The supervisor then starts the job again. A process that could not
+be reached on its host ends by itself once its rank has been started again (see `supervision.heartbeat`).
 """
 
 import os
@@ -10,36 +10,51 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import final
 
 from tfscale.errors import UserError
 from tfscale.launchers.spawn import PARENT
 from tfscale.runs.run_directory import VARIABLE, RunDirectory
-from tfscale.supervision.attempt import Attempt, LaunchResult
+from tfscale.supervision.attempt import Attempt, LaunchResult, Outcome
 from tfscale.supervision.coordinated_stop import agreed_stop
-from tfscale.supervision.signals import Stopped, end, signals_raise
+from tfscale.supervision.signals import Stopped, end, is_ignored, signals_raise
 from tfscale.supervision.watchdog import Watchdog
+from tfscale.terminal import logger
 
 PATIENCE = 15.0
 """Seconds for horovodrun to end its processes; it takes five to kill them."""
 
 POLL = 0.1
-"""Seconds between two looks at horovodrun."""
+"""Seconds between two polls of horovodrun."""
+
+
+@contextmanager
+def _refuses_to_suspend() -> Iterator[None]:
+    """Answers SIGTSTP (Ctrl-Z) with a message: processes of other hosts cannot be suspended from here."""
+    if is_ignored(signal.SIGTSTP):
+        yield
+        return
+    message = "a job on several hosts cannot be suspended; Ctrl-C ends it, and tfscale resume goes on with it"
+    before = signal.signal(signal.SIGTSTP, lambda number, frame: logger.warning(message))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTSTP, before)
 
 
 @final
-class Hosts:
-    """One start of a job on several hosts.
+class HostsLauncher:
+    """Starts a job on several hosts.
 
     Args:
-        command: What each process runs; it must exist on every host.
-        attempt: Which start of the job; it is told a 0 for each process: their numbers are their hosts'.
+        command: Returns the command that each process of an attempt runs; it must exist on every host.
         hosts: "host1:2" and the like.
-        interface: What the hosts talk over; None lets horovodrun find one that all share.
-        start_timeout: Seconds for all to find each other.
-        directory: Of the run, on a file system that all hosts share.
+        interface: Network interface that connects the hosts; None lets horovodrun find one that all share.
+        start_timeout: Seconds for all processes to find each other.
+        directory: Run directory, on a file system that all hosts share.
 
     Raises:
         UserError: There is no horovodrun beside this Python.
@@ -47,76 +62,68 @@ class Hosts:
 
     def __init__(
         self,
-        command: Sequence[str],
-        attempt: Attempt,
+        command: Callable[[Attempt], Sequence[str]],
         *,
         hosts: Sequence[str],
         interface: str | None,
         start_timeout: int,
         directory: RunDirectory,
     ) -> None:
-        launcher = Path(sys.executable).with_name("horovodrun")
-        if not launcher.exists():
+        self._horovodrun = Path(sys.executable).with_name("horovodrun")
+        if not self._horovodrun.exists():
             raise UserError(
                 f"launch.hosts needs horovodrun beside {sys.executable}; build Horovod with "
                 "`python -m tfscale.scripts.build.horovod`"
             )
         network = [] if interface is None else ["--network-interface", interface]
-        self._command = [
-            *(str(launcher), "--gloo", "-np", str(attempt.processes), "-H", ",".join(hosts)),
-            *("--start-timeout", str(start_timeout)),
-            *network,
-            *command,
-        ]
-        self._directory, self._attempt = directory, attempt
+        self._options = ["-H", ",".join(hosts), "--start-timeout", str(start_timeout), *network]
+        self._command, self._directory = command, directory
 
-    def run(self) -> LaunchResult:
-        """Runs the job to its end; a signal that asks for the end is handed on, and then waited for."""
-        environment = {**os.environ, VARIABLE: str(self._directory.path.absolute()), **self._attempt.environment}
-        environment.pop(PARENT, None)  # it is horovodrun that the processes must not outlive, and it sees to that
-        with signals_raise():
-            launched = subprocess.Popen(
-                self._command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
-            )
+    def run(self, attempt: Attempt) -> LaunchResult:
+        """Runs one start of the job to its end; passes a signal that asks for the end on to horovodrun."""
+        watchdog = Watchdog(attempt, self._directory, [0] * attempt.processes)
+        with signals_raise(), _refuses_to_suspend():
+            launched = self._start(attempt)
             try:
-                pids = [0] * self._attempt.processes
-                self._attempt.started(pids)
-                watch = Watchdog(
-                    pids,
-                    self._directory,
-                    deadline_scale=self._attempt.deadline_scale,
-                    scaled_until=self._attempt.scaled_until,
-                    after=self._attempt.after,
-                    trains=self._attempt.trains,
-                )
+                attempt.started([0] * attempt.processes)
                 while (code := launched.poll()) is None:
-                    trouble = watch.check()
-                    if trouble is not None:
-                        return LaunchResult(
-                            code=1, cause=trouble.words, retryable=True, hung=trouble.hangs, step=watch.step
-                        )
+                    hang = watchdog.check()
+                    if hang is not None:
+                        return LaunchResult(outcome=hang.outcome, code=1, cause=hang.message, step=watchdog.step)
                     time.sleep(POLL)
             except Stopped as stopped:
-                return LaunchResult(code=stopped.exit_code, cause=self._directory.describe_stop(stopped.name))
+                return self._stopped(stopped)
             finally:
                 if launched.poll() is None:
                     end(launched, signal.SIGTERM, PATIENCE)  # horovodrun then ends its processes on all hosts
-        watch.read()
-        return LaunchResult(code=0, step=watch.step) if code == 0 else self._report(code, watch.step)
+        watchdog.read()
+        if code == 0:
+            return LaunchResult(outcome=Outcome.DONE, code=0, step=watchdog.step)
+        return self._report(code, attempt, watchdog.step)
 
-    def _report(self, code: int, step: int | None) -> LaunchResult:
-        stopped = agreed_stop(self._directory.logs, self._attempt.restarts)
-        if stopped is not None:  # somebody has asked a rank, and it the others
-            return LaunchResult(code=stopped.exit_code, cause=self._directory.describe_stop(stopped.name))
-        failure = self._directory.first_failure(self._attempt.restarts)
+    def _start(self, attempt: Attempt) -> "subprocess.Popen[bytes]":
+        environment = {**os.environ, VARIABLE: str(self._directory.path.absolute()), **attempt.environment}
+        environment.pop(PARENT, None)  # the processes must not outlive horovodrun, which sees to that itself
+        command = [str(self._horovodrun), "--gloo", "-np", str(attempt.processes), *self._options]
+        return subprocess.Popen(
+            [*command, *self._command(attempt)], env=environment, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+
+    def _stopped(self, stopped: Stopped) -> LaunchResult:
+        cause = self._directory.describe_stop(stopped.name)
+        return LaunchResult(outcome=Outcome.STOPPED, code=stopped.exit_code, cause=cause)
+
+    def _report(self, code: int, attempt: Attempt, step: int | None) -> LaunchResult:
+        stopped = agreed_stop(self._directory.logs, attempt.restarts)
+        if stopped is not None:  # a rank was asked to end, and has asked the others
+            return self._stopped(stopped)
+        failure = self._directory.first_failure(attempt.restarts)
         if failure is not None:
-            return LaunchResult(
-                code=failure.code,
-                cause=self._directory.describe_failure(failure),
-                retryable=failure.retryable,
-                step=step,
-            )
-        # If none has begun the first time, the hosts could not be reached.
-        began = self._attempt.restarts > 0 or any(self._directory.logs.glob("rank-*.heartbeat"))
-        words = f"horovodrun ended with exit code {code}; its own words are above"
-        return LaunchResult(code=code, cause=words, retryable=began, step=step)
+            outcome = Outcome.RETRYABLE if failure.retryable else Outcome.FAILED
+            cause = self._directory.describe_failure(failure)
+            return LaunchResult(outcome=outcome, code=failure.code, cause=cause, step=step)
+        # If no rank has begun in the first attempt, the hosts could not be reached.
+        has_begun = attempt.restarts > 0 or any(self._directory.logs.glob("rank-*.heartbeat"))
+        outcome = Outcome.RETRYABLE if has_begun else Outcome.FAILED
+        cause = f"horovodrun ended with exit code {code}; its own messages are above"
+        return LaunchResult(outcome=outcome, code=code, cause=cause, step=step)

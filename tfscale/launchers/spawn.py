@@ -1,9 +1,9 @@
 """Two ways to start a rank: a command of its own, or a fork of this process.
 
 Importing TensorFlow takes seconds of every core. A parent that has imported it, and has used nothing of it, can fork
-ranks that begin to train at once, at the first start and whenever it has to start them again. TensorFlow starts its
-threads at its first use; the only ones that an import starts are OpenBLAS's, which looks after them around a fork. That
-is for Linux; elsewhere a library that is loaded in a parent need not survive a fork.
+ranks that begin to train at once, at the first start and at every restart. TensorFlow starts its threads at its first
+use; an import starts only those of OpenBLAS, which restarts them after a fork. Forks are for Linux; elsewhere a library
+that is loaded in a parent need not survive a fork.
 """
 
 import atexit
@@ -16,39 +16,40 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any, Protocol, final
 
-from tfscale.terminal import flush, say
+from tfscale.supervision.signals import ENDING, is_ignored
+from tfscale.terminal import flush, logger, own_streams
 
 PARENT = "TFSCALE_PARENT"
-"""Environment variable with the pid that a started process must not outlive."""
+"""Environment variable with the pid of the process that a started process must not outlive."""
 
 
 class ProcessHandle(Protocol):
-    """A process that was started; `subprocess.Popen` is one."""
+    """A started process; `subprocess.Popen` is one."""
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """Process id."""
         ...
 
     def poll(self) -> int | None:
-        """Its exit code, negative for the signal that killed it; None while it runs."""
+        """Returns the exit code, negative for the signal that killed it; None while it runs."""
         ...
 
     def wait(self) -> int:
-        """Waits for the exit code."""
+        """Waits for the end; returns the exit code."""
         ...
 
     def send_signal(self, sig: int) -> None:
-        """Sends a signal, unless it is known to have ended."""
+        """Sends a signal, unless the process is known to have ended."""
         ...
 
     def kill(self) -> None:
-        """Sends SIGKILL, likewise."""
+        """Sends SIGKILL, unless the process is known to have ended."""
         ...
 
 
 class Spawner(Protocol):
-    """Starts a process that leads a session, and ends when this one does."""
+    """Starts a process that leads a session and ends when this one does."""
 
     def __call__(
         self,
@@ -57,7 +58,7 @@ class Spawner(Protocol):
         errors: IO[bytes],
         inherited_fds: Sequence[int] = (),
     ) -> ProcessHandle:
-        """With this environment besides our own, and these descriptors; output None is our own standard output."""
+        """Adds `environment` to our own and passes `inherited_fds` on; an output of None is our own standard output."""
         ...
 
 
@@ -81,11 +82,11 @@ def spawn_command(command: Sequence[str]) -> Spawner:
 
 
 def spawn_fork(main: Callable[[], int]) -> Spawner:
-    """Starts a copy of this process, of its calling thread alone, that calls `main` and exits with what it returns."""
+    """Forks this process, its calling thread alone; the copy exits with the code that `main` returns."""
 
     def start(
         environment: Mapping[str, str], output: IO[bytes] | None, errors: IO[bytes], inherited_fds: Sequence[int] = ()
-    ) -> ProcessHandle:  # it has all descriptors, these among them
+    ) -> ProcessHandle:  # a fork inherits all descriptors, `inherited_fds` among them
         flush()
         parent = os.getpid()
         pid = os.fork()
@@ -93,10 +94,10 @@ def spawn_fork(main: Callable[[], int]) -> Spawner:
             return ForkedProcess(pid)
         code = 1
         try:
-            _become_a_process({**environment, PARENT: str(parent)}, output, errors)
+            _leave_parent({**environment, PARENT: str(parent)}, output, errors)
             code = main()
-            atexit._run_exitfuncs()  # Horovod says goodbye to the others there
-        except BaseException:  # noqa: BLE001 - what it is goes to the log; nothing of the parent's may run here
+            atexit._run_exitfuncs()  # Horovod shuts down there
+        except BaseException:  # noqa: BLE001 - it goes to the log; no code of the parent may run here
             traceback.print_exc()
         finally:
             flush()
@@ -105,27 +106,29 @@ def spawn_fork(main: Callable[[], int]) -> Spawner:
     return start
 
 
-def _become_a_process(environment: Mapping[str, str], output: IO[bytes] | None, errors: IO[bytes]) -> None:
-    """What is the parent's own is left behind: its session, streams, handlers of signals and of its exit."""
+def _leave_parent(environment: Mapping[str, str], output: IO[bytes] | None, errors: IO[bytes]) -> None:
+    """Leaves behind what is the parent's: its session, streams, signal handlers and exit handlers."""
     os.setsid()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
+    for number in (*ENDING, signal.SIGTSTP):
+        if not is_ignored(number):
+            signal.signal(number, signal.SIG_DFL)
     atexit._clear()
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(errors.fileno(), 2)
     if output is not None:
         os.dup2(output.fileno(), 1)
+    own_streams()
     os.environ.update(environment)
     die_with_parent()
 
 
 @final
 class ForkedProcess:
-    """A process that was forked.
+    """Forked process.
 
     Args:
-        pid: Its number.
+        pid: Process id.
     """
 
     def __init__(self, pid: int) -> None:
@@ -133,30 +136,30 @@ class ForkedProcess:
         self._code: int | None = None
 
     def poll(self) -> int | None:
-        """See `Handle`."""
+        """See `ProcessHandle`."""
         if self._code is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             self._code = os.waitstatus_to_exitcode(status) if pid else None
         return self._code
 
     def wait(self) -> int:
-        """See `Handle`."""
+        """See `ProcessHandle`."""
         while (code := self.poll()) is None:
             time.sleep(0.005)
         return code
 
     def send_signal(self, sig: int) -> None:
-        """See `Handle`."""
+        """See `ProcessHandle`."""
         if self.poll() is None:
             os.kill(self.pid, sig)
 
     def kill(self) -> None:
-        """See `Handle`."""
+        """See `ProcessHandle`."""
         self.send_signal(signal.SIGKILL)
 
 
 def die_with_parent() -> None:
-    """In a started process: the kernel kills it when the parent that started it is gone (Linux)."""
+    """Lets the kernel kill this process once the parent that started it is gone (Linux)."""
     parent = os.environ.get(PARENT)
     if parent is None or not sys.platform.startswith("linux"):
         return
@@ -166,5 +169,5 @@ def die_with_parent() -> None:
     set_parent_death_signal = 1
     libc.prctl(set_parent_death_signal, signal.SIGKILL)
     if str(os.getppid()) != parent:
-        say(f"the process that started this one ({PARENT}={parent}) is gone")
+        logger.error(f"the process that started this one ({PARENT}={parent}) is gone")
         os._exit(1)

@@ -1,8 +1,8 @@
-"""events.jsonl: who trained a run, from when to when, what ended it, and what that cost.
+"""events.jsonl: the starts and ends of a run's processes, with their causes and costs.
 
-One line an event: `start` (numbers of the processes by rank, and the checkpoint they go on after), `training` (the
-first step since is completed, so many seconds after the last end), `end` (why, and the last step that was completed).
-Nothing here may stop a run.
+One line an event: `start` (process ids by rank, and the checkpoint that training resumes from), `training` (the first
+step of the start is completed; seconds since the last end), `end` (cause, and the last step completed). An error in
+this module never stops a run.
 """
 
 import json
@@ -24,12 +24,12 @@ FIELDS: Mapping[str, Any] = {
     "code": int | None,
     "cause": str | None,
 }
-"""What a line may say, and how."""
+"""Fields of an event and their types; other fields may have any."""
 
 
 @final
 class EventLog:
-    """Appends to the record of one run.
+    """Appends events of one run.
 
     Args:
         path: The file.
@@ -38,26 +38,26 @@ class EventLog:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def note(self, event: str, **facts: object) -> None:
-        """Writes one line; a disk that is full is not the run's concern."""
-        line = json.dumps({"event": event, "when": round(time.time(), 3), **facts})
+    def note(self, event: str, **fields: object) -> None:
+        """Appends one event; drops it if that fails, as on a full disk."""
+        line = json.dumps({"event": event, "when": round(time.time(), 3), **fields})
         with suppress(OSError), self._path.open("a", encoding="utf-8") as stream:
             stream.write(line + "\n")
 
 
 def read_events(path: Path) -> Sequence[Mapping[str, Any]]:
-    """The events, oldest first; lines that are damaged are left out."""
+    """Reads the events, oldest first; skips damaged lines."""
     events = []
     with suppress(OSError):
-        if not path.is_file():  # whatever it is, it would be waited for
+        if not path.is_file():  # opening a pipe would block
             return []
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             with suppress(ValueError):
                 event = json.loads(line)
-                if isinstance(event, dict) and "event" in event and all(map(_is_sound, event, event.values())):
+                if isinstance(event, dict) and "event" in event and all(map(_is_valid, event, event.values())):
                     events.append(event)
     return events
 
 
-def _is_sound(name: str, value: object) -> bool:
+def _is_valid(name: str, value: object) -> bool:
     return isinstance(value, FIELDS.get(name, object)) and value == value

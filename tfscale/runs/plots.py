@@ -194,7 +194,7 @@ def _of_steps(
 
 
 def _increase(steps: np.ndarray, total: np.ndarray) -> np.ndarray:
-    """Returns the differences of a running total that is 0 at step 0; the first is NaN if earlier records are missing."""
+    """Returns the differences of a total that is 0 at step 0; the first is NaN if earlier records are missing."""
     before = 0.0 if steps[0] == 1 else np.nan
     return np.diff(total, prepend=before)
 

@@ -1,4 +1,4 @@
-"""The folder of a run: one for all processes, whatever started them.
+"""Run directory: one for all processes of a run, whatever launcher has started them.
 
 runs/NAME/
     config.yaml       the resolved configuration
@@ -6,11 +6,11 @@ runs/NAME/
     metrics.jsonl     training records and evaluations
     summary.json      results, once the run has ended well
     strategy.png      the strategy's figures over the steps, and tensors.png for each tensor; see runs/plots.py
-    checkpoints/      see training/checkpoint.py
-    events.jsonl  which processes trained it, and what ended them; see launch/membership.py
-    lock              held by whoever trains it
-    logs/             rank-N.log, what the process said; rank-N.error, what it died of; rank-N.heartbeat, what it does;
-                      rank-N.stack, where it was when it hung; logs-evaluation/ likewise of `tfscale evaluate`
+    checkpoints/      see checkpoint/format.py
+    events.jsonl      starts and ends of its processes; see runs/events.py
+    lock              held by the process that trains it
+    logs/             rank-N.log, output; rank-N.error, the failure; rank-N.heartbeat, step and phase; rank-N.stack,
+                      Python stacks of a hang; logs-evaluation/ has the same of `tfscale evaluate`
 """
 
 import fcntl
@@ -28,27 +28,27 @@ from tfscale.errors import UserError
 from tfscale.world import from_environment
 
 VARIABLE = "TFSCALE_RUN"
-"""Environment variable in which a parent that made the folder hands it to the ranks it starts; others ignore it."""
+"""Environment variable of a rank that tfscale has started: its run directory."""
 
 
 OLD_EVENTS = "membership.jsonl"
-"""The name that events.jsonl had in run directories of 2026-11-27 and before."""
+"""Name of events.jsonl in run directories of 2026-11-27 and before."""
 
-LEAST_ROOM = 1 << 20
-"""Bytes without which a disk is full."""
+MIN_FREE = 1 << 20
+"""Free bytes below which a disk counts as full."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """What a process died of.
+    """Failure of a process, as it is recorded in rank-N.error.
 
     Attributes:
-        rank: Of the process.
-        restarts: Of the start of the job that it belonged to.
-        when: Seconds since the epoch; the smallest is the cause, the rest are consequences.
+        rank: Rank of the process.
+        restarts: Number of earlier starts of its job.
+        when: Seconds since the epoch; the earliest failure is the cause, the others are consequences.
         message: For the user.
         code: Exit code.
-        again: Whether the job may do better if it is started again.
+        retryable: Whether a restart may succeed.
     """
 
     rank: int
@@ -61,16 +61,16 @@ class Failure:
 
 @final
 class RunDirectory:
-    """Places in a run's folder.
+    """Paths in a run directory.
 
     Args:
-        path: The folder, which exists.
-        new: Whether this process has just made it.
-        logs: The folder in it for what processes say: those that train it have their own.
-        only_read: Whether nothing is to be written.
+        path: The directory, which exists.
+        new: Whether this process has just created it.
+        logs: Name of the folder for the output of processes; commands other than training have their own.
+        only_read: Whether nothing is written.
 
     Raises:
-        UserError: It does not, or cannot be written to.
+        UserError: The directory does not exist, or cannot be written to.
     """
 
     def __init__(self, path: Path, *, new: bool = False, logs: str = "logs", only_read: bool = False) -> None:
@@ -96,31 +96,31 @@ class RunDirectory:
             ) from None
 
     def log(self, rank: int) -> Path:
-        """What rank `rank` said."""
+        """File with the output of a rank."""
         return self.logs / f"rank-{rank}.log"
 
     def heartbeat(self, rank: int) -> Path:
-        """What rank `rank` does."""
+        """File with the heartbeat of a rank."""
         return self.logs / f"rank-{rank}.heartbeat"
 
     def stack(self, rank: int) -> Path:
-        """Where rank `rank` is in its Python code, if it was asked."""
+        """File with the Python stacks of a rank that hung."""
         return self.logs / f"rank-{rank}.stack"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Nobody else trains this run meanwhile; the kernel gives the lock back when this process is gone.
+        """Keeps other processes from training this run; the kernel releases the lock when this process ends.
 
         Raises:
-            UserError: Somebody does.
+            UserError: Another process trains it.
         """
-        place = self.path / "lock"
-        if place.exists() and not place.is_file():
-            raise UserError(f"{place} is not a file; remove it")
+        path = self.path / "lock"
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path} is not a file; remove it")
         try:
-            self._lock = place.open("w")
+            self._lock = path.open("w")
         except OSError as error:
-            raise UserError(f"{place} cannot be written to ({error.strerror}); remove it") from None
+            raise UserError(f"{path} cannot be written to ({error.strerror}); remove it") from None
         with self._lock:
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -129,21 +129,21 @@ class RunDirectory:
                     f"run {self.path.name} in {self.path.parent} is being trained; wait for its end, or stop it first"
                 ) from None
             except OSError:
-                pass  # a file system without locks: whoever starts two jobs there must know it
+                pass  # a file system without locks: the user must not start two jobs there
             yield
 
     def release_inherited_lock(self) -> None:
-        """In a forked process: the lock stays the parent's alone, whatever this one starts and leaves behind."""
+        """Leaves the lock to the parent alone; call it in a forked process, whose children would inherit the lock."""
         if self._lock is not None:
             self._lock.close()
 
     def is_locked(self) -> bool:
-        """Whether somebody trains this run."""
-        place = self.path / "lock"
+        """Whether a process trains this run."""
+        path = self.path / "lock"
         try:
-            if not place.is_file():
+            if not path.is_file():
                 return False
-            with place.open() as stream:
+            with path.open() as stream:
                 fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
@@ -152,89 +152,91 @@ class RunDirectory:
         return False
 
     def record_failure(self, failure: Failure) -> None:
-        """Writes down what a process died of, for the parent or the chief to show."""
+        """Records a failure, for the parent or the chief to show."""
         atomic_file.replace(self._failure(failure.rank), json.dumps(vars(failure)))
 
     def first_failure(self, restarts: int) -> Failure | None:
-        """The cause of the others: the earliest that is not of an exchange, or the earliest; clocks of hosts differ.
+        """Failure that caused the others: the earliest not retryable, else the earliest; clocks differ.
 
         Args:
-            restarts: Of the start of the job that is meant; what one before it still wrote says nothing.
+            restarts: Number of earlier starts of the job; failures of those starts do not count.
         """
-        found = []
-        for place in self.logs.glob("rank-*.error"):
-            with suppress(OSError, ValueError, TypeError):  # damaged: its process has still left an exit code
-                found.append(Failure(**json.loads(place.read_text())))
-        own = [failure for failure in found if failure.restarts == restarts]
+        failures = []
+        for path in self.logs.glob("rank-*.error"):
+            with suppress(OSError, ValueError, TypeError):  # damaged: the process has left an exit code, too
+                failures.append(Failure(**json.loads(path.read_text())))
+        own = [failure for failure in failures if failure.restarts == restarts]
         return min(own, key=lambda failure: (failure.retryable, failure.when), default=None)
 
     def describe_failure(self, failure: Failure, *, alone: bool = False) -> str:
-        """A failure for the user, of the only process of its job, or of one of several."""
-        where = "" if failure.code == 2 else f" Its log: {self.log(failure.rank)}"
-        return f"{'' if alone else f'rank {failure.rank} failed: '}{failure.message}{where}"
+        """Message about a failure; `alone` if its process is the only one of the job."""
+        log = "" if failure.code == 2 else f" Its log: {self.log(failure.rank)}"
+        return f"{'' if alone else f'rank {failure.rank} failed: '}{failure.message}{log}"
 
-    def describe_stop(self, why: str) -> str:
-        """What a person who stopped the run may want to know.
+    def describe_stop(self, name: str, *, lost: bool = False) -> str:
+        """Message about a stop, with the command that resumes the run.
 
         Args:
-            why: The name of a signal, and what there is to add.
+            name: Name of the signal.
+            lost: Whether steps were completed that no checkpoint has.
         """
-        place = "" if self.path.parent.name == "runs" else f" run.dir={self.path.parent}"
-        where = "after its last checkpoint" if self.checkpoints.is_dir() else "from the beginning"
-        return f"stopped by {why}; go on {where} with: tfscale resume {self.path.name}{place}"
+        consequence = "; steps since its last checkpoint are lost" if lost else ""
+        folder = "" if self.path.parent.name == "runs" else f" run.dir={self.path.parent}"
+        origin = "after its last checkpoint" if self.checkpoints.is_dir() else "from the beginning"
+        return f"stopped by {name}{consequence}; go on {origin} with: tfscale resume {self.path.name}{folder}"
 
     def discard(self) -> None:
-        """Removes a run that this process made and that ended before it began, so that its name is free again."""
+        """Removes the directory if this process has created it and training has not begun; its name is free again."""
         if self._new and not (self.metrics.exists() or self.checkpoints.exists() or self.summary.exists()):
             shutil.rmtree(self.path, ignore_errors=True)
 
     def ended_after(self) -> int | None:
-        """Optimizer steps after which the run has ended well, as its summary says; None if there is none to be read."""
+        """Optimizer steps after which the run has ended well, by its summary; None without a readable summary."""
         with suppress(ValueError, KeyError, TypeError, OverflowError):
             return int(self.results()["steps"])
         return None
 
     def results(self) -> Mapping[str, Any]:
-        """What its summary says; nothing if there is none to be read."""
+        """Content of the summary; empty without a readable summary."""
         with suppress(OSError, ValueError, RecursionError):
-            if self.summary.is_file():  # whatever it is, it would be waited for
+            if self.summary.is_file():  # opening a pipe would block
                 document = json.loads(self.summary.read_text(encoding="utf-8"))
                 if isinstance(document, dict):
                     return document
         return {}
 
     def is_full(self) -> bool:
-        """Whether there is hardly any room on its disk."""
+        """Whether the disk of the run is full."""
         try:
-            return shutil.disk_usage(self.path).free < LEAST_ROOM
+            return shutil.disk_usage(self.path).free < MIN_FREE
         except OSError:
             return False
 
     def clear_failures(self) -> None:
-        """Removes the records of an earlier start, of what it died of or why it stopped."""
+        """Removes the failures, heartbeats, stacks and stop requests of an earlier start."""
         for pattern in ("rank-*.error", "rank-*.heartbeat", "rank-*.stack", "stop-*"):
-            for place in self.logs.glob(pattern):
-                place.unlink(missing_ok=True)
+            for path in self.logs.glob(pattern):
+                path.unlink(missing_ok=True)
 
     def _failure(self, rank: int) -> Path:
         return self.logs / f"rank-{rank}.error"
 
 
 def started_by_us() -> bool:
-    """Whether a parent of ours has started this process as a rank, and says what there is to say."""
+    """Whether tfscale has started this process as a rank; its parent then reports to the user."""
     return VARIABLE in os.environ and from_environment() is not None
 
 
 def create(folder: Path, name: str | None, stem: str) -> RunDirectory:
-    """Makes a new run's folder.
+    """Creates the directory of a new run.
 
     Args:
-        folder: Of all runs.
-        name: Of the run, or None to number it.
-        stem: What a numbered name begins with.
+        folder: Folder of all runs.
+        name: Name of the run, or None to number it.
+        stem: Beginning of a numbered name.
 
     Raises:
-        UserError: The folder cannot be made, or a run of that name exists.
+        UserError: The directory cannot be created, or a run of that name exists.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -255,7 +257,7 @@ def create(folder: Path, name: str | None, stem: str) -> RunDirectory:
 
 
 def _numbered(folder: Path, stem: str) -> Path:
-    """Makes STEM-001 or the next number that is free; safe against others that do the same now."""
+    """Creates STEM-001, or the next free number; concurrent calls get different numbers."""
     number = 1
     while True:
         path = folder / f"{stem}-{number:03d}"

@@ -1,11 +1,7 @@
 """Writes summary.json and other JSON documents of a run."""
 
 import json
-import os
-import platform
-import sys
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +9,6 @@ from tfscale import atomic_file
 from tfscale.tracking.base import finite
 
 
-
 def write(document: Mapping[str, Any], path: Path) -> None:
     """Replaces a JSON document as a whole or not at all; values that are not finite become null."""
     atomic_file.replace(path, json.dumps(finite(document), indent=2, allow_nan=False) + "\n")
-
-
-
-
-
-

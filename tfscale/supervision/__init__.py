@@ -1,1 +1,1 @@
-"""Keeps a job going: heartbeats, watchdog, restarts, coordinated stops. No TensorFlow."""
+"""Keeps a job running: heartbeats, watchdog, restarts, coordinated stops. No TensorFlow."""

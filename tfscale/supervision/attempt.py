@@ -1,31 +1,32 @@
-"""One start of a job: what it must know, how it ends, and which one this process belongs to."""
+"""One start of a job: its parameters, its result, and how a rank learns which start it belongs to."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 RESTART = "TFSCALE_RESTART"
-"""Environment variable with how often the job had been started before, in its processes."""
+"""Environment variable of a rank: number of earlier starts of its job."""
 
 
 ENDED = "TFSCALE_ENDED"
-"""Environment variable with the steps after which the run had ended well before, in its processes."""
+"""Environment variable of a rank: steps after which the run had ended well before; empty if it had not."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """What one start of a job must know.
+    """Parameters of one start of a job.
 
     Attributes:
-        processes: How many it has.
-        after: Optimizer steps that its newest checkpoint has completed.
-        restarts: How often the job has been started before.
+        processes: P.
+        after: Optimizer steps that the newest checkpoint has completed.
+        restarts: Number of earlier starts of this job.
         ended: Optimizer steps after which the run had ended well before the first start; None if it had not.
-        leniency: How many times as long as usual any work may take before the job is said to hang; None for ever.
-        lenient_until: Optimizer steps after which that is once.
-        started: To be called with the numbers of the processes, or a 0 for each of another machine.
-        trains: To be called once, with a step after that.
+        deadline_scale: Factor for the deadlines of all phases; None disables the watchdog.
+        scaled_until: Optimizer steps after which the factor is 1.
+        started: Called with the process ids by rank; 0 stands for a process of another machine.
+        trains: Called once, with the first step after `after` that all ranks have completed.
     """
 
     processes: int
@@ -39,45 +40,62 @@ class Attempt:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """More variables for its processes."""
+        """Environment variables for the ranks."""
         return {RESTART: str(self.restarts), ENDED: "" if self.ended is None else str(self.ended)}
+
+
+class Outcome(Enum):
+    """How a start of a job has ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    """A restart would fail in the same way."""
+    STOPPED = "stopped"
+    """A signal asked for the end."""
+    RETRYABLE = "retryable"
+    """A restart may succeed."""
+    HUNG = "hung"
+    """As RETRYABLE; the job may only have been slow, so the restart gets more time."""
+
+    @property
+    def is_retryable(self) -> bool:
+        """Whether a restart may succeed."""
+        return self in (Outcome.RETRYABLE, Outcome.HUNG)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LaunchResult:
-    """How one start of a job has ended.
+    """Result of one start of a job.
 
     Attributes:
+        outcome: How it has ended.
         code: Exit code.
-        cause: For the user; None if it ended well.
-        again: Whether the job may do better if it is started again.
-        hung: Whether it seemed to hang, and may only have been slow.
-        step: Optimizer steps that all ranks had completed, as far as is known.
+        cause: Message for the user; None if it ended well.
+        step: Optimizer steps that all ranks have completed; None if unknown.
     """
 
+    outcome: Outcome
     code: int
     cause: str | None = None
-    retryable: bool = False
-    hung: bool = False
     step: int | None = None
 
 
-class Job(Protocol):
-    """One start of a job: `processes` on this machine, or `hosts`."""
+class Launcher(Protocol):
+    """Starts the processes of a job, on this machine or on several hosts."""
 
-    def run(self) -> LaunchResult:
-        """Runs it to its end; a signal that asks for the end is handed on, and then waited for."""
+    def run(self, attempt: Attempt) -> LaunchResult:
+        """Runs one start of the job to its end; passes a signal that asks for the end on to the ranks."""
         ...
 
 
 def restarts() -> int:
-    """How often the job that this process belongs to had been started before."""
+    """Number of earlier starts of the job that this process belongs to."""
     return int(os.environ.get(RESTART, "0"))
 
 
 def had_ended(otherwise: int | None) -> int | None:
-    """The steps after which the run of this process had ended well before; `otherwise` where no parent of ours says."""
-    said = os.environ.get(ENDED)
-    if said is None:
+    """Steps after which the run of this rank had ended well before; `otherwise` if no supervisor has said so."""
+    value = os.environ.get(ENDED)
+    if value is None:
         return otherwise
-    return int(said) if said else None
+    return int(value) if value else None

@@ -1,8 +1,9 @@
-"""How all ranks of a job stop at the same step.
+"""Coordinated stop: all ranks of a job stop after the same step.
 
-Somebody asks (a signal, or the end of `train.max_time`), in any rank. The chief chooses the step: the next in which all
-processes exchange something, which none can complete before the chief has taken part in it. It writes that step down
-first, so whoever completes it finds it there. That costs a look at a file a step, and no exchange.
+A signal, or the end of `train.max_time`, asks any rank to stop. The chief chooses the step: the next one in which all
+processes exchange something. No rank can complete that step before the chief has taken part in it, and the chief writes
+its number to a file first, so every rank that completes the step finds it there. The cost is one file look-up a step,
+and no exchange.
 """
 
 import itertools
@@ -13,25 +14,25 @@ from pathlib import Path
 from typing import final
 
 from tfscale import atomic_file
-from tfscale.errors import Enough
+from tfscale.errors import EarlyEnd
 from tfscale.supervision.signals import Stopped
 from tfscale.world import World
 
-_TIME = 0
-"""What stands in a file for the end of `train.max_time`, where others have the number of a signal."""
+_MAX_TIME = 0
+"""Reason in a file: the end of `train.max_time`; other reasons are the number of a signal."""
 
 
 @final
 class CoordinatedStop:
-    """Asked by each process after each step.
+    """Decides after each step whether this process stops; call it in every process.
 
     Args:
-        folder: That all processes of the job see.
-        attempt: The same in all of them, and different whenever the job is started.
-        restarts: How often it had been started before.
-        world: Which process this is.
-        noted: What has asked this process to stop, if anything has.
-        max_time: Seconds from now until the run is to end; None for no limit.
+        folder: Folder that all processes of the job see.
+        attempt: Identifier of this start of the job, the same in all processes.
+        restarts: Number of earlier starts of the job.
+        world: Identity of this process.
+        pending: Returns the first pending signal of this process.
+        max_time: Seconds from now to the end of the run; None for no limit.
     """
 
     def __init__(
@@ -41,62 +42,63 @@ class CoordinatedStop:
         restarts: int,
         world: World,
         *,
-        noted: Callable[[], Stopped | None],
+        pending: Callable[[], Stopped | None],
         max_time: float | None,
     ) -> None:
-        self._noted, self._world = noted, world
+        self._pending, self._world = pending, world
         stem = f"stop-{restarts}-{attempt}"
-        self._asked, self._agreed = folder / f"{stem}.asked", folder / f"{stem}.at"
+        self._request, self._decision = folder / f"{stem}.asked", folder / f"{stem}.at"
         self._end = None if max_time is None else time.monotonic() + max_time
-        self._said = False
+        self._has_requested = False
 
-    def __call__(self, step: int, is_sync_step: Callable[[int], bool]) -> Stopped | Enough | None:
-        """Why to stop now, if all processes do.
+    def __call__(self, step: int, is_sync_step: Callable[[int], bool]) -> Stopped | EarlyEnd | None:
+        """Returns why to stop now, if all processes do.
 
         Args:
             step: Optimizer steps completed.
-            meets: Whether all processes exchange something in the step with a number, or when it is completed.
+            is_sync_step: Whether all processes exchange something in the step of a number, or on its completion.
         """
-        own = self._own()
+        own = self._own_reason()
         if self._world.size == 1:
-            return None if own is None else _reason(own)
-        if own is not None and not self._said:
-            self._said = True
-            _write(self._asked, str(own))
-        agreed = _read(self._agreed, 2)
-        if agreed is not None:
-            at, asked = agreed
-            return _reason(asked) if step >= at else None
-        if self._world.is_chief and (request := _read(self._asked, 1)) is not None:
-            at = next(later for later in itertools.count(step + 1) if is_sync_step(later))
-            _write(self._agreed, f"{at} {request[0]}")
+            return None if own is None else _exception(own)
+        if own is not None and not self._has_requested:
+            self._has_requested = True
+            _write(self._request, str(own))
+        decision = _read(self._decision, 2)
+        if decision is not None:
+            last, reason = decision
+            return _exception(reason) if step >= last else None
+        if self._world.is_chief and (request := _read(self._request, 1)) is not None:
+            last = next(later for later in itertools.count(step + 1) if is_sync_step(later))
+            _write(self._decision, f"{last} {request[0]}")
         return None
 
-    def _own(self) -> int | None:
-        signal = self._noted()
+    def _own_reason(self) -> int | None:
+        signal = self._pending()
         if signal is not None:
             return signal.number
-        return _TIME if self._end is not None and time.monotonic() >= self._end else None
+        return _MAX_TIME if self._end is not None and time.monotonic() >= self._end else None
 
 
 def agreed_stop(folder: Path, restarts: int) -> Stopped | None:
-    """The signal for which a job has agreed to stop, if it has, the time that it had been started `restarts` times."""
-    found = [_read(path, 2) for path in folder.glob(f"stop-{restarts}-*.at")]
-    return next((Stopped(each[1]) for each in found if each is not None and each[1] != _TIME), None)
+    """Signal for which the job has agreed to stop in the start after `restarts` earlier ones; None if it has not."""
+    decisions = [_read(path, 2) for path in folder.glob(f"stop-{restarts}-*.at")]
+    reasons = [decision[1] for decision in decisions if decision is not None]
+    return next((Stopped(reason) for reason in reasons if reason != _MAX_TIME), None)
 
 
-def _reason(asked: int) -> Stopped | Enough:
-    return Enough("train.max_time is over") if asked == _TIME else Stopped(asked)
+def _exception(reason: int) -> Stopped | EarlyEnd:
+    return EarlyEnd("train.max_time is over") if reason == _MAX_TIME else Stopped(reason)
 
 
-def _write(path: Path, words: str) -> None:
-    with suppress(OSError):  # a full disk: the job is then ended without a last checkpoint, after PATIENCE seconds
-        atomic_file.replace(path, words)
+def _write(path: Path, content: str) -> None:
+    with suppress(OSError):  # a full disk: the job then ends without a last checkpoint, after PATIENCE seconds
+        atomic_file.replace(path, content)
 
 
 def _read(path: Path, count: int) -> list[int] | None:
     try:
         numbers = [int(word) for word in path.read_text().split()]
-    except (OSError, ValueError):  # not there, or damaged
+    except (OSError, ValueError):  # missing, or damaged
         return None
     return numbers if len(numbers) == count else None

@@ -1,14 +1,14 @@
-"""A rank's heartbeat, beaten by the thread that trains, so that it stops when training does.
+"""Heartbeat of a rank, written by the thread that trains, so that it stops when training does.
 
-Whatever the training thread begins (a step, a batch of an evaluation, a save) it says so first, with the time by which
-it should have come to the next thing: ten times the longest that this kind of work has ever taken here, or the job's
-`launch.hang_timeout` if that is longer. What is done for the first time compiles: it has minutes, and says little of
-how long it takes from then on. A job hangs when every rank's time is over, since one that waits for another must not be
-blamed, or when a rank has been stopped.
+Before each phase (a step, a batch of an evaluation, a save) the training thread writes the phase and its deadline: ten
+times the longest duration of this phase in this process, or the job's `launch.hang_timeout` if that is longer. The
+first run of a phase compiles: it has minutes and does not count towards the longest; the first waits for data have
+minutes, too. A job hangs when the deadlines of
+all ranks have passed, since a rank that waits for another must not be blamed, or when a process is stopped by a signal.
 
-A beat is a write into memory that a file maps: it costs under two microseconds and outlives the process. Where it is
-read on another host, a thread writes it through to the file system that the hosts share; when it finds there that the
-rank has been started anew, elsewhere or here, it ends this process, which nobody may have been able to reach.
+A heartbeat is a write into memory that a file maps: it takes under two microseconds and outlives the process. Where
+another host reads it, a thread syncs it to the shared file system. That thread also detects that the rank has been
+started again, here or elsewhere, and then ends this process, which may be unreachable for its launcher.
 """
 
 import functools
@@ -17,110 +17,119 @@ import mmap
 import os
 import struct
 import time
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from typing import BinaryIO, final
 
-PATIENT = 600.0
-"""Seconds for work that is done for the first time: it may compile for long."""
+from tfscale.supervision.phase import Phase
 
-LONGEST = 10.0
-"""Times the longest that a kind of work has taken until now, but for its first time."""
+MINUTES = 600.0
+"""Seconds for a phase that is known to be slow, or of which nothing is known."""
 
-SECOND = 2.0
-"""Times what a kind of work has taken for the first time, for the second."""
+OF_LONGEST = 10.0
+"""Deadline divided by the longest duration of this phase, first run excluded."""
 
-STARTING = "starting"
-"""What a rank does until it trains."""
+OF_FIRST = 2.0
+"""Deadline of the second run of a phase, divided by the duration of the first."""
 
-DISK = "the disk"
-"""What a rank waits for before it saves again, and at its end."""
-
-SLOW = (DISK,)
-"""Works that always have minutes."""
-
-THROUGH = 0.5
-"""Seconds between two times that beats are written through to other hosts."""
+SYNC_INTERVAL = 0.5
+"""Seconds between two syncs of a heartbeat that other hosts read."""
 
 REPLACED = 1
-"""Exit code of a process whose rank has been started anew."""
+"""Exit code of a process whose rank has been started again."""
 
 _RECORD = struct.Struct("<qdd16sq16s")
-"""Steps completed, when it began, by when it should be over (seconds, monotonic), kind of work, process, machine."""
+"""Steps completed, begin and deadline (seconds, monotonic), phase, pid, machine."""
 
 _COPIES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeartbeatRecord:
-    """What a rank does.
+    """Last heartbeat of a rank.
 
     Attributes:
         step: Optimizer steps completed.
-        began: When, in monotonic seconds.
-        deadline: By when the next beat should come.
-        work: What, in a word or two.
-        pid: The number of its process.
-        here: Whether it is on this machine, whose clock and process numbers it then has.
+        began: Begin of the phase, in monotonic seconds.
+        deadline: Time by which the next heartbeat is due, in monotonic seconds.
+        phase: Phase of the rank.
+        pid: Process id.
+        here: Whether the process runs on this machine; only then `began` and `pid` mean anything here.
     """
 
     step: int
     began: float
     deadline: float
-    phase: str
+    phase: Phase
     pid: int
     here: bool
 
 
 @final
 class Heartbeat:
-    """Beats for one rank.
+    """Writes the heartbeats of one rank.
 
     Args:
         path: The file.
-        timeout: Seconds that no usual work takes.
-        through: Whether it is to be read on other hosts, too, and the process to end when another has taken its place.
+        timeout: Seconds that every phase has at least.
+        shared: Whether other hosts read the file; the process then ends once another has replaced the file.
     """
 
-    def __init__(self, path: Path, *, timeout: float, through: bool = False) -> None:
+    def __init__(self, path: Path, *, timeout: float, shared: bool = False) -> None:
         with path.open("w+b") as stream:
-            stream.write(bytes(_COPIES * _RECORD.size))  # and not a hole: a page that a full disk cannot give kills
+            # Zeros, not a hole: a page of a hole that a full disk cannot provide kills the process that touches it.
+            stream.write(bytes(_COPIES * _RECORD.size))
             stream.flush()
             self._map = mmap.mmap(stream.fileno(), _COPIES * _RECORD.size)
         self._timeout = timeout
-        self._usual: dict[str, float] = {}
-        self._firsts = set[str]()
-        self._phase, self._began = STARTING, time.monotonic()
-        self._write(0, self._began + max(PATIENT, timeout))
-        if through:
-            Thread(target=_write_through, args=(path, path.open("rb")), daemon=True).start()
+        self._runs = Counter[Phase]()
+        self._first: dict[Phase, float] = {}
+        self._longest: dict[Phase, float] = {}
+        self._is_measuring = True
+        self._phase, self._began = Phase.STARTING, time.monotonic()
+        self._write(0, self._began + max(MINUTES, timeout))
+        if shared:
+            Thread(target=_sync_until_replaced, args=(path, path.open("rb")), daemon=True).start()
 
-    def __call__(self, phase: str, step: int) -> None:
-        """`work` begins, at most 16 letters, with `step` optimizer steps completed."""
+    def __call__(self, phase: Phase, step: int) -> None:
+        """Reports the begin of a phase, with `step` optimizer steps completed."""
         now = time.monotonic()
-        self._usual[self._phase] = self._after(self._phase, now - self._began)
-        usual = PATIENT if phase in SLOW else self._usual.get(phase, PATIENT)
+        self._measure(self._phase, now - self._began)
         self._phase, self._began = phase, now
-        self._write(step, now + max(self._timeout, usual))
+        self._write(step, now + max(self._timeout, self._allowance(phase)))
 
-    def _after(self, phase: str, seconds: float) -> float:
-        """How long a kind of work may take from now on, after it has taken so long."""
-        if phase not in self._usual:
-            self._firsts.add(phase)
-            return SECOND * seconds
-        before = 0.0 if phase in self._firsts else self._usual[phase]
-        self._firsts.discard(phase)
-        return max(before, LONGEST * seconds)
+    def discard_duration(self) -> None:
+        """Leaves the current phase out of the measurements: this process has been stopped meanwhile."""
+        self._is_measuring = False
+
+    def _measure(self, phase: Phase, seconds: float) -> None:
+        if not self._is_measuring:
+            self._is_measuring = True
+            return
+        if self._runs[phase] == 0:
+            self._first[phase] = seconds
+        else:
+            self._longest[phase] = max(self._longest.get(phase, 0.0), seconds)
+        self._runs[phase] += 1
+
+    def _allowance(self, phase: Phase) -> float:
+        """Seconds that the next run of a phase may take, `timeout` aside."""
+        if phase.always_has_minutes or self._runs[phase] < phase.runs_with_minutes:
+            return MINUTES
+        if phase not in self._longest:
+            return OF_FIRST * self._first[phase]
+        return OF_LONGEST * self._longest[phase]
 
     def _write(self, step: int, deadline: float) -> None:
-        record = _RECORD.pack(step, self._began, deadline, self._phase.encode(), os.getpid(), _machine())
-        self._map[:] = record * _COPIES  # two, so that a reader sees whether it has read while one was written
+        record = _RECORD.pack(step, self._began, deadline, self._phase.value.encode(), os.getpid(), _machine())
+        self._map[:] = record * _COPIES  # twice: a reader sees from the difference that a write is under way
 
 
 def read(path: Path) -> HeartbeatRecord | None:
-    """The last beat of a rank; None if there is none yet, or one is just being written."""
+    """Last heartbeat of a rank; None if there is none yet, it is damaged, or a write is under way."""
     try:
         content = path.read_bytes() if path.is_file() else b""
     except OSError:
@@ -128,28 +137,32 @@ def read(path: Path) -> HeartbeatRecord | None:
     one, two = content[: _RECORD.size], content[_RECORD.size :]
     if one != two or len(one) != _RECORD.size:
         return None
-    step, began, deadline, phase, pid, machine = _RECORD.unpack(one)
+    step, began, deadline, name, pid, machine = _RECORD.unpack(one)
     if not pid:  # not written yet
         return None
-    words = phase.rstrip(b"\0").decode(errors="replace")
-    return HeartbeatRecord(step=step, began=began, deadline=deadline, phase=words, pid=pid, here=machine == _machine())
+    try:
+        phase = Phase(name.rstrip(b"\0").decode())
+    except ValueError:
+        return None
+    return HeartbeatRecord(step=step, began=began, deadline=deadline, phase=phase, pid=pid, here=machine == _machine())
 
 
-def _write_through(path: Path, own: BinaryIO) -> None:
+def _sync_until_replaced(path: Path, own: BinaryIO) -> None:
+    """Syncs the file of this process for ever; ends the process once `path` is another file."""
     while True:
-        with suppress(OSError):  # another time, perhaps
+        with suppress(OSError):  # the next round tries again
             os.fsync(own.fileno())
-            with path.open("rb") as now:  # as a file system of several hosts makes sure that it is the newest
-                if not os.path.sameopenfile(now.fileno(), own.fileno()):
+            with path.open("rb") as current:  # opening makes a network file system look for the newest file
+                if not os.path.sameopenfile(current.fileno(), own.fileno()):
                     os._exit(REPLACED)
-        time.sleep(THROUGH)
+        time.sleep(SYNC_INTERVAL)
 
 
 @functools.cache
 def _machine() -> bytes:
-    """[16] that stand for all that has our clock and process numbers: this start of the machine, or this container."""
+    """Digest [16] of what shares our clock and process ids: this boot of the machine, or this container."""
     try:
-        boot, numbers = Path("/proc/sys/kernel/random/boot_id").read_text(), os.stat("/proc/self/ns/pid").st_ino
+        boot, namespace = Path("/proc/sys/kernel/random/boot_id").read_text(), os.stat("/proc/self/ns/pid").st_ino
     except OSError:
-        boot, numbers = os.uname().nodename, 0
-    return hashlib.blake2b(f"{boot}{numbers}".encode(), digest_size=16).digest()
+        boot, namespace = os.uname().nodename, 0
+    return hashlib.blake2b(f"{boot}{namespace}".encode(), digest_size=16).digest()

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tfscale.data.base import Data, Shard
 from tfscale.strategies.base import Strategy
+from tfscale.supervision.phase import Phase
 from tfscale.training.replica import Batch, Replica
 from tfscale.training.state import RunState
 
@@ -47,7 +48,7 @@ def training_steps(
     batch: int,
     seed: int,
     prefetch: int,
-    heartbeat: Callable[[str, int], None] = lambda work, step: None,
+    heartbeat: Callable[[Phase, int], None] = lambda phase, step: None,
 ) -> Iterator[StepInfo]:
     """Trains for ever, from `state.step` on; `state` is up to date at every yield.
 
@@ -58,7 +59,7 @@ def training_steps(
         batch: B.
         seed: Of the order of examples.
         prefetch: Batches prepared ahead.
-        pulse: Told what is begun, and after how many steps.
+        heartbeat: Called at the begin of each phase, with the optimizer steps completed.
     """
     feeds = [
         data.train(Shard(replica.rank, shards), batch=batch, seed=seed, start=state.step, prefetch=prefetch)
@@ -70,14 +71,14 @@ def training_steps(
     feed = zip(*feeds, strict=True)
     while True:
         began = time.perf_counter()
-        heartbeat("waiting for data", state.step)
+        heartbeat(Phase.DATA, state.step)
         batches = next(feed)
-        heartbeat("a step", state.step)
+        heartbeat(Phase.STEP, state.step)
         train = train or _step_function(state.replicas, state.strategy, batches)
         losses, measurements = train(batches, tf.constant(state.step, tf.int64))
         averaged = None
         if state.strategy.parameters_due(state.step + 1):
-            heartbeat("averaging", state.step)
+            heartbeat(Phase.AVERAGING, state.step)
             measurements = synchronise(tf.constant(state.step + 1, tf.int64))
             if state.strategy.reports_after_averaging:
                 averaged = score(batches)

@@ -11,7 +11,8 @@ from typing import Any
 
 from tfscale.collectives.checksummed import require_equal
 from tfscale.data.base import Data
-from tfscale.errors import Enough, RunError
+from tfscale.errors import EarlyEnd, RunError
+from tfscale.supervision.phase import Phase
 from tfscale.tracking.base import Tracker
 from tfscale.training import nonfinite
 from tfscale.training.checkpoints import Checkpoints
@@ -57,9 +58,9 @@ class Trainer:
         checkpoints: Where state is saved.
         tracker: Gets the records.
         stop: Asked after each step, with its number and whether all processes meet in a step with a number: what the
-            run is to raise once it has saved its state, or `Enough`, if it is to end before its last step. All
+            run is to raise once it has saved its state, or `EarlyEnd`, if it is to end before its last step. All
             processes of the job must get the same answers.
-        pulse: Told what this process begins to do, and after how many steps.
+        heartbeat: Called at the begin of each phase, with the optimizer steps completed.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Trainer:
         checkpoints: Checkpoints,
         tracker: Tracker,
         stop: Callable[[int, Callable[[int], bool]], Exception | None],
-        heartbeat: Callable[[str, int], None],
+        heartbeat: Callable[[Phase, int], None],
     ) -> None:
         self._stop, self._heartbeat = stop, heartbeat
         self._state, self._plan, self._data = state, plan, data
@@ -95,15 +96,15 @@ class Trainer:
         )
         while self._state.step < self._plan.steps and not self._ended:
             self._after(next(steps))
-        self._heartbeat("the disk", self._state.step)  # what a pipeline of the user's does at its end
+        self._heartbeat(Phase.DISK, self._state.step)  # what a pipeline of the user's does at its end
         steps.close()
         if not self._metrics.has_evaluation:
             reason = self._evaluate()
             if self._state.step < self._plan.steps:
                 self._metrics.ended(reason or "it was to end there")
-        self._heartbeat("the disk", self._state.step)
+        self._heartbeat(Phase.DISK, self._state.step)
         self._checkpoints.finish(self._state)
-        self._heartbeat("closing", self._state.step)
+        self._heartbeat(Phase.CLOSING, self._state.step)
         sha256 = self._synchronise()
         return {**self._metrics.results(sha256), "seconds": round(time.perf_counter() - began, 3)}
 
@@ -115,7 +116,7 @@ class Trainer:
         if logs:
             reason = self._log(info)
         asked = None if planned else self._stop(step, self._is_sync_step)  # after the log, in which processes may meet
-        if asked is not None and not isinstance(asked, Enough):
+        if asked is not None and not isinstance(asked, EarlyEnd):
             self._leave(info, asked)
         reason = reason or (str(asked) if asked is not None else None)
         if planned or reason or step % self._plan.evaluate_every == 0:
@@ -139,7 +140,7 @@ class Trainer:
         if not self._nonfinite.has_to_act(info):
             return
         self._metrics.stop_clock(info)
-        self._heartbeat("the disk", info.step)
+        self._heartbeat(Phase.DISK, info.step)
         done = self._nonfinite.act(info)
         self._metrics.start_clock()
         if isinstance(done, RunError):
@@ -151,7 +152,7 @@ class Trainer:
         """Saves, and raises what has asked the run to stop."""
         self._metrics.stop_clock(info)
         self._save()
-        self._heartbeat("the disk", info.step)
+        self._heartbeat(Phase.DISK, info.step)
         self._checkpoints.finish(self._state)
         self._metrics.flush()
         raise asked
@@ -172,19 +173,21 @@ class Trainer:
 
     def _log(self, info: StepInfo) -> str | None:
         """Returns why the run is to end, if the loss says so."""
-        self._heartbeat("logging", info.step)
+        self._heartbeat(Phase.LOGGING, info.step)
         return self._state.early_stopping.after_log(self._metrics.log(info))
 
     def _save(self) -> None:
-        self._heartbeat("the disk", self._state.step)
+        self._heartbeat(Phase.DISK, self._state.step)
         self._checkpoints.wait()
-        self._heartbeat("saving", self._state.step)
+        self._heartbeat(Phase.SAVING, self._state.step)
         self._checkpoints.save(self._state)
 
     def _evaluate(self) -> str | None:
         """Returns why the run is to end, if the result says so."""
-        self._heartbeat("evaluating", self._state.step)
-        measured = self._evaluator(self._state.consensus(), lambda: self._heartbeat("a test batch", self._state.step))
+        self._heartbeat(Phase.EVALUATING, self._state.step)
+        measured = self._evaluator(
+            self._state.consensus(), lambda: self._heartbeat(Phase.EVALUATION_BATCH, self._state.step)
+        )
         self._metrics.evaluated(measured)
         return self._state.early_stopping.after_evaluation(self._state.step, measured)
 

@@ -1,0 +1,76 @@
+"""Every strategy owns its options, rules and automatic values, and describes what it measures."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.in_place import SMALL, VARIANTS
+from tfscale.config.preflight import check_job, preflight
+from tfscale.config.strategy_settings import all_settings, settings_of
+from tfscale.job.build import Job
+
+ROOT = Path(__file__).parent.parent.parent / "tfscale"
+SHARING = ("strategy=sharing", "strategy/collective=in_process")
+
+
+def test_every_folder_of_strategies_has_settings() -> None:
+    folders = {path.parent.name for path in (ROOT / "strategies").glob("*/strategy.py")}
+    assert all_settings().keys() == folders
+    assert len(folders) == 3
+    for settings in all_settings().values():
+        assert settings.SCHEMAS
+        for target in settings.SCHEMAS:
+            assert settings_of(target) is settings
+    assert settings_of("mine.Strategy") is None
+
+
+def test_nobody_outside_of_its_folder_names_a_strategy() -> None:
+    classes = [target.rpartition(".")[2] for each in all_settings().values() for target in each.SCHEMAS]
+    pattern = re.compile(rf"\b({'|'.join(classes)})\b|\"sharing\"")
+    named = {
+        str(path.relative_to(ROOT))
+        for path in ROOT.rglob("*.py")
+        if path.parent.parent.name != "strategies" and pattern.search(path.read_text())
+    }
+    assert named == {"job/build.py"}, "which evaluates with plain gradient averaging"
+
+
+def test_settings_need_no_tensorflow() -> None:
+    code = (
+        "import sys\nfrom tfscale.config.strategy_settings import all_settings\n"
+        "assert len(all_settings()) == 3\nassert not {'tensorflow', 'keras'} & sys.modules.keys()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_what_a_strategy_describes_is_what_it_measures(build_job: Callable[..., Job], name: str) -> None:
+    strategy = build_job(*SMALL, "strategy.replicas=2", *VARIANTS[name]).state.strategy
+    described = strategy.describe().measurements
+    assert described.keys() <= strategy.measurements().keys()
+    of_tensors = {figure for figure, each in described.items() if each.of_tensors}
+    assert of_tensors == strategy.tensor_measurements().keys()
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ((), {"shares": "gradients", "combine": "mean", "momentum": 0.9, "nesterov": True}),
+        (("optimizer=sgd",), {"shares": "gradients", "combine": "mean", "momentum": 0.0, "nesterov": False}),
+        (("optimizer=adam",), {"shares": "updates", "combine": "root", "momentum": 0.0, "nesterov": False}),
+        (
+            ("strategy.shares=updates",),
+            {"shares": "updates", "combine": "mean", "momentum": 0.0, "nesterov": False},
+        ),
+    ],
+)
+def test_automatic_values_of_sharing_follow_from_the_optimizer(words: tuple[str, ...], wanted: dict) -> None:
+    config = check_job(preflight([*SHARING, *words], config_dir=None), processes=1)
+    assert {key: config.strategy[key] for key in wanted} == wanted
+    if wanted["momentum"]:
+        assert (config.optimizer["momentum"], config.optimizer["nesterov"]) == (0.0, False)

@@ -1,0 +1,1 @@
+"""Run directories, their events, summaries and plots. No TensorFlow."""
