@@ -58,9 +58,9 @@ class ForkedCommands:
 
 
 def _serve() -> None:
-    from tfscale.startup_noise import quiet
+    from tfscale.startup_noise import hidden_stderr
 
-    with quiet():
+    with hidden_stderr():
         from tfscale.job import evaluate, train  # noqa: F401 - for the forks
     for line in sys.stdin:
         words, folder, environment, output = json.loads(line)
