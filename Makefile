@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-all lint types wheel clean
+.PHONY: help setup train test test-all lint types docs wheel clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,10 @@ lint: $(READY) ## ruff: format and rules
 
 types: $(READY) ## pyright
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+docs: $(READY) ## the documentation as a web site, in build/docs; any warning is an error
+	@# The variable silences the theme's announcement of its successor; warnings about our pages still end the build.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 wheel: $(READY) ## dist/*.whl and dist/*.tar.gz
 	$(BIN)/python -m build

@@ -1,71 +1,72 @@
-"""Every command in the README is run, on small stand-ins for the data sets, for two steps."""
+"""The README: short, with a picture, and every command and code block in it works."""
 
-import os
 import re
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-COMMANDS = [
-    line.removeprefix("$ ").split(" #")[0].strip()
-    for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL)
-    for line in block.splitlines()
-]
+from tests.support.forked_commands import ForkedCommands
+from tests.support.pages import README, ROOT, Shell, blocks, write
+
+TEXT = README.read_text()
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 
 
-def test_there_are_commands() -> None:
-    assert len(COMMANDS) >= 12
-    assert all(command.startswith(("tfscale ", "horovodrun ")) for command in COMMANDS)
+def test_it_has_at_most_900_words_and_a_picture() -> None:
+    assert len(TEXT.split()) <= 900
+    (picture,) = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", TEXT)
+    assert (ROOT / picture).stat().st_size < 200_000
 
 
-def test_make_has_the_readmes_targets() -> None:
+def test_no_paragraph_is_longer_than_five_lines() -> None:
+    prose = re.sub(r"^```.*?^```$", "", TEXT, flags=re.MULTILINE | re.DOTALL)
+    long = [part for part in prose.split("\n\n") if not part.lstrip().startswith(("|", "*")) and part.count("\n") > 5]
+    assert not long
+
+
+def test_links_lead_to_files() -> None:
+    targets = re.findall(r"\]\(([^)#]+)\)", TEXT + CONTRIBUTING)
+    assert len(targets) > 15
+    assert not [target for target in targets if not (ROOT / target).exists()]
+
+
+def test_make_has_the_targets_that_are_named() -> None:
     targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert {"train", "test", "test-fast", "lint", "types", "help"} <= targets
+    commands = re.findall(r"(?:`|\$ )make ([a-z -]+)(?:`|  )", TEXT + CONTRIBUTING)
+    named = {target for words in commands for target in words.split()}
+    assert {"train", "test", "lint", "types", "docs"} <= named
+    assert named - {"test-all"} <= targets
     assert "make test" in (ROOT / ".ci" / "run").read_text()
 
 
-def test_recipes_in_the_readme_exist() -> None:
-    named = set(re.findall(r"recipe=(\w+)", README))
-    assert named == {path.stem for path in (ROOT / "recipes").glob("*.yaml")}
+def test_files_that_contributing_names_exist() -> None:
+    paths = re.findall(r"`((?:tests|tfscale|conf|scripts)/[\w/.]+)`", CONTRIBUTING)
+    assert len(paths) >= 4
+    assert not [path for path in paths if not (ROOT / path).exists()]
 
 
-def block(start: str) -> str:
-    """The code block of the README that begins with `start`."""
-    return next(each for each in re.findall(r"```\w+\n(.*?)```", README, re.DOTALL) if each.startswith(start))
-
-
-def test_the_readmes_own_code_trains(tmp_path: Path) -> None:
-    (tmp_path / "mymodule.py").write_text(block("import keras"))
-    for name in ("model/net.yaml", "data/points.yaml"):
-        (tmp_path / "my" / name).parent.mkdir(parents=True)
-        (tmp_path / "my" / name).write_text(block(f"# my/{name}"))
-    (command,) = re.findall(r"`(tfscale train --config-dir my [^`]*)`", README)
-    (tmp_path / "my" / "recipe").mkdir()
-    (tmp_path / "my" / "recipe" / "mine.yaml").write_text((ROOT / "recipes" / "sweep_digits.yaml").read_text())
-    words = [sys.executable, "-m", *shlex.split(command), "train.steps=3"]
-    for more in ([], ["recipe=mine", "launch.np=1"]):
-        done = subprocess.run([*words, *more], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 0, done.stderr
+def test_the_tree_is_the_repositorys() -> None:
+    (tree,) = (block.text for block in blocks(README) if block.language == "text")
+    top, inside = tree.split("\ntfscale/\n")
+    named = re.findall(r"^([a-z]+/)", top, re.MULTILINE)
+    assert len(named) == 5 and all((ROOT / name).is_dir() for name in named)
+    names = {name for line in inside.splitlines() for name in re.findall(r"\b[a-z]+(?:/|\.py)", line)}
+    folders = {f"{path.name}/" for path in (ROOT / "tfscale").iterdir() if path.is_dir() and not path.is_symlink()}
+    assert folders - {"__pycache__/"} <= names
+    assert all((ROOT / "tfscale" / name).exists() for name in names)
 
 
 @pytest.mark.horovod
 def test_every_command_works_in_the_order_of_the_readme(tmp_path: Path, small_data: Path) -> None:
-    binaries = Path(sys.executable).parent
-    environment = {
-        **os.environ,
-        "TFSCALE_DATA": str(small_data),
-        "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
-    }
-    for command in COMMANDS:
-        words = shlex.split(command)
-        if {"train", "resume"} & set(words) and "--cfg" not in words:
-            words.append("train.steps=3" if "resume" in words else "train.steps=2")  # one must be left to resume
-        done = subprocess.run(
-            words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    said = {}
+    with ForkedCommands(ROOT) as tfscale:
+        shell = Shell(tmp_path, small_data, tfscale)
+        for block in blocks(README):
+            if block.path is not None:
+                write(block, tmp_path)
+            said |= {command: shell.run(command) for command in block.commands}
+    assert len(said) >= 9
+    (shown,) = (block for block in blocks(README) if "│ test accuracy" in block.text)
+    names = re.findall(r"^│ ([a-z ]+?) +│", shown.text, re.MULTILINE)
+    assert len(names) == 9
+    assert [name for name in names if f"│ {name}" not in said[shown.commands[0]]] == [], said[shown.commands[0]]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support.in_place import run
 from tfscale.config.compose import composer, recipe_texts
@@ -13,6 +14,7 @@ from tfscale.config.preflight import preflight
 from tfscale.config.schemas.by_target import TARGET_SCHEMAS
 from tfscale.job.build import Job
 
+ROOT = Path(__file__).parent.parent.parent
 # What an option needs beside itself to be built on this machine.
 NEEDS = {
     "data=npz": ("data.file={npz}",),
@@ -40,9 +42,30 @@ OPTIONS = sorted(options())
 
 
 def test_there_are_as_many_options_as_files() -> None:
-    root = Path(__file__).parent.parent.parent
-    files = {path for path in (root / "conf").rglob("*.yaml") if path.name != "config.yaml"}
+    files = {path for path in (ROOT / "conf").rglob("*.yaml") if path.name != "config.yaml"}
     assert len(OPTIONS) - len(recipe_texts()) == len(files) > 25
+
+
+def _targets(values: object) -> Iterator[str]:
+    """Every `_target_` in the values of a file, those of metrics included."""
+    for key, value in values.items() if isinstance(values, dict) else ():
+        yield from [value] if key == "_target_" else _targets(value)
+
+
+def test_every_option_has_a_table_of_its_keys() -> None:
+    """An optimizer file without a table passed all tests once, and `optimizer.rho=2` trained."""
+    targets = [
+        (str(path.relative_to(ROOT)), target)
+        for path in sorted((ROOT / "conf").rglob("*.yaml"))
+        for target in _targets(yaml.safe_load(path.read_text()))
+    ]
+    assert len(targets) > 25
+    missing = [
+        f"{path}: {target} has no table in tfscale/config/schemas/"
+        for path, target in targets
+        if target not in TARGET_SCHEMAS
+    ]
+    assert not missing, "\n".join(missing)
 
 
 @pytest.mark.parametrize("option", [each for each in OPTIONS if not each.startswith("recipe=")])
