@@ -83,12 +83,12 @@ def test_missing_zero_and_negative_values_are_drawn_without_a_warning(
 
 def test_a_long_run_is_drawn_as_few_medians(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lengths = []
-    course = plots._course
+    trend = plots._trend
 
     def noted(*arguments: object) -> object:
-        lengths.append(len(course(*arguments).steps))
-        return course(*arguments)
+        lengths.append(len(trend(*arguments).steps))
+        return trend(*arguments)
 
-    monkeypatch.setattr(plots, "_course", noted)
+    monkeypatch.setattr(plots, "_trend", noted)
     plots.draw(written(tmp_path, *(step(number) for number in range(1, 3002))), tmp_path, SHARING)
     assert plots.POINTS / 2 < max(lengths) <= plots.POINTS

@@ -16,13 +16,13 @@ from tfscale.training.trainer import require_steps_left
 from tfscale.world import World
 
 
-def has_checkpoints(directory: RunDirectory, collective: Collective) -> bool:
+def _has_checkpoints(directory: RunDirectory, collective: Collective) -> bool:
     """Whether the run ever had a checkpoint, as the chief sees it; if not, it starts from the beginning."""
     some = any(directory.checkpoints.glob("*step-*"))
     return broadcast_text(collective, "some" if some else "none") == "some"
 
 
-def restore(
+def restore_newest(
     job: Job,
     checkpoints: Checkpoints,
     now: Mapping[str, Any],
@@ -30,7 +30,7 @@ def restore(
     world: World,
     warn: Callable[[str], None],
 ) -> str:
-    """Restores the newest intact checkpoint, which the chief chooses for all processes.
+    """Restores the newest intact checkpoint, if there is one; the chief chooses it for all processes.
 
     Args:
         job: Gets the state.
@@ -52,6 +52,9 @@ def restore(
         quarantine(place)
         warn(f"checkpoint {place.name} is damaged ({error}) and quarantined; using the one before it")
 
+    if not _has_checkpoints(directory, job.collective):
+        warn("the run has no checkpoint yet and starts from the beginning")
+        return ""
     chosen = ""
     if world.is_chief:
         chosen = f"{newest(directory.checkpoints, damaged).name} {had_ended(directory.ended_after())}"

@@ -5,7 +5,7 @@ import math
 import os
 import signal
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from tfscale.config import preflight, saved
 from tfscale.config.schemas.config import Config
 from tfscale.errors import EarlyEnd, UserError
 from tfscale.job import build, environment, report, resume
-from tfscale.job.build import Connection, Job
+from tfscale.job.build import Job
 from tfscale.job.failure import fail
 from tfscale.runs.run_directory import RunDirectory, started_by_us
 from tfscale.supervision.attempt import restarts
@@ -32,7 +32,7 @@ from tfscale.tracking.console import ConsoleTracker
 from tfscale.tracking.jsonl import JsonlTracker
 from tfscale.tracking.tables import person_console
 from tfscale.tracking.tensorboard import TensorBoardTracker
-from tfscale.tracking.trackers import Trackers
+from tfscale.tracking.trackers import Trackers, closing_trackers
 from tfscale.training.checkpoints import Checkpoints
 from tfscale.training.trainer import Trainer
 from tfscale.world import World
@@ -74,8 +74,8 @@ def _report_stop(stopped: Stopped, world: World, directory: RunDirectory | None,
 def _run(config: Config, world: World, holder: list[RunDirectory | None], pending: PendingSignal) -> int:
     heartbeat = None if holder[0] is None else _heartbeat(config, world, holder[0])
     connection = build.connect(config, world)
-    said = broadcast_text(connection.collective, f"{uuid.uuid4().hex}\n{'' if holder[0] is None else holder[0].path}")
-    attempt, _, path = said.partition("\n")
+    own = f"{uuid.uuid4().hex}\n{'' if holder[0] is None else holder[0].path}"
+    attempt, _, path = broadcast_text(connection.collective, own).partition("\n")
     directory = holder[0] = holder[0] or RunDirectory(Path(path))
     heartbeat = heartbeat or _heartbeat(config, world, directory)
     stop = CoordinatedStop(directory.logs, attempt, restarts(), world, pending=pending, max_time=config.train.max_time)
@@ -87,39 +87,16 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], pendin
         def warn(text: str) -> None:
             console.print(f"warning: {text}", highlight=False, markup=False)
 
-        identity = {**environment.identity(), **_order_of_sums(job, world), "data": job.data.digest[:16]}
-        store = CheckpointStore(
-            directory.checkpoints,
-            keep=config.train.keep_checkpoints,
-            process=world.rank,
-            processes=world.size,
-            attempt=attempt,
-            buffer=StagingBuffer(staging.inherit()),
-            warn=warn,
-        )
-        checkpoints = Checkpoints(store, identity=identity)
-        if config.resume:
-            _resume(config, connection, job, checkpoints, identity, directory, world, warn)
-        whole = preflight.with_replicas(config, job.collective.size)
+        checkpoints = _checkpoints(config, job, world, directory, attempt, warn)
+        resolved = preflight.with_replicas(config, job.collective.size)
         if world.is_chief:
-            saved.write(whole, directory.path, threads=connection.threads)
+            saved.write(resolved, directory.path, threads=connection.threads)
             environment.write(directory.environment)
         for each in dict.fromkeys((console, log)):
             report.introduce(each, config, job, world, directory)
-        trackers = _trackers(config, directory, world, console, log, warn)
-        try:
-            trackers.start(
-                RunInfo(
-                    name=directory.path.name,
-                    folder=directory.path,
-                    config=whole.model_dump(mode="json"),
-                    start=job.state.step,
-                    steps=job.plan.steps,
-                    processes=world.size,
-                    measurements=job.state.strategy.describe().measurements,
-                )
-            )
-            trainer = Trainer(
+        with closing_trackers(_trackers(config, directory, world, console, log, warn)) as trackers:
+            trackers.start(_run_info(resolved, job, world, directory))
+            results = Trainer(
                 job.state,
                 job.plan,
                 data=job.data,
@@ -128,39 +105,51 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], pendin
                 tracker=trackers,
                 stop=stop,
                 heartbeat=heartbeat,
-            )
-            results = trainer()
+            )()
             log.print(f"rank {world.rank} ended well; parameters {results['parameters_sha256']}", highlight=False)
             if world.is_chief:
                 report.close(config, job, world, directory, console, trackers, results)
-        finally:
-            trackers.finish()
     return 0
 
 
-def _resume(
-    config: Config,
-    connection: Connection,
-    job: Job,
-    checkpoints: Checkpoints,
-    identity: Mapping[str, Any],
-    directory: RunDirectory,
-    world: World,
-    warn: Callable[[str], None],
-) -> None:
-    """Restores the newest checkpoint, if there is one.
+def _run_info(config: Config, job: Job, world: World, directory: RunDirectory) -> RunInfo:
+    """Returns what trackers are told at the start."""
+    return RunInfo(
+        name=directory.path.name,
+        folder=directory.path,
+        config=config.model_dump(mode="json"),
+        start=job.state.step,
+        steps=job.plan.steps,
+        processes=world.size,
+        measurements=job.state.strategy.describe().measurements,
+    )
+
+
+def _checkpoints(
+    config: Config, job: Job, world: World, directory: RunDirectory, attempt: str, warn: Callable[[str], None]
+) -> Checkpoints:
+    """Returns the checkpoints of the run, after the job has been restored from the newest if it is resumed.
 
     Raises:
         UserError: run.strict=true, and the bits depend on something else than before.
     """
-    if not resume.has_checkpoints(directory, connection.collective):
-        if world.is_chief:
-            warn("the run has no checkpoint yet and starts from the beginning")
-        return
-    chiefs = warn if world.is_chief else lambda text: None
-    differ = resume.restore(job, checkpoints, identity, directory, world, chiefs)
-    if differ and config.run.strict:
-        raise UserError(f"run.strict=true, but {differ}; resume where it was started, or with run.strict=false")
+    identity = {**environment.identity(), **_order_of_sums(job, world), "data": job.data.digest[:16]}
+    store = CheckpointStore(
+        directory.checkpoints,
+        keep=config.train.keep_checkpoints,
+        process=world.rank,
+        processes=world.size,
+        attempt=attempt,
+        buffer=StagingBuffer(staging.inherit()),
+        warn=warn,
+    )
+    checkpoints = Checkpoints(store, identity=identity)
+    if config.resume:
+        chiefs = warn if world.is_chief else lambda text: None
+        differ = resume.restore_newest(job, checkpoints, identity, directory, world, chiefs)
+        if differ and config.run.strict:
+            raise UserError(f"run.strict=true, but {differ}; resume where it was started, or with run.strict=false")
+    return checkpoints
 
 
 def _order_of_sums(job: Job, world: World) -> dict[str, Any]:

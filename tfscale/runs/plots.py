@@ -44,7 +44,7 @@ NAMES = ("strategy.png", "tensors.png")
 """Files in the run directory: figures over the steps, and of the tensors."""
 
 
-class _Course(NamedTuple):
+class _Trend(NamedTuple):
     """A figure over windows of steps: last step, median, 10th and 90th percentile of each window."""
 
     steps: np.ndarray
@@ -122,24 +122,24 @@ def _column(records: Iterable[Mapping[str, Any]], name: str) -> np.ndarray:
     return np.array([record.get(name) for record in records], dtype=float)
 
 
-def _course(steps: np.ndarray, values: np.ndarray, points: int = POINTS) -> _Course:
+def _trend(steps: np.ndarray, values: np.ndarray, points: int = POINTS) -> _Trend:
     """Returns at most `points` windows of equal numbers of records; windows without any value are left out."""
     window = max(1, math.ceil(len(steps) / points))
     missing = -len(steps) % window
     cut = [np.pad(each, (0, missing), constant_values=np.nan).reshape(-1, window) for each in (steps, values)]
     filled = np.isfinite(cut[1]).any(axis=1)
     low, middle, high = np.nanquantile(cut[1][filled], (0.1, 0.5, 0.9), axis=1) if filled.any() else np.zeros((3, 0))
-    return _Course(np.nanmax(cut[0], axis=1)[filled], middle, low, high)
+    return _Trend(np.nanmax(cut[0], axis=1)[filled], middle, low, high)
 
 
-def _line(panel: "Axes", course: _Course, colour: str, *, label: str | None = None, style: str = "-") -> None:
-    dot = "." if len(course.steps) <= DOTS else None
-    panel.plot(course.steps, course.middle, style, marker=dot, color=colour, label=label, linewidth=1.4)
+def _line(panel: "Axes", trend: _Trend, colour: str, *, label: str | None = None, style: str = "-") -> None:
+    dot = "." if len(trend.steps) <= DOTS else None
+    panel.plot(trend.steps, trend.middle, style, marker=dot, color=colour, label=label, linewidth=1.4)
 
 
-def _band(panel: "Axes", course: _Course, colour: str, *, label: str | None = None) -> None:
-    panel.fill_between(course.steps, course.low, course.high, color=colour, alpha=0.2, linewidth=0)
-    _line(panel, course, colour, label=label)
+def _band(panel: "Axes", trend: _Trend, colour: str, *, label: str | None = None) -> None:
+    panel.fill_between(trend.steps, trend.low, trend.high, color=colour, alpha=0.2, linewidth=0)
+    _line(panel, trend, colour, label=label)
 
 
 def scale(panel: "Axes", *, above: float = STRETCH) -> None:
@@ -149,13 +149,13 @@ def scale(panel: "Axes", *, above: float = STRETCH) -> None:
     """
     from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
 
-    courses = [np.asarray(line.get_ydata(), dtype=float) for line in panel.lines]
-    values = np.concatenate([np.zeros(0), *(course[course > 0] for course in courses)])
+    trends = [np.asarray(line.get_ydata(), dtype=float) for line in panel.lines]
+    values = np.concatenate([np.zeros(0), *(trend[trend > 0] for trend in trends)])
     stretch = values.max() / values.min() if values.size else 1.0
     if stretch <= above:
         return
-    for line, course in zip(panel.lines, courses, strict=True):
-        line.set_ydata(np.where(course > 0, course, np.nan))
+    for line, trend in zip(panel.lines, trends, strict=True):
+        line.set_ydata(np.where(trend > 0, trend, np.nan))
     panel.set_yscale("log")
     digits = range(1, 10) if stretch <= STRETCH else (1, 2, 5) if stretch < 1000 else (1,)
     large = EngFormatter(sep="")
@@ -172,17 +172,17 @@ def _of_steps(
     figure, panels = grid(titles, columns=2, size=(11, 2.83 * math.ceil(len(titles) / 2)))
     by_title = dict(zip(titles, panels, strict=False))
     steps = _column(records, "step")
-    _band(panels[0], _course(steps, _column(records, "loss")), COLOURS[0], label="training")
+    _band(panels[0], _trend(steps, _column(records, "loss")), COLOURS[0], label="training")
     if evaluations:
-        tested = _course(_column(evaluations, "step"), _column(evaluations, "loss"))
+        tested = _trend(_column(evaluations, "step"), _column(evaluations, "loss"))
         _line(panels[0], tested, COLOURS[1], label="test")
     for name, each in drawn.items():
         panel = by_title[str(each.panel)]
         shares = [other for other, one in drawn.items() if one.panel == each.panel]
         values = _column(records, name)
-        course = _course(steps, _increase(steps, values) if each.total else values)
-        if course.steps.size:
-            _band(panel, course, COLOURS[shares.index(name)], label=each.label if len(shares) > 1 else None)
+        trend = _trend(steps, _increase(steps, values) if each.total else values)
+        if trend.steps.size:
+            _band(panel, trend, COLOURS[shares.index(name)], label=each.label if len(shares) > 1 else None)
     always_log = {each.panel for each in drawn.values() if each.log_scale}
     for title, panel in by_title.items():
         scale(panel, above=1.0 if title in always_log else STRETCH)
@@ -208,16 +208,16 @@ def _of_tensors(records: Sequence[Mapping[str, Any]], drawn: Measurements) -> "F
     figure, panels = grid([str(each.panel) for each in drawn.values()], columns=1, size=(11, 3 * len(drawn)))
     labels = _short(chosen)
     for panel, (what, measurement) in zip(panels, drawn.items(), strict=True):
-        courses = [
-            _course(_column(by_name[name], "step"), _column(by_name[name], what), TENSOR_POINTS) for name in chosen
+        trends = [
+            _trend(_column(by_name[name], "step"), _column(by_name[name], what), TENSOR_POINTS) for name in chosen
         ]
-        if len(courses) > 1 and all(np.array_equal(each.middle, courses[0].middle) for each in courses):
-            _line(panel, courses[0], GREY)
+        if len(trends) > 1 and all(np.array_equal(each.middle, trends[0].middle) for each in trends):
+            _line(panel, trends[0], GREY)
             panel.set_title("one for all tensors", loc="right", fontsize=9, color=GREY)
         else:
-            for place, (course, label) in enumerate(zip(courses, labels, strict=True)):
+            for place, (trend, label) in enumerate(zip(trends, labels, strict=True)):
                 style = ("-", "--")[place // len(COLOURS)]
-                _line(panel, course, COLOURS[place % len(COLOURS)], label=label, style=style)
+                _line(panel, trend, COLOURS[place % len(COLOURS)], label=label, style=style)
         scale(panel, above=1.0 if measurement.log_scale else STRETCH)
     panels[-1].set_xlabel("step", fontsize=9)
     told = f"{len(chosen)} of {len(by_name)} tensors:\nthe largest by {drawn[last].label}"

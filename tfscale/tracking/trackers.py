@@ -1,11 +1,21 @@
 """All trackers of a process as one; a tracker that fails is left out from then on, with a warning."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
 
 from tfscale.errors import UserError, first_line
 from tfscale.tracking.base import Kind, Record, RunInfo, Tracker
+
+
+@contextmanager
+def closing_trackers(trackers: "Trackers") -> Iterator["Trackers"]:
+    """Gives the trackers, and finishes them however the block ends."""
+    try:
+        yield trackers
+    finally:
+        trackers.finish()
 
 
 @final

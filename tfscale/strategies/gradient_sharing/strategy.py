@@ -4,8 +4,8 @@
     for every element with |residual| >= threshold: send its sign; residual -= sign * threshold
     every replica applies the scaled sum of what all replicas sent
 
-The threshold moves with the density of all gathered messages, which every process reads alike, so all replicas have the
-same threshold. A sum of messages is then an integer times the threshold: the same bits in any order. The first
+The threshold moves with the density of all gathered messages, which are the same in every process, so all replicas have
+the same threshold. A sum of messages is then an integer times the threshold: the same bits in any order. The first
 threshold is the mean of the proposals in the first messages (see `compression.threshold_proposal`).
 
 There is one collective a step. With `delay: 1` it carries the messages of the step before, so that it overlaps with the
@@ -193,8 +193,8 @@ class GradientSharing(tf.Module):
             feedback.mark_usable(check(vector[:size] - self._agreed))
             for feedback, vector in zip(error_feedback, parameters, strict=True)
         ]
-        held = self._digest([self._agreed.read_value()])
-        self._agreed.assign_add(self._reducer(updates, [held] * len(updates), step - 1))
+        own_digest = self._digest([self._agreed.read_value()])
+        self._agreed.assign_add(self._reducer(updates, [own_digest] * len(updates), step - 1))
         statistics = agreed_parameters(self.collective, parameters, size)[size:]
         if elements := vectors.size([statistics]):
             self.bytes_sent.assign_add(ordered_bytes(elements, self.collective.size))
