@@ -84,7 +84,7 @@ def open_standard_streams() -> None:
 
 
 def writes_to(stream: TextIO | None, descriptor: int) -> bool:
-    """Whether a stream of Python writes to this descriptor; those of notebooks and tests do not."""
+    """Returns whether a stream of Python writes to this descriptor; those of notebooks and tests do not."""
     try:
         return stream is not None and stream.fileno() == descriptor
     except (OSError, ValueError, AttributeError):

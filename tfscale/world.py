@@ -38,7 +38,7 @@ class World:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this process reports and writes for the job."""
+        """Returns whether this process reports and writes for the job."""
         return self.rank == 0
 
 

@@ -1,4 +1,4 @@
-"""What an exchange costs on a slow network: steps, bytes and time to a test accuracy on emulated links, as root.
+"""Measures exchanges on emulated slow links: steps, bytes and time to a test accuracy; needs root.
 
 usage: python -m tfscale.scripts.bench.links [--ranks 2 4] [--rates none 1gbit 100mbit] [--target 0.97] [--json FILE]
 
@@ -52,7 +52,7 @@ Row = dict[str, object]
 
 
 def environment(rank: int, ranks: int, *, port: int, threads: int) -> dict[str, str]:
-    """What a process needs to know: one rank a host, for Horovod and for PyTorch."""
+    """Returns the environment of a process: one rank a host, for Horovod and for PyTorch."""
     return {
         **rank_environment(rank, processes=ranks, port=port, start_timeout=START, interface=INTERFACE),
         "HOROVOD_HOSTNAME": address(rank),
@@ -120,7 +120,7 @@ def _end_all(running: Sequence["subprocess.Popen[bytes]"]) -> None:
 
 
 def is_extrapolated(column: str, link: str, full: bool) -> bool:
-    """Whether a dense exchange would only repeat, slowly, the steps that it has done on the unshaped link."""
+    """Returns whether a dense exchange would only repeat, slowly, the steps that it has done on the unshaped link."""
     return column in (FP32, FP16) and link != UNSHAPED and not full
 
 

@@ -50,7 +50,7 @@ def address(rank: int | None) -> str:
 
 
 def commands(network: Network, link: str) -> list[list[str]]:
-    """What makes the network, each link shaped at both of its ends."""
+    """Returns the commands that make the network; each link is shaped at both ends."""
     switch = network.switch
     lines = [
         f"ip netns add {switch}",

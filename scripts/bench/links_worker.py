@@ -38,7 +38,7 @@ SEED = 12345
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What one measurement is to do.
+    """The settings of one measurement.
 
     Attributes:
         column: One of the names above.
@@ -67,7 +67,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What one process saw.
+    """The results of one process.
 
     Attributes:
         seconds: Of each step, in order.
@@ -94,7 +94,7 @@ class Trainer(Protocol):
         ...
 
     def anyone(self, flag: bool) -> bool:
-        """Whether any process says so; what was sent before has arrived by then."""
+        """Returns whether any process says so; what was sent before has arrived by then."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""What people train with instead: loops as the documentation of each peer writes them, for bench_strategies to measure.
+"""Training loops of other tools, as the documentation of each writes them, for bench_strategies to measure.
 
 All have the model, optimizer, loss and input pipeline of the strategies that they stand beside. Each function returns
 one step to call again and again, which returns the loss, and the number of examples that this process computes in it.

@@ -134,7 +134,7 @@ def settings() -> dict[str, str]:
 
 
 def wheel_folder(chosen: Mapping[str, str], tensorflow: str) -> Path:
-    """Where the wheel for these settings, this TensorFlow, Python and machine is kept."""
+    """Returns the path of the wheel for these settings, this TensorFlow, Python and machine."""
     parts = [
         VERSION,
         SHA256,

@@ -61,7 +61,7 @@ class Victim:
         return []
 
     def trains(self) -> bool:
-        """Whether the last start has completed a step."""
+        """Returns whether the last start has completed a step."""
         events = read_events(self.run / "events.jsonl")
         return bool(events) and events[-1]["event"] == "training" and bool(self.ranks())
 

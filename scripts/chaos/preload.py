@@ -14,7 +14,7 @@ FOLDER = "TFSCALE_CHAOS"
 """Environment variable with the folder of the library and its requests."""
 
 _ORDERS = struct.Struct("=IIiiI236s")
-"""Whether to flip a bit, its number; the error (0: none), calls before it (negative: all fail), unused, path."""
+"""Flag for flipping a bit, its number; error (0: none), calls before it (negative: all fail), unused, path."""
 
 SOURCE = r"""
 #define _GNU_SOURCE
@@ -136,7 +136,7 @@ def flip(number: int) -> None:
 
 
 def is_flipping() -> bool:
-    """Whether a bit has yet to be flipped."""
+    """Returns whether a bit has yet to be flipped."""
     return _orders()[0] != 0
 
 
@@ -154,7 +154,7 @@ def disarm() -> None:
 
 
 def is_armed() -> bool:
-    """Whether a call has yet to fail."""
+    """Returns whether a call has yet to fail."""
     return _orders()[2] != 0
 
 

@@ -74,7 +74,7 @@ class StagingBuffer:
 
     @property
     def is_shared(self) -> bool:
-        """Whether the parent can read what is committed."""
+        """Returns whether the parent can read what is committed."""
         return self._descriptor is not None
 
     def allocate(self, size: int) -> np.ndarray:

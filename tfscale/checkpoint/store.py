@@ -155,7 +155,7 @@ class CheckpointStore:
                 wait_for_chief(partial)
 
     def is_complete(self, step: int) -> bool:
-        """Whether the checkpoint of a step is complete."""
+        """Returns whether the checkpoint of a step is complete."""
         return self._path(step).exists()
 
     def newest(self, *, multiple_of: int = 1) -> int | None:

@@ -23,7 +23,7 @@ RESERVED = frozenset(
 
 
 def uses_horovod(config: Config, processes: int) -> bool:
-    """Whether the collective of the strategy exchanges between processes by Horovod."""
+    """Returns whether the collective of the strategy exchanges between processes by Horovod."""
     target = collective_of(config)
     return target == "tfscale.collectives.horovod.Horovod" or (target == "auto" and processes > 1)
 

@@ -60,7 +60,7 @@ def _check_home(key: str, target: str) -> None:
 
 
 def _is_the_nodes_fault(cause: BaseException, target: str) -> bool:
-    """Whether the node is wrong, as opposed to an error inside the user's own code once it ran."""
+    """Returns whether the node is wrong, as opposed to an error inside the user's own code once it ran."""
     if isinstance(cause, UserError):
         return False
     if isinstance(cause, ImportError) or target.startswith("keras."):

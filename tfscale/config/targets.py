@@ -55,7 +55,7 @@ def plugin_modules() -> tuple[str, ...]:
 
 
 def is_permitted(target: str, allowed: Sequence[str], trusted: Sequence[str]) -> bool:
-    """Whether a node may name a path.
+    """Returns whether a node may name a path.
 
     Args:
         target: The path.

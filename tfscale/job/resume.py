@@ -17,7 +17,7 @@ from tfscale.world import World
 
 
 def _has_checkpoints(directory: RunDirectory, collective: Collective) -> bool:
-    """Whether the run ever had a checkpoint, as the chief sees it; if not, it starts from the beginning."""
+    """Returns whether the run ever had a checkpoint, as the chief sees it; if not, it starts from the beginning."""
     some = any(directory.checkpoints.glob("*step-*"))
     return broadcast_text(collective, "some" if some else "none") == "some"
 

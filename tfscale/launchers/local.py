@@ -190,7 +190,7 @@ class _Launch:
         return LaunchResult(outcome=Outcome.STOPPED, code=stopped.exit_code, cause=cause)
 
     def _is_saved(self) -> bool:
-        """Whether the newest checkpoint has all steps that any rank has completed."""
+        """Returns whether the newest checkpoint has all steps that any rank has completed."""
         if self._watchdog is None:
             return True
         self._watchdog.read()

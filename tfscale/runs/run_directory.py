@@ -138,7 +138,7 @@ class RunDirectory:
             self._lock.close()
 
     def is_locked(self) -> bool:
-        """Whether a process trains this run."""
+        """Returns whether a process trains this run."""
         path = self.path / "lock"
         try:
             if not path.is_file():
@@ -206,7 +206,7 @@ class RunDirectory:
         return {}
 
     def is_full(self) -> bool:
-        """Whether the disk of the run is full."""
+        """Returns whether the disk of the run is full."""
         try:
             return shutil.disk_usage(self.path).free < MIN_FREE
         except OSError:
@@ -223,7 +223,7 @@ class RunDirectory:
 
 
 def started_by_us() -> bool:
-    """Whether tfscale has started this process as a rank; its parent then reports to the user."""
+    """Returns whether tfscale has started this process as a rank; its parent then reports to the user."""
     return VARIABLE in os.environ and from_environment() is not None
 
 

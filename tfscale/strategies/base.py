@@ -24,7 +24,7 @@ Tensors = Sequence[tf.Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What a strategy says of itself.
+    """The description that a strategy gives of itself.
 
     Attributes:
         notes: Lines for the start of a run.
@@ -80,7 +80,7 @@ class Strategy(Protocol):
         ...
 
     def parameters_due(self, step: int) -> bool:
-        """Whether `reduce_parameters` replaces the parameters once `step` optimizer steps are completed."""
+        """Returns whether `reduce_parameters` replaces the parameters once `step` optimizer steps are completed."""
         ...
 
     def reduce_parameters(self, parameters: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:

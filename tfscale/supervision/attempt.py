@@ -45,7 +45,7 @@ class Attempt:
 
 
 class Outcome(Enum):
-    """How a start of a job has ended."""
+    """The outcomes of a start of a job."""
 
     DONE = "done"
     FAILED = "failed"
@@ -59,7 +59,7 @@ class Outcome(Enum):
 
     @property
     def is_retryable(self) -> bool:
-        """Whether a restart may succeed."""
+        """Returns whether a restart may succeed."""
         return self in (Outcome.RETRYABLE, Outcome.HUNG)
 
 

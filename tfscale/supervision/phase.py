@@ -26,7 +26,7 @@ class Phase(Enum):
 
     @property
     def waits_for_others(self) -> bool:
-        """Whether a rank in this phase may be waiting for another rank."""
+        """Returns whether a rank in this phase may be waiting for another rank."""
         return self not in (Phase.STARTING, Phase.DATA, Phase.DISK)
 
     @property
@@ -36,10 +36,10 @@ class Phase(Enum):
 
     @property
     def has_minutes_after_hang(self) -> bool:
-        """Whether this phase has minutes in the start after one that seemed to hang: its work depends on the step."""
+        """Returns whether this phase has minutes after a hang: its time depends on the user's data."""
         return self is Phase.DATA
 
     @property
     def always_has_minutes(self) -> bool:
-        """Whether every run of this phase has minutes, however short the earlier ones were."""
+        """Returns whether every run of this phase has minutes, however short the earlier ones were."""
         return self is Phase.DISK

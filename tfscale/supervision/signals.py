@@ -78,7 +78,7 @@ def _handle_ending(handler: Handler) -> dict[int, Any]:
 
 
 def is_ignored(number: int) -> bool:
-    """Whether a signal is ignored, as `nohup` makes it for a whole tree of processes."""
+    """Returns whether a signal is ignored, as `nohup` makes it for a whole tree of processes."""
     return signal.getsignal(number) is signal.SIG_IGN
 
 

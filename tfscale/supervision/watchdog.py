@@ -181,7 +181,7 @@ def innermost(path: Path) -> str:
 
 
 def _is_stopped(pid: int) -> bool:
-    """Whether a signal has stopped the process, where /proc exists; a debugger's stop does not count."""
+    """Returns whether a signal has stopped the process, where /proc exists; a debugger's stop does not count."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

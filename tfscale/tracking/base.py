@@ -32,7 +32,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """How a figure that a strategy measures is shown.
+    """The presentation of a figure that a strategy measures.
 
     Attributes:
         label: Name for tables and legends.
@@ -63,7 +63,7 @@ Measurements = Mapping[str, Measurement]
 
 @dataclass(frozen=True, kw_only=True)
 class RunInfo:
-    """What a tracker is told when a run starts.
+    """The facts about a run that trackers get at its start.
 
     Attributes:
         name: Of the run.

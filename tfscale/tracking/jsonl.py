@@ -61,7 +61,7 @@ class JsonlTracker:
 
 
 def _is_before(line: str, start: int) -> bool:
-    """Whether the line is a whole record of a step up to `start`."""
+    """Returns whether the line is a whole record of a step up to `start`."""
     try:
         return json.loads(line)["step"] <= start
     except (ValueError, KeyError, TypeError):

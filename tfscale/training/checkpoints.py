@@ -78,7 +78,7 @@ class Checkpoints:
             raise failure
 
     def _outcome(self, state: RunState) -> RunError | None:
-        """Why the save of the state failed, as the chief knows it; None if it succeeded."""
+        """Returns the reason why the save of the state failed, as the chief knows it; None if it succeeded."""
         self._store.wait()  # the chief waits for the shards of all
         failure: RunError | None = None
         if not self._store.is_complete(state.step):

@@ -133,7 +133,7 @@ class RunMetrics:
 
     @property
     def has_evaluation(self) -> bool:
-        """Whether the model has been evaluated."""
+        """Returns whether the model has been evaluated."""
         return bool(self._evaluation)
 
     def _samples_per_second(self) -> float:

@@ -56,7 +56,7 @@ class NonFinite:
         self._returned: tuple[str | None, int] = None, 0
 
     def has_to_act(self, info: StepInfo) -> bool:
-        """Whether the policy requires an action after this step; waits for the step, unless it is `skip`."""
+        """Returns whether the policy requires an action after this step; waits for the step, unless it is `skip`."""
         if self._policy == "skip":
             return False
         before, self._known = self._known, int(info.measurements[self._index])

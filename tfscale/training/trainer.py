@@ -197,11 +197,11 @@ class Trainer:
         raise asked
 
     def _is_best(self, step: int) -> bool:
-        """Whether the evaluation after this step is the best so far, and its checkpoint is kept."""
+        """Returns whether the evaluation after this step is the best so far, and its checkpoint is kept."""
         return self._state.early_stopping.keep_best and self._state.early_stopping.best_step == step
 
     def _is_sync_step(self, step: int) -> bool:
-        """Whether all processes exchange something in this step, or right after it."""
+        """Returns whether all processes exchange something in this step, or right after it."""
         strategy = self._state.strategy
         return (
             strategy.exchanges_gradients

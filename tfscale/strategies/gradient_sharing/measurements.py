@@ -1,4 +1,4 @@
-"""How the figures of gradient sharing are shown: in log lines, tables and plots."""
+"""Describes the figures of gradient sharing for log lines, tables and plots."""
 
 from tfscale.tracking.base import Measurement, Measurements
 
