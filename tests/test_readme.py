@@ -56,6 +56,7 @@ def test_the_tree_is_the_repositorys() -> None:
     assert all((ROOT / "tfscale" / name).exists() for name in names)
 
 
+@pytest.mark.slow
 @pytest.mark.horovod
 def test_every_command_works_in_the_order_of_the_readme(tmp_path: Path, small_data: Path) -> None:
     said = {}

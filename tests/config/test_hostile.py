@@ -149,7 +149,7 @@ def test_a_group_that_no_folder_can_be_is_refused(tmp_path: Path) -> None:
         preflight([], config_dir=str(tmp_path))
 
 
-@pytest.mark.parametrize("word", ["name", "${seed}"])
+@pytest.mark.parametrize("word", ["name", "${run.dir}"])
 def test_nothing_is_composed_twice(tmp_path: Path, word: str) -> None:
     metric = "_target_: keras.metrics.SparseCategoricalAccuracy"
     text = f"# @package _global_\nmetrics:\n  m:\n    {metric}\n    name: '{word}'\n"

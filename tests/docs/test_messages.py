@@ -34,7 +34,7 @@ def test_the_decoder_of_the_page_reads_what_a_codec_writes(
     indices = np.sort(random.choice(SIZE, count, replace=False))
     negative = random.integers(0, 2, count)
     dense = [1.5, -2.0]
-    payload = code.pack(tf.constant(indices * 2 + negative, tf.int64), SIZE)
+    payload = code.encode(tf.constant(indices * 2 + negative, tf.int64), SIZE)
     threshold = tf.bitcast(tf.constant(0.25), tf.int32)
     header = tf.stack([7, threshold, 1234, 140])
     whole = tf.concat([payload, tf.bitcast(tf.constant(dense), tf.int32)], axis=0)

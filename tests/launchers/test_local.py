@@ -60,6 +60,7 @@ def test_every_strategy_trains_between_processes(tmp_path: Path, strategy: str, 
     assert all(f"rank {rank} {ended}" in log for rank, log in enumerate(logs)), "all ranks end with the same bits"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["horovod", "horovod_averaging", "sharing"])
 def test_processes_compute_what_one_process_does(tmp_path: Path, strategy: str) -> None:
     """Two replicas sum in one order only, so even the averaging strategies give the same bits."""
@@ -87,6 +88,7 @@ def test_sharing_does_not_depend_on_how_many_processes_hold_the_replicas(tmp_pat
     assert digest(tmp_path, "one") == digest(tmp_path, "three")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["horovod", "horovod_averaging"])
 def test_reproducible_averaging_does_not_depend_on_the_number_of_processes(tmp_path: Path, strategy: str) -> None:
     words = (*SMALL, "model=cnn", f"strategy={strategy}", "strategy.reproducible=true", "strategy.replicas=3")
@@ -113,6 +115,7 @@ def test_horovod_gives_the_parameters_of_one_replica_with_the_whole_batch(tmp_pa
         np.testing.assert_allclose(two[name], one[name], atol=5e-6)
 
 
+@pytest.mark.slow
 def test_horovodrun_starts_the_same_job(tmp_path: Path) -> None:
     own = launched(tmp_path, "own", *SMALL, "strategy=sharing", "launch.np=2")
     horovodrun = [str(BIN / "horovodrun"), "-np", "2", str(BIN / "tfscale"), "train"]
@@ -121,6 +124,7 @@ def test_horovodrun_starts_the_same_job(tmp_path: Path) -> None:
     assert (tmp_path / "runs" / "raw" / "logs" / "rank-1.log").is_file()
 
 
+@pytest.mark.slow
 def test_eight_processes_make_one_run_directory(tmp_path: Path) -> None:
     done = subprocess.run(
         [
@@ -167,6 +171,7 @@ def test_a_job_listens_on_loopback_only(tmp_path: Path) -> None:
     assert all(ip_address(address).is_loopback for _, address in listeners), listeners
 
 
+@pytest.mark.slow
 def test_hosts_are_reached_through_horovodrun(tmp_path: Path) -> None:
     """Localhost is the one host that needs no ssh."""
     hosts = ("launch.np=2", "launch.hosts=[localhost:2]", "launch.network_interface=lo")
@@ -183,7 +188,7 @@ def rank_of_start(folder: Path, job: subprocess.Popen, restarts: int, *, rank: i
     found = [
         each
         for each in psutil.Process(job.pid).children(recursive=True)
-        if each.environ().get("HOROVOD_RANK") == str(rank) and "tfscale" in " ".join(each.cmdline()[:3])
+        if each.environ().get("HOROVOD_RANK") == str(rank) and "tfscale" in " ".join(each.cmdline()[:4])
     ]
     return found[-1]
 
@@ -210,6 +215,7 @@ def stuck():
 """
 
 
+@pytest.mark.slow
 def test_a_job_on_hosts_goes_on_after_it_hung_and_a_process_was_killed_and_one_frozen(tmp_path: Path) -> None:
     words = (*own_data(tmp_path, "stuck", STUCK, "stuck"), "train.steps=1500", "train.checkpoint_every=100")
     hosts = ("launch.np=2", "launch.hosts=[localhost:2]", "launch.network_interface=lo", "run.name=one")
@@ -231,6 +237,7 @@ def test_a_job_on_hosts_goes_on_after_it_hung_and_a_process_was_killed_and_one_f
     assert summary(tmp_path, "one")["steps"] == 1500
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path: Path) -> None:
     words = ("strategy=sharing", "launch.np=2", "model.dropout=0.2")
     straight = launched(tmp_path, "straight", *words, "train.steps=60")
@@ -262,6 +269,7 @@ class Broken(ArrayData):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["own", "horovodrun"])
 def test_a_rank_that_raises_is_the_one_error_shown(tmp_path: Path, launcher: str) -> None:
     words = [*own_data(tmp_path, "broken", BROKEN, "Broken"), "strategy=sharing", "run.name=one"]
@@ -276,6 +284,7 @@ def test_a_rank_that_raises_is_the_one_error_shown(tmp_path: Path, launcher: str
     assert "Traceback" in (tmp_path / "runs" / "one" / "logs" / "rank-1.log").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["own", "horovodrun"])
 def test_a_damaged_file_is_said_once(tmp_path: Path, launcher: str) -> None:
     folder = write_idx(tmp_path / "d", train=30, test=20, zipped=True)

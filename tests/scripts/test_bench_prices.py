@@ -68,6 +68,7 @@ def test_replicas_of_a_job_without_digests_do_not_notice_that_they_differ(
         run(job, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.horovod
 def test_processes_measure_each_variant(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tfscale.scripts.bench.prices", "--strategy=horovod", "--rounds=2", "--steps=2"]

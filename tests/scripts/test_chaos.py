@@ -10,6 +10,7 @@ import pytest
 from tfscale.scripts.chaos.faults import outliving
 
 
+@pytest.mark.slow
 @pytest.mark.horovod
 def test_fifteen_kills_at_random_times_change_nothing(tmp_path: Path) -> None:
     rows = chaos(tmp_path, "--faults", "kill", "--count", "5", "--steps", "700", "--seed", "2")
@@ -24,6 +25,7 @@ def test_fifteen_kills_at_random_times_change_nothing(tmp_path: Path) -> None:
         assert row["equal_bits"] == row["runs"] >= 1, row
 
 
+@pytest.mark.slow
 @pytest.mark.horovod
 def test_flipped_bits_on_the_wire_and_writes_that_fail_change_nothing(tmp_path: Path) -> None:
     rows = chaos(tmp_path, "--faults", "wire", "disk", "--strategies", "sharing", "--count", "3", "--a-run", "3")
@@ -55,6 +57,7 @@ def chaos(folder: Path, *words: str) -> list[dict]:
     return json.loads((folder / "rows.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.horovod
 def test_no_flipped_bit_reaches_what_is_applied() -> None:
     command = [sys.executable, "-m", "tfscale.scripts.chaos.wire", "--count", "100", "--strategies", "horovod"]

@@ -87,7 +87,7 @@ def test_a_job_that_fails_does_not_end_the_sweep(tmp_path: Path) -> None:
     assert f"failed (1) in {rows[1]['wall_seconds']} s; " in done.stdout
     assert float(rows[2]["samples_per_second"]) > 0
     assert rows[1]["accuracy"] == ""
-    assert "an unlucky width" in (tmp_path / "runs" / "s" / "job-000.log").read_text()
+    assert "an unlucky width" in (tmp_path / "runs" / "s" / "job-001.log").read_text()
 
 
 def test_a_sweep_does_not_depend_on_the_folder_it_is_typed_in(tmp_path: Path) -> None:
@@ -130,6 +130,7 @@ def test_every_job_is_checked_before_the_first_starts(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.horovod
 def test_a_sweep_over_strategies_starts_processes_for_each(tmp_path: Path) -> None:
     done = sweep(tmp_path, "strategy=local,horovod,sharing", "train.steps=20", "launch.np=2")

@@ -37,6 +37,7 @@ def poisoned():
 """
 
 
+@pytest.mark.slow
 def test_poison_in_any_rank_is_skipped_by_all(tmp_path: Path) -> None:
     (tmp_path / "poison.py").write_text(MODULE)
     (tmp_path / "conf" / "data").mkdir(parents=True)

@@ -46,6 +46,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return digests
 
 
+@pytest.mark.slow
 def test_a_killed_rank_changes_nothing(tmp_path: Path, straight: dict[str, str]) -> None:
     with started(tmp_path, *SHARING, "run.name=one") as process:
         victim = ranks_of(tmp_path, "one")[2]
@@ -67,6 +68,7 @@ def test_a_killed_rank_changes_nothing(tmp_path: Path, straight: dict[str, str])
 ALONE = ("data=digits", "strategy=local", "optimizer=adam", "model.dropout=0.2", "train.steps=500")
 
 
+@pytest.mark.slow
 def test_the_only_process_of_a_job_is_watched_too(tmp_path: Path) -> None:
     words = (*ALONE, "train.batch=16", "train.checkpoint_every=20")
     straight, killed = tmp_path / "straight", tmp_path / "killed"
@@ -95,6 +97,7 @@ def test_one_process_that_nobody_is_to_watch_trains_where_it_was_started(tmp_pat
     assert not (tmp_path / "runs" / "one" / "events.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_a_frozen_rank_is_found(tmp_path: Path, straight: dict[str, str]) -> None:
     with started(tmp_path, *SHARING, "run.name=one") as process:
         victim = ranks_of(tmp_path, "one")[1]
@@ -133,6 +136,7 @@ def endless():
 """
 
 
+@pytest.mark.slow
 def test_a_rank_that_loops_reads_for_ever_or_skips_an_exchange_is_found(
     tmp_path: Path, straight: dict[str, str]
 ) -> None:
@@ -155,11 +159,10 @@ import threading
 import time
 from pathlib import Path
 from tfscale.data.sources import digits
-from tfscale.checkpoint import durable_io
-from tfscale.training import checkpoints
+from tfscale.checkpoint import durable_io, store
 
 FIRST, RANK = os.environ["TFSCALE_RESTART"] == "0", os.environ["HOROVOD_RANK"]
-write, wait = durable_io.write, checkpoints.wait_for_chief
+write, wait = durable_io.write, store.wait_for_chief
 
 def slow(folder, files):
     while FIRST and RANK == "0" and "step-000000040" in str(folder):
@@ -180,7 +183,7 @@ def dies():
     os.kill(os.getpid(), 9)
 
 def data():
-    durable_io.write, checkpoints.wait_for_chief = slow, waiting
+    durable_io.write, store.wait_for_chief = slow, waiting
     if FIRST and RANK == "2":
         threading.Thread(target=dies, daemon=True).start()
     return digits.digits(test_fraction=0.2)
@@ -197,6 +200,7 @@ def while_saving(folder: Path, when: tuple[str, ...], *words: str) -> str:
     return done.stderr
 
 
+@pytest.mark.slow
 def test_what_was_to_be_saved_when_a_rank_died_is_not_repeated(tmp_path: Path, straight: dict[str, str]) -> None:
     """The next save is due, too: nobody copies anything until the chief has sealed the one before."""
     when = "copied-0", "waits-1", "waits-2"
@@ -204,6 +208,7 @@ def test_what_was_to_be_saved_when_a_rank_died_is_not_repeated(tmp_path: Path, s
     assert digest(tmp_path, "one") == straight["sharing"]
 
 
+@pytest.mark.slow
 def test_a_run_that_has_had_enough_ends_there_whenever_a_rank_dies(tmp_path: Path) -> None:
     """Where it ends is in its last checkpoint; what goes on with a run that has ended trains on."""
     enough = ("early_stopping.target=0", "train.evaluate_every=40")
@@ -228,6 +233,7 @@ def data():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device that is always full")
 def test_a_job_whose_output_is_on_a_full_disk_goes_on(tmp_path: Path) -> None:
     words = (*own_data(tmp_path, "dies", DIES, "data"), *SHARING[1:], "train.steps=20", "run.name=one")
@@ -306,6 +312,7 @@ def test_a_rank_that_keeps_dying_ends_the_job_after_the_restarts_that_it_may_hav
     assert "starting again" not in error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_all_ranks_stop_at_one_step_and_what_goes_on_changes_nothing(
     tmp_path: Path, straight: dict[str, str], number: signal.Signals, code: int
@@ -324,6 +331,7 @@ def test_all_ranks_stop_at_one_step_and_what_goes_on_changes_nothing(
     assert digest(tmp_path, "one") == straight["local"]
 
 
+@pytest.mark.slow
 def test_a_supervisor_that_is_killed_takes_its_processes_along(tmp_path: Path) -> None:
     with started(tmp_path, *SHARING, "run.name=one", "train.steps=4000") as process:
         second = resume(tmp_path, "one")

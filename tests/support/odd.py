@@ -74,6 +74,9 @@ def averaged(learning_rate: float, **settings: Any) -> keras.Optimizer:
 class WholeLoss(keras.losses.Loss):
     """One number for each element of the output, not for each example."""
 
+    def __init__(self, from_logits: bool, **settings: Any) -> None:
+        super().__init__(**settings)
+
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """[b], [b, c] -> [b, c]."""
         return y_pred

@@ -108,26 +108,15 @@ def test_short_epochs_are_evaluated_and_saved_every_few_epochs(build_job: Callab
     assert (every.plan.evaluate_every, every.plan.checkpoint_every) == (1, 2), "what is configured stays"
 
 
-@pytest.mark.parametrize("has_ended", [True, False])
-def test_a_plan_that_ends_before_the_steps_completed_is_refused(build_job: Callable[..., Job], has_ended: bool) -> None:
+def test_a_plan_that_ends_before_the_steps_completed_is_refused(build_job: Callable[..., Job]) -> None:
     """`tfscale resume NAME train.steps=3` after 6 steps once printed "step 6/3"."""
     plan = build_job(*SMALL, "train.steps=3").plan
     message = (
         r"train.steps or train.epochs must give at least 6 steps, which the run has completed, got 3; give a larger"
     )
     with pytest.raises(UserError, match=message):
-        require_steps_left(plan, 6, has_ended=has_ended)
-
-
-def test_a_run_that_has_ended_has_nothing_left_to_train(build_job: Callable[..., Job]) -> None:
-    """Resumed, it once trained nothing and wrote samples_per_second 0.0 over its summary."""
-    plan = build_job(*SMALL, "train.steps=6").plan
-    with pytest.raises(
-        EarlyEnd, match=r"ended after its 6 steps; nothing is left .* or train.epochs=N train.steps=null"
-    ):
-        require_steps_left(plan, 6, has_ended=True)
-    require_steps_left(plan, 6, has_ended=False)  # it died after its last step, before its summary
-    require_steps_left(plan, 5, has_ended=True)  # it was given more steps
+        require_steps_left(plan, 6)
+    require_steps_left(plan, 3)
 
 
 def test_the_summary_counts_steps_examples_and_bytes(build_job: Callable[..., Job], tmp_path: Path) -> None:

@@ -45,7 +45,6 @@ def restore_newest(
 
     Raises:
         UserError: The run has completed more steps than it is to train.
-        EarlyEnd: The run has ended, and no steps are left to train.
     """
 
     def damaged(place: Path, error: DamagedError) -> None:
@@ -60,7 +59,7 @@ def restore_newest(
         chosen = f"{newest(directory.checkpoints, damaged).name} {had_ended(directory.ended_after())}"
     name, _, ended = broadcast_text(job.collective, chosen).partition(" ")
     before = checkpoints.restore(job.state, step_of(directory.checkpoints / name)).identity
-    require_steps_left(job.plan, job.state.step, has_ended=ended == str(job.state.step))
+    require_steps_left(job.plan, job.state.step)
     if ended == str(job.state.step):  # whoever continues a run that has ended wants more steps
         job.state.early_stopping.ended = False
     differ = [f"{key} {before.get(key)}, now {now.get(key)}" for key in now if before.get(key) != now.get(key)]

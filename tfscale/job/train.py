@@ -17,7 +17,7 @@ from tfscale.checkpoint.store import CheckpointStore
 from tfscale.collectives.checksummed import broadcast_text
 from tfscale.config import preflight, saved
 from tfscale.config.schemas.config import Config
-from tfscale.errors import EarlyEnd, UserError
+from tfscale.errors import UserError
 from tfscale.job import build, environment, report, resume
 from tfscale.job.build import Job
 from tfscale.job.failure import fail
@@ -51,10 +51,6 @@ def run_rank(config: Config, world: World, directory: RunDirectory | None) -> in
     try:
         with signals_noted(lambda stopped, lost: _report_stop(stopped, world, holder[0], lost)) as pending:
             return _run(config, world, holder, pending)
-    except EarlyEnd as end:  # before the first step: the run had ended
-        if world.is_chief:
-            person_console().print(str(end), highlight=False, markup=False)
-        return 0
     except Stopped as stopped:
         _report_stop(stopped, world, holder[0])
         if world.size > 1:

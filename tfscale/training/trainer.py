@@ -62,27 +62,20 @@ def automatic_interval(epoch: int) -> int:
     return epoch * -(-MIN_INTERVAL // epoch)
 
 
-def require_steps_left(plan: Plan, step: int, *, has_ended: bool) -> None:
-    """Checks that a resumed run has steps left to train.
+def require_steps_left(plan: Plan, step: int) -> None:
+    """Checks that a resumed run does not end before the step that it has completed.
 
     Args:
         plan: Of the resumed run.
         step: Optimizer steps completed.
-        has_ended: Whether the run has ended after this step, and has its summary.
 
     Raises:
         UserError: The plan ends before the step.
-        EarlyEnd: The run has ended, and the plan has no more steps.
     """
     if plan.steps < step:
         raise UserError(
             f"train.steps or train.epochs must give at least {step:,} steps, which the run has completed, got "
-            f"{plan.steps:,}; give a larger number, or another run.name to begin anew"
-        )
-    if has_ended and plan.steps == step:
-        raise EarlyEnd(
-            f"the run has ended after its {step:,} steps; nothing is left to train. To train on, give a larger number "
-            "of steps: train.steps=N, or train.epochs=N train.steps=null"
+            f"{plan.steps:,}; give a larger number, or another run.name to start from the beginning"
         )
 
 
