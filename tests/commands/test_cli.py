@@ -166,6 +166,7 @@ def test_a_first_run_learns_digits_in_an_empty_folder(tmp_path: Path) -> None:
     assert evaluation["accuracy"] == pytest.approx(summary["accuracy"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_an_earlier_run_is_not_overwritten_and_can_go_on(tmp_path: Path) -> None:
     words = ("train", "run.name=one", "train.batch=16")
     assert tfscale(*words, "train.steps=10", cwd=tmp_path).returncode == 0

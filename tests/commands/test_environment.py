@@ -169,6 +169,7 @@ def test_another_backend_of_keras_is_refused(
     assert capsys.readouterr().err == "tfscale: KERAS_BACKEND must be tensorflow, got jax; type: unset KERAS_BACKEND\n"
 
 
+@pytest.mark.slow
 def test_settings_of_a_notebook_and_of_keras_do_not_matter(tmp_path: Path) -> None:
     """In a notebook MPLBACKEND names a module that need not be installed; ~/.keras/keras.json may name jax."""
     (tmp_path / ".keras").mkdir()

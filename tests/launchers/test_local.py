@@ -50,7 +50,15 @@ int listen(int file, int backlog) {
 
 
 @pytest.mark.parametrize("processes", [3])
-@pytest.mark.parametrize("strategy", ["local", "horovod", "horovod_averaging", "sharing"])
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        "horovod",
+        "sharing",
+        pytest.param("local", marks=pytest.mark.slow),
+        pytest.param("horovod_averaging", marks=pytest.mark.slow),
+    ],
+)
 def test_every_strategy_trains_between_processes(tmp_path: Path, strategy: str, processes: int) -> None:
     result = launched(tmp_path, "one", f"strategy={strategy}", f"launch.np={processes}", "train.batch=16")
     assert (result["processes"], result["replicas"]) == (processes, processes)
@@ -71,7 +79,7 @@ def test_processes_compute_what_one_process_does(tmp_path: Path, strategy: str) 
     assert inside["bytes_sent"] == between["bytes_sent"]
 
 
-@pytest.mark.parametrize("shares", ["gradients", "updates"])
+@pytest.mark.parametrize("shares", [pytest.param("gradients", marks=pytest.mark.slow), "updates"])
 def test_sharing_does_not_depend_on_how_many_processes_hold_the_replicas(tmp_path: Path, shares: str) -> None:
     words = (
         *SMALL,

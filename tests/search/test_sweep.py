@@ -90,6 +90,7 @@ def test_a_job_that_fails_does_not_end_the_sweep(tmp_path: Path) -> None:
     assert "an unlucky width" in (tmp_path / "runs" / "s" / "job-001.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_sweep_does_not_depend_on_the_folder_it_is_typed_in(tmp_path: Path) -> None:
     """Beside tfscale/, random.py or keras.py every job had an ImportError; `run.dir='a,b=ü'` failed in every job."""
     for name in ("random", "keras", "tfscale", "hydra", "subprocess", "socket", "sklearn"):

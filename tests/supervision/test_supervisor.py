@@ -91,6 +91,7 @@ def test_the_only_process_of_a_job_is_watched_too(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_one_process_that_nobody_is_to_watch_trains_where_it_was_started(tmp_path: Path) -> None:
     words = (*ALONE[:-1], "launch.max_restarts=0", "launch.hang_timeout=null", "train.steps=3")
     launched(tmp_path, "one", *words)

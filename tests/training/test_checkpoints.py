@@ -37,10 +37,16 @@ RESUMED = (
 )
 """Each has state of its own."""
 
+VARIATIONS = ("horovod_averaging", "local, slots apart", "sharing a step later", "sharing after a warm-up")
+"""Their state is that of another one, with other values: `make test-all` has them."""
+
 
 @pytest.mark.parametrize(
     ("name", "optimizer"),
-    [*((name, "nesterov") for name in RESUMED), ("local", "adam"), ("sharing", "adam"), ("horovod", "adam")],
+    [
+        *(pytest.param(name, "nesterov", marks=[pytest.mark.slow] * (name in VARIATIONS)) for name in RESUMED),
+        *(("local", "adam"), ("sharing", "adam"), ("horovod", "adam")),
+    ],
 )
 def test_resuming_gives_the_same_bits(build_job: Callable[..., Job], tmp_path: Path, name: str, optimizer: str) -> None:
     words = (*SMALL, f"optimizer={optimizer}", "model.dropout=0.2", "train.batch=16", *VARIANTS[name])
