@@ -228,3 +228,12 @@ def test_random_damage_gets_one_clear_message() -> None:
     outcomes, problems = settings.fuzz(range(40), seed=4)
     assert not problems, "\n".join(problems)
     assert outcomes["refused"] > 15
+
+
+@pytest.mark.parametrize(("file", "words"), [("recipe/own.yaml", ["recipe=own"]), ("local/default.yaml", [])])
+def test_a_file_whose_keys_would_be_ignored_is_refused(tmp_path: Path, file: str, words: list[str]) -> None:
+    """Without its first line a recipe trained with the defaults, and said nothing."""
+    with pytest.raises(UserError, match=r"file must begin with the line `# @package _global_`; add it"):
+        preflight(words, config_dir=user_file(tmp_path, "seed: 7\n", file))
+    config = preflight(words, config_dir=user_file(tmp_path, "# @package _global_\nseed: 7\n", file))
+    assert config.seed == 7

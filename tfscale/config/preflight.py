@@ -75,8 +75,9 @@ def typed(composed: DictConfig) -> Config:
         UserError: Every breach.
     """
     values, old = moved_targets.renamed(plain(composed))
-    values.pop("recipe", None)
-    values.pop("local", None)
+    for group in ("recipe", "local"):
+        if values.pop(group, None):  # its keys are below the group's name, where nothing reads them
+            raise UserError(f"the {group} file must begin with the line `# @package _global_`; add it")
     if old:
         _warn_of_moved(old)
     problems = validate.problems_of(values)
