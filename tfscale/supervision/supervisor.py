@@ -74,7 +74,7 @@ class Supervisor:
                 return stopped.exit_code
 
     def _run(self, processes: int) -> int:
-        restarts = fruitless = hangs = hung_at = 0
+        restarts = without_progress = hangs = hung_at = 0
         while True:
             before = self._newest()
             deadline_scale = 2.0**hangs if self._policy.watches else None
@@ -83,20 +83,20 @@ class Supervisor:
                 return 0
             after = self._newest()
             if after != before:
-                fruitless = hangs = hung_at = 0
-            if not result.outcome.is_retryable or fruitless >= self._policy.max_restarts:
+                without_progress = hangs = hung_at = 0
+            if not result.outcome.is_retryable or without_progress >= self._policy.max_restarts:
                 more = f" {self._restart_count(restarts)}" if restarts else ""
                 logger.error(f"{result.cause}{more}")
                 return result.code
             if result.outcome is Outcome.HUNG:
                 hangs, hung_at = min(hangs + 1, MAX_DEADLINE_DOUBLINGS), max(hung_at, result.step or 0)
-            fruitless += 1
-            if fruitless > RESTARTS_WITH_ALL and processes > self._policy.min_np:
+            without_progress += 1
+            if without_progress > RESTARTS_WITH_ALL and processes > self._policy.min_np:
                 processes -= 1
             restarts += 1
             origin = "from the beginning" if after is None else f"after {after.name}"
             logger.warning(f"{result.cause}; starting again {origin}, {processes} process(es)")
-            time.sleep(_backoff(fruitless))
+            time.sleep(_backoff(without_progress))
 
     def _newest(self) -> Path | None:
         return newest_complete(self._directory.checkpoints)
@@ -131,6 +131,6 @@ class Supervisor:
         return f"(started again {restarts} time(s); launch.max_restarts={self._policy.max_restarts})"
 
 
-def _backoff(fruitless: int) -> float:
-    """Seconds before the next start, after `fruitless` without a new checkpoint; the first restart does not wait."""
-    return 0.0 if fruitless < 2 else min(MAX_BACKOFF, FIRST_BACKOFF * 2.0 ** min(fruitless - 2, 10))
+def _backoff(without_progress: int) -> float:
+    """Seconds before the next start, after so many without a new checkpoint; the first restart does not wait."""
+    return 0.0 if without_progress < 2 else min(MAX_BACKOFF, FIRST_BACKOFF * 2.0 ** min(without_progress - 2, 10))

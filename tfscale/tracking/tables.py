@@ -60,9 +60,12 @@ def closing_table(
 def _traffic(summary: Mapping[str, Any]) -> str:
     """Bytes exchanged beside those of an allreduce at every step."""
     sent, dense, ratio = human_bytes(summary["bytes_sent"]), human_bytes(summary["bytes_dense"]), summary["bytes_ratio"]
-    fewer = "none sent" if not ratio else f"{ratio:g} times fewer" if ratio > 1 else f"{1 / ratio:.3g} times as many"
-    if ratio == 1:
+    if not ratio:
+        fewer = "none sent"
+    elif ratio == 1:
         fewer = "as many"
+    else:
+        fewer = f"{ratio:g} times fewer" if ratio > 1 else f"{1 / ratio:.3g} times as many"
     if summary["processes"] == 1:
         return f"none left the process; between processes: {sent}, an allreduce every step: {dense} ({fewer})"
     return f"{sent}; an allreduce every step: {dense} ({fewer})"

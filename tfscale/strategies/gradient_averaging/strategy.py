@@ -55,15 +55,15 @@ class GradientAveraging(Averaging):
         """
         replicas = self.collective.size
         digest_slots = consistency.digest_slots(map(self._digest, parameters), self.collective.ranks, replicas)
-        dense = [[*own, ballot] for own, ballot in zip(gradients, digest_slots, strict=True)]
-        received = self.mean(flattened(dense, self._devices))
-        mean, told = received[: self._trainable], received[self._trainable :]
+        with_digests = [[*own, slots] for own, slots in zip(gradients, digest_slots, strict=True)]
+        received = self.mean(flattened(with_digests, self._devices))
+        mean, gathered_slots = received[: self._trainable], received[self._trainable :]
 
         def skip() -> tf.Tensor:
             self._skipped.assign_add(1)
             return tf.zeros_like(mean)
 
-        agreed = consistency.require_consistent(consistency.decode_digests(told, replicas), step)
+        agreed = consistency.require_consistent(consistency.decode_digests(gathered_slots, replicas), step)
         with tf.control_dependencies([] if agreed is None else [agreed]):
             usable = tf.reduce_all(tf.math.is_finite(mean))
         reduced = tf.cond(usable, lambda: mean, skip)

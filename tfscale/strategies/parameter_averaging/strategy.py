@@ -90,9 +90,9 @@ class ParameterAveraging(Averaging):
             tf.errors.InvalidArgumentError: A process has another mean.
         """
         mean = self.mean(parameters)
-        told = [tf.stack([self._digest([mean]), tf.cast(each, tf.int32)]) for each in self._own_skipped]
-        heard = gather_checksummed(self.collective, told)
-        digests, skipped = tf.unstack(tf.ensure_shape(tf.stack(heard), [self.collective.size, 2]), axis=1)
+        messages = [tf.stack([self._digest([mean]), tf.cast(each, tf.int32)]) for each in self._own_skipped]
+        gathered = gather_checksummed(self.collective, messages)
+        digests, skipped = tf.unstack(tf.ensure_shape(tf.stack(gathered), [self.collective.size, 2]), axis=1)
         self._skipped.assign(tf.cast(tf.reduce_sum(skipped), tf.int64))
         self.bytes_sent.assign_add(gather_bytes(tf.constant(3 * self.collective.size), self.collective.size))
         agreed = consistency.require_consistent(digests, step)
