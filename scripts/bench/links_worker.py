@@ -200,7 +200,9 @@ class Product:
 
     def accuracy(self) -> float:
         """See `Trainer`."""
-        return self._job.evaluator(self._job.state.consensus())["accuracy"]
+        from tfscale.data.base import Split
+
+        return self._job.evaluator(self._job.state.consensus(), Split.TEST)["accuracy"]
 
     def anyone(self, flag: bool) -> bool:
         """See `Trainer`."""

@@ -18,12 +18,14 @@ def _parts():
     """Data, model, optimizer and loss: what `tfscale train model=lenet optimizer=nesterov` has."""
     import keras
 
-    from tfscale.data.pipeline import ArrayData
+    from tfscale.data.arrays import source_of
+    from tfscale.data.pipeline import IndexedData
     from tfscale.data.sources.synthetic import synthetic
     from tfscale.models.lenet import lenet
 
-    data = ArrayData(synthetic(examples=16384, test_examples=16, shape=[28, 28, 1], classes=10, noise=1.0, seed=0))
-    model = lenet(input_shape=data.input_shape, classes=data.classes)
+    arrays = synthetic(examples=16384, test_examples=16, shape=[28, 28, 1], classes=10, noise=1.0, seed=0)
+    data = IndexedData(source_of(arrays))
+    model = lenet(input_shape=[28, 28, 1], outputs=10, activation="softmax")
     optimizer = keras.optimizers.SGD(0.05, momentum=0.9, nesterov=True)
     optimizer.build(model.trainable_variables)
     return data, model, optimizer, keras.losses.SparseCategoricalCrossentropy(reduction="none")

@@ -18,6 +18,7 @@ import yaml
 
 from tfscale.config.schemas.by_target import TARGET_SCHEMAS
 from tfscale.config.schemas.config import Config
+from tfscale.config.schemas.data import Pipeline
 from tfscale.config.schemas.fields import Table
 
 PAGE = "configuration.md"
@@ -37,6 +38,9 @@ configuration of a job and starts nothing. This page is made from `conf/` and fr
 A key in brackets is not in the option's file: `+KEY=VALUE` adds it. `null` means "none", `auto` is decided from the
 data, the devices or the optimizer.
 """
+
+PIPELINE = "pipeline"
+"""The group whose keys stand in `data`."""
 
 
 def page() -> str:
@@ -82,8 +86,8 @@ def _group(name: str, folder: Traversable) -> Iterator[str]:
 
 
 def _option(group: str, values: Mapping[str, Any], comments: Mapping[str, str]) -> Iterator[str]:
-    table = _table(group, values)
-    rows = list(_rows(group, values, comments, table))
+    table = Pipeline if group == PIPELINE else _table(group, values)
+    rows = list(_rows("data" if group == PIPELINE else group, values, comments, table))
     if rows:
         yield from _head()
         yield from rows
@@ -107,7 +111,7 @@ def _rows(
             yield _row(f"{group}/{key}", option, f"an option of [`{group}/{key}`](#{_anchor(f'{group}/{key}')})", None)
     fields = {} if table is None else table.model_fields
     for key, value in values.items():
-        if isinstance(value, dict):  # one of several metrics
+        if isinstance(value, dict) and "_target_" in value:  # one of several metrics
             yield _row(f"{path}.{key}._target_", value["_target_"], f"a class of `keras.{path}`", comments.get(key))
             yield from _rows(f"{path}.{key}", value, comments, TARGET_SCHEMAS.get(value["_target_"]))
         elif not key.startswith("_") and key != "defaults":

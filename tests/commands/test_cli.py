@@ -154,7 +154,7 @@ def test_a_first_run_learns_digits_in_an_empty_folder(tmp_path: Path) -> None:
     # Twice the vector, a fifth as often; and a few words with which replicas agree.
     assert summary["bytes_dense"] == pytest.approx(5 * summary["bytes_sent"] / 2, rel=1e-4)
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert {record["kind"] for record in records} == {"step", "train", "evaluation"}
+    assert {record["kind"] for record in records} == {"step", "train", "test"}
     assert records[-1]["accuracy"] == pytest.approx(summary["accuracy"], abs=1e-6)
     assert (run / "config.yaml").is_file()
     assert json.loads((run / "environment.json").read_text())["tensorflow"].startswith("2.21.")

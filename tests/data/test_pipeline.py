@@ -5,20 +5,21 @@ import itertools
 import numpy as np
 import pytest
 
-from tfscale.data.base import Arrays, Shard
-from tfscale.data.pipeline import ArrayData
+from tfscale.data.arrays import source_of
+from tfscale.data.base import Arrays, Shard, Split
+from tfscale.data.pipeline import IndexedData
 
 N = 203
 
 
 @pytest.fixture
-def data() -> ArrayData:
+def data() -> IndexedData:
     x = np.arange(N, dtype=np.uint8).reshape(N, 1)
-    return ArrayData(Arrays(x, np.arange(N) % 10, x[:101], np.arange(101) % 10, 1.0, 10))
+    return IndexedData(source_of(Arrays(x, np.arange(N) % 10, x[:101], np.arange(101) % 10, 1.0, 10)))
 
 
 def batches(
-    data: ArrayData, shard: Shard, *, batch: int, count: int, seed: int = 7, start: int = 0
+    data: IndexedData, shard: Shard, *, batch: int, count: int, seed: int = 7, start: int = 0
 ) -> list[tuple[list[int], list[float]]]:
     feed = data.train(shard, batch=batch, seed=seed, start=start, prefetch=2)
     return [
@@ -27,16 +28,16 @@ def batches(
     ]
 
 
-def test_nothing_is_left_to_a_thread_for_which_the_end_of_a_run_would_wait(data: ArrayData) -> None:
+def test_nothing_is_left_to_a_thread_for_which_the_end_of_a_run_would_wait(data: IndexedData) -> None:
     for feed in (
         data.train(Shard(0, 2), batch=8, seed=7, start=0, prefetch=2),
-        data.evaluate(Shard(0, 2), batch=8),
+        data.evaluate(Split.TEST, Shard(0, 2), batch=8),
     ):
         assert feed.options().autotune.enabled is False
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
-def test_an_epoch_has_every_example_once(data: ArrayData, size: int) -> None:
+def test_an_epoch_has_every_example_once(data: IndexedData, size: int) -> None:
     steps = -(-N // (8 * size))
     seen = [
         example
@@ -49,7 +50,7 @@ def test_an_epoch_has_every_example_once(data: ArrayData, size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [2, 3, 4, 6])
-def test_the_examples_of_a_step_do_not_depend_on_the_number_of_replicas(data: ArrayData, size: int) -> None:
+def test_the_examples_of_a_step_do_not_depend_on_the_number_of_replicas(data: IndexedData, size: int) -> None:
     whole = batches(data, Shard(0, 1), batch=24, count=20)
     parts = [batches(data, Shard(rank, size), batch=24 // size, count=20) for rank in range(size)]
     for step in range(20):
@@ -57,7 +58,7 @@ def test_the_examples_of_a_step_do_not_depend_on_the_number_of_replicas(data: Ar
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
-def test_weights_make_the_plain_mean_over_replicas_the_mean_over_examples(data: ArrayData, size: int) -> None:
+def test_weights_make_the_plain_mean_over_replicas_the_mean_over_examples(data: IndexedData, size: int) -> None:
     batch = 8
     steps = -(-N // (batch * size))
     parts = [batches(data, Shard(rank, size), batch=batch, count=steps) for rank in range(size)]
@@ -70,17 +71,17 @@ def test_weights_make_the_plain_mean_over_replicas_the_mean_over_examples(data: 
 
 def test_a_replica_left_without_an_example_weighs_nothing() -> None:
     x = np.arange(9, dtype=np.uint8).reshape(9, 1)
-    tiny = ArrayData(Arrays(x, np.zeros(9, int), x, np.zeros(9, int), 1.0, 10))
+    tiny = IndexedData(source_of(Arrays(x, np.zeros(9, int), x, np.zeros(9, int), 1.0, 10)))
     parts = [batches(tiny, Shard(rank, 4), batch=2, count=2)[1] for rank in range(4)]
     assert sorted(sum(weights) for _, weights in parts) == [0, 0, 0, 8]
 
 
-def test_any_step_can_be_the_first(data: ArrayData) -> None:
+def test_any_step_can_be_the_first(data: IndexedData) -> None:
     whole = batches(data, Shard(1, 2), batch=8, count=40)
     assert batches(data, Shard(1, 2), batch=8, count=17, start=23) == whole[23:]
 
 
-def test_epochs_and_seeds_have_orders_of_their_own(data: ArrayData) -> None:
+def test_epochs_and_seeds_have_orders_of_their_own(data: IndexedData) -> None:
     steps = -(-N // 8)
     feed = batches(data, Shard(0, 1), batch=8, count=2 * steps)
     first, second = feed[:steps], feed[steps:]
@@ -89,7 +90,7 @@ def test_epochs_and_seeds_have_orders_of_their_own(data: ArrayData) -> None:
     assert first == batches(data, Shard(0, 1), batch=8, count=steps)
 
 
-def test_the_order_is_a_good_shuffle(data: ArrayData) -> None:
+def test_the_order_is_a_good_shuffle(data: IndexedData) -> None:
     order = [x for xs, _ in batches(data, Shard(0, 1), batch=N, count=1) for x in xs]
     assert abs(np.corrcoef(order, np.arange(N))[0, 1]) < 0.2
     assert sum(b - a == 1 for a, b in itertools.pairwise(order)) < 8
@@ -98,20 +99,20 @@ def test_the_order_is_a_good_shuffle(data: ArrayData) -> None:
 def test_ids_stay_whole_numbers_and_measurements_become_scaled_floats() -> None:
     x, y = np.array([[3], [250]], np.uint8), np.array([0, 1])
     for vocabulary, dtype, wanted in ((251, np.int32, [3, 250]), (None, np.float32, [1.5, 125])):
-        both = ArrayData(Arrays(x, y, x, y, 0.5, 2, vocabulary))
-        assert both.vocabulary == vocabulary
+        both = IndexedData(source_of(Arrays(x, y, x, y, 0.5, 2, vocabulary)))
+        assert both.spec.x.categories == vocabulary
         trained, _, _ = next(iter(both.train(Shard(0, 1), batch=2, seed=7, start=0, prefetch=1)))
-        (tested,) = (x for x, _ in both.evaluate(Shard(0, 1), batch=2))
+        (tested,) = (x for x, *_ in both.evaluate(Split.TEST, Shard(0, 1), batch=2))
         assert trained.dtype == tested.dtype == dtype
         assert sorted(trained.numpy()[:, 0]) == tested.numpy()[:, 0].tolist() == wanted
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
-def test_evaluation_counts_every_example_once(data: ArrayData, size: int) -> None:
+def test_evaluation_counts_every_example_once(data: IndexedData, size: int) -> None:
     seen = [
         int(example)
         for rank in range(size)
-        for x, _ in data.evaluate(Shard(rank, size), batch=10)
+        for x, *_ in data.evaluate(Split.TEST, Shard(rank, size), batch=10)
         for example in x.numpy()[:, 0]
     ]
     assert seen == list(range(101))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tests.support.datasets import WORKS, idx_bytes, save, write_idx, write_works
-from tfscale.data.base import Arrays
+from tfscale.data.arrays import source_of
+from tfscale.data.base import Arrays, Normalizer
 from tfscale.data.download import catalog, fetch
 from tfscale.data.sources import shakespeare
 from tfscale.data.sources.digits import digits
@@ -86,29 +87,30 @@ def test_a_missing_folder_says_what_to_type(tmp_path: Path, monkeypatch: pytest.
 def test_npz_reads_the_layout_of_keras_datasets(tmp_path: Path) -> None:
     arrays = npz(file=save(tmp_path / "d.npz"))
     assert arrays.x_train.shape == (20, 5, 5, 1)
-    assert arrays.classes == 4
-    assert arrays.scale == 1 / 255
+    source = source_of(arrays)
+    assert source.spec.y.categories == 4
+    assert source.normalizers == Normalizer(factor=1 / 255)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"y_test": None}, "lacks y_test"),
-        ({"y_train": np.arange(19)}, "one label for each x_train"),
-        ({"y_train": np.linspace(0, 1, 20)}, "whole numbers from 0 to 999,999, got float64"),
-        ({"y_train": np.arange(20) - 1}, "whole numbers from 0 to 999,999"),
-        ({"y_train": np.arange(20) * 10**11}, "whole numbers from 0 to 999,999, got int64 up to 1900000000000"),
-        ({"x_test": np.zeros((8, 4, 4), np.uint8)}, "differ in shape"),
-        ({"x_train": np.zeros((20, 0))}, r"must be numbers, \[examples, ...\], got float64 \(20, 0\)"),
-        ({"x_train": np.zeros((20, 3), complex)}, "must be numbers, .* got complex128"),
-        ({"x_train": np.array([["a"]] * 20)}, "must be numbers"),
-        ({"x_train": np.float32(3)}, "must be numbers"),
+        ({"x_train": None}, "must hold the array x_train; save it with numpy.savez"),
+        ({"x_tain": np.zeros(3)}, "must hold only arrays called x_train, .*, got x_tain"),
+        ({"y_test": None}, "x and y must both be there for test, got only x"),
+        ({"y_train": np.arange(19)}, "y_train must have one target for each example"),
+        ({"y_train": np.linspace(0, 1, 20)}, "y must have one dtype in all splits"),
+        ({"x_test": np.zeros((8, 4, 4), np.uint8)}, "x_train and x_test must be alike"),
+        ({"x_train": np.zeros((20, 0))}, r"at least one example and one feature, got shape \(20, 0\)"),
+        ({"x_train": np.zeros((20, 3), complex)}, "must hold real numbers, got complex128"),
+        ({"x_train": np.array([["a"]] * 20)}, "must hold real numbers, got <U1"),
+        ({"x_train": np.float32(3)}, r"at least one example and one feature, got shape \(\)|must be"),
         ({"x_train": np.array([{}] * 20, dtype=object)}, "cannot be read"),
     ],
 )
 def test_a_wrong_npz_is_named(tmp_path: Path, changes: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        npz(file=save(tmp_path / "d.npz", **changes))
+        source_of(npz(file=save(tmp_path / "d.npz", **changes)))
 
 
 def test_a_truncated_npz_is_named(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ def test_every_option_has_a_heading_and_every_key_a_row() -> None:
         assert f"### `{group}={path.stem}`" in LINES
         keys = [key for key in yaml.safe_load(path.read_text()) if key != "defaults" and not key.startswith("_")]
         suffix = "._target_" if group == "metrics" else ""
-        assert {f"{group.replace('/', '.')}.{key}{suffix}" for key in keys} <= rows
+        node = "data" if group == "pipeline" else group.replace("/", ".")
+        assert {f"{node}.{key}{suffix}" for key in keys} <= rows
 
 
 def test_every_row_says_what_a_value_may_be() -> None:

@@ -209,9 +209,10 @@ def _trainings(folder: Path) -> int:
 STUCK = """
 import os
 from tfscale.data import pipeline
+from tfscale.data.arrays import source_of
 from tfscale.data.sources import digits
 
-class Stuck(pipeline.ArrayData):
+class Stuck(pipeline.IndexedData):
     def train(self, shard, *, start, **settings):
         for number, batch in enumerate(super().train(shard, start=start, **settings), start=start):
             if shard.rank == 1 and number == 130 and os.environ["TFSCALE_RESTART"] == "0":
@@ -219,7 +220,7 @@ class Stuck(pipeline.ArrayData):
             yield batch
 
 def stuck():
-    return Stuck(digits.digits(test_fraction=0.2))
+    return Stuck(source_of(digits.digits(test_fraction=0.2)))
 """
 
 
@@ -262,12 +263,13 @@ BROKEN = """
 import os
 import numpy as np
 from tfscale.data.base import Arrays
-from tfscale.data.pipeline import ArrayData
+from tfscale.data.arrays import source_of
+from tfscale.data.pipeline import IndexedData
 
-class Broken(ArrayData):
+class Broken(IndexedData):
     def __init__(self):
         x = np.random.default_rng(0).standard_normal((256, 4)).astype("float32")
-        super().__init__(Arrays(x, np.arange(256) % 3, x, np.arange(256) % 3, 1.0, 3))
+        super().__init__(source_of(Arrays(x, np.arange(256) % 3, x, np.arange(256) % 3, 1.0, 3)))
 
     def train(self, shard, **settings):
         for number, batch in enumerate(super().train(shard, **settings)):

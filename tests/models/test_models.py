@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tfscale.errors import UserError
+from tfscale.models.autoencoder import autoencoder
 from tfscale.models.cnn import cnn
 from tfscale.models.gru import gru
 from tfscale.models.lenet import lenet
@@ -13,11 +14,14 @@ from tfscale.models.mlp import mlp
 from tfscale.models.transformer import transformer
 
 MODELS = {
-    "mlp": lambda: mlp(input_shape=[8, 8, 1], classes=10, hidden=[32], dropout=0.1),
-    "lenet": lambda: lenet(input_shape=[28, 28, 1], classes=10),
-    "cnn": lambda: cnn(input_shape=[8, 8, 3], classes=10, filters=[8, 16], dropout=0.0),
-    "gru": lambda: gru(input_shape=[6], classes=10, vocabulary=12, width=4, units=8),
-    "transformer": lambda: transformer(input_shape=[6], classes=10, vocabulary=12, width=8, heads=2, blocks=2),
+    "mlp": lambda: mlp(input_shape=[8, 8, 1], outputs=10, activation="softmax", hidden=[32], dropout=0.1),
+    "lenet": lambda: lenet(input_shape=[28, 28, 1], outputs=10, activation="softmax"),
+    "autoencoder": lambda: autoencoder(input_shape=[5, 2], hidden=[6, 3], activation="linear"),
+    "cnn": lambda: cnn(input_shape=[8, 8, 3], outputs=10, activation="softmax", filters=[8, 16], dropout=0.0),
+    "gru": lambda: gru(input_shape=[6], outputs=10, activation="softmax", vocabulary=12, width=4, units=8),
+    "transformer": lambda: transformer(
+        input_shape=[6], outputs=10, activation="softmax", vocabulary=12, width=8, heads=2, blocks=2
+    ),
 }
 OF_TEXT = ("gru", "transformer")
 
@@ -27,7 +31,15 @@ def test_every_shipped_model_is_in_the_table() -> None:
     assert {entry.name.removesuffix(".yaml") for entry in entries} == MODELS.keys()
 
 
-@pytest.mark.parametrize("name", MODELS)
+def test_an_autoencoder_returns_the_shape_of_its_input() -> None:
+    model = MODELS["autoencoder"]()
+    assert model.output_shape == (None, 5, 2)
+    assert [layer.units for layer in model.layers if hasattr(layer, "units")] == [6, 3, 6, 10]
+    with pytest.raises(UserError, match=r"model.hidden must have the width of the code"):
+        autoencoder(input_shape=[5], hidden=[], activation="linear")
+
+
+@pytest.mark.parametrize("name", sorted(MODELS.keys() - {"autoencoder"}))
 def test_a_model_gives_probabilities(name: str) -> None:
     model = MODELS[name]()
     random, shape = np.random.default_rng(0), (5, *model.input_shape[1:])
@@ -41,17 +53,19 @@ def test_lenet_is_the_tutorials() -> None:
 
 
 def test_without_hidden_layers_mlp_is_logistic_regression() -> None:
-    assert mlp(input_shape=[4], classes=3, hidden=[], dropout=0.5).count_params() == 15
+    assert mlp(input_shape=[4], outputs=3, activation="softmax", hidden=[], dropout=0.5).count_params() == 15
 
 
 @pytest.mark.parametrize("shape", [[8, 8, 1], [28, 28], [784]])
 def test_lenet_says_what_images_it_takes(shape: list[int]) -> None:
     with pytest.raises(UserError, match="model=lenet must have images of at least 16x16"):
-        lenet(input_shape=shape, classes=10)
+        lenet(input_shape=shape, outputs=10, activation="softmax")
 
 
 def test_cnn_drops_only_if_asked() -> None:
-    whole, dropping = (cnn(input_shape=[8, 8, 3], classes=10, filters=[8], dropout=rate) for rate in (0.0, 0.5))
+    whole, dropping = (
+        cnn(input_shape=[8, 8, 3], outputs=10, activation="softmax", filters=[8], dropout=rate) for rate in (0.0, 0.5)
+    )
     images = np.ones((2, 8, 8, 3), np.float32)
     assert len(dropping.layers) == len(whole.layers) + 1
     dropping.set_weights(whole.get_weights())
@@ -61,7 +75,7 @@ def test_cnn_drops_only_if_asked() -> None:
 @pytest.mark.parametrize("shape", [[2, 2, 1], [64]])
 def test_cnn_says_what_images_it_takes(shape: list[int]) -> None:
     with pytest.raises(UserError, match="model=cnn with 2 blocks must have images of at least 4 pixels a side"):
-        cnn(input_shape=shape, classes=10, filters=[8, 16], dropout=0.0)
+        cnn(input_shape=shape, outputs=10, activation="softmax", filters=[8, 16], dropout=0.0)
 
 
 @pytest.mark.parametrize("name", OF_TEXT)
@@ -77,19 +91,24 @@ def test_a_model_of_text_depends_on_every_id_and_on_their_order(name: str) -> No
 
 
 def test_models_of_text_have_the_sizes_that_conf_names() -> None:
-    assert gru(input_shape=[32], classes=96, vocabulary=96, width=64, units=256).count_params() == 278_112
-    big = transformer(input_shape=[32], classes=96, vocabulary=96, width=128, heads=4, blocks=2)
+    assert (
+        gru(input_shape=[32], outputs=96, activation="softmax", vocabulary=96, width=64, units=256).count_params()
+        == 278_112
+    )
+    big = transformer(input_shape=[32], outputs=96, activation="softmax", vocabulary=96, width=128, heads=4, blocks=2)
     assert big.count_params() == 425_568
 
 
 @pytest.mark.parametrize(("shape", "vocabulary"), [([28, 28, 1], None), ([64], None), ([4, 4], 7)])
 def test_models_of_text_say_what_they_take(shape: list[int], vocabulary: int | None) -> None:
     with pytest.raises(UserError, match=r"model=gru must have rows of ids, .*use data=shakespeare"):
-        gru(input_shape=shape, classes=10, vocabulary=vocabulary, width=4, units=8)
+        gru(input_shape=shape, outputs=10, activation="softmax", vocabulary=vocabulary, width=4, units=8)
     with pytest.raises(UserError, match=r"model=transformer must have rows of ids, .*use data=shakespeare"):
-        transformer(input_shape=shape, classes=10, vocabulary=vocabulary, width=8, heads=2, blocks=1)
+        transformer(
+            input_shape=shape, outputs=10, activation="softmax", vocabulary=vocabulary, width=8, heads=2, blocks=1
+        )
 
 
 def test_the_transformers_heads_must_divide_its_width() -> None:
     with pytest.raises(UserError, match=r"model.width must be a multiple of model.heads=3, got 8; give model.width=9"):
-        transformer(input_shape=[6], classes=10, vocabulary=12, width=8, heads=3, blocks=1)
+        transformer(input_shape=[6], outputs=10, activation="softmax", vocabulary=12, width=8, heads=3, blocks=1)

@@ -32,7 +32,7 @@ def written(folder: Path, *records: object) -> Path:
 
 
 def test_a_run_that_shared_is_drawn(tmp_path: Path) -> None:
-    records = [step(number) for number in range(1, 8)] + [{"kind": "evaluation", "step": 7, "loss": 0.5}]
+    records = [step(number) for number in range(1, 8)] + [{"kind": "validation", "step": 7, "loss": 0.5}]
     tensors = [tensor(7, f"layer_{index}/kernel", threshold=0.1 * (1 + index)) for index in range(30)]
     drawn = plots.draw(written(tmp_path, *records, *tensors), tmp_path, SHARING)
     assert [path.name for path in drawn] == ["strategy.png", "tensors.png"]

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tests.support.in_place import IN_PROCESS, SMALL, STRATEGIES, VARIANTS, of_replica, parameters, run
 from tfscale.collectives import consistency
 from tfscale.collectives.in_process import InProcess
-from tfscale.data.base import Shard
+from tfscale.data.base import Shard, Split
 from tfscale.job.build import Job
 
 
@@ -40,12 +40,12 @@ def test_replicas_compute_what_one_with_the_whole_batch_does(
 @pytest.mark.parametrize("name", VARIANTS)
 def test_replicas_learn_and_agree_bit_for_bit(build_job: Callable[..., Job], name: str) -> None:
     job = build_job(*SMALL, "train.batch=16", "strategy.replicas=3", "data.noise=0.3", *VARIANTS[name])
-    before = job.evaluator(job.state.consensus())["loss"]
+    before = job.evaluator(job.state.consensus(), Split.TEST)["loss"]
     run(job, 60)
     first, *rest = parameters(job)
     for each in rest:
         np.testing.assert_array_equal(each[: job.layout.size], first[: job.layout.size])
-    assert job.evaluator(job.state.consensus())["loss"] < before / 2
+    assert job.evaluator(job.state.consensus(), Split.TEST)["loss"] < before / 2
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_a_gradient_that_is_not_finite_is_not_applied(
     build_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, name: str, poison: float
 ) -> None:
     job = build_job(*SMALL, "train.batch=16", "data.noise=0.3", "optimizer=adam", *VARIANTS[name])
-    before, clean = job.evaluator(job.state.consensus())["loss"], job.data.train
+    before, clean = job.evaluator(job.state.consensus(), Split.TEST)["loss"], job.data.train
 
     def poisoned(shard: Shard, **settings: int) -> Iterator[tuple[tf.Tensor, ...]]:
         for number, (x, y, weight) in enumerate(clean(shard, **settings)):
@@ -66,7 +66,7 @@ def test_a_gradient_that_is_not_finite_is_not_applied(
     run(job, 60)
     assert int(job.state.strategy.measurements()["skipped_steps"]) == 1
     assert all(np.isfinite(each).all() for each in of_replica(job, 1).values())
-    assert job.evaluator(job.state.consensus())["loss"] < before / 2
+    assert job.evaluator(job.state.consensus(), Split.TEST)["loss"] < before / 2
 
 
 @pytest.mark.parametrize(
@@ -104,6 +104,6 @@ def test_evaluation_between_averagings_disturbs_nothing(build_job: Callable[...,
     words = (*SMALL, "train.batch=8", "strategy=local", "strategy.every=3", "model.dropout=0.3")
     plain = parameters(run(build_job(*words), 8))
     job = run(build_job(*words), 4)
-    job.evaluator(job.state.consensus())
+    job.evaluator(job.state.consensus(), Split.TEST)
     for got, wanted in zip(parameters(run(job, 4)), plain, strict=True):
         np.testing.assert_array_equal(got, wanted)

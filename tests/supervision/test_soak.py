@@ -21,11 +21,12 @@ POISONS = ("nan", "inf", "1e38", "1e-40")
 MODULE = f"""
 import tensorflow as tf
 from tfscale.data.sources.digits import digits
-from tfscale.data.pipeline import ArrayData
+from tfscale.data.arrays import source_of
+from tfscale.data.pipeline import IndexedData
 
 POISONS = {POISONS!r}
 
-class Poisoned(ArrayData):
+class Poisoned(IndexedData):
     def train(self, shard, **settings):
         for step, (x, y, weight) in enumerate(super().train(shard, **settings), settings["start"]):
             if step % 10 == 9 and step // 10 % 3 == shard.rank:
@@ -33,7 +34,7 @@ class Poisoned(ArrayData):
             yield x, y, weight
 
 def poisoned():
-    return Poisoned(digits(test_fraction=0.2))
+    return Poisoned(source_of(digits(test_fraction=0.2)))
 """
 
 

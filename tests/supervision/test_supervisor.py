@@ -114,11 +114,12 @@ import os
 import tensorflow as tf
 from tfscale.collectives.shared_memory import SharedMemory
 from tfscale.data import pipeline
+from tfscale.data.arrays import source_of
 from tfscale.data.sources import digits
 
 START = os.environ.get("TFSCALE_RESTART", "0")
 
-class Endless(pipeline.ArrayData):
+class Endless(pipeline.IndexedData):
     def train(self, shard, *, start, **settings):
         for number, batch in enumerate(super().train(shard, start=start, **settings), start=start):
             while shard.rank == 1 and number == 130 and START == "0":
@@ -133,7 +134,7 @@ def endless():
         skips = tf.equal(steps.assign_add(1), 30) & (START == "2") & (self._process == 1)
         return tf.cond(skips, lambda: 3 * [tf.identity(messages[0])], lambda: gather(self, messages))
     SharedMemory.gather = skipping
-    return Endless(digits.digits(test_fraction=0.2))
+    return Endless(source_of(digits.digits(test_fraction=0.2)))
 """
 
 
@@ -212,7 +213,7 @@ def test_what_was_to_be_saved_when_a_rank_died_is_not_repeated(tmp_path: Path, s
 @pytest.mark.slow
 def test_a_run_that_has_had_enough_ends_there_whenever_a_rank_dies(tmp_path: Path) -> None:
     """Where it ends is in its last checkpoint; what goes on with a run that has ended trains on."""
-    enough = ("early_stopping.target=0", "train.evaluate_every=40")
+    enough = ("early_stopping.target=0", "train.evaluate_every=40", "data.validation=0.1")
     launched(tmp_path, "straight", *SHARING, *enough)
     assert "starting again after step-000000040" in while_saving(tmp_path, ("copied-0",), *enough)
     first, second = (summary(tmp_path, name) for name in ("straight", "one"))

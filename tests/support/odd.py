@@ -18,11 +18,25 @@ def examples(file: str, **settings: Any) -> Arrays:
     x, y = np.ones((10, 3), np.float32), np.arange(10, dtype=np.int32) % 2
     arrays = Arrays(x_train=x, y_train=y, x_test=x, y_test=y, scale=1.0, classes=2)
     changed = {
-        "float targets": {"y_train": y / 2},
         "targets of two axes": {"y_test": np.stack([y, y], axis=1)},
         "targets without inputs": {"y_train": y[:5]},
         "targets beyond classes": {"y_test": y + 1},
         "negative targets": {"y_train": y - 1},
+        "other target dtypes": {"y_train": y / 2, "classes": None},
+        "targets that are not finite": {"y_train": np.where(y, np.nan, 1.0), "y_test": y / 1, "classes": None},
+        "dates": {"y_train": y.astype("datetime64[s]")},
+        "a class without training examples": {
+            "y_train": np.array([*"aabbaabbab"]),
+            "y_test": np.array([*"abcabcabca"]),
+        },
+        "only x of the test": {"y_test": None},
+        "a list": {"x_train": x.tolist()},
+        "no features": {"x_train": x[:, 0]},
+        "inputs that are not finite": {
+            "x_train": np.where(np.arange(10) == 4, np.inf, 1.0)[:, None].astype(np.float32) * x
+        },
+        "weights below 0": {"weight": y - 1.0},
+        "too few weights": {"weight": np.ones(3)},
         "no test examples": {"x_test": x[:0], "y_test": y[:0]},
         "no training examples": {"x_train": x[:0], "y_train": y[:0]},
         "other dtypes": {"x_test": x.astype(np.float64)},
@@ -30,6 +44,7 @@ def examples(file: str, **settings: Any) -> Arrays:
         "text": {"x_train": np.full((10, 3), "a")},
         "float ids": {"vocabulary": 5},
         "ids beyond the vocabulary": {"x_train": y[:, None] + 8, "x_test": y[:, None], "vocabulary": 5},
+        "only training examples": {"x_test": None, "y_test": None},
         "mapped": {},
     }
     return arrays._replace(**changed[file])
@@ -72,11 +87,11 @@ def averaged(learning_rate: float, **settings: Any) -> keras.Optimizer:
 
 
 class WholeLoss(keras.losses.Loss):
-    """One number for each element of the output, not for each example."""
+    """One number for the whole batch, not for each example."""
 
-    def __init__(self, from_logits: bool, **settings: Any) -> None:
+    def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """[b], [b, c] -> [b, c]."""
-        return y_pred
+        """[b], [b, c] -> []."""
+        return keras.ops.mean(y_pred)

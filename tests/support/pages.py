@@ -173,6 +173,8 @@ def known_settings() -> set[str]:
     """Every key that an option of conf/ has."""
     known: set[str] = set()
     for path in (ROOT / "conf").rglob("*.yaml"):
-        group = ".".join(path.relative_to(ROOT / "conf").parent.parts)
-        known |= {f"{group}.{key}" for key in yaml.safe_load(path.read_text()) or {}}
+        text = path.read_text()
+        package = re.match(r"# @package (\w+)", text)
+        group = package[1] if package else ".".join(path.relative_to(ROOT / "conf").parent.parts)
+        known |= {f"{group}.{key}" for key in yaml.safe_load(text) or {}}
     return known

@@ -68,11 +68,11 @@ def test_plain_lines_without_a_terminal() -> None:
     tracker.progress(1)
     tracker.log(Kind.TRAIN, 50, {"loss": 0.5, "samples_per_second": 1234.0, "density": 0.001, "bytes_sent": 2048})
     tracker.log(Kind.STEP, 50, {"loss": 0.5})
-    tracker.log(Kind.EVALUATION, 100, {"loss": 0.25, "accuracy": 0.9})
+    tracker.log(Kind.VALIDATION, 100, {"loss": 0.25, "accuracy": 0.9})
     tracker.finish()
     assert text(out).splitlines() == [
         "step  50/100  loss 0.5000  1,234 samples/s  density 1.00e-03  2.0 KB sent",
-        "step 100/100  test: loss 0.2500  accuracy 0.9000",
+        "step 100/100  validation: loss 0.2500  accuracy 0.9000",
     ]
 
 

@@ -30,7 +30,7 @@ def test_a_resumed_run_does_not_record_a_step_twice(tmp_path: Path) -> None:
     with path.open("a") as stream:
         stream.write('{"kind": "train", "st')
     second = started(path, start=20)
-    second.log(Kind.EVALUATION, 40, {"loss": 0.5})
+    second.log(Kind.VALIDATION, 40, {"loss": 0.5})
     second.finish()
     assert steps(path) == [10, 20, 40]
 

@@ -16,6 +16,7 @@ from tfscale.checkpoint import format as checkpoint_format
 from tfscale.checkpoint.folder import newest
 from tfscale.checkpoint.format import step_of
 from tfscale.checkpoint.slices import join
+from tfscale.data.base import Split
 from tfscale.errors import ExchangeError, RunError, UserError
 from tfscale.job.build import Job
 from tfscale.training import checkpoints as checkpoint
@@ -166,10 +167,10 @@ def test_the_saved_model_is_the_consensus(build_job: Callable[..., Job], tmp_pat
     """Off an averaging boundary: what evaluation sees is the mean, whatever the number of replicas that load it."""
     job = run(build_job(*SMALL, "strategy=local", "strategy.every=100"), 3)
     saved(job, tmp_path)
-    wanted = job.evaluator(job.state.consensus())
+    wanted = job.evaluator(job.state.consensus(), Split.TEST)
     other = build_job(*SMALL, "strategy=local", "strategy.replicas=1", "seed=5")
     restore_model(other.state, newest(tmp_path, no_damage))
-    assert other.evaluator(other.state.consensus()) == pytest.approx(wanted, rel=1e-6)
+    assert other.evaluator(other.state.consensus(), Split.TEST) == pytest.approx(wanted, rel=1e-6)
     assert checkpoint_format.read_manifest(tmp_path / "step-000000003").replicas == 2
 
 

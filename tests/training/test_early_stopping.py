@@ -14,6 +14,7 @@ def watching(**changes: object) -> EarlyStopping:
         "mode": "auto",
         "min_delta": 0.0,
         "keep_best": False,
+        "has_validation": True,
         "directions": {"loss": "min", "accuracy": "max"},
     }
     return EarlyStopping(**{**values, **changes})  # pyright: ignore[reportArgumentType]

@@ -11,6 +11,8 @@ import tensorflow as tf
 from tests.support.in_place import DATA, SMALL, run, with_optimizer
 from tfscale.errors import UserError
 from tfscale.job.build import Job
+from tfscale.specs import ArraySpec, ElementSpec
+from tfscale.tasks.classification import Classification
 from tfscale.training.replica import Replica
 
 IMAGES = ("model=cnn", "data=synthetic", "data.shape=[8,8,1]", "data.examples=100", "data.test_examples=20")
@@ -74,7 +76,11 @@ def test_two_variables_of_one_name_are_refused_before_the_first_step() -> None:
             device="/CPU:0",
             model=twins,
             optimizer=keras.optimizers.SGD,
-            loss=keras.losses.SparseCategoricalCrossentropy(reduction="none"),
+            task=Classification(
+                ElementSpec(
+                    x=ArraySpec(shape=(6,), dtype="float32"), y=ArraySpec(shape=(), dtype="int64", categories=6)
+                )
+            ),
             batch=4,
             with_slots=False,
         )

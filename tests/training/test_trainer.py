@@ -20,6 +20,8 @@ from tfscale.training.checkpoints import best as best_checkpoint
 from tfscale.training.metrics import examples_seen
 from tfscale.training.trainer import Trainer, automatic_interval, require_steps_left
 
+VALIDATED = ("data.validation=0.1",)
+
 
 class Recorder:
     """A tracker that keeps what it is told, and the phases of a run."""
@@ -27,6 +29,7 @@ class Recorder:
     def __init__(self) -> None:
         self.steps: list[dict[str, float | str]] = []
         self.evaluations: list[dict[str, float | str]] = []
+        self.tests: list[dict[str, float | str]] = []
         self.seen: list[int] = []
         self.details_of: list[int] = []
         self.remarks: list[tuple[int, str]] = []
@@ -42,7 +45,9 @@ class Recorder:
         if kind is Kind.STEP:
             self.details_of.append(step)
         elif kind is not Kind.TENSOR:
-            (self.steps if kind is Kind.TRAIN else self.evaluations).append({"step": step, **values})
+            {Kind.TRAIN: self.steps, Kind.VALIDATION: self.evaluations, Kind.TEST: self.tests}[kind].append(
+                {"step": step, **values}
+            )
 
     def message(self, step: int, text: str) -> None:
         self.remarks.append((step, text))
@@ -83,10 +88,11 @@ def go(
 
 def test_everything_happens_every_so_many_steps_and_at_the_end(build_job: Callable[..., Job], tmp_path: Path) -> None:
     every = ("train.log_every=3", "train.evaluate_every=4", "train.checkpoint_every=5", "train.steps=11")
-    _, memory = go(build_job(*SMALL, *every), tmp_path)
+    _, memory = go(build_job(*SMALL, *VALIDATED, *every), tmp_path)
     assert memory.seen == list(range(1, 12))
     assert [each["step"] for each in memory.steps] == [3, 6, 9, 11]
     assert [each["step"] for each in memory.evaluations] == [4, 8, 11]
+    assert [each["step"] for each in memory.tests] == [11], "the test is measured once"
     assert memory.details_of == list(range(1, 12)), "every step is told of once"
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"step-{step:09d}" for step in (5, 10, 11)]
 
@@ -99,7 +105,7 @@ def test_an_automatic_interval_is_a_multiple_of_an_epoch_and_at_least_ten_steps(
 
 def test_short_epochs_are_evaluated_and_saved_every_few_epochs(build_job: Callable[..., Job], tmp_path: Path) -> None:
     """The plan depends on the step number alone, so a resumed run evaluates and saves at the same steps."""
-    job = build_job(*SMALL, "train.batch=50", "train.epochs=9")
+    job = build_job(*SMALL, "data.validation=0.02", "train.batch=34", "train.epochs=9")
     assert (job.plan.steps, job.plan.evaluate_every, job.plan.checkpoint_every) == (27, 12, 12)
     _, memory = go(job, tmp_path)
     assert [each["step"] for each in memory.evaluations] == [12, 24, 27]
@@ -128,7 +134,7 @@ def test_the_summary_counts_steps_examples_and_bytes(build_job: Callable[..., Jo
     assert results["bytes_sent"] == 14 * 2 * 4 * (job.layout.size + 2 * consistency.SLOTS), "and two digests"
     assert results["bytes_ratio"] == round(results["bytes_dense"] / results["bytes_sent"], 2)
     assert memory.steps[-1]["epoch"] == 2
-    assert results["accuracy"] == pytest.approx(memory.evaluations[-1]["accuracy"], abs=1e-6)
+    assert results["accuracy"] == pytest.approx(memory.tests[-1]["accuracy"], abs=1e-6)
     assert len(results["parameters_sha256"]) == 64
 
 
@@ -170,7 +176,7 @@ def test_a_run_that_has_had_enough_ends_well(build_job: Callable[..., Job], tmp_
     def stop(step: int, is_sync_step: Callable[[int], bool]) -> Exception | None:
         return EarlyEnd("it is late") if step == 3 else None
 
-    results, memory = go(build_job(*SMALL, "train.steps=6", "train.log_every=2"), tmp_path, stop)
+    results, memory = go(build_job(*SMALL, *VALIDATED, "train.steps=6", "train.log_every=2"), tmp_path, stop)
     assert (results["steps"], memory.seen[-1], results["ended_early"]) == (3, 3, "it is late")
     assert [each["step"] for each in memory.steps] == [2, 3]
     assert [each["step"] for each in memory.evaluations] == [3]
@@ -185,7 +191,7 @@ def test_a_run_that_does_not_improve_ends_and_keeps_its_best_checkpoint(
         *("optimizer=sgd", "optimizer.learning_rate=100.0", "train.steps=50", "train.evaluate_every=3"),
         *("early_stopping.patience=3", "early_stopping.monitor=loss", "early_stopping.keep_best=true"),
     )
-    job = build_job(*SMALL, "data.noise=3.0", *words)
+    job = build_job(*SMALL, *VALIDATED, "data.noise=3.0", *words)
     results, memory = go(job, tmp_path, keep=1)
     losses = [each["loss"] for each in memory.evaluations]
     best = min(range(len(losses)), key=lambda index: losses[index])
@@ -220,11 +226,11 @@ def test_the_heartbeat_reports_every_phase(build_job: Callable[..., Job], tmp_pa
     ]
     assert [phase for phase, _ in memory.phases[5:]] == [
         Phase.LOGGING,
-        Phase.EVALUATING,
-        *[Phase.EVALUATION_BATCH] * 2,
         Phase.DISK,
         Phase.SAVING,
         Phase.DISK,
+        Phase.EVALUATING,
+        *[Phase.EVALUATION_BATCH] * 2,
         Phase.DISK,
         Phase.CLOSING,
     ]

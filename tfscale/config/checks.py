@@ -22,6 +22,15 @@ RESERVED = frozenset(
 """Keys of records, of summary.json and of a sweep's table: a metric of that name would take their place."""
 
 
+AUTO = "auto"
+"""Key of `metrics` that stands for those of the task."""
+
+
+def is_reserved(metric: str) -> bool:
+    """Returns whether a metric's name is that of a figure which every run has."""
+    return metric in RESERVED or metric.startswith("val_")
+
+
 def uses_horovod(config: Config, processes: int) -> bool:
     """Returns whether the collective of the strategy exchanges between processes by Horovod."""
     target = collective_of(config)
@@ -116,13 +125,13 @@ def _schedule(config: Config) -> list[str]:
 
 def _early_stopping(config: Config) -> list[str]:
     monitor, measured = config.early_stopping.get("monitor"), ["loss", *config.metrics]
-    if monitor is None or monitor in measured:
+    if monitor is None or monitor in measured or AUTO in config.metrics:  # the task's metrics are not known here
         return []
     return [f"early_stopping.monitor must be one of {', '.join(measured)}, got {monitor}; or add a metric of that name"]
 
 
 def _metrics(config: Config) -> list[str]:
-    taken = [name for name in config.metrics if name in RESERVED]
+    taken = [name for name in config.metrics if is_reserved(name)]
     return [
         f"metrics.{name} must have another name: {name} is a figure of every run's own; type +metrics.my_{name}=..."
         for name in taken
@@ -138,7 +147,7 @@ def _data(config: Config) -> list[str]:
     if check is None:
         return []
     try:
-        check(**{key: value for key, value in config.data.items() if not key.startswith("_")})
+        check(**data_schemas.own_options(config.data))
     except UserError as error:
         return list(error.problems)
     return []

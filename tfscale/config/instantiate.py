@@ -30,13 +30,21 @@ def instantiate(key: str, node: Mapping[str, Any], **extra: Any) -> Any:
     for target in _targets(node):
         _check_home(key, target)
     try:
-        return hydra.utils.instantiate(dict(node), _convert_="all", **CHECKED, **extra)
-    except InstantiationException as error:
-        cause = error.__cause__
-        if cause is not None and not _is_the_nodes_fault(cause, str(node["_target_"])):
-            raise cause from None
-        reason = " ".join(str(cause or error).split())[:400] or first_line(error)
-        raise UserError(f"{key}._target_={node['_target_']} cannot be used: {reason}") from error
+        # Hydra would make configurations of the extra values: what they are is for the target alone.
+        function = hydra.utils.instantiate({**node, "_partial_": True}, _convert_="all", **CHECKED)
+        return function(**extra)
+    except Exception as error:  # noqa: BLE001 - whatever a target raises
+        explained = _explained(key, node, error)
+        raise explained from (error if isinstance(explained, UserError) and explained is not error else None)
+
+
+def _explained(key: str, node: Mapping[str, Any], error: Exception) -> BaseException:
+    """Returns what to raise: the exception of the user's own code, or else a `UserError` about the node."""
+    cause = error.__cause__ if isinstance(error, InstantiationException) else error
+    if cause is not None and not _is_the_nodes_fault(cause, str(node["_target_"])):
+        return cause
+    reason = " ".join(str(cause or error).split())[:400] or first_line(error)
+    return UserError(f"{key}._target_={node['_target_']} cannot be used: {reason}")
 
 
 def _targets(value: object) -> Iterator[str]:
@@ -68,5 +76,5 @@ def _is_the_nodes_fault(cause: BaseException, target: str) -> bool:
     frame = cause.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
-    inside = frame.tb_frame.f_globals.get("__name__", "") if frame is not None else ""
-    return isinstance(cause, TypeError | AttributeError) and str(inside).startswith("hydra.")
+    inside = str(frame.tb_frame.f_globals.get("__name__", "")) if frame is not None else ""
+    return isinstance(cause, TypeError | AttributeError) and inside.startswith(("hydra.", __name__))

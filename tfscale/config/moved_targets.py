@@ -35,8 +35,34 @@ def current(target: str) -> str:
     return f"{MOVED_MODULES[module]}.{name}" if module in MOVED_MODULES else target
 
 
+SHIPPED_MODELS = "tfscale.models."
+"""Prefix of the models whose key `classes` is `outputs` now."""
+
 RENAMED_VALUES: Mapping[tuple[str, str, str], str] = MappingProxyType({("strategy", "kernel", "plain"): "reference"})
 """Node, key and old value -> the current value."""
+
+
+NEW_NODES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "task": {"_target_": "tfscale.tasks.select.auto"},
+        "data": {
+            "validation": None,
+            "test": None,
+            "stratify": False,
+            "split_seed": 0,
+            "missing": "keep",
+            "normalize": "auto",
+            "class_weight": None,
+            "augment": [],
+        },
+    }
+)
+"""Nodes and keys that configurations of runs from before them lack, and the values that change nothing."""
+
+
+def completed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Adds to the configuration of an earlier run what was introduced since."""
+    return {**values, **{name: {**node, **(values.get(name) or {})} for name, node in NEW_NODES.items()}}
 
 
 def renamed(values: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, str]]:
@@ -50,6 +76,11 @@ def renamed(values: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, str
     """
     old = {target: current(target) for target in _targets(values) if current(target) != target}
     changed, told = _replaced(values, old), dict(old)
+    model = changed.get("model")
+    if isinstance(model, dict) and str(model.get("_target_")).startswith(SHIPPED_MODELS) and "classes" in model:
+        model["outputs"] = model.pop("classes")
+        model.setdefault("activation", "auto")
+        told["model.classes"] = "model.outputs"
     for (node, key, before), now in RENAMED_VALUES.items():
         if isinstance(changed.get(node), dict) and changed[node].get(key) == before:
             changed[node][key] = now

@@ -195,7 +195,7 @@ def keys_of(node: DictConfig | Mapping[str, Any], prefix: str = "") -> Iterator[
 def _addable(key: str, base: DictConfig) -> bool:
     """True if `+key` may be added: to metrics, to a `_target_` of the user's own, or as a field of the schema."""
     parent, _, last = key.rpartition(".")
-    if parent == "metrics":
+    if key.startswith("metrics."):
         return True
     while parent:
         try:

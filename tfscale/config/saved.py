@@ -14,7 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from tfscale import atomic_file, user_paths
-from tfscale.config import yaml_limits
+from tfscale.config import compose, yaml_limits
+from tfscale.config.moved_targets import completed
 from tfscale.config.overrides import Override, key_of, keys_of, several_values
 from tfscale.config.preflight import first_lines, typed
 from tfscale.config.schemas.config import Config
@@ -91,6 +92,8 @@ def _loaded(path: Path) -> DictConfig:
     text = _sealed_text(path, yaml_limits.check(path))
     try:
         composed = OmegaConf.create(text)
+        if isinstance(composed, DictConfig):
+            composed = OmegaConf.create(completed(compose.plain(composed)))
         if isinstance(composed, DictConfig) and Config.model_fields.keys() <= composed.keys():
             OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
             return composed

@@ -29,8 +29,9 @@ ALLOWED_TARGETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "data": ("tfscale.data.sources.",),
         "optimizer": ("keras.optimizers.",),
         "schedule": ("tfscale.training.schedules.",),
-        "loss": ("keras.losses.",),
-        "metrics": ("keras.metrics.",),
+        "task": ("tfscale.tasks.",),
+        "loss": ("auto", "keras.losses."),
+        "metrics": ("auto", "keras.metrics."),
         "early_stopping": ("tfscale.training.early_stopping.",),
         "strategy": ("tfscale.strategies.",),
         "strategy.collective": ("auto", "tfscale.collectives."),
@@ -40,8 +41,21 @@ ALLOWED_TARGETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """Node -> prefixes of the paths that its `_target_` may name, besides trusted modules."""
 
+ALLOWED_AUGMENTATIONS = ("keras.layers.Random",)
+"""Prefixes of the paths that a `_target_` in `data.augment` may name, besides trusted modules."""
+
 ALLOWED_NESTED_TARGETS = ("keras.initializers.", "keras.regularizers.", "keras.constraints.")
 """Prefixes of the paths that a `_target_` inside such a node may name, besides trusted modules."""
+
+_EXAMPLES = {
+    "keras.losses": "MeanSquaredError",
+    "keras.metrics": "MeanAbsoluteError",
+    "keras.optimizers": "Adam",
+    "keras.initializers": "GlorotUniform",
+    "keras.regularizers": "L2",
+    "keras.constraints": "MaxNorm",
+}
+"""A class of each listed module of Keras, for messages."""
 
 _trusted: set[str] = set()
 """Modules that `trust` was called with."""
@@ -75,6 +89,8 @@ def is_permitted(target: str, allowed: Sequence[str], trusted: Sequence[str]) ->
 def refusal(key: str, target: str, allowed: Sequence[str]) -> str:
     """Returns the message for a path that is not permitted."""
     module = target.rsplit(".", 1)[0]
+    if f"{module}." in allowed and module.startswith("keras."):
+        return f"{key} must be a class of {module}, such as {module}.{_EXAMPLES.get(module, 'ResNet50')}, got {target}"
     return (
         f"{key} must begin with {' or '.join(prefix for prefix in allowed if prefix.endswith('.'))}, got {target}; "
         f"if that code is yours, type trust=[{module}]"

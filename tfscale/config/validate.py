@@ -7,9 +7,17 @@ from pydantic import ValidationError
 
 from tfscale.config.schemas.by_target import TARGET_SCHEMAS
 from tfscale.config.schemas.config import Config
+from tfscale.config.schemas.data import Pipeline
 from tfscale.config.schemas.fields import Table
 from tfscale.config.suggest import closest
-from tfscale.config.targets import ALLOWED_NESTED_TARGETS, ALLOWED_TARGETS, is_permitted, plugin_modules, refusal
+from tfscale.config.targets import (
+    ALLOWED_AUGMENTATIONS,
+    ALLOWED_NESTED_TARGETS,
+    ALLOWED_TARGETS,
+    is_permitted,
+    plugin_modules,
+    refusal,
+)
 
 
 def problems_of(values: Mapping[str, Any]) -> list[str]:
@@ -24,7 +32,9 @@ def problems_of(values: Mapping[str, Any]) -> list[str]:
             for name, metric in node.items():
                 found += _node_problems(f"metrics.{name}", metric, ALLOWED_TARGETS["metrics"], trusted)
         elif isinstance(node, dict):
-            found += _node_problems(path, node, ALLOWED_TARGETS[path], trusted)
+            own, common = _separated(path, node)
+            found += _node_problems(path, own, ALLOWED_TARGETS[path], trusted)
+            found += [] if path != "data" else _pipeline_problems(common, trusted)
         elif node is not None:
             found.append(f"{path} must be a node with a _target_, got {type(node).__name__}; type: tfscale ls")
     found += [
@@ -52,7 +62,9 @@ def typed(values: Mapping[str, Any]) -> Config:
         values: A configuration without problems.
     """
     nodes = {
-        path: _typed_node(_at(values, path)) for path in ALLOWED_TARGETS if path != "metrics" and _at(values, path)
+        path: _typed_node(path, _at(values, path))
+        for path in ALLOWED_TARGETS
+        if path != "metrics" and _at(values, path)
     }
     changed = dict(values)
     for path in sorted(nodes, key=len):
@@ -61,11 +73,29 @@ def typed(values: Mapping[str, Any]) -> Config:
     return Config.model_validate(changed)
 
 
-def _typed_node(node: object) -> object:
+def _pipeline_problems(node: Mapping[str, Any], trusted: Sequence[str]) -> list[str]:
+    found = _table_problems(Pipeline, node, "data.")
+    layers = node.get("augment")
+    for index, layer in enumerate(layers if isinstance(layers, list) else ()):
+        found += _node_problems(f"data.augment[{index}]", layer, ALLOWED_AUGMENTATIONS, trusted)
+    return found
+
+
+def _separated(path: str, node: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Separates the keys of a node's target from those of the pipeline, which only `data` has."""
+    common = Pipeline.model_fields if path == "data" else {}
+    return (
+        {key: value for key, value in node.items() if key not in common},
+        {key: value for key, value in node.items() if key in common},
+    )
+
+
+def _typed_node(path: str, node: object) -> object:
     if not isinstance(node, dict) or (table := TARGET_SCHEMAS.get(node["_target_"])) is None:
         return node
-    own = {key: value for key, value in node.items() if key != "_target_"}
-    return {"_target_": node["_target_"], **table.model_validate(own).model_dump(by_alias=True, exclude_unset=True)}
+    own, common = _separated(path, {key: value for key, value in node.items() if key != "_target_"})
+    typed_own = table.model_validate(own).model_dump(by_alias=True, exclude_unset=True)
+    return {"_target_": node["_target_"], **typed_own, **common}
 
 
 def _at(values: Mapping[str, Any], path: str) -> object:

@@ -1,38 +1,69 @@
 """The interface between sources of examples and the training loop.
 
-A source is a function that returns `Arrays`; `pipeline.ArrayData` makes `Data` of them. For data that does not fit in
-memory, implement `Data` and name the class by `_target_`.
+A source is a function that returns `Arrays`, or a `Source` if its examples do not lie in arrays. `pipeline.IndexedData`
+makes `Data` of either. All examples of a source are read by index, so a step needs nothing of the steps before it.
 """
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
+
+from tfscale.specs import ElementSpec, Nested
 
 if TYPE_CHECKING:  # sources are read before TensorFlow is imported
     import tensorflow as tf
 
+Batch: TypeAlias = "tuple[Nested[tf.Tensor], Nested[tf.Tensor], tf.Tensor]"
+"""x [b, ...], y [b, ...], weight [b]; y is () if there are no targets."""
+
+ArraysOf: TypeAlias = Nested[np.ndarray]
+
+
+class Split(Enum):
+    """A part of the examples: only `TRAIN` changes parameters, and nothing depends on `TEST`."""
+
+    TRAIN = "training"
+    VALIDATION = "validation"
+    TEST = "test"
+
 
 class Arrays(NamedTuple):
-    """A data set in memory.
+    """A data set as NumPy arrays, in memory or memory-mapped; N, N' and N'' examples.
+
+    x and y are an array, or a dictionary or tuple of arrays for models with several inputs or outputs.
 
     Attributes:
-        x_train: [N, ...] uint8 or float32; integers below `vocabulary` if that is given.
-        y_train: [N] integer classes.
-        x_test: [N', ...], dtype and shape of one example as in x_train.
-        y_test: [N'] integer classes.
-        scale: Factor of a batch of x, as float32: 1/255 for bytes. Ids are not scaled.
-        classes: Number of classes.
+        x_train: [N, ...] numbers; integers below `vocabulary` if that is given.
+        y_train: [N] or [N, ...]: class numbers or names, one-hot rows, or measurements; None without targets.
+        x_test: [N', ...], dtype and shape of one example as in x_train; None without test examples.
+        y_test: [N', ...], like y_train.
+        scale: Factor of a batch of x, as float32: 1/255 for bytes; None for that of the dtype. Ids are not scaled.
+        classes: Number of classes; None for one more than the largest class number.
         vocabulary: Number of ids if x are ids, as in text; the model gets them as int32. None if x are measurements.
+        x_validation: [N'', ...], like x_test; None without validation examples.
+        y_validation: [N'', ...], like y_train.
+        weight: [N] weight of each training example in the loss; None for 1.
+        columns: Name of each column of x, where x is a table.
+        names: Split and index -> name of an example for messages, such as its file and line; None for its number.
+        skipped: Number of examples that the source has left out because they cannot be read.
     """
 
-    x_train: np.ndarray
-    y_train: np.ndarray
-    x_test: np.ndarray
-    y_test: np.ndarray
-    scale: float
-    classes: int
+    x_train: ArraysOf
+    y_train: ArraysOf | None
+    x_test: ArraysOf | None = None
+    y_test: ArraysOf | None = None
+    scale: float | None = None
+    classes: int | None = None
     vocabulary: int | None = None
+    x_validation: ArraysOf | None = None
+    y_validation: ArraysOf | None = None
+    weight: np.ndarray | None = None
+    columns: tuple[str, ...] | None = None
+    names: Callable[[Split, int], str] | None = None
+    skipped: int = 0
 
 
 class Shard(NamedTuple):
@@ -47,33 +78,91 @@ class Shard(NamedTuple):
     size: int
 
 
-@runtime_checkable
-class Data(Protocol):
-    """Training and test examples for any number of replicas.
+class Examples(Protocol):
+    """Examples that are read by index."""
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether reading takes long enough to do it for several batches at once."""
+        ...
+
+    def __len__(self) -> int:
+        """Returns the number of examples N."""
+        ...
+
+    def read(self, indices: "tf.Tensor") -> "Batch":
+        """Returns the examples [b] of indices [b] int64, 0 to N - 1, inside a graph."""
+        ...
+
+    def name(self, index: int) -> str:
+        """Returns the name of an example for messages, such as its file and line."""
+        ...
+
+    def targets(self) -> Nested[np.ndarray] | None:
+        """Returns the targets of all examples, [N, ...], to stratify and balance by; None if there are none."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalizer:
+    """Preparation of an input that holds measurements: (x - offset) * factor, in float32.
 
     Attributes:
-        examples: Number of training examples N; an epoch is ceil(N / (B * W)) steps.
-        test_examples: Number of test examples.
-        input_shape: Shape of one x.
-        classes: Number of classes.
-        vocabulary: Number of ids if x are ids (int32), as in text; None if x are measurements.
-        digest: sha256, in hexadecimal, of all examples or of what identifies them, such as the sums of files. All
-            processes of a job must have the same, and a resumed run too.
+        offset: [columns] or [channels]; None for 0.
+        factor: A number, or one for each column or channel; None for 1.
+        fill: What NaN becomes before that, for each column; None to keep NaN.
     """
 
-    examples: int
-    test_examples: int
-    input_shape: tuple[int, ...]
-    classes: int
-    vocabulary: int | None
+    offset: np.ndarray | None = None
+    factor: np.ndarray | float | None = None
+    fill: np.ndarray | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A data set.
+
+    Attributes:
+        spec: Of one example.
+        examples: The examples of each split that the source has.
+        digest: sha256, in hexadecimal, of all examples or of what identifies them, such as the sums of files.
+        normalizers: Of each input; ids have none.
+        skipped: Number of examples left out because they cannot be read.
+        warnings: Sentences about the examples for the user.
+    """
+
+    spec: ElementSpec
+    examples: Mapping[Split, Examples]
+    digest: str
+    normalizers: Nested[Normalizer] = Normalizer()
+    skipped: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Data(Protocol):
+    """Batches of examples for any number of replicas."""
+
+    @property
+    def spec(self) -> ElementSpec:
+        """One example, as the source has it."""
+        ...
+
+    @property
+    def sizes(self) -> Mapping[Split, int]:
+        """Number of examples of each split; an epoch is ceil(N / (B * W)) steps of the N training examples."""
+        ...
 
     @property
     def digest(self) -> str:
-        """sha256 of all examples; see the attributes."""
+        """sha256 of all examples and of what is done to them.
+
+        All processes of a job must have the same, and a resumed run too.
+        """
         ...
 
     def train(self, shard: Shard, *, batch: int, seed: int, start: int, prefetch: int) -> "tf.data.Dataset":
-        """Returns endless batches (x [b, ...], y [b], weight [b]) for one replica, b <= B.
+        """Returns endless batches (x [b, ...], y [b, ...], weight [b]) for one replica, b <= B.
 
         The same arguments give the same batches in the same order, and the examples of a step over all replicas depend
         on B * W only. With the weights, the unweighted mean over replicas of (1 / B) sum(weight * loss) is the mean
@@ -91,6 +180,18 @@ class Data(Protocol):
         """
         ...
 
-    def evaluate(self, shard: Shard, *, batch: int) -> Iterable[tuple["tf.Tensor", "tf.Tensor"]]:
-        """Returns one pass over the shard's test examples, (x, y); all shards together have every example once."""
+    def name_unreadable(self, ranks: Sequence[int], *, size: int, batch: int, seed: int, step: int) -> str | None:
+        """Returns the name and the fault of an example of the step after `step` that cannot be read.
+
+        Called after reading has failed; None if none is found. The other arguments are as in `train`.
+        """
         ...
+
+    def evaluate(self, split: Split, shard, *, batch: int) -> "Iterable[Batch]":
+        """Returns one pass over the shard's examples of a split; all shards together have every example once."""
+        ...
+
+
+def is_mapped(nested: Any) -> bool:
+    """Returns whether an array is memory-mapped, and so read in parts."""
+    return isinstance(nested, np.memmap) or isinstance(getattr(nested, "base", None), np.memmap)

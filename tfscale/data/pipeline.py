@@ -1,150 +1,118 @@
-"""Makes batches of arrays in memory, without state: the step number is the whole position.
+"""Makes batches of examples that are read by index, without state: the step number is the whole position.
 
 The order of an epoch is a pseudo-random permutation, computed index by index from (seed, epoch). Nothing is stored or
 restored, and step n does not need the n - 1 before it. An iterator checkpoint of tf.data would hold the shuffle buffer.
 """
 
-import hashlib
-from functools import cached_property
+from collections.abc import Sequence
 from typing import final
 
-import numpy as np
 import tensorflow as tf
 
-from tfscale.data.base import Arrays, Shard
-from tfscale.errors import UserError
-
-_ROWS = 1 << 14
-"""Examples that the digest is updated with at a time."""
+from tfscale import cores
+from tfscale.data import normalize
+from tfscale.data.augment import Augmentation
+from tfscale.data.balance import Weigh
+from tfscale.data.base import Batch, Normalizer, Shard, Source, Split
+from tfscale.errors import first_line
+from tfscale.specs import ArraySpec, Nested, leaves
 
 _unconverted = tf.autograph.experimental.do_not_convert
 """Decorator without AutoGraph, which writes a temporary file that a killed process leaves behind."""
 
+_EPOCHS_APART = 1_000_003
+"""Distance between the seeds of two epochs for augmentation."""
+
 
 @final
-class ArrayData:
-    """`Data` over arrays.
+class IndexedData:
+    """`Data` over a source.
 
     Args:
-        arrays: The examples.
-
-    Raises:
-        UserError: The arrays do not have the dtypes and shapes of `Arrays`; nothing is cast.
+        source: The examples.
+        augmentation: Changes training inputs; None for nothing.
+        weigh: Weights of training examples by their targets; None for 1.
     """
 
-    def __init__(self, arrays: Arrays) -> None:
-        _check(arrays)
-        self._arrays = arrays
-        self.examples = len(arrays.x_train)
-        self.test_examples = len(arrays.x_test)
-        self.input_shape = tuple(arrays.x_train.shape[1:])
-        self.classes = arrays.classes
-        self.vocabulary = arrays.vocabulary
+    def __init__(self, source: Source, *, augmentation: Augmentation | None = None, weigh: Weigh | None = None) -> None:
+        self._source, self._augmentation, self._weigh = source, augmentation, weigh
+        self.spec = source.spec
+        self.sizes = {split: len(examples) for split, examples in source.examples.items()}
 
     @property
     def digest(self) -> str:
         """sha256 of all examples; see `base.Data`."""
-        return self._digest
-
-    @cached_property
-    def _digest(self) -> str:
-        total = hashlib.sha256(repr((self._arrays.scale, self.classes, self.vocabulary)).encode())
-        for array in self._arrays[:4]:
-            total.update(repr((array.dtype.str, array.shape)).encode())
-            for start in range(0, len(array), _ROWS):  # a copy of all windows of a text would be large
-                total.update(np.ascontiguousarray(array[start : start + _ROWS]).data)
-        return total.hexdigest()
+        return self._source.digest
 
     def train(self, shard: Shard, *, batch: int, seed: int, start: int, prefetch: int) -> tf.data.Dataset:
         """Returns endless (x, y, weight); see `base.Data`."""
-        x, y = self._train_tensors
-        examples, global_batch = self.examples, batch * shard.size
-        steps = -(-examples // global_batch)
+        examples = self._source.examples[Split.TRAIN]
 
         @_unconverted
-        def step(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            epoch = number // steps
-            first = (number - epoch * steps) * global_batch
-            present = tf.minimum(tf.constant(global_batch, tf.int64), examples - first)
-            low = first + shard.rank * present // shard.size
-            high = first + (shard.rank + 1) * present // shard.size
-            # A replica without an example in this step computes one of weight 0.
-            positions = tf.range(low, tf.maximum(high, low + 1)) % examples
-            weight = tf.where(high > low, global_batch / present, tf.constant(0.0, tf.float64))
-            indices = tf.random.experimental.index_shuffle(
-                positions, seed=tf.stack([tf.constant(seed, tf.int64), epoch]), max_index=examples - 1
-            )
-            weights = tf.fill(tf.shape(indices), tf.cast(weight, tf.float32))
-            return self._prepared(tf.gather(x, indices)), tf.gather(y, indices), weights
+        def step(number: tf.Tensor) -> Batch:
+            indices, weight, epoch = self._indices(shard, batch, seed, number)
+            x, y, weights = examples.read(indices)
+            if self._augmentation is not None:
+                x = self._augmentation(leaves(x)[""], seed + epoch * _EPOCHS_APART, indices)
+            if self._weigh is not None:
+                weights *= self._weigh(y)
+            return self._prepared(x), y, weights * tf.cast(weight, tf.float32)
 
+        slow = examples.is_slow or self._augmentation is not None
         numbers = tf.data.Dataset.range(start, tf.int64.max)
-        return _untuned(numbers.map(step, num_parallel_calls=1, deterministic=True).prefetch(prefetch))
+        batches = numbers.map(step, num_parallel_calls=cores.count() if slow else 1, deterministic=True)
+        return _untuned(batches.prefetch(prefetch))
 
-    def evaluate(self, shard: Shard, *, batch: int) -> tf.data.Dataset:
-        """Returns one pass over the shard's test examples; see `base.Data`."""
-        low = self.test_examples * shard.rank // shard.size
-        high = self.test_examples * (shard.rank + 1) // shard.size
-        x, y = self._test_tensors
+    def _indices(
+        self, shard: Shard, batch: int, seed: int, number: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns the examples of a step [b], the factor of their weights, and the epoch."""
+        total, global_batch = self.sizes[Split.TRAIN], batch * shard.size
+        steps = -(-total // global_batch)
+        epoch = number // steps
+        first = (number - epoch * steps) * global_batch
+        present = tf.minimum(tf.constant(global_batch, tf.int64), total - first)
+        low = first + shard.rank * present // shard.size
+        high = first + (shard.rank + 1) * present // shard.size
+        # A replica without an example in this step computes one of weight 0.
+        positions = tf.range(low, tf.maximum(high, low + 1)) % total
+        weight = tf.where(high > low, global_batch / present, tf.constant(0.0, tf.float64))
+        indices = tf.random.experimental.index_shuffle(
+            positions, seed=tf.stack([tf.constant(seed, tf.int64), epoch]), max_index=total - 1
+        )
+        return indices, weight, epoch
+
+    def evaluate(self, split: Split, shard: Shard, *, batch: int) -> tf.data.Dataset:
+        """Returns one pass over the shard's examples of a split; see `base.Data`."""
+        examples, total = self._source.examples[split], self.sizes[split]
+        low, high = total * shard.rank // shard.size, total * (shard.rank + 1) // shard.size
 
         @_unconverted
-        def step(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return self._prepared(tf.gather(x, indices)), tf.gather(y, indices)
+        def step(indices: tf.Tensor) -> Batch:
+            x, y, weights = examples.read(indices)
+            return self._prepared(x), y, weights
 
-        return _untuned(tf.data.Dataset.range(low, high).batch(batch).map(step).prefetch(2))
+        indices = tf.data.Dataset.range(low, high).batch(batch)
+        batches = indices.map(step, num_parallel_calls=cores.count() if examples.is_slow else 1, deterministic=True)
+        return _untuned(batches.prefetch(2))
 
-    @cached_property
-    def _train_tensors(self) -> tuple[tf.Tensor, tf.Tensor]:
-        return _on_host(self._arrays.x_train, self._arrays.y_train)
+    def name_unreadable(self, ranks: Sequence[int], *, size: int, batch: int, seed: int, step: int) -> str | None:
+        """Returns the name and the fault of the first example of a step that cannot be read; see `base.Data`."""
+        examples = self._source.examples[Split.TRAIN]
+        for rank in ranks:
+            for index in self._indices(Shard(rank, size), batch, seed, tf.constant(step, tf.int64))[0].numpy():
+                try:
+                    examples.read(tf.constant([index], tf.int64))
+                except Exception as error:  # noqa: BLE001 - whatever reading raises names what is wrong
+                    return f"{examples.name(int(index))} cannot be read: {first_line(error)}"
+        return None
 
-    @cached_property
-    def _test_tensors(self) -> tuple[tf.Tensor, tf.Tensor]:
-        return _on_host(self._arrays.x_test, self._arrays.y_test)
-
-    def _prepared(self, x: tf.Tensor) -> tf.Tensor:
-        if self.vocabulary is not None:
-            return tf.cast(x, tf.int32)
-        return tf.cast(x, tf.float32) * self._arrays.scale
-
-
-def _check(arrays: Arrays) -> None:
-    """Raises UserError if dtypes, shapes or ranges are not those of `Arrays`."""
-    for part, x, y in (("train", arrays.x_train, arrays.y_train), ("test", arrays.x_test, arrays.y_test)):
-        _check_inputs(f"x_{part}", x, arrays.vocabulary)
-        if y.ndim != 1 or len(y) != len(x):
-            raise UserError(
-                f"data: y_{part} must have one label for each x_{part}, shape ({len(x)},), got {y.shape}; targets with "
-                "more axes cannot be trained on yet"
-            )
-        if y.dtype.kind not in "biu":
-            raise UserError(
-                f"data: y_{part} must be whole numbers, got {y.dtype}; number the classes from 0: regression is not "
-                "possible yet"
-            )
-        _check_range(f"y_{part}", y, arrays.classes, "classes")
-    if arrays.x_train.dtype != arrays.x_test.dtype or arrays.x_train.shape[1:] != arrays.x_test.shape[1:]:
-        raise UserError(
-            f"data: x_train and x_test must be alike, got {arrays.x_train.dtype} {arrays.x_train.shape[1:]} and "
-            f"{arrays.x_test.dtype} {arrays.x_test.shape[1:]}; convert one of them"
-        )
+    def _prepared(self, x: Nested[tf.Tensor]) -> Nested[tf.Tensor]:
+        return tf.nest.map_structure(_prepared_part, x, self.spec.x, self._source.normalizers)
 
 
-def _check_inputs(name: str, x: np.ndarray, vocabulary: int | None) -> None:
-    if x.ndim < 2 or 0 in x.shape:
-        raise UserError(
-            f"data: {name} must have at least one example and an axis of features, got shape {x.shape}; give more "
-            "examples, or another split"
-        )
-    if x.dtype.kind not in ("iu" if vocabulary is not None else "biuf"):
-        wanted = "ids, which are whole numbers" if vocabulary is not None else "real numbers"
-        raise UserError(f"data: {name} must hold {wanted}, got {x.dtype}; convert it")
-    if vocabulary is not None:
-        _check_range(name, x, vocabulary, "vocabulary")
-
-
-def _check_range(name: str, values: np.ndarray, limit: int, what: str) -> None:
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high >= limit:
-        raise UserError(f"data: {name} must be from 0 to {limit - 1} ({what}={limit}), got {low} to {high}; renumber")
+def _prepared_part(x: tf.Tensor, spec: ArraySpec, normalizer: Normalizer) -> tf.Tensor:
+    return tf.cast(x, tf.int32) if spec.categories is not None else normalize.applied(normalizer, x)
 
 
 def _untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
@@ -156,9 +124,3 @@ def _untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     options.autotune.enabled = False
     return dataset.with_options(options)
-
-
-def _on_host(x: np.ndarray, y: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
-    """Copies the arrays into host memory, once for all replicas of the process."""
-    with tf.device("/CPU:0"):
-        return tf.constant(x), tf.constant(y, tf.int32)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-import numpy as np
+import tensorflow as tf
 
 from tfscale import cores, devices
 from tfscale.collectives.base import Collective, ranks_of
@@ -19,10 +19,13 @@ from tfscale.collectives.in_process import InProcess
 from tfscale.config.instantiate import instantiate
 from tfscale.config.schemas.config import Config
 from tfscale.config.targets import trust
-from tfscale.data.base import Arrays, Data
-from tfscale.data.pipeline import ArrayData
+from tfscale.data.base import Data, Split
 from tfscale.errors import UserError
+from tfscale.job.build_data import build_data, build_task
+from tfscale.job.cause import describe
+from tfscale.specs import ArraySpec, leaves
 from tfscale.strategies.base import Strategy
+from tfscale.tasks.base import Task
 from tfscale.training.evaluator import Evaluator
 from tfscale.training.replica import Replica
 from tfscale.training.state import RunState, digest
@@ -36,7 +39,8 @@ class Job:
     """The objects of a run.
 
     Attributes:
-        data: Training and test examples.
+        data: Examples of all splits.
+        task: What is predicted.
         state: Replicas and strategy at step 0.
         plan: When to log, evaluate, save and end.
         evaluator: Evaluates the consensus of the replicas.
@@ -44,6 +48,7 @@ class Job:
     """
 
     data: Data
+    task: Task
     state: RunState
     plan: Plan
     evaluator: Evaluator
@@ -109,16 +114,16 @@ def build(config: Config, connection: Connection) -> Job:
             data.
     """
     collective, replicas = connection.collective, connection.collective.size
-    data, warnings = _data(config)
+    data, warnings = build_data(config)
     require_equal(
         collective,
         [data.digest] * len(collective.ranks),
         "the examples that replicas read must be the same on all hosts, but they",
         UserError,
     )
+    task = build_task(config, data.spec)
     strategy = _strategy(config, collective)
     plan = _plan(config, data, replicas)
-    loss = instantiate("loss", config.loss, reduction="none")
     rate = instantiate(
         "schedule",
         config.schedule,
@@ -126,7 +131,7 @@ def build(config: Config, connection: Connection) -> Job:
         total_steps=plan.steps,
     )
     own = [
-        _replica(config, data, rank, place, strategy, loss, rate)
+        _replica(config, data, task, rank, place, strategy, rate)
         for rank, place in zip(collective.ranks, connection.devices, strict=True)
     ]
     start = collective.broadcast([replica.parameters() for replica in own])
@@ -134,14 +139,16 @@ def build(config: Config, connection: Connection) -> Job:
         replica.assign(start)
     require_equal(collective, [digest(replica) for replica in own], "the parameters that replicas start with")
     strategy.build([replica.parameters() for replica in own], own[0].layout)
-    metrics = {
-        name: (lambda name=name, node=node: instantiate(f"metrics.{name}", node))
-        for name, node in config.metrics.items()
-    }
-    evaluator = Evaluator(own, data=data, collective=collective, loss=loss, metrics=metrics)
-    stopping = instantiate("early_stopping", config.early_stopping, directions=evaluator.directions)
+    evaluator = Evaluator(own, data=data, collective=collective, task=task)
+    stopping = instantiate(
+        "early_stopping",
+        config.early_stopping,
+        directions=evaluator.directions,
+        has_validation=Split.VALIDATION in data.sizes,
+    )
     return Job(
         data=data,
+        task=task,
         state=RunState(step=0, replicas=own, strategy=strategy, early_stopping=stopping),
         plan=plan,
         evaluator=evaluator,
@@ -204,29 +211,9 @@ def _strategy(config: Config, collective: Collective) -> Strategy:
     return instantiate("strategy", node, collective=collective)
 
 
-def _data(config: Config) -> tuple[Data, list[str]]:
-    """Returns the data and warnings about them."""
-    source = instantiate("data", config.data)
-    if isinstance(source, Arrays):
-        mapped = [name for name, array in source._asdict().items() if isinstance(array, np.memmap)]
-        warning = f"{', '.join(mapped)}: memory-mapped arrays are read into memory as a whole, in every process"
-        return ArrayData(source), [warning] if mapped else []
-    if isinstance(source, Data):
-        if not source.test_examples or not source.examples:
-            raise UserError(
-                f"data must have training and test examples, got {source.examples} and {source.test_examples} from "
-                f"{config.data['_target_']}; give it some"
-            )
-        return source, []
-    raise UserError(
-        f"data._target_ must return tfscale.data.base.Arrays or implement tfscale.data.base.Data, got "
-        f"{type(source).__name__} from {config.data['_target_']}"
-    )
-
-
 def _plan(config: Config, data: Data, replicas: int) -> Plan:
     train = config.train
-    epoch = -(-data.examples // (train.batch * replicas))
+    epoch = -(-data.sizes[Split.TRAIN] // (train.batch * replicas))
     steps = train.steps if train.steps is not None else max(1, round((train.epochs or 1) * epoch))
     return Plan(
         steps=steps,
@@ -243,34 +230,66 @@ def _plan(config: Config, data: Data, replicas: int) -> Plan:
 def _replica(
     config: Config,
     data: Data,
+    task: Task,
     rank: int,
     device: str,
     strategy: Strategy,
-    loss: keras.losses.Loss,
     rate: object,
 ) -> Replica:
     def model() -> keras.Model:
         keras.utils.set_random_seed(config.seed)
-        built = instantiate("model", _filled(config.model, data))
-        if not isinstance(built, keras.Model) or not built.built:
+        built = instantiate("model", _filled(config.model, data, task))
+        if not isinstance(built, keras.Model):
             raise UserError(
-                f"model._target_ must return a built keras.Model, got {type(built).__name__} from "
-                f"{config.model['_target_']}; give it a keras.Input"
+                f"model._target_ must return a keras.Model, got {type(built).__name__} from {config.model['_target_']}"
             )
-        return built
+        return built if built.built else _called(built, data)
 
     return Replica(
         rank=rank,
         device=device,
         model=model,
         optimizer=lambda: instantiate("optimizer", {**config.optimizer, "_partial_": False}, learning_rate=rate),
-        loss=loss,
+        task=task,
         batch=config.train.batch,
         with_slots=strategy.averages_optimizer,
     )
 
 
-def _filled(node: Mapping[str, Any], data: Data) -> dict[str, Any]:
-    """Returns a model's node with the shape, classes and vocabulary of the data in place of auto."""
-    facts = {"input_shape": list(data.input_shape), "classes": data.classes, "vocabulary": data.vocabulary}
+def _called(model: keras.Model, data: Data) -> keras.Model:
+    """Builds a model by a call on one example of zeros.
+
+    Raises:
+        UserError: The model cannot be called on it.
+    """
+
+    def zeros(spec: ArraySpec) -> tf.Tensor:
+        return tf.zeros((1, *spec.shape), tf.float32 if spec.categories is None else tf.int32)
+
+    try:
+        model(tf.nest.map_structure(zeros, data.spec.x), training=False)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"the model {type(model).__name__} cannot be called on the inputs ({data.spec.x}): {describe(error)}"
+        ) from error
+    return model
+
+
+def _filled(node: Mapping[str, Any], data: Data, task: Task) -> dict[str, Any]:
+    """Returns a model's node with facts of the data and the task in place of auto."""
+    x, y = leaves(data.spec.x), leaves(data.spec.y or ())
+    facts = {
+        "input_shape": _one_or_all({name: list(each.shape) for name, each in x.items()}),
+        "vocabulary": _one_or_all({name: each.categories for name, each in x.items()}),
+        "outputs": task.units,
+        "activation": task.activation,
+        "classes": _one_or_all({name: each.shape[-1] if each.one_hot else each.categories for name, each in y.items()}),
+    }
     return {key: facts.get(key, value) if value == "auto" else value for key, value in node.items()}
+
+
+def _one_or_all(facts: Mapping[str, Any]) -> Any:
+    """Returns the fact of the only tensor, or the facts by name."""
+    return facts[""] if facts.keys() == {""} else dict(facts) or None

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from tfscale.checkpoint.folder import newest
 from tfscale.config.schemas.config import Config
+from tfscale.data.base import Split
+from tfscale.errors import UserError
 from tfscale.job import build as building
 from tfscale.job.failure import fail
 from tfscale.runs import summary
@@ -37,9 +39,19 @@ def _evaluate(config: Config, world: World, directory: RunDirectory, *, of_best:
     config = building.for_evaluation(config)
     job = building.build(config, building.connect(config, world))
     restore_model(job.state, place)
-    result = {"step": job.state.step, **job.evaluator(job.state.consensus())}
+    split = Split.TEST if Split.TEST in job.data.sizes else Split.VALIDATION
+    if split not in job.data.sizes:
+        raise UserError(
+            f"run {folder.name} has neither test nor validation examples; start a run with data.validation=0.1"
+        )
+    row = {
+        "run": folder.name,
+        "examples": job.data.sizes[split],
+        "step": job.state.step,
+        **job.evaluator(job.state.consensus(), split),
+    }
     if world.is_chief:
-        summary.write({"run": folder.name, "examples": job.data.test_examples, **result}, folder / "evaluation.json")
-        rows = [{"run": folder.name, "examples": job.data.test_examples, **result}]
-        results_table(console, f"test data of {config.data.get('name') or config.data['_target_']}", rows)
+        summary.write({"split": split.value, **row}, folder / "evaluation.json")
+        name = config.data.get("name") or config.data["_target_"]
+        results_table(console, f"{split.value} examples of {name}", [row])
     return 0

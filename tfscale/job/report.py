@@ -8,6 +8,7 @@ from rich.console import Console
 
 from tfscale.config.overrides import shell_word
 from tfscale.config.schemas.config import Config
+from tfscale.data.base import Split
 from tfscale.job.build import Job
 from tfscale.runs import plots, summary
 from tfscale.runs.run_directory import RunDirectory
@@ -21,8 +22,7 @@ def introduce(console: Console, config: Config, job: Job, world: World, director
     replicas, batch = job.collective.size, config.train.batch
     model = config.model["_target_"].rsplit(".", 1)[-1]
     lines = [
-        f"{model}: {job.layout.size:,} trainable parameters; {job.data.examples:,} training and "
-        f"{job.data.test_examples:,} test examples",
+        f"{model}: {job.layout.size:,} trainable parameters; {_examples(job)}; task {job.task.name}",
         f"{type(job.state.strategy).__name__}: {replicas} replicas in {world.size} process(es), batch {batch} each, "
         f"global batch {batch * replicas}; {job.plan.steps:,} steps",
     ]
@@ -34,6 +34,12 @@ def introduce(console: Console, config: Config, job: Job, world: World, director
     lines += [f"warning: {warning}" for warning in job.warnings]
     for line in [*lines, f"run: {directory.path}"]:
         console.print(line, highlight=False, markup=False)
+
+
+def _examples(job: Job) -> str:
+    """The number of examples of each split."""
+    parts = [f"{job.data.sizes[split]:,} {split.value}" for split in Split if split in job.data.sizes]
+    return f"{' and '.join(filter(None, (', '.join(parts[:-1]), parts[-1])))} examples"
 
 
 def close(
@@ -49,7 +55,6 @@ def close(
     skipped = {name: int(value) for name, value in job.state.strategy.measurements().items() if name == "skipped_steps"}
     document = {
         "name": directory.path.name,
-        "metrics": list(config.metrics),
         **results,
         **skipped,
         "replicas": job.collective.size,

@@ -1,4 +1,4 @@
 """Functions that return a keras.Model: one file a model.
 
-`input_shape` and `classes` come from the data where conf/ says `auto`.
+`input_shape` comes from the data, and `outputs` and `activation` from the task, where conf/ says `auto`.
 """

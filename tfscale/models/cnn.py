@@ -7,12 +7,15 @@ import keras
 from tfscale.errors import UserError
 
 
-def cnn(*, input_shape: Sequence[int], classes: int, filters: Sequence[int], dropout: float) -> keras.Model:
+def cnn(
+    *, input_shape: Sequence[int], outputs: int, activation: str, filters: Sequence[int], dropout: float
+) -> keras.Model:
     """For each width: conv 3x3, batch norm, relu, pool; then global average, dropout and softmax.
 
     Args:
         input_shape: (height, width, channels).
-        classes: Number of classes.
+        outputs: Length of the output.
+        activation: Of the output, by Keras's name.
         filters: Widths of the blocks; each halves the image.
         dropout: Fraction of the averages dropped in training, in [0, 1).
 
@@ -37,5 +40,5 @@ def cnn(*, input_shape: Sequence[int], classes: int, filters: Sequence[int], dro
     layers.append(keras.layers.GlobalAveragePooling2D())
     if dropout > 0:
         layers.append(keras.layers.Dropout(dropout))
-    last = keras.layers.Dense(classes, activation="softmax")
+    last = keras.layers.Dense(outputs, activation=activation)
     return keras.Sequential([keras.Input(tuple(input_shape)), *layers, last])

@@ -11,12 +11,15 @@ import keras
 from tfscale.errors import UserError
 
 
-def gru(*, input_shape: Sequence[int], classes: int, vocabulary: int | None, width: int, units: int) -> keras.Model:
+def gru(
+    *, input_shape: Sequence[int], outputs: int, activation: str, vocabulary: int | None, width: int, units: int
+) -> keras.Model:
     """Embedding, one GRU layer, softmax on its last state.
 
     Args:
         input_shape: (length,), of ids.
-        classes: Number of classes.
+        outputs: Length of the output.
+        activation: Of the output, by Keras's name.
         vocabulary: Number of different ids.
         width: Of an id's embedding.
         units: Of the GRU.
@@ -34,6 +37,6 @@ def gru(*, input_shape: Sequence[int], classes: int, vocabulary: int | None, wid
             keras.Input(tuple(input_shape), dtype="int32"),
             keras.layers.Embedding(vocabulary, width),
             keras.layers.GRU(units),
-            keras.layers.Dense(classes, activation="softmax"),
+            keras.layers.Dense(outputs, activation=activation),
         ]
     )

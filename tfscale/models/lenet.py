@@ -14,12 +14,13 @@ SMALLEST = 16
 """Pixels a side that two 5x5 convolutions and two poolings need."""
 
 
-def lenet(*, input_shape: Sequence[int], classes: int) -> keras.Model:
+def lenet(*, input_shape: Sequence[int], outputs: int, activation: str) -> keras.Model:
     """conv 5x5x20, pool, conv 5x5x50, pool, dense 500 relu, softmax.
 
     Args:
         input_shape: (height, width, channels), at least 16x16.
-        classes: Number of classes.
+        outputs: Length of the output.
+        activation: Of the output, by Keras's name.
 
     Raises:
         UserError: The images are smaller.
@@ -38,6 +39,6 @@ def lenet(*, input_shape: Sequence[int], classes: int) -> keras.Model:
             keras.layers.MaxPooling2D(),
             keras.layers.Flatten(),
             keras.layers.Dense(500, activation="relu"),
-            keras.layers.Dense(classes, activation="softmax"),
+            keras.layers.Dense(outputs, activation=activation),
         ]
     )

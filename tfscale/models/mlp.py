@@ -5,12 +5,15 @@ from collections.abc import Sequence
 import keras
 
 
-def mlp(*, input_shape: Sequence[int], classes: int, hidden: Sequence[int], dropout: float) -> keras.Model:
+def mlp(
+    *, input_shape: Sequence[int], outputs: int, activation: str, hidden: Sequence[int], dropout: float
+) -> keras.Model:
     """relu layers of the given widths, then softmax.
 
     Args:
         input_shape: Shape of one example.
-        classes: Number of classes.
+        outputs: Length of the output.
+        activation: Of the output, by Keras's name.
         hidden: Widths of the hidden layers; may be empty (logistic regression).
         dropout: Fraction of each hidden layer dropped in training, in [0, 1).
     """
@@ -19,4 +22,4 @@ def mlp(*, input_shape: Sequence[int], classes: int, hidden: Sequence[int], drop
         layers.append(keras.layers.Dense(width, activation="relu"))
         if dropout > 0:
             layers.append(keras.layers.Dropout(dropout))
-    return keras.Sequential([*layers, keras.layers.Dense(classes, activation="softmax")])
+    return keras.Sequential([*layers, keras.layers.Dense(outputs, activation=activation)])

@@ -40,13 +40,21 @@ def _block(x: keras.KerasTensor, width: int, heads: int) -> keras.KerasTensor:
 
 
 def transformer(
-    *, input_shape: Sequence[int], classes: int, vocabulary: int | None, width: int, heads: int, blocks: int
+    *,
+    input_shape: Sequence[int],
+    outputs: int,
+    activation: str,
+    vocabulary: int | None,
+    width: int,
+    heads: int,
+    blocks: int,
 ) -> keras.Model:
     """Token plus position embedding, pre-norm blocks, softmax on the last position.
 
     Args:
         input_shape: (length,), of ids.
-        classes: Number of classes.
+        outputs: Length of the output.
+        activation: Of the output, by Keras's name.
         vocabulary: Number of different ids.
         width: Of embeddings and blocks, a multiple of `heads`.
         heads: Of each attention.
@@ -70,4 +78,4 @@ def transformer(
     for _ in range(blocks):
         x = _block(x, width, heads)
     last = keras.layers.LayerNormalization()(x[:, -1])
-    return keras.Model(ids, keras.layers.Dense(classes, activation="softmax")(last))
+    return keras.Model(ids, keras.layers.Dense(outputs, activation=activation)(last))

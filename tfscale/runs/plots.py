@@ -67,11 +67,11 @@ def draw(metrics: Path, folder: Path, measurements: Measurements) -> list[Path]:
     drawn = {name: each for name, each in measurements.items() if each.panel is not None}
     if not drawn:
         return []
-    kinds: dict[str, list[dict[str, Any]]] = {"step": [], "tensor": [], "evaluation": []}
+    kinds: dict[str, list[dict[str, Any]]] = {"step": [], "tensor": [], "validation": []}
     for record in _records(metrics):
         kinds.get(record.get("kind", ""), []).append(record)
     steps = [record for record in kinds["step"] if drawn.keys() & record.keys()]
-    figures = {NAMES[0]: _of_steps(steps, kinds["evaluation"], drawn)} if steps else {}
+    figures = {NAMES[0]: _of_steps(steps, kinds["validation"], drawn)} if steps else {}
     of_tensors = {name: each for name, each in drawn.items() if each.of_tensors}
     if steps and kinds["tensor"] and of_tensors:
         figures[NAMES[1]] = _of_tensors(kinds["tensor"], of_tensors)
@@ -175,7 +175,7 @@ def _of_steps(
     _band(panels[0], _trend(steps, _column(records, "loss")), COLOURS[0], label="training")
     if evaluations:
         tested = _trend(_column(evaluations, "step"), _column(evaluations, "loss"))
-        _line(panels[0], tested, COLOURS[1], label="test")
+        _line(panels[0], tested, COLOURS[1], label="validation")
     for name, each in drawn.items():
         panel = by_title[str(each.panel)]
         shares = [other for other, one in drawn.items() if one.panel == each.panel]

@@ -26,8 +26,11 @@ class Kind(Enum):
     TRAIN = "train"
     """One for each `train.log_every` steps: loss, learning rate, speed and the strategy's measurements."""
 
-    EVALUATION = "evaluation"
-    """Loss and metrics of the evaluation data."""
+    VALIDATION = "validation"
+    """Loss and metrics of the validation examples."""
+
+    TEST = "test"
+    """Loss and metrics of the test examples, at the end."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,8 +46,8 @@ class ConsoleTracker:
 
     def log(self, kind: Kind, step: int, values: Record) -> None:
         """Shows training records (loss, samples a second, the strategy's figures) and evaluations."""
-        if kind is Kind.EVALUATION:
-            self._line(step, f"test: {'  '.join(f'{name} {value:.4f}' for name, value in values.items())}")
+        if kind in (Kind.VALIDATION, Kind.TEST):
+            self._line(step, f"{kind.value}: {'  '.join(f'{name} {value:.4f}' for name, value in values.items())}")
         elif kind is Kind.TRAIN:
             text = "  ".join(self._figures(values))
             if self._bar is not None:

@@ -38,7 +38,8 @@ def closing_table(
     """
     table = Table(title=f"run {summary['name']}", show_header=False, title_justify="left")
     for name in summary["metrics"]:
-        table.add_row(f"test {name}", f"{summary[name]:.4f}")
+        label = f"validation {name.removeprefix('val_')}" if name.startswith("val_") else f"test {name}"
+        table.add_row(label, f"{summary[name]:.4f}")
     table.add_row("steps", f"{summary['steps']:,} ({summary['epochs']:g} epochs, {summary['examples']:,} examples)")
     if "ended_early" in summary:
         table.add_row("ended early", escape(summary["ended_early"]))

@@ -10,13 +10,13 @@ import tensorflow as tf
 from tfscale.errors import UserError
 from tfscale.tracking.base import Kind, Record, RunInfo
 
-PREFIXES = {Kind.TRAIN: "train", Kind.EVALUATION: "test"}
+PREFIXES = {Kind.TRAIN: "train", Kind.VALIDATION: "validation", Kind.TEST: "test"}
 """Of the scalars of each kind of record that is written."""
 
 
 @final
 class TensorBoardTracker:
-    """Writes training and evaluation records as scalars `train/NAME` and `test/NAME`.
+    """Writes training and evaluation records as scalars `train/NAME`, `validation/NAME` and `test/NAME`.
 
     Args:
         folder: For event files.

@@ -1,7 +1,7 @@
 """Early stopping: ends a run before its last step because of its results, and remembers the best evaluation.
 
-It is updated after each evaluation on the test data (patience, target) and at each log record (training loss). Both
-are equal in every process, so all decide alike.
+It is updated after each evaluation on the validation examples (patience, target) and at each log record (training
+loss), never by the test. Both are equal in every process, so all decide alike.
 
 References:
     DeepLearning4j's EarlyStoppingConfiguration: ScoreImprovementEpochTerminationCondition is `patience` and
@@ -24,18 +24,19 @@ class EarlyStopping:
     """Monitors one figure.
 
     Args:
-        monitor: `loss`, or the name of a metric, of the test data; None: the first metric.
+        monitor: `loss`, or the name of a metric, of the validation examples; None: the first metric.
         mode: `min` if small values are better, `max` if large ones are; `auto` for the metric's own direction.
         patience: Evaluations without an improvement after which the run ends; None for no limit.
         min_delta: Least improvement over the best, in units of the figure.
         target: Value at which the run ends; None for none.
         max_loss: Training loss of a log record above which, or at NaN, the run ends; None for no limit.
         keep_best: Whether the checkpoint of the best evaluation is kept.
+        has_validation: Whether there are validation examples.
         directions: Name -> `min` or `max` for the loss and each metric; None if a metric names no direction.
 
     Raises:
-        UserError: The monitored figure is not measured; or a criterion needs its direction, mode is `auto`, and the
-            metric names none.
+        UserError: The monitored figure is not measured; a criterion needs validation examples, and there are none; or
+            it needs a direction, mode is `auto`, and the metric names none.
 
     Attributes:
         best: The best value so far; NaN before the first.
@@ -54,6 +55,7 @@ class EarlyStopping:
         target: float | None,
         max_loss: float | None,
         keep_best: bool,
+        has_validation: bool,
         directions: Mapping[str, Literal["min", "max"] | None],
     ) -> None:
         self._monitor = monitor or next((name for name in directions if name != "loss"), "loss")
@@ -61,6 +63,12 @@ class EarlyStopping:
             raise UserError(
                 f"early_stopping.monitor must be one of {', '.join(directions)}, got {monitor}; or add a metric of "
                 "that name"
+            )
+        needing = {"patience": patience is not None, "target": target is not None, "keep_best": keep_best}
+        key = next((key for key, needs in needing.items() if needs), None)
+        if key is not None and not has_validation:
+            raise UserError(
+                f"early_stopping.{key} must have validation examples, and the data have none; type data.validation=0.1"
             )
         better = directions[self._monitor] if mode == "auto" else mode
         if better is None and (keep_best or patience is not None or target is not None):

@@ -1,6 +1,6 @@
 """Evaluation, sharded over all replicas and exact whatever the shard sizes.
 
-Each replica evaluates its own shard of the test examples; the metrics' sums and counts are then added over all
+Each replica evaluates its own shard of the examples; the metrics' sums and counts are then added over all
 replicas, so nothing is an average of averages and W does not change the result. The model evaluated is the replicas'
 consensus; every replica gets its own parameters back.
 
@@ -16,8 +16,10 @@ import tensorflow as tf
 
 from tfscale.collectives.base import Collective
 from tfscale.collectives.checksummed import add_checksum, verify_checksum
-from tfscale.data.base import Data, Shard
+from tfscale.data.base import Batch, Data, Shard, Split
 from tfscale.errors import UserError
+from tfscale.specs import Nested, leaves
+from tfscale.tasks.base import Measure, Task
 from tfscale.training.replica import Replica
 
 BATCH = 256
@@ -26,14 +28,15 @@ BATCH = 256
 
 @final
 class Evaluator:
-    """Evaluates the consensus of the replicas on test data.
+    """Evaluates the consensus of the replicas on a split of the data.
+
+    Weights of examples count in the loss, and not in metrics.
 
     Args:
         replicas: This process's replicas.
-        data: Source of the test examples.
+        data: Source of the examples.
         collective: Gathers the metrics of all replicas.
-        loss: Per-example loss: reduction "none".
-        metrics: Name -> constructor of a keras.Metric whose state adds up (sums, counts, confusion matrices).
+        task: Gives targets, losses and metrics.
     """
 
     def __init__(
@@ -42,22 +45,21 @@ class Evaluator:
         *,
         data: Data,
         collective: Collective,
-        loss: keras.losses.Loss,
-        metrics: Mapping[str, Callable[[], keras.Metric]],
+        task: Task,
     ) -> None:
-        self._replicas, self._data, self._collective, self._loss = replicas, data, collective, loss
-        self._names = ["loss", *metrics]
-        self._batches: dict[int, tf.data.Dataset] = {}
+        self._replicas, self._data, self._collective = replicas, data, collective
+        self._names = ["loss", *task.measures]
+        self._batches: dict[tuple[Split, int], tf.data.Dataset] = {}
         self._exchanges = [_exchange_function(replica) for replica in replicas]
-        self._metrics = [self._make(replica.device, metrics) for replica in replicas]
+        self._metrics = [self._make(replica.device, task.measures) for replica in replicas]
         self._updates = [
-            _update_function(replica, loss, own) for replica, own in zip(replicas, self._metrics, strict=True)
+            _update_function(replica, task, own) for replica, own in zip(replicas, self._metrics, strict=True)
         ]
 
     @staticmethod
-    def _make(device: str, metrics: Mapping[str, Callable[[], keras.Metric]]) -> list[keras.Metric]:
+    def _make(device: str, measures: Mapping[str, Measure]) -> list[keras.Metric]:
         with tf.device(device):
-            return [keras.metrics.Mean(name="loss"), *(make() for make in metrics.values())]
+            return [keras.metrics.Mean(name="loss"), *(measure.make() for measure in measures.values())]
 
     @property
     def directions(self) -> Mapping[str, Literal["min", "max"] | None]:
@@ -69,11 +71,14 @@ class Evaluator:
         directions["loss"] = "min"
         return directions
 
-    def __call__(self, consensus: tf.Tensor, before_batch: Callable[[], None] = lambda: None) -> dict[str, float]:
+    def __call__(
+        self, consensus: tf.Tensor, split: Split, before_batch: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
         """Returns loss and metrics of a model. All processes must call it.
 
         Args:
             consensus: Parameters of the model, [S].
+            split: The examples to evaluate it on.
             before_batch: Called before each batch.
         """
         for replica, exchange, metrics, update in zip(
@@ -82,19 +87,19 @@ class Evaluator:
             own = exchange(consensus)
             for metric in metrics:
                 metric.reset_state()
-            for x, y in self._evaluation_batches(replica.rank):
+            for x, y, weight in self._evaluation_batches(split, replica.rank):
                 before_batch()
-                update(x, y)
+                update(x, y, weight)
             exchange(own)
         return dict(zip(self._names, self._results(), strict=True))
 
-    def _evaluation_batches(self, rank: int) -> Iterable[tuple[tf.Tensor, tf.Tensor]]:
+    def _evaluation_batches(self, split: Split, rank: int) -> Iterable[Batch]:
         """One pass over a replica's shard; a dataset is kept, as building it costs more than a small pass."""
-        if rank in self._batches:
-            return self._batches[rank]
-        batches = self._data.evaluate(Shard(rank, self._collective.size), batch=BATCH)
+        if (split, rank) in self._batches:
+            return self._batches[split, rank]
+        batches = self._data.evaluate(split, Shard(rank, self._collective.size), batch=BATCH)
         if isinstance(batches, tf.data.Dataset):
-            self._batches[rank] = batches
+            self._batches[split, rank] = batches
         return batches
 
     def _results(self) -> list[float]:
@@ -135,15 +140,19 @@ def _exchange_function(replica: Replica) -> Callable[[tf.Tensor], tf.Tensor]:
     return exchange
 
 
-def _update_function(
-    replica: Replica, loss: keras.losses.Loss, metrics: Sequence[keras.Metric]
-) -> Callable[[tf.Tensor, tf.Tensor], None]:
+def _update_function(replica: Replica, task: Task, metrics: Sequence[keras.Metric]) -> Callable[..., None]:
+    """Compiles (x, y, weight) -> None: adds a batch to the metrics, the loss first."""
+
     @tf.function(autograph=False, jit_compile=False, reduce_retracing=True)
-    def update(x: tf.Tensor, y: tf.Tensor) -> None:
+    def update(x: Nested[tf.Tensor], y: Nested[tf.Tensor], weight: tf.Tensor) -> None:
         with tf.device(replica.device):
-            outputs = replica.model(x, training=False)
-            metrics[0].update_state(loss(y, outputs))
-            for metric in metrics[1:]:
-                metric.update_state(y, outputs)
+            outputs, targets = replica.model(x, training=False), task.encode(x, y)
+            metrics[0].update_state(task.loss(targets, outputs), weight)
+            for metric, measure in zip(metrics[1:], task.measures.values(), strict=True):
+                metric.update_state(*(_of(measure.output, part) for part in (targets, outputs)))
 
     return update
+
+
+def _of(output: str, nested: Nested[tf.Tensor]) -> tf.Tensor:
+    return leaves(nested)[output]

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from tfscale.data.base import Data, Shard
+from tfscale.data.base import Batch, Data, Shard
+from tfscale.errors import UserError
 from tfscale.strategies.base import Strategy
 from tfscale.supervision.phase import Phase
-from tfscale.training.replica import Batch, Replica
+from tfscale.training.replica import Replica
 from tfscale.training.state import RunState
 
 
@@ -72,7 +73,7 @@ def training_steps(
     while True:
         began = time.perf_counter()
         heartbeat(Phase.DATA, state.step)
-        batches = next(feed)
+        batches = _next(feed, data, state, shards=shards, batch=batch, seed=seed)
         heartbeat(Phase.STEP, state.step)
         train = train or _step_function(state.replicas, state.strategy, batches)
         losses, measurements = train(batches, tf.constant(state.step, tf.int64))
@@ -94,9 +95,27 @@ def training_steps(
         )
 
 
-def _specs(batches: Sequence[Batch]) -> tuple[tuple[tf.TensorSpec, ...], ...]:
+def _next(
+    feed: Iterator[tuple[Batch, ...]], data: Data, state: RunState, *, shards: int, batch: int, seed: int
+) -> tuple[Batch, ...]:
+    """Returns the batches of the next step.
+
+    Raises:
+        UserError: An example cannot be read; it is named.
+    """
+    try:
+        return next(feed)
+    except tf.errors.OpError as error:
+        ranks = [replica.rank for replica in state.replicas]
+        named = data.name_unreadable(ranks, size=shards, batch=batch, seed=seed, step=state.step)
+        if named is None:
+            raise
+        raise UserError(f"data: {named}") from error
+
+
+def _specs(batches: Sequence[Batch]) -> Sequence[Batch]:
     """Specs of batches of any size: the smaller last batch of an epoch must not trace the step again."""
-    return tuple(tuple(tf.TensorSpec([None, *part.shape[1:]], part.dtype) for part in batch) for batch in batches)
+    return tf.nest.map_structure(lambda part: tf.TensorSpec([None, *part.shape[1:]], part.dtype), tuple(batches))
 
 
 def _step_function(

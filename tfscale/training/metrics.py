@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfscale.collectives.base import mean_bytes
 from tfscale.collectives.checksummed import gather_checksummed
+from tfscale.data.base import Split
 from tfscale.tracking.base import Kind, Tracker
 from tfscale.training.loop import StepInfo
 from tfscale.training.state import RunState
@@ -20,6 +21,13 @@ def examples_seen(step: int, examples: int, whole: int) -> int:
     """Training examples that all replicas together have used after `step` steps with a global batch of `whole`."""
     epochs, within = divmod(step, -(-examples // whole))
     return epochs * examples + min(within * whole, examples)
+
+
+KINDS = {Split.VALIDATION: Kind.VALIDATION, Split.TEST: Kind.TEST}
+"""Split -> kind of the records of its evaluations."""
+
+PREFIXES = {Split.TEST: "", Split.VALIDATION: "val_"}
+"""Split -> prefix of its results in summary.json; the results of the test come first."""
 
 
 @final
@@ -43,7 +51,7 @@ class RunMetrics:
         self._averaged: tf.Tensor | None = None
         self._mark, self._marked_step = 0.0, 0
         self._seconds, self._timed_examples, self._first_step = 0.0, 0, 0.0
-        self._evaluation: dict[str, float] = {}
+        self._evaluations: dict[Split, dict[str, float]] = {}
         described = state.strategy.describe().measurements
         self._averaged_figures = ["seconds", *(name for name, each in described.items() if each.averaged)]
         self._reason: str | None = None
@@ -122,19 +130,33 @@ class RunMetrics:
                 self._tracker.log(Kind.TENSOR, self._steps[-1].step, {"name": name, **values})
         self._steps.clear()
 
-    def evaluated(self, evaluation: dict[str, float]) -> None:
-        """Takes an evaluation on the test data."""
-        self._evaluation = evaluation
-        self._tracker.log(Kind.EVALUATION, self._state.step, evaluation)
+    def evaluated(self, split: Split, measured: dict[str, float]) -> None:
+        """Takes an evaluation on the validation or the test examples."""
+        self._evaluations[split] = measured
+        self._tracker.log(KINDS[split], self._state.step, measured)
 
     def ended(self, reason: str) -> None:
         """Takes the reason why the run ends before its last step."""
         self._reason = reason
 
     @property
-    def has_evaluation(self) -> bool:
-        """Returns whether the model has been evaluated."""
-        return bool(self._evaluation)
+    def has_reason(self) -> bool:
+        """Returns whether the reason is known why the run ends before its last step."""
+        return self._reason is not None
+
+    @property
+    def is_validated(self) -> bool:
+        """Returns whether the model has been evaluated on the validation examples."""
+        return Split.VALIDATION in self._evaluations
+
+    def _results_of_evaluations(self) -> dict[str, Any]:
+        """Returns the results on the test examples, and those on the validation examples as val_NAME."""
+        found = {
+            f"{prefix}{name}": round(value, 6)
+            for split, prefix in PREFIXES.items()
+            for name, value in self._evaluations.get(split, {}).items()
+        }
+        return {"metrics": [name for name in found if name not in ("loss", "val_loss")], **found}
 
     def _samples_per_second(self) -> float:
         return round(self._timed_examples / self._seconds, 1) if self._seconds else 0.0
@@ -148,7 +170,7 @@ class RunMetrics:
         sent = int(self._state.strategy.bytes_sent)
         dense = self._state.step * mean_bytes(self._state.replicas[0].layout.size, self._collective.size)
         return {
-            **{name: round(value, 6) for name, value in self._evaluation.items()},
+            **self._results_of_evaluations(),
             **({} if self._reason is None else {"ended_early": self._reason}),
             "best_step": self._state.early_stopping.best_step,
             "best": round(self._state.early_stopping.best, 6),

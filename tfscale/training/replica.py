@@ -13,11 +13,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale import vectors
+from tfscale.data.base import Batch
 from tfscale.errors import UserError
+from tfscale.tasks.base import Task
 from tfscale.vectors import Layout
-
-Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
-"""x [b, ...], y [b], weight [b]; see `data.base.Data`."""
 
 OWN_STEPS = ("train_step", "test_step", "compute_loss")
 """Methods of keras.Model that this loop does not call."""
@@ -37,7 +36,7 @@ class Replica:
         device: TensorFlow device name.
         model: Constructor of the model; called once, on the device.
         optimizer: Constructor of the optimizer; called once, on the device.
-        loss: Per-example loss: reduction "none".
+        task: Gives targets and losses.
         batch: B, which every batch's weighted loss is divided by.
         with_slots: Whether optimizer slots are part of `parameters`.
 
@@ -56,12 +55,12 @@ class Replica:
         device: str,
         model: Callable[[], keras.Model],
         optimizer: Callable[[], keras.Optimizer],
-        loss: keras.losses.Loss,
+        task: Task,
         batch: int,
         with_slots: bool,
     ) -> None:
         self.rank, self.device = rank, device
-        self._loss, self._batch = loss, batch
+        self._task, self._batch = task, batch
         keras.utils.clear_session()  # gives every replica the same layer names, by which state is saved
         with tf.device(device):
             self.model = model()
@@ -106,12 +105,7 @@ class Replica:
     def loss(self, batch: Batch, *, training: bool) -> tf.Tensor:
         """Computes (1 / B) sum(weight * loss) plus the model's own regularization, []."""
         x, y, weight = batch
-        per_example: tf.Tensor = self._loss(y, self.model(x, training=training))  # pyright: ignore[reportAssignmentType]
-        if per_example.shape.rank != 1:
-            raise UserError(
-                f"loss must give one number for each example, shape [batch], got {per_example.shape} from "
-                f"{type(self._loss).__name__}; average its other axes in a loss of your own"
-            )
+        per_example = self._task.loss(self._task.encode(x, y), self.model(x, training=training))
         return tf.reduce_sum(weight * per_example) / self._batch + sum(self.model.losses)
 
     def gradients(self, batch: Batch) -> tuple[tf.Tensor, list[tf.Tensor]]:

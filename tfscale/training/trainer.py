@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfscale.collectives.checksummed import require_equal
-from tfscale.data.base import Data
+from tfscale.data.base import Data, Split
 from tfscale.errors import EarlyEnd, RunError, UserError
 from tfscale.supervision.phase import Phase
 from tfscale.tracking.base import Tracker
@@ -85,7 +85,7 @@ class Trainer:
     Args:
         state: What is trained.
         plan: Length and periodic actions.
-        data: Training data.
+        data: Examples. The test examples are used once, at the end.
         evaluator: Evaluates the consensus.
         checkpoints: Save the state.
         tracker: Gets the records.
@@ -110,7 +110,7 @@ class Trainer:
         self._stop, self._heartbeat = stop, heartbeat
         self._state, self._plan, self._data = state, plan, data
         self._evaluator, self._checkpoints, self._tracker = evaluator, checkpoints, tracker
-        self._metrics = RunMetrics(state, examples=data.examples, batch=plan.batch, tracker=tracker)
+        self._metrics = RunMetrics(state, examples=data.sizes[Split.TRAIN], batch=plan.batch, tracker=tracker)
         self._nonfinite = nonfinite.NonFinite(plan.nonfinite, state, checkpoints, every=plan.checkpoint_every)
         self._ended = state.early_stopping.ended  # if it was restarted just after that
 
@@ -130,10 +130,11 @@ class Trainer:
             self._after(next(steps))
         self._heartbeat(Phase.DISK, self._state.step)  # closing may run code of a user's pipeline
         steps.close()
-        if not self._metrics.has_evaluation:
-            reason = self._evaluate()
-            if self._state.step < self._plan.steps:
-                self._metrics.ended(reason or "early_stopping had ended it")
+        reason = None if self._metrics.is_validated else self._validate()
+        if self._state.step < self._plan.steps and not self._metrics.has_reason:
+            self._metrics.ended(reason or "early_stopping had ended it")
+        if Split.TEST in self._data.sizes:
+            self._evaluate(Split.TEST)
         self._heartbeat(Phase.DISK, self._state.step)
         self._checkpoints.finish(self._state)
         self._heartbeat(Phase.CLOSING, self._state.step)
@@ -153,7 +154,7 @@ class Trainer:
         reason = reason or (str(asked) if asked is not None else None)
         if planned or reason or step % self._plan.evaluate_every == 0:
             self._metrics.stop_clock(info)
-            reason = self._evaluate() or reason  # before the save, which remembers it
+            reason = self._validate() or reason  # before the save, which remembers it
             self._metrics.start_clock()
         last = planned or reason is not None
         if last and not logs:
@@ -214,14 +215,19 @@ class Trainer:
         self._heartbeat(Phase.SAVING, self._state.step)
         self._checkpoints.save(self._state)
 
-    def _evaluate(self) -> str | None:
-        """Returns why the run ends early because of the result; None if it does not."""
+    def _validate(self) -> str | None:
+        """Returns why the run ends early because of the validation examples; None if it does not, or has none."""
+        if Split.VALIDATION not in self._data.sizes:
+            return None
+        return self._state.early_stopping.after_evaluation(self._state.step, self._evaluate(Split.VALIDATION))
+
+    def _evaluate(self, split: Split) -> dict[str, float]:
         self._heartbeat(Phase.EVALUATING, self._state.step)
         measured = self._evaluator(
-            self._state.consensus(), lambda: self._heartbeat(Phase.EVALUATION_BATCH, self._state.step)
+            self._state.consensus(), split, lambda: self._heartbeat(Phase.EVALUATION_BATCH, self._state.step)
         )
-        self._metrics.evaluated(measured)
-        return self._state.early_stopping.after_evaluation(self._state.step, measured)
+        self._metrics.evaluated(split, measured)
+        return measured
 
     def _synchronize(self) -> str:
         """Ends every replica with the consensus, and verifies that all hold the same parameters.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from tfscale.config.schemas import data, exchange, losses, models, optimizers, training
+from tfscale.config.schemas import augment, data, exchange, losses, models, optimizers, tasks, training
 from tfscale.config.schemas.fields import Table
 from tfscale.config.strategy_settings import all_settings
 
@@ -13,6 +13,8 @@ TARGET_SCHEMAS: Mapping[str, type[Table]] = MappingProxyType(
     {
         **models.SCHEMAS,
         **data.SCHEMAS,
+        **augment.SCHEMAS,
+        **tasks.SCHEMAS,
         **optimizers.SCHEMAS,
         **losses.SCHEMAS,
         **training.SCHEMAS,

@@ -74,6 +74,7 @@ class Config(Table):
     trust: Annotated[list[str], rule("a list of module names, [mymodule]")]
     model: dict[str, Any]
     data: dict[str, Any]
+    task: dict[str, Any]
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
     strategy: dict[str, Any]

@@ -1,10 +1,25 @@
-"""Options of the shipped data sources."""
+"""Options of the shipped data sources, and of the pipeline behind every source."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from tfscale.config.schemas.fields import Fraction, NotNegative, OptionalText, Table, Whole, Widths, rule
+from pydantic import Field
+
+from tfscale.config.schemas.fields import (
+    MOST,
+    Bool,
+    Fraction,
+    NotNegative,
+    OptionalFraction,
+    OptionalText,
+    Table,
+    Whole,
+    Widths,
+    rule,
+)
+
+OnError = Annotated[Literal["error", "skip"], rule("error or skip")]
 
 
 class _Digits(Table):
@@ -27,6 +42,10 @@ class _Npz(Table):
     file: OptionalText
 
 
+class _Npy(Table):
+    folder: OptionalText
+
+
 class _Synthetic(Table):
     examples: Whole
     test_examples: Whole
@@ -36,13 +55,64 @@ class _Synthetic(Table):
     seed: NotNegative
 
 
+class _Table(Table):
+    file: OptionalText
+    label: Annotated[str | list[str] | None, rule("a column, a list of columns, or null")]
+    features: Annotated[list[str] | None, rule("a list of columns, or null")]
+    categorical: Annotated[list[str], rule("a list of columns")]
+    weight: OptionalText
+    validation_file: OptionalText
+    test_file: OptionalText
+    on_error: OnError
+
+
+class _Images(Table):
+    folder: OptionalText
+    size: Annotated[
+        Annotated[list[Annotated[int, Field(ge=1, le=MOST)]], Field(min_length=2, max_length=2)] | None,
+        rule("[height, width] in pixels, or null"),
+    ]
+    crop: Bool
+    channels: Annotated[Literal[1, 3], rule("1 or 3")]
+    on_error: OnError
+
+
+class Pipeline(Table):
+    """conf/pipeline: keys of `data` that every source has; they are not arguments of the source."""
+
+    validation: OptionalFraction
+    test: OptionalFraction
+    stratify: Bool
+    split_seed: NotNegative
+    missing: Annotated[Literal["error", "mean", "keep"], rule("error, mean or keep")]
+    normalize: Annotated[Literal["auto", "none", "standardize", "min_max"], rule("auto, none, standardize or min_max")]
+    class_weight: Annotated[
+        Literal["balanced"] | dict[str | int, Annotated[float, Field(ge=0)]] | None,
+        rule("balanced, names of classes with a weight >= 0 each, or null"),
+    ]
+    augment: Annotated[list[dict[str, Any]], rule("a list of layers with a _target_ each")]
+
+
 SCHEMAS: Mapping[str, type[Table]] = MappingProxyType(
     {
         "tfscale.data.sources.digits.digits": _Digits,
         "tfscale.data.sources.idx.idx": _Idx,
         "tfscale.data.sources.shakespeare.shakespeare": _Shakespeare,
         "tfscale.data.sources.npz.npz": _Npz,
+        "tfscale.data.sources.npy.npy": _Npy,
+        "tfscale.data.sources.table.table": _Table,
+        "tfscale.data.sources.images.images": _Images,
         "tfscale.data.sources.synthetic.synthetic": _Synthetic,
     }
 )
 """`_target_` -> its options; `_target_` itself is not among them."""
+
+
+def own_options(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the arguments of a data node's source: without `_target_` and the keys of the pipeline."""
+    return {key: value for key, value in node.items() if not key.startswith("_") and key not in Pipeline.model_fields}
+
+
+def pipeline_of(node: Mapping[str, Any]) -> Pipeline:
+    """Returns the keys of a data node that every source has."""
+    return Pipeline.model_validate({key: node[key] for key in Pipeline.model_fields})

@@ -32,8 +32,12 @@ OptionalPositive = Annotated[Annotated[float, Field(gt=0)] | None, rule("a numbe
 OptionalNotNegative = Annotated[Annotated[float, Field(ge=0)] | None, rule("a number >= 0, or null")]
 Fraction = Annotated[float, rule("a number between 0 and 1, both excluded", gt=0, lt=1)]
 Beta = Annotated[float, rule("a number >= 0 and < 1", ge=0, lt=1)]
+OptionalFraction = Annotated[
+    Annotated[float, Field(gt=0, lt=1)] | None, rule("a number between 0 and 1, both excluded, or null")
+]
 Density = Annotated[float, rule("a fraction > 0 and <= 1", gt=0, le=1)]
 Bool = Annotated[bool, rule("true or false")]
+Text = Annotated[str, rule("text", min_length=1)]
 OptionalText = Annotated[str | None, rule("text, or null")]
 Name = Annotated[
     str | None,

@@ -4,12 +4,21 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated
 
-from tfscale.config.schemas.fields import Bool, OptionalText, Table, Whole, rule
+from tfscale.config.schemas.fields import Beta, Bool, NoOptions, OptionalText, Positive, Table, Whole, rule
 
 
 class _SparseCategoricalCrossentropy(Table):
     from_logits: Bool = False
     ignore_class: Annotated[int | None, rule("a class number, or null")] = None
+
+
+class _BinaryCrossentropy(Table):
+    from_logits: Bool = False
+    label_smoothing: Beta = 0.0
+
+
+class _Huber(Table):
+    delta: Positive = 1.0
 
 
 class _Metric(Table):
@@ -23,6 +32,10 @@ class _TopK(_Metric):
 SCHEMAS: Mapping[str, type[Table]] = MappingProxyType(
     {
         "keras.losses.SparseCategoricalCrossentropy": _SparseCategoricalCrossentropy,
+        "keras.losses.BinaryCrossentropy": _BinaryCrossentropy,
+        "keras.losses.MeanSquaredError": NoOptions,
+        "keras.losses.MeanAbsoluteError": NoOptions,
+        "keras.losses.Huber": _Huber,
         "keras.metrics.SparseCategoricalAccuracy": _Metric,
         "keras.metrics.SparseTopKCategoricalAccuracy": _TopK,
     }

@@ -3,31 +3,41 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from tfscale.config.schemas.fields import AutoShape, AutoWhole, Beta, Table, Whole, Widths
+from tfscale.config.schemas.fields import AutoShape, AutoWhole, Beta, Table, Text, Whole, Widths
 
 
 class _Mlp(Table):
     input_shape: AutoShape
-    classes: AutoWhole
+    outputs: AutoWhole
+    activation: Text
     hidden: Widths
     dropout: Beta
 
 
+class _Autoencoder(Table):
+    input_shape: AutoShape
+    hidden: Widths
+    activation: Text
+
+
 class _Lenet(Table):
     input_shape: AutoShape
-    classes: AutoWhole
+    outputs: AutoWhole
+    activation: Text
 
 
 class _Cnn(Table):
     input_shape: AutoShape
-    classes: AutoWhole
+    outputs: AutoWhole
+    activation: Text
     filters: Widths
     dropout: Beta
 
 
 class _Gru(Table):
     input_shape: AutoShape
-    classes: AutoWhole
+    outputs: AutoWhole
+    activation: Text
     vocabulary: AutoWhole
     width: Whole
     units: Whole
@@ -35,7 +45,8 @@ class _Gru(Table):
 
 class _Transformer(Table):
     input_shape: AutoShape
-    classes: AutoWhole
+    outputs: AutoWhole
+    activation: Text
     vocabulary: AutoWhole
     width: Whole
     heads: Whole
@@ -46,6 +57,7 @@ SCHEMAS: Mapping[str, type[Table]] = MappingProxyType(
     {
         "tfscale.models.mlp.mlp": _Mlp,
         "tfscale.models.lenet.lenet": _Lenet,
+        "tfscale.models.autoencoder.autoencoder": _Autoencoder,
         "tfscale.models.cnn.cnn": _Cnn,
         "tfscale.models.gru.gru": _Gru,
         "tfscale.models.transformer.transformer": _Transformer,

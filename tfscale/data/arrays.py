@@ -1,0 +1,147 @@
+"""Examples in NumPy arrays: in memory, or memory-mapped and read in parts."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
+from typing import final
+
+import numpy as np
+import tensorflow as tf
+
+from tfscale.data import array_specs
+from tfscale.data.array_specs import Missing
+from tfscale.data.base import Arrays, ArraysOf, Batch, Normalizer, Source, Split, is_mapped
+from tfscale.specs import ArraySpec, ElementSpec, Nested, leaves, map_parts
+
+
+@final
+class ArrayExamples:
+    """Examples of arrays; implements `base.Examples`.
+
+    Args:
+        x: [N, ...] inputs.
+        y: [N, ...] targets; None without.
+        weight: [N] float32; None for 1.
+        name: Index -> name of an example.
+    """
+
+    is_slow = False
+
+    def __init__(
+        self,
+        x: ArraysOf,
+        y: ArraysOf | None,
+        weight: np.ndarray | None = None,
+        name: Callable[[int], str] = "example {}".format,
+    ) -> None:
+        self._x, self._y, self._weight, self._name = x, y, weight, name
+        self._length = len(next(iter(leaves(x).values())))
+
+    def __len__(self) -> int:
+        """Returns the number of examples."""
+        return self._length
+
+    def read(self, indices: tf.Tensor) -> Batch:
+        """Returns the examples of indices; see `base.Examples`."""
+        x, y, weight = self._readers
+        weights = tf.ones(tf.shape(indices)) if weight is None else weight(indices)
+        targets = () if y is None else map_parts(lambda read: read(indices), y)
+        return map_parts(lambda read: read(indices), x), targets, weights
+
+    def name(self, index: int) -> str:
+        """Returns the name of an example."""
+        return self._name(index)
+
+    def targets(self) -> ArraysOf | None:
+        """Returns all targets, [N, ...]."""
+        return self._y
+
+    @cached_property
+    def _readers(self) -> tuple[Nested[Callable], Nested[Callable] | None, Callable | None]:
+        return (
+            map_parts(_reader, self._x),
+            None if self._y is None else map_parts(_reader, self._y),
+            None if self._weight is None else _reader(self._weight),
+        )
+
+
+def _reader(array: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns a graph function from indices [b] to rows [b, ...]."""
+    if not is_mapped(array):
+        with tf.init_scope(), tf.device("/CPU:0"):  # in host memory, once for all replicas of the process
+            values = tf.constant(array)
+        return lambda indices: tf.gather(values, indices)
+    dtype = tf.as_dtype(array.dtype)
+
+    def rows(indices: tf.Tensor) -> tf.Tensor:
+        read = tf.numpy_function(lambda own: np.ascontiguousarray(array[own]), [indices], dtype, stateful=False)
+        return tf.ensure_shape(read, [None, *array.shape[1:]])
+
+    return rows
+
+
+def source_of(arrays: Arrays, *, missing: Missing = "error") -> Source:
+    """Returns the source that arrays are.
+
+    Args:
+        arrays: The examples.
+        missing: What is done with NaN in inputs, which only `normalize` does; here it is an error or not.
+
+    Raises:
+        UserError: Dtypes, shapes, lengths or values are not those of `Arrays`; nothing is cast.
+    """
+    x, y = array_specs.parts(arrays)
+    names = {split: partial(arrays.names, split) if arrays.names else "example {}".format for split in x}
+    inputs = array_specs.input_specs(x, arrays, missing, names)
+    targets, numbered = array_specs.target_specs(x, y, arrays.classes)
+    length = len(next(iter(leaves(x[Split.TRAIN]).values())))
+    weight = None if arrays.weight is None else array_specs.weights(arrays.weight, length)
+    scale, warnings = _scale(arrays, inputs)
+    return Source(
+        spec=ElementSpec(x=inputs, y=targets, weighted=weight is not None),
+        examples={
+            split: ArrayExamples(x[split], numbered.get(split), weight if split is Split.TRAIN else None, names[split])
+            for split in x
+        },
+        digest=_digest(arrays, x, y, scale, targets),
+        normalizers=map_parts(
+            lambda spec: Normalizer(factor=scale) if spec.categories is None else Normalizer(), inputs
+        ),
+        skipped=arrays.skipped,
+        warnings=warnings,
+    )
+
+
+def _scale(arrays: Arrays, inputs: Nested[ArraySpec]) -> tuple[float, tuple[str, ...]]:
+    """Returns the factor of the inputs: that of the arrays, or of their dtype."""
+    if arrays.scale is not None:
+        return arrays.scale, ()
+    kinds = {part.dtype for part in leaves(inputs).values() if part.categories is None}
+    if kinds == {"uint8"}:
+        return 1 / 255, ()
+    if kinds == {"uint16"}:
+        return 1 / 65535, ()
+    whole = sorted(kind for kind in kinds if kind not in ("bool", "float16", "float32", "float64"))
+    if not whole:
+        return 1.0, ()
+    return 1.0, (f"the inputs are {', '.join(whole)} and are not scaled; type data.normalize=standardize",)
+
+
+def _digest(
+    arrays: Arrays,
+    x: Mapping[Split, ArraysOf],
+    y: Mapping[Split, ArraysOf],
+    scale: float,
+    targets: Nested[ArraySpec] | None,
+) -> str:
+    classes = arrays.classes if not isinstance(targets, ArraySpec) or arrays.classes else targets.categories
+    total = hashlib.sha256(repr((scale, classes, arrays.vocabulary)).encode())
+    for split in x:
+        for parts in (x[split], y.get(split, ())):
+            for array in leaves(parts).values() if not isinstance(parts, tuple) or parts else ():
+                total.update(repr((array.dtype.str, array.shape)).encode())
+                for _, rows in array_specs.chunks(array):
+                    total.update(rows.data if rows.dtype.kind not in "UO" else repr(rows.tolist()).encode())
+    if arrays.weight is not None:
+        total.update(np.ascontiguousarray(arrays.weight).data)
+    return total.hexdigest()

@@ -1,0 +1,153 @@
+"""Reads CSV and Parquet files with pyarrow, which is imported when a table is read; names wrong lines."""
+
+import codecs
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfscale import user_paths
+from tfscale.errors import UserError, first_line
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MOST_HEADER = 1 << 20
+"""Bytes that the first line of a CSV file may have."""
+
+ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """The rows of one file.
+
+    Attributes:
+        table: The rows.
+        path: Of the file.
+        skipped: Number of lines that were left out.
+        header: Lines before the first row; None if rows have no line, as in Parquet.
+    """
+
+    table: "pa.Table"
+    path: Path
+    skipped: int
+    header: int | None
+
+    def name(self, index: int) -> str:
+        """Returns the name of a row for messages."""
+        if self.header is None or self.skipped:  # lines were left out: rows no longer number them
+            return f"row {index + 1} of {self.path}"
+        return f"line {index + 1 + self.header} of {self.path}"
+
+
+def columns(key: str, file: str) -> Sequence[str]:
+    """Returns the columns of a file, without reading it whole.
+
+    Args:
+        key: Of the file, for messages.
+        file: Path as the user gave it.
+
+    Raises:
+        UserError: The file is missing, unreadable, or of another format.
+    """
+    path = user_paths.expanded(file)
+    if not str(path).endswith(ENDINGS):
+        raise UserError(f"{key} must end in {', '.join(ENDINGS)}, got {file}; convert it")
+    if not user_paths.is_file(path):
+        raise UserError(f"{key} must be an existing file, got {file}; check the path")
+    user_paths.first_bytes(path, 1)  # names a file that may not be read
+    names = _guarded(path, lambda: _names(path))
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{path} must have columns of different names, got {twice} more than once; rename one")
+    return names
+
+
+def _names(path: Path) -> Sequence[str]:
+    import pyarrow as pa
+    from pyarrow import csv, parquet
+
+    if path.suffix == ".parquet":
+        return parquet.read_schema(path).names
+    with pa.input_stream(str(path)) as stream:  # decompresses by the file's ending
+        header = stream.read(MOST_HEADER).partition(b"\n")[0]
+    options = csv.ParseOptions(delimiter=_delimiter(path))
+    return csv.read_csv(pa.BufferReader(header + b"\n"), parse_options=options).column_names
+
+
+def _delimiter(path: Path) -> str:
+    return "\t" if ".tsv" in path.suffixes else ","
+
+
+def read(path: Path, *, skip: bool) -> Part:
+    """Reads a file.
+
+    Args:
+        path: Of the file.
+        skip: Whether lines with another number of cells are left out and counted, not an error.
+
+    Raises:
+        UserError: The file cannot be read; the line is named.
+    """
+    if path.suffix == ".parquet":
+        from pyarrow import parquet
+
+        return Part(table=_guarded(path, lambda: parquet.read_table(path)), path=path, skipped=0, header=None)
+    return _guarded(path, lambda: _csv(path, skip))
+
+
+def _check_utf8(path: Path) -> None:
+    """Names the first line that is not UTF-8: pyarrow would take its column for binary data."""
+    import pyarrow as pa
+
+    decoder, line = codecs.getincrementaldecoder("utf-8")(), 1
+    with pa.input_stream(str(path)) as stream:
+        while True:
+            chunk = stream.read(1 << 20)
+            try:
+                line += decoder.decode(chunk, final=not chunk).count("\n")
+            except UnicodeDecodeError as error:
+                line += chunk[: error.start].count(b"\n")
+                raise UserError(f"line {line} of {path} must be UTF-8; convert the file") from None
+            if not chunk:
+                return
+
+
+def _csv(path: Path, skip: bool) -> Part:
+    from pyarrow import csv
+
+    _check_utf8(path)
+    wrong: list[Any] = []
+
+    def invalid(row: Any) -> str:
+        wrong.append(row)
+        return "skip"
+
+    table = csv.read_csv(
+        path,
+        read_options=csv.ReadOptions(use_threads=False),  # numbers the lines of invalid rows
+        parse_options=csv.ParseOptions(delimiter=_delimiter(path), invalid_row_handler=invalid),
+        convert_options=csv.ConvertOptions(strings_can_be_null=True),
+    )
+    if wrong and not skip:
+        row = wrong[0]
+        raise UserError(
+            f"line {row.number} of {path} must have {row.expected_columns} cells, got {row.actual_columns}; correct "
+            "it, or type data.on_error=skip"
+        )
+    if not table.num_rows:
+        raise UserError(f"{path} must have at least one row, got none; check the file")
+    return Part(table=table, path=path, skipped=len(wrong), header=1)
+
+
+def _guarded(path: Path, function: Callable[[], Any]) -> Any:
+    """Calls a function that reads; turns its errors into one message."""
+    try:
+        return function()
+    except ImportError:
+        raise UserError("data=table needs the package pyarrow; type: pip install pyarrow") from None
+    except PermissionError as error:
+        raise user_paths.unreadable(path, error) from None
+    except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are ValueErrors or OSErrors
+        raise UserError(f"{path} cannot be read ({first_line(error)}); write it again") from None

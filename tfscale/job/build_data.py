@@ -1,0 +1,100 @@
+"""Builds the data and the task of a configuration."""
+
+from collections.abc import Container
+from functools import partial
+
+from tfscale.config.checks import AUTO, is_reserved
+from tfscale.config.instantiate import instantiate
+from tfscale.config.schemas.config import Config
+from tfscale.config.schemas.data import Pipeline, own_options, pipeline_of
+from tfscale.data import normalize
+from tfscale.data.arrays import source_of
+from tfscale.data.augment import Augmentation
+from tfscale.data.balance import class_weights
+from tfscale.data.base import Arrays, Data, Source, Split
+from tfscale.data.pipeline import IndexedData
+from tfscale.data.splits import Held, hold_out
+from tfscale.errors import UserError
+from tfscale.specs import ElementSpec
+from tfscale.tasks.base import Measure, Task
+from tfscale.tasks.override import Overridden, output_of
+
+OWN_DATA = {
+    "validation": None,
+    "test": None,
+    "stratify": False,
+    "normalize": "auto",
+    "class_weight": None,
+    "augment": [],
+}
+"""Keys of the pipeline that data of the user's own does not go through, and the values that change nothing."""
+
+
+def build_data(config: Config) -> tuple[Data, list[str]]:
+    """Returns the data and warnings about them."""
+    found = instantiate("data", {"_target_": config.data["_target_"], **own_options(config.data)})
+    common = pipeline_of(config.data)
+    if isinstance(found, Arrays):
+        found = source_of(found, missing=common.missing)
+    if isinstance(found, Source):
+        return _indexed(found, common)
+    if isinstance(found, Data):
+        return _own_data(found, config, common)
+    raise UserError(
+        f"data._target_ must return tfscale.data.base.Arrays or Source, or implement tfscale.data.base.Data, got "
+        f"{type(found).__name__} from {config.data['_target_']}"
+    )
+
+
+def _indexed(source: Source, common: Pipeline) -> tuple[Data, list[str]]:
+    """Returns the data of a source with everything that `data` says for all of them, and warnings."""
+    held = Held(validation=common.validation, test=common.test, stratify=common.stratify, seed=common.split_seed)
+    source = normalize.fit(hold_out(source, held), common.normalize, fill_missing=common.missing == "mean")
+    layers = [instantiate(f"data.augment[{index}]", node) for index, node in enumerate(common.augment)]
+    data = IndexedData(
+        source,
+        augmentation=Augmentation(layers, source.spec.x) if layers else None,
+        weigh=class_weights(source, common.class_weight),
+    )
+    return data, [*source.warnings, *_unevaluated(source.examples)]
+
+
+def _own_data(data: Data, config: Config, common: Pipeline) -> tuple[Data, list[str]]:
+    """Checks data of the user's own, whose splits are its own too."""
+    empty = [split.value for split, size in data.sizes.items() if not size]
+    if empty or Split.TRAIN not in data.sizes:
+        raise UserError(
+            f"data must have training examples, and a split that it has must have examples, got none for "
+            f"{', '.join(empty) or 'training'} from {config.data['_target_']}; give it some"
+        )
+    changed = [key for key, value in common if value != OWN_DATA.get(key, value)]
+    if changed:
+        raise UserError(
+            f"data.{changed[0]} has no effect, as {config.data['_target_']} implements Data and makes its batches "
+            "itself; leave it out"
+        )
+    return data, _unevaluated(data.sizes)
+
+
+def _unevaluated(splits: Container[Split]) -> list[str]:
+    if Split.VALIDATION in splits or Split.TEST in splits:
+        return []
+    return ["there are neither validation nor test examples, so nothing is evaluated; type data.validation=0.1"]
+
+
+def build_task(config: Config, spec: ElementSpec) -> Task:
+    """Returns the task, with the loss and the metrics of the configuration where it names any."""
+    task: Task = instantiate("task", config.task, spec=spec)
+    loss = None if config.loss["_target_"] == AUTO else instantiate("loss", config.loss, reduction="none")
+    measures: dict[str, Measure] = {}
+    for name, node in config.metrics.items():
+        if name == AUTO:
+            measures |= task.measures
+        else:
+            measures[name] = Measure(make=partial(instantiate, f"metrics.{name}", node), output=output_of(name, task))
+    taken = [name for name in measures if is_reserved(name)]
+    if taken:
+        raise UserError(
+            f"a metric must have another name than {taken[0]}, which is a figure of every run's own; rename the target"
+        )
+    return Overridden(task, loss=loss, measures=measures)
