@@ -2,12 +2,14 @@
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from tfscale.scripts.datasets import __main__ as datasets
 
 from tests.support.datasets import save
 from tests.support.in_place import run
@@ -31,6 +33,7 @@ NEEDS = {
     "task=binary": ("data=synthetic", "data.classes=2"),
     "task=multilabel": ("data=table", "data.file={table}", "data.label=[yes,no]"),
     "task=reconstruction": ("data=npz", "data.file={npz}", "model=autoencoder"),
+    "model=siamese": ("data=npz", "data.file={pairs}"),
     "model=autoencoder": ("task=reconstruction",),
     "data=synthetic": ("data.examples=64", "data.test_examples=16"),
     "model=gru": ("data=shakespeare",),
@@ -57,8 +60,9 @@ def files(folder: Path) -> dict[str, str]:
     (folder / "npy").mkdir(exist_ok=True)
     for name in ("x_train", "y_train"):
         np.save(folder / "npy" / f"{name}.npy", np.arange(40).reshape(20, 2)[:, : 2 if name == "x_train" else 1] % 4)
-    npz = save(folder / "d.npz")
-    return {"npz": npz, "npy": f"{folder}/npy", "table": f"{folder}/t.csv", "images": f"{folder}/images"}
+    npz, part = save(folder / "d.npz"), np.ones((20, 3))
+    np.savez(folder / "p.npz", **{"x_train.left": part, "x_train.right": part, "y_train": np.arange(20) % 2})
+    return {"npz": npz, "pairs": f"{folder}/p.npz", "npy": f"{folder}/npy", "table": f"{folder}/t.csv", "images": f"{folder}/images"}
 
 
 def options() -> Iterator[str]:
@@ -131,10 +135,14 @@ def test_the_schema_says_what_the_constructor_says(target: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(recipe_texts()))
 def test_every_recipe_composes_and_trains_two_steps(
-    name: str, build_job: Callable[..., Job], small_data: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, build_job: Callable[..., Job], small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TFSCALE_DATA", str(small_data))
-    words = [f"recipe={name}", "strategy/collective=in_process", "strategy.replicas=2", "train.batch=8"]
+    monkeypatch.setattr(datasets, "LARGE", 64)
+    monkeypatch.chdir(tmp_path)
+    for written in re.findall(r"python -m tfscale.scripts.datasets (\w+) \.", recipe_texts()[name]):
+        datasets.WRITERS[written](tmp_path)
+    words = [f"recipe={name}", "strategy/collective=in_process", "strategy.replicas=2", "train.batch=4"]
     job = run(build_job(*words), 2)
     assert job.state.step == 2
 

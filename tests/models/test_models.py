@@ -11,12 +11,16 @@ from tfscale.models.cnn import cnn
 from tfscale.models.gru import gru
 from tfscale.models.lenet import lenet
 from tfscale.models.mlp import mlp
+from tfscale.models.siamese import siamese
 from tfscale.models.transformer import transformer
 
 MODELS = {
     "mlp": lambda: mlp(input_shape=[8, 8, 1], outputs=10, activation="softmax", hidden=[32], dropout=0.1),
     "lenet": lambda: lenet(input_shape=[28, 28, 1], outputs=10, activation="softmax"),
     "autoencoder": lambda: autoencoder(input_shape=[5, 2], hidden=[6, 3], activation="linear"),
+    "siamese": lambda: siamese(
+        input_shape={"left": [5, 2], "right": [5, 2]}, hidden=[6], outputs=10, activation="softmax"
+    ),
     "cnn": lambda: cnn(input_shape=[8, 8, 3], outputs=10, activation="softmax", filters=[8, 16], dropout=0.0),
     "gru": lambda: gru(input_shape=[6], outputs=10, activation="softmax", vocabulary=12, width=4, units=8),
     "transformer": lambda: transformer(
@@ -39,7 +43,18 @@ def test_an_autoencoder_returns_the_shape_of_its_input() -> None:
         autoencoder(input_shape=[5], hidden=[], activation="linear")
 
 
-@pytest.mark.parametrize("name", sorted(MODELS.keys() - {"autoencoder"}))
+def test_a_siamese_network_sees_how_its_inputs_differ() -> None:
+    model, one, other = MODELS["siamese"](), np.ones((1, 5, 2), np.float32), np.zeros((1, 5, 2), np.float32)
+    same = np.asarray(model({"left": one, "right": one}))
+    np.testing.assert_allclose(same, np.asarray(model({"left": other, "right": other})), atol=1e-6)
+    ahead, back = (np.asarray(model({"left": a, "right": b})) for a, b in ((one, other), (other, one)))
+    np.testing.assert_allclose(ahead, back, atol=1e-6)
+    assert np.abs(ahead - same).max() > 1e-3
+    with pytest.raises(UserError, match=r"model=siamese must have two inputs of one shape, got \(5, 2\)"):
+        siamese(input_shape=[5, 2], hidden=[6], outputs=1, activation="sigmoid")  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("name", sorted(MODELS.keys() - {"autoencoder", "siamese"}))
 def test_a_model_gives_probabilities(name: str) -> None:
     model = MODELS[name]()
     random, shape = np.random.default_rng(0), (5, *model.input_shape[1:])

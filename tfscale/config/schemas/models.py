@@ -20,6 +20,13 @@ class _Autoencoder(Table):
     activation: Text
 
 
+class _Siamese(Table):
+    input_shape: AutoShape
+    hidden: Widths
+    outputs: AutoWhole
+    activation: Text
+
+
 class _Lenet(Table):
     input_shape: AutoShape
     outputs: AutoWhole
@@ -57,6 +64,7 @@ SCHEMAS: Mapping[str, type[Table]] = MappingProxyType(
     {
         "tfscale.models.mlp.mlp": _Mlp,
         "tfscale.models.lenet.lenet": _Lenet,
+        "tfscale.models.siamese.siamese": _Siamese,
         "tfscale.models.autoencoder.autoencoder": _Autoencoder,
         "tfscale.models.cnn.cnn": _Cnn,
         "tfscale.models.gru.gru": _Gru,
