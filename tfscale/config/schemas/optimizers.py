@@ -44,7 +44,7 @@ class _Adam(_Optimizer):
 
 
 class _AdamW(_Adam):
-    weight_decay: Annotated[float, rule("a number >= 0", ge=0)]  # pyright: ignore[reportIncompatibleVariableOverride]
+    weight_decay: Annotated[float, rule("a number >= 0", ge=0)] = 0.004  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 # Option files of users' own name these with less than all keys: they then have Keras's defaults.
