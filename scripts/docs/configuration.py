@@ -17,8 +17,8 @@ from typing import Any
 import yaml
 
 from tfscale.config.schemas.by_target import TARGET_SCHEMAS
+from tfscale.config.schemas.common import COMMON_GROUPS, COMMON_KEYS
 from tfscale.config.schemas.config import Config
-from tfscale.config.schemas.data import Pipeline
 from tfscale.config.schemas.fields import Table
 
 PAGE = "configuration.md"
@@ -38,9 +38,6 @@ configuration of a job and starts nothing. This page is made from `conf/` and fr
 A key in brackets is not in the option's file: `+KEY=VALUE` adds it. `null` means "none", `auto` is decided from the
 data, the devices or the optimizer.
 """
-
-PIPELINE = "pipeline"
-"""The group whose keys stand in `data`."""
 
 
 def page() -> str:
@@ -86,8 +83,9 @@ def _group(name: str, folder: Traversable) -> Iterator[str]:
 
 
 def _option(group: str, values: Mapping[str, Any], comments: Mapping[str, str]) -> Iterator[str]:
-    table = Pipeline if group == PIPELINE else _table(group, values)
-    rows = list(_rows("data" if group == PIPELINE else group, values, comments, table))
+    node = COMMON_GROUPS.get(group)
+    table = _table(group, values) if node is None else COMMON_KEYS[node]
+    rows = list(_rows(node or group, values, comments, table))
     if rows:
         yield from _head()
         yield from rows

@@ -202,7 +202,7 @@ def test_files_cannot_trust_themselves(tmp_path: Path) -> None:
 def test_an_installed_package_may_offer_its_code(
     values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    offered = put(values, "model", {"_target_": "offered.models.net"})
+    offered = put(values, "model", {"_target_": "offered.models.net", "init_from": None, "freeze": []})
     assert validate.problems_of(offered)
     metadata = tmp_path / "offered-1.0.dist-info"
     metadata.mkdir()
@@ -212,7 +212,7 @@ def test_an_installed_package_may_offer_its_code(
     targets.plugin_modules.cache_clear()
     try:
         assert not validate.problems_of(offered)
-        assert validate.problems_of(put(values, "model", {"_target_": "offerings.net"}))
+        assert validate.problems_of(put(values, "model", {"_target_": "offerings.net", "init_from": None, "freeze": []}))
     finally:
         targets.plugin_modules.cache_clear()
 

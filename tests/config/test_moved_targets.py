@@ -2,7 +2,7 @@
 
 import pytest
 
-from tfscale.config.moved_targets import current
+from tfscale.config.moved_targets import completed, current
 from tfscale.config.preflight import preflight
 from tfscale.config.schemas.by_target import TARGET_SCHEMAS
 
@@ -45,3 +45,8 @@ def test_an_old_value_is_the_current_one(capfd: pytest.CaptureFixture[str]) -> N
     assert preflight(words, config_dir=None).strategy["kernel"] == "reference"
     (line,) = capfd.readouterr().err.splitlines()
     assert line == "tfscale: warning: strategy.kernel=plain has moved; write strategy.kernel=reference"
+
+
+def test_a_model_of_an_earlier_run_gets_the_keys_that_change_nothing() -> None:
+    model = completed({"model": {"_target_": "mine.net", "freeze": ["a"]}})["model"]
+    assert model == {"_target_": "mine.net", "freeze": ["a"], "init_from": None}

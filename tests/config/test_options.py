@@ -36,6 +36,9 @@ NEEDS = {
     "model=siamese": ("data=npz", "data.file={pairs}"),
     "model=autoencoder": ("task=reconstruction",),
     "data=synthetic": ("data.examples=64", "data.test_examples=16"),
+    "model=application": (
+        *("model.name=MobileNet", "+model.options.alpha=0.25", "model.resize=[32,32]", "model.freeze=[base]"),
+    ),
     "model=gru": ("data=shakespeare",),
     "model=lenet": ("data=mnist",),
     "model=transformer": ("data=shakespeare",),

@@ -5,6 +5,7 @@ import shlex
 import pytest
 
 from tfscale.config.overrides import parse, quoted, separate, shell_word, value_text
+from tfscale.config.preflight import preflight
 from tfscale.errors import UserError
 
 ODD = ("a,b", "a=b", "müller", "~/x", "it's", 'a"b', "a b", "x\\", "[a]", "{a}", "a#b", "日本", "null", "1e3", "")
@@ -55,3 +56,14 @@ def test_a_commands_own_keys_are_separated_and_have_one_value() -> None:
     assert [each.input_line for each in rest] == ["seed=1"]
     with pytest.raises(UserError, match=r"run=a,b has several values, and this command takes one; quote a comma: KEY="):
         separate(parse(["run=a,b"]), ("run",))
+
+
+def test_a_key_can_be_added_where_a_table_takes_any() -> None:
+    """`+task.outputs.price=...` was not a key: the table of `outputs` was looked for in `outputs` itself."""
+    application = ("model=application", "+model.options.alpha=0.35")
+    assert preflight(application, config_dir=None).model["options"] == {"alpha": 0.35}
+    several = ("task=several", "+task.outputs.price=regression")
+    assert preflight(several, config_dir=None).task["outputs"] == {"price": "regression"}
+    for word in ("+model.options.a.b=1", "+model.option.alpha=1", "+model.hidden.alpha=1", "+train.model.alpha=1"):
+        with pytest.raises(UserError, match="is not a key"):
+            preflight(["model=application", word], config_dir=None)

@@ -223,7 +223,7 @@ def test_a_users_option_recipe_and_local_file_are_found(tmp_path: Path) -> None:
     user_folder(tmp_path, "recipe/mine.yaml", "# @package _global_\ntrain:\n  batch: 9\n")
     user_folder(tmp_path, "local/default.yaml", "# @package _global_\nseed: 77\n")
     found = config("model=own", "trust=[mine]", "recipe=mine", "+model.depth=2", config_dir=folder)
-    assert found.model == {"_target_": "mine.net", "width": 3, "depth": 2}
+    assert found.model == {"_target_": "mine.net", "width": 3, "depth": 2, "init_from": None, "freeze": []}
     assert (found.train.batch, found.seed) == (9, 77)
 
 

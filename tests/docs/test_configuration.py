@@ -5,6 +5,8 @@ from pathlib import Path
 import yaml
 from tfscale.scripts.docs.configuration import page
 
+from tfscale.config.schemas.common import COMMON_GROUPS
+
 ROOT = Path(__file__).parent.parent.parent
 LINES = page().splitlines()
 
@@ -18,7 +20,7 @@ def test_every_option_has_a_heading_and_every_key_a_row() -> None:
         assert f"### `{group}={path.stem}`" in LINES
         keys = [key for key in yaml.safe_load(path.read_text()) if key != "defaults" and not key.startswith("_")]
         suffix = "._target_" if group == "metrics" else ""
-        node = "data" if group == "pipeline" else group.replace("/", ".")
+        node = COMMON_GROUPS.get(group, group.replace("/", "."))
         assert {f"{node}.{key}{suffix}" for key in keys} <= rows
 
 

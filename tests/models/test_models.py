@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tfscale.errors import UserError
+from tfscale.models.application import application
 from tfscale.models.autoencoder import autoencoder
 from tfscale.models.cnn import cnn
 from tfscale.models.gru import gru
@@ -22,6 +23,17 @@ MODELS = {
         input_shape={"left": [5, 2], "right": [5, 2]}, hidden=[6], outputs=10, activation="softmax"
     ),
     "cnn": lambda: cnn(input_shape=[8, 8, 3], outputs=10, activation="softmax", filters=[8, 16], dropout=0.0),
+    "application": lambda: application(
+        name="MobileNet",
+        input_shape=[32, 32, 3],
+        outputs=10,
+        activation="softmax",
+        weights=None,
+        resize=None,
+        pooling="avg",
+        dropout=0.0,
+        options={"alpha": 0.25},
+    ),
     "gru": lambda: gru(input_shape=[6], outputs=10, activation="softmax", vocabulary=12, width=4, units=8),
     "transformer": lambda: transformer(
         input_shape=[6], outputs=10, activation="softmax", vocabulary=12, width=8, heads=2, blocks=2

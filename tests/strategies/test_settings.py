@@ -63,6 +63,10 @@ def test_what_a_strategy_describes_is_what_it_measures(build_job: Callable[..., 
         ((), {"shares": "gradients", "combine": "mean", "momentum": 0.9, "nesterov": True}),
         (("optimizer=sgd",), {"shares": "gradients", "combine": "mean", "momentum": 0.0, "nesterov": False}),
         (("optimizer=adam",), {"shares": "updates", "combine": "root", "momentum": 0.0, "nesterov": False}),
+        *(
+            ((f"optimizer={name}",), {"shares": "updates", "combine": "root", "momentum": 0.0, "nesterov": False})
+            for name in ("rmsprop", "lion", "adafactor", "muon")
+        ),
         (
             ("strategy.shares=updates",),
             {"shares": "updates", "combine": "mean", "momentum": 0.0, "nesterov": False},
@@ -74,3 +78,18 @@ def test_automatic_values_of_sharing_follow_from_the_optimizer(words: tuple[str,
     assert {key: config.strategy[key] for key in wanted} == wanted
     if wanted["momentum"]:
         assert (config.optimizer["momentum"], config.optimizer["nesterov"]) == (0.0, False)
+
+
+@pytest.mark.parametrize(("optimizer", "momentum"), [("rmsprop", 0.5), ("muon", 0.95)])
+def test_momentum_that_is_no_sum_of_gradients_stays_in_the_optimizer(optimizer: str, momentum: float) -> None:
+    """It was moved before the compression with shares=gradients, and RMSprop was given a key that it does not take."""
+    words = [
+        f"optimizer={optimizer}",
+        f"optimizer.momentum={momentum}",
+        "strategy=sharing",
+        "strategy.shares=gradients",
+    ]
+    config = check_job(preflight([*words, "strategy/collective=in_process"], config_dir=None), processes=1)
+    assert config.strategy["momentum"] == 0
+    assert config.optimizer["momentum"] == momentum
+    assert config.optimizer.get("nesterov") == (True if optimizer == "muon" else None)

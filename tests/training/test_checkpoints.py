@@ -47,6 +47,11 @@ VARIATIONS = ("horovod_averaging", "local, slots apart", "sharing a step later",
     [
         *(pytest.param(name, "nesterov", marks=[pytest.mark.slow] * (name in VARIATIONS)) for name in RESUMED),
         *(("local", "adam"), ("sharing", "adam"), ("horovod", "adam")),
+        *(
+            pytest.param(name, optimizer, marks=[pytest.mark.slow] * ((name, optimizer) != ("sharing", "muon")))
+            for optimizer in ("rmsprop", "lion", "adafactor", "muon")
+            for name in ("local", "sharing")
+        ),
     ],
 )
 def test_resuming_gives_the_same_bits(build_job: Callable[..., Job], tmp_path: Path, name: str, optimizer: str) -> None:

@@ -3,8 +3,7 @@
 import argparse
 
 from tfscale import user_paths
-from tfscale.commands import find_run
-from tfscale.config import saved
+from tfscale.config import find_run, saved
 from tfscale.config.overrides import parse, separate
 from tfscale.errors import UserError
 from tfscale.startup_noise import hidden_startup_noise

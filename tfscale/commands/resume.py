@@ -3,7 +3,8 @@
 import argparse
 
 from tfscale import user_paths
-from tfscale.commands import find_run, train
+from tfscale.commands import train
+from tfscale.config import find_run
 from tfscale.config.overrides import parse, quoted, separate
 from tfscale.errors import UserError
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfscale import user_paths
-from tfscale.commands import find_run
+from tfscale.config import find_run
 from tfscale.config.overrides import parse, separate
 from tfscale.errors import UserError
 from tfscale.runs.events import read_events

@@ -6,7 +6,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from tfscale.config import transfer
 from tfscale.config.schemas import data as data_schemas
+from tfscale.config.schemas.common import own_options
 from tfscale.config.schemas.config import Config
 from tfscale.config.strategy_settings import settings_of
 from tfscale.errors import HOROVOD_MISSING, UserError
@@ -58,6 +60,7 @@ def problems_of(config: Config, processes: int) -> list[str]:
         *_early_stopping(config),
         *_metrics(config),
         *_data(config),
+        *transfer.problems_of(config),
     ]
 
 
@@ -147,7 +150,7 @@ def _data(config: Config) -> list[str]:
     if check is None:
         return []
     try:
-        check(**data_schemas.own_options(config.data))
+        check(**own_options("data", config.data))
     except UserError as error:
         return list(error.problems)
     return []

@@ -45,6 +45,7 @@ RENAMED_VALUES: Mapping[tuple[str, str, str], str] = MappingProxyType({("strateg
 NEW_NODES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "task": {"_target_": "tfscale.tasks.select.auto"},
+        "model": {"init_from": None, "freeze": []},
         "data": {
             "validation": None,
             "test": None,

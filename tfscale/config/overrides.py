@@ -10,7 +10,7 @@ may have them and a shell removes the user's quotes.
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, get_origin
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tfscale.config.compose import Composer
 from tfscale.config.moved_targets import current
 from tfscale.config.schemas.by_target import TARGET_SCHEMAS
+from tfscale.config.schemas.fields import Table
 from tfscale.config.suggest import closest, closest_key
 from tfscale.errors import UserError, first_line
 
@@ -193,8 +194,8 @@ def keys_of(node: DictConfig | Mapping[str, Any], prefix: str = "") -> Iterator[
 
 
 def _addable(key: str, base: DictConfig) -> bool:
-    """True if `+key` may be added: to metrics, to a `_target_` of the user's own, or as a field of the schema."""
-    parent, _, last = key.rpartition(".")
+    """True if `+key` may be added: to metrics, to a `_target_` of the user's own, or as the schema has it."""
+    parent = key.rpartition(".")[0]
     if key.startswith("metrics."):
         return True
     while parent:
@@ -202,14 +203,18 @@ def _addable(key: str, base: DictConfig) -> bool:
             node = OmegaConf.select(base, parent)
         except OmegaConfBaseException:
             return False
-        if isinstance(node, DictConfig):
-            target = node.get("_target_")
-            if target is None:
-                return False
-            target = current(str(target))
-            return target not in TARGET_SCHEMAS or last in TARGET_SCHEMAS[target].model_fields
+        target = node.get("_target_") if isinstance(node, DictConfig) else None
+        if target is not None:
+            table = TARGET_SCHEMAS.get(current(str(target)))
+            return table is None or _has(table, key.removeprefix(f"{parent}.").split("."))
         parent = parent.rpartition(".")[0]
     return False
+
+
+def _has(table: type[Table], parts: Sequence[str]) -> bool:
+    """True if a table has a field, or, for two parts, a field that takes any keys."""
+    field = table.model_fields.get(parts[0])
+    return field is not None and (len(parts) == 1 or (len(parts) == 2 and get_origin(field.annotation) is dict))
 
 
 def _unknown(key: str, base: DictConfig, composer: Composer, known: Sequence[str]) -> str:

@@ -5,47 +5,40 @@ it instead of composing: conf/ may have changed since.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from tfscale import atomic_file, user_paths
+from tfscale import atomic_file
 from tfscale.config import compose, yaml_limits
+from tfscale.config.find_run import FILE, exists, no_such_run
 from tfscale.config.moved_targets import completed
 from tfscale.config.overrides import Override, key_of, keys_of, several_values
 from tfscale.config.preflight import first_lines, typed
 from tfscale.config.schemas.config import Config
 from tfscale.config.suggest import closest_key
+from tfscale.config.targets import modules_in
 from tfscale.errors import UserError
-
-FILE = "config.yaml"
-"""Name of the file in a run directory."""
 
 SUM = b"# sha256 of the lines above: "
 """Beginning of the file's last line."""
 
-FIXED = ("train.batch", "seed", "strategy.replicas")
-"""Keys that a resumed run keeps: its position in the data depends on them."""
-
-
-def exists(folder: Path) -> bool:
-    """True if the folder is that of a run.
-
-    Raises:
-        UserError: It cannot be looked at.
-    """
-    return user_paths.is_file(folder / FILE)
-
-
-def no_such_run(folder: Path) -> str:
-    """The message for a run that does not exist; names those beside it."""
-    known = [path.name for path in user_paths.folders_in(folder.parent) if exists(path)]
-    hint = f"runs there: {', '.join(known[-8:])}" if known else f"there are no runs in {folder.parent}"
-    return f"run {folder.name} does not exist in {folder.parent}; {hint}"
+_POSITION = "its position in the data depends on it; leave it out"
+FIXED: Mapping[str, str] = MappingProxyType(
+    {
+        "train.batch": _POSITION,
+        "seed": _POSITION,
+        "strategy.replicas": _POSITION,
+        "model.freeze": "its optimizer belongs to what trains; start a new run with model.init_from=run:NAME",
+        "model.init_from": "it goes on from its checkpoint; start a new run",
+    }
+)
+"""Keys that a resumed run keeps, and why."""
 
 
 def read(folder: Path, overrides: Sequence[Override]) -> Config:
@@ -56,20 +49,15 @@ def read(folder: Path, overrides: Sequence[Override]) -> Config:
     """
     for override in overrides:
         if key_of(override) in FIXED:
-            raise UserError(
-                f"{key_of(override)} cannot change in an earlier run: its position in the data depends on it; leave it "
-                "out"
-            )
+            raise UserError(f"{key_of(override)} cannot change in an earlier run: {FIXED[key_of(override)]}")
     path = folder / FILE
     if not exists(folder):
         raise UserError(no_such_run(folder))
     composed = _loaded(path)
     if composed.trust and not any(key_of(override) == "trust" for override in overrides):
-        modules = ",".join(map(str, composed.trust))
-        raise UserError(
-            f"run {folder.name} runs code of {', '.join(map(str, composed.trust))}: add trust=[{modules}] if you trust "
-            "it"
-        )
+        named = list(map(str, composed.trust))
+        what = "runs code of" if modules_in(named) else "began with"
+        raise UserError(f"run {folder.name} {what} {', '.join(named)}: add trust=[{','.join(named)}] if you trust it")
     for override in overrides:
         _apply(override, composed, path)
     changed = {key_of(override) for override in overrides}

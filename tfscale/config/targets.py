@@ -8,6 +8,9 @@ whoever installs a package lets it run. A package offers a module in its own pyp
     mine = "my_package"
 
 A module also holds what it imports, so a trusted name does not make everything below it trusted.
+
+`trust=[FILE]` with a file of Keras's own format trusts that file and no code: `model.init_from` may read it. Such files
+can hold code; they are read for weights only, but readers of these formats have let files do more than they should.
 """
 
 import sys
@@ -57,6 +60,9 @@ _EXAMPLES = {
 }
 """A class of each listed module of Keras, for messages."""
 
+KERAS_FILES = (".keras", ".weights.h5")
+"""Endings of files that are read only if `trust` names them."""
+
 _trusted: set[str] = set()
 """Modules that `trust` was called with."""
 
@@ -97,8 +103,28 @@ def refusal(key: str, target: str, allowed: Sequence[str]) -> str:
     )
 
 
-def trust(modules: list[str]) -> None:
-    """Trusts modules of the user's own and makes those in the current directory importable."""
+def modules_in(named: Sequence[object]) -> list[str]:
+    """Returns the modules among what `trust` names; the others are files."""
+    return [each for each in named if isinstance(each, str) and not each.endswith(KERAS_FILES)]
+
+
+def consent_problem(key: str, file: str, named: Sequence[str]) -> str | None:
+    """Returns the message for a file of Keras that `trust` does not name; None if it does, or for other files."""
+    if not file.endswith(KERAS_FILES) or file in named:
+        return None
+    return (
+        f"{key}={file} is a file of Keras, a format that can hold code, of which only the weights are read; if you "
+        f"trust it, type trust=[{file}], or give a .safetensors or .npz file"
+    )
+
+
+def trust(named: Sequence[str]) -> None:
+    """Trusts modules of the user's own and makes those in the current directory importable.
+
+    Args:
+        named: As the key `trust` has them.
+    """
+    modules = modules_in(named)
     _trusted.update(modules)
     here = str(Path.cwd())
     if modules and here not in sys.path:

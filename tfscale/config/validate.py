@@ -6,8 +6,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from tfscale.config.schemas.by_target import TARGET_SCHEMAS
+from tfscale.config.schemas.common import COMMON_KEYS, separated
 from tfscale.config.schemas.config import Config
-from tfscale.config.schemas.data import Pipeline
 from tfscale.config.schemas.fields import Table
 from tfscale.config.suggest import closest
 from tfscale.config.targets import (
@@ -15,6 +15,7 @@ from tfscale.config.targets import (
     ALLOWED_NESTED_TARGETS,
     ALLOWED_TARGETS,
     is_permitted,
+    modules_in,
     plugin_modules,
     refusal,
 )
@@ -24,17 +25,17 @@ def problems_of(values: Mapping[str, Any]) -> list[str]:
     """Returns a message for each unknown or missing key, wrong type, value out of range and refused `_target_`."""
     found = _table_problems(Config, values, "")
     trust = values.get("trust")
-    trusted = tuple(trust) if isinstance(trust, list) else (trust,) if isinstance(trust, str) else ()
-    trusted += plugin_modules()
+    named = trust if isinstance(trust, list) else [trust] if isinstance(trust, str) else []
+    trusted = (*modules_in(named), *plugin_modules())
     for path in ALLOWED_TARGETS:
         node = _at(values, path)
         if path == "metrics" and isinstance(node, dict):
             for name, metric in node.items():
                 found += _node_problems(f"metrics.{name}", metric, ALLOWED_TARGETS["metrics"], trusted)
         elif isinstance(node, dict):
-            own, common = _separated(path, node)
+            own, common = separated(path, node)
             found += _node_problems(path, own, ALLOWED_TARGETS[path], trusted)
-            found += [] if path != "data" else _pipeline_problems(common, trusted)
+            found += _common_problems(path, common, trusted)
         elif node is not None:
             found.append(f"{path} must be a node with a _target_, got {type(node).__name__}; type: tfscale ls")
     found += [
@@ -73,27 +74,21 @@ def typed(values: Mapping[str, Any]) -> Config:
     return Config.model_validate(changed)
 
 
-def _pipeline_problems(node: Mapping[str, Any], trusted: Sequence[str]) -> list[str]:
-    found = _table_problems(Pipeline, node, "data.")
+def _common_problems(path: str, node: Mapping[str, Any], trusted: Sequence[str]) -> list[str]:
+    """Problems with the keys that every node of this path has."""
+    if path not in COMMON_KEYS:
+        return []
+    found = _table_problems(COMMON_KEYS[path], node, f"{path}.")
     layers = node.get("augment")
     for index, layer in enumerate(layers if isinstance(layers, list) else ()):
-        found += _node_problems(f"data.augment[{index}]", layer, ALLOWED_AUGMENTATIONS, trusted)
+        found += _node_problems(f"{path}.augment[{index}]", layer, ALLOWED_AUGMENTATIONS, trusted)
     return found
-
-
-def _separated(path: str, node: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Separates the keys of a node's target from those of the pipeline, which only `data` has."""
-    common = Pipeline.model_fields if path == "data" else {}
-    return (
-        {key: value for key, value in node.items() if key not in common},
-        {key: value for key, value in node.items() if key in common},
-    )
 
 
 def _typed_node(path: str, node: object) -> object:
     if not isinstance(node, dict) or (table := TARGET_SCHEMAS.get(node["_target_"])) is None:
         return node
-    own, common = _separated(path, {key: value for key, value in node.items() if key != "_target_"})
+    own, common = separated(path, {key: value for key, value in node.items() if key != "_target_"})
     typed_own = table.model_validate(own).model_dump(by_alias=True, exclude_unset=True)
     return {"_target_": node["_target_"], **typed_own, **common}
 

@@ -4,12 +4,8 @@ TensorFlow forces the order: devices, data, replicas (one a device, with the sam
 rank 0), the variables of the strategy, and last what a checkpoint restores.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import keras
-import tensorflow as tf
 
 from tfscale import cores, devices
 from tfscale.collectives.base import Collective, ranks_of
@@ -17,13 +13,15 @@ from tfscale.collectives.checksummed import require_equal
 from tfscale.collectives.horovod import Horovod
 from tfscale.collectives.in_process import InProcess
 from tfscale.config.instantiate import instantiate
+from tfscale.config.schemas.common import transfer_of
 from tfscale.config.schemas.config import Config
 from tfscale.config.targets import trust
+from tfscale.config.transfer import origin_of
 from tfscale.data.base import Data, Split
 from tfscale.errors import UserError
 from tfscale.job.build_data import build_data, build_task
-from tfscale.job.cause import describe
-from tfscale.specs import ArraySpec, leaves
+from tfscale.job.build_model import build_model
+from tfscale.job.initial_weights import InitialWeights
 from tfscale.strategies.base import Strategy
 from tfscale.tasks.base import Task
 from tfscale.training.evaluator import Evaluator
@@ -45,6 +43,7 @@ class Job:
         plan: When to log, evaluate, save and end.
         evaluator: Evaluates the consensus of the replicas.
         warnings: Sentences about data and model for the user.
+        notes: Sentences about where the model's weights are from.
     """
 
     data: Data
@@ -53,6 +52,7 @@ class Job:
     plan: Plan
     evaluator: Evaluator
     warnings: Sequence[str]
+    notes: Sequence[str]
 
     @property
     def collective(self) -> Collective:
@@ -102,12 +102,13 @@ def connect(config: Config, world: World) -> Connection:
     return Connection(devices=places, threads=threads, collective=_collective(config, world, replicas))
 
 
-def build(config: Config, connection: Connection) -> Job:
+def build(config: Config, connection: Connection, *, restored: bool = False) -> Job:
     """Builds the job of a configuration.
 
     Args:
         config: Checked by preflight.
         connection: Of this process.
+        restored: Whether a checkpoint will replace the state, so that `model.init_from` is not read.
 
     Raises:
         UserError: A value is wrong in a way that only building shows: a damaged file, a model that does not fit the
@@ -130,8 +131,10 @@ def build(config: Config, connection: Connection) -> Job:
         learning_rate=config.optimizer.get("learning_rate"),
         total_steps=plan.steps,
     )
+    origin = None if restored else origin_of(config)
+    initial = None if origin is None else InitialWeights(origin)
     own = [
-        _replica(config, data, task, rank, place, strategy, rate)
+        _replica(config, data, task, rank, place, strategy, rate, initial)
         for rank, place in zip(collective.ranks, connection.devices, strict=True)
     ]
     start = collective.broadcast([replica.parameters() for replica in own])
@@ -153,6 +156,7 @@ def build(config: Config, connection: Connection) -> Job:
         plan=plan,
         evaluator=evaluator,
         warnings=[*warnings, *own[0].warnings],
+        notes=[] if initial is None else [initial.note],
     )
 
 
@@ -235,61 +239,15 @@ def _replica(
     device: str,
     strategy: Strategy,
     rate: object,
+    initial: InitialWeights | None,
 ) -> Replica:
-    def model() -> keras.Model:
-        keras.utils.set_random_seed(config.seed)
-        built = instantiate("model", _filled(config.model, data, task))
-        if not isinstance(built, keras.Model):
-            raise UserError(
-                f"model._target_ must return a keras.Model, got {type(built).__name__} from {config.model['_target_']}"
-            )
-        return built if built.built else _called(built, data)
-
     return Replica(
         rank=rank,
         device=device,
-        model=model,
+        model=lambda: build_model(config, data, task, initial),
         optimizer=lambda: instantiate("optimizer", {**config.optimizer, "_partial_": False}, learning_rate=rate),
         task=task,
         batch=config.train.batch,
         with_slots=strategy.averages_optimizer,
+        frozen=transfer_of(config.model).freeze,
     )
-
-
-def _called(model: keras.Model, data: Data) -> keras.Model:
-    """Builds a model by a call on one example of zeros.
-
-    Raises:
-        UserError: The model cannot be called on it.
-    """
-
-    def zeros(spec: ArraySpec) -> tf.Tensor:
-        return tf.zeros((1, *spec.shape), tf.float32 if spec.categories is None else tf.int32)
-
-    try:
-        model(tf.nest.map_structure(zeros, data.spec.x), training=False)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f"the model {type(model).__name__} cannot be called on the inputs ({data.spec.x}): {describe(error)}"
-        ) from error
-    return model
-
-
-def _filled(node: Mapping[str, Any], data: Data, task: Task) -> dict[str, Any]:
-    """Returns a model's node with facts of the data and the task in place of auto."""
-    x, y = leaves(data.spec.x), leaves(data.spec.y or ())
-    facts = {
-        "input_shape": _one_or_all({name: list(each.shape) for name, each in x.items()}),
-        "vocabulary": _one_or_all({name: each.categories for name, each in x.items()}),
-        "outputs": task.units,
-        "activation": task.activation,
-        "classes": _one_or_all({name: each.shape[-1] if each.one_hot else each.categories for name, each in y.items()}),
-    }
-    return {key: facts.get(key, value) if value == "auto" else value for key, value in node.items()}
-
-
-def _one_or_all(facts: Mapping[str, Any]) -> Any:
-    """Returns the fact of the only tensor, or the facts by name."""
-    return facts[""] if facts.keys() == {""} else dict(facts) or None

@@ -5,8 +5,9 @@ from functools import partial
 
 from tfscale.config.checks import AUTO, is_reserved
 from tfscale.config.instantiate import instantiate
+from tfscale.config.schemas.common import own_options, pipeline_of
 from tfscale.config.schemas.config import Config
-from tfscale.config.schemas.data import Pipeline, own_options, pipeline_of
+from tfscale.config.schemas.data import Pipeline
 from tfscale.data import normalize
 from tfscale.data.arrays import source_of
 from tfscale.data.augment import Augmentation
@@ -32,7 +33,7 @@ OWN_DATA = {
 
 def build_data(config: Config) -> tuple[Data, list[str]]:
     """Returns the data and warnings about them."""
-    found = instantiate("data", {"_target_": config.data["_target_"], **own_options(config.data)})
+    found = instantiate("data", {"_target_": config.data["_target_"], **own_options("data", config.data)})
     common = pipeline_of(config.data)
     if isinstance(found, Arrays):
         found = source_of(found, missing=common.missing)

@@ -37,7 +37,7 @@ def _evaluate(config: Config, world: World, directory: RunDirectory, *, of_best:
     )
     place = best(place) if of_best else place
     config = building.for_evaluation(config)
-    job = building.build(config, building.connect(config, world))
+    job = building.build(config, building.connect(config, world), restored=True)
     restore_model(job.state, place)
     split = Split.TEST if Split.TEST in job.data.sizes else Split.VALIDATION
     if split not in job.data.sizes:

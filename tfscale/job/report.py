@@ -22,18 +22,23 @@ def introduce(console: Console, config: Config, job: Job, world: World, director
     replicas, batch = job.collective.size, config.train.batch
     model = config.model["_target_"].rsplit(".", 1)[-1]
     lines = [
-        f"{model}: {job.layout.size:,} trainable parameters; {_examples(job)}; task {job.task.name}",
+        f"{model}: {job.layout.size:,} trainable parameters{_frozen(job)}; {_examples(job)}; task {job.task.name}",
         f"{type(job.state.strategy).__name__}: {replicas} replicas in {world.size} process(es), batch {batch} each, "
         f"global batch {batch * replicas}; {job.plan.steps:,} steps",
     ]
     if world.size > 1:
         lines.append(f"steps exchange {job.collective.transport}")
-    lines += job.state.strategy.describe().notes
+    lines += [*job.notes, *job.state.strategy.describe().notes]
     if job.state.step:
         lines.append(f"going on after step {job.state.step:,}")
     lines += [f"warning: {warning}" for warning in job.warnings]
     for line in [*lines, f"run: {directory.path}"]:
         console.print(line, highlight=False, markup=False)
+
+
+def _frozen(job: Job) -> str:
+    count = job.state.replicas[0].frozen_size
+    return f", {count:,} frozen" if count else ""
 
 
 def _examples(job: Job) -> str:

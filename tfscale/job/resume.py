@@ -16,7 +16,7 @@ from tfscale.training.trainer import require_steps_left
 from tfscale.world import World
 
 
-def _has_checkpoints(directory: RunDirectory, collective: Collective) -> bool:
+def has_checkpoints(directory: RunDirectory, collective: Collective) -> bool:
     """Returns whether the run ever had a checkpoint, as the chief sees it; if not, it starts from the beginning."""
     some = any(directory.checkpoints.glob("*step-*"))
     return broadcast_text(collective, "some" if some else "none") == "some"
@@ -51,7 +51,7 @@ def restore_newest(
         quarantine(place)
         warn(f"checkpoint {place.name} is damaged ({error}) and quarantined; using the one before it")
 
-    if not _has_checkpoints(directory, job.collective):
+    if not has_checkpoints(directory, job.collective):
         warn("the run has no checkpoint yet and starts from the beginning")
         return ""
     chosen = ""

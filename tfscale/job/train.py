@@ -75,7 +75,8 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], pendin
     directory = holder[0] = holder[0] or RunDirectory(Path(path))
     heartbeat = heartbeat or _heartbeat(config, world, directory)
     stop = CoordinatedStop(directory.logs, attempt, restarts(), world, pending=pending, max_time=config.train.max_time)
-    job = build.build(config, connection)
+    restored = config.resume and resume.has_checkpoints(directory, connection.collective)
+    job = build.build(config, connection, restored=restored)
     with RobustStream(directory.log(world.rank).open("ab", buffering=0)) as stream:
         log = Console(file=stream, width=160, force_terminal=False)
         console = person_console() if world.is_chief else log

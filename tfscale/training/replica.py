@@ -16,6 +16,7 @@ from tfscale import vectors
 from tfscale.data.base import Batch
 from tfscale.errors import UserError
 from tfscale.tasks.base import Task
+from tfscale.training import freezing
 from tfscale.vectors import Layout
 
 OWN_STEPS = ("train_step", "test_step", "compute_loss")
@@ -39,6 +40,7 @@ class Replica:
         task: Gives targets and losses.
         batch: B, which every batch's weighted loss is divided by.
         with_slots: Whether optimizer slots are part of `parameters`.
+        frozen: Names of layers and variables that do not train (see `freezing`).
 
     Attributes:
         warnings: Warnings about the model, one line each.
@@ -58,6 +60,7 @@ class Replica:
         task: Task,
         batch: int,
         with_slots: bool,
+        frozen: Sequence[str] = (),
     ) -> None:
         self.rank, self.device = rank, device
         self._task, self._batch = task, batch
@@ -66,12 +69,15 @@ class Replica:
             self.model = model()
             _refuse_other_floats(self.model)
             _refuse_own_steps(self.model)
+            freezing.freeze(self.model, frozen)
             self.optimizer = optimizer()
             _refuse_optimizer(self.optimizer)
             self.optimizer.build(self.model.trainable_variables)
         self._variables = {**_model_variables(self.model), **_optimizer_variables(self.optimizer)}
         self._trainable = [variable.value for variable in self.model.trainable_variables]
-        statistics = [variable.value for variable in self.model.non_trainable_variables]
+        self._frozen = freezing.frozen_variables(self.model)
+        kept = {id(variable) for variable in self._frozen}
+        statistics = [each.value for each in self.model.non_trainable_variables if id(each) not in kept]
         averaged = [variable for variable in statistics if variable.dtype.is_floating]
         self._synchronised = self._trainable + averaged + (self._slots() if with_slots else [])
         self._separate_random_streams()
@@ -97,6 +103,16 @@ class Replica:
             sizes=tuple(vectors.size([variable]) for variable in self._trainable),
         )
 
+    @property
+    def frozen_names(self) -> Sequence[str]:
+        """Names, as in `variables`, of what keeps its value: equal in all replicas."""
+        return [f"model/{variable.path}" for variable in self._frozen]
+
+    @property
+    def frozen_size(self) -> int:
+        """Number of scalars that keep their values."""
+        return vectors.size([variable.value for variable in self._frozen])
+
     def trainable_tensors(self) -> list[tf.Tensor]:
         """Values of the trainable variables: views, not copies; valid until the next step."""
         with tf.device(self.device):
@@ -110,7 +126,8 @@ class Replica:
 
     def gradients(self, batch: Batch) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Returns the loss, [], and its gradient for each trainable variable; zeros for an unconnected one."""
-        with tf.GradientTape() as tape:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:  # nothing is recorded below a frozen base
+            tape.watch(self._trainable)
             loss = self.loss(batch, training=True)
         gradients = tape.gradient(loss, self._trainable, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return loss, [tf.convert_to_tensor(gradient) for gradient in gradients]
@@ -120,7 +137,10 @@ class Replica:
         self.optimizer.apply(list(gradients), self.model.trainable_variables)
 
     def parameters(self) -> tf.Tensor:
-        """Returns [S]: trainable variables, then float statistics, then optimizer slots if `with_slots`."""
+        """Returns [S]: trainable variables, then float statistics, then optimizer slots if `with_slots`.
+
+        What is frozen is not part of it.
+        """
         with tf.device(self.device):
             return vectors.flatten([variable.read_value() for variable in self._synchronised])
 

@@ -88,7 +88,8 @@ class RunState:
         strategy, replica = self.strategy, self.replicas[0]
         names = [f"model/{each.path}" for each in replica.model.trainable_variables]
         slots = [name for name in replica.variables() if name.startswith("optimizer/")]
-        return names * strategy.keeps_parameters_equal + slots * strategy.keeps_optimizers_equal
+        equal = names * strategy.keeps_parameters_equal + slots * strategy.keeps_optimizers_equal
+        return [*equal, *replica.frozen_names]
 
     def shared_arrays(self) -> Arrays:
         """Copies the state that belongs to no replica: the strategy's and early stopping's."""

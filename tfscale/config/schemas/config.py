@@ -71,7 +71,7 @@ class Config(Table):
 
     seed: Annotated[int, rule("a whole number >= 0 and < 2^31", ge=0, lt=2**31)]
     resume: Bool
-    trust: Annotated[list[str], rule("a list of module names, [mymodule]")]
+    trust: Annotated[list[str], rule("a list of module names, [mymodule], or of files of Keras")]
     model: dict[str, Any]
     data: dict[str, Any]
     task: dict[str, Any]

@@ -106,13 +106,3 @@ SCHEMAS: Mapping[str, type[Table]] = MappingProxyType(
     }
 )
 """`_target_` -> its options; `_target_` itself is not among them."""
-
-
-def own_options(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the arguments of a data node's source: without `_target_` and the keys of the pipeline."""
-    return {key: value for key, value in node.items() if not key.startswith("_") and key not in Pipeline.model_fields}
-
-
-def pipeline_of(node: Mapping[str, Any]) -> Pipeline:
-    """Returns the keys of a data node that every source has."""
-    return Pipeline.model_validate({key: node[key] for key in Pipeline.model_fields})

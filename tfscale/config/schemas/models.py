@@ -1,9 +1,24 @@
-"""Options of the shipped models."""
+"""Options of the shipped models, and of what is done with every model once it is built."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Annotated, Any, Literal
 
-from tfscale.config.schemas.fields import AutoShape, AutoWhole, Beta, Table, Text, Whole, Widths
+from pydantic import Field
+
+from tfscale.config.schemas.fields import MOST, AutoShape, AutoWhole, Beta, Table, Text, Whole, Widths, rule
+
+
+class Transfer(Table):
+    """conf/transfer: keys of `model` that every model has; they are not arguments of the model's function."""
+
+    init_from: Annotated[
+        Annotated[str, Field(pattern=r"^(run:.+|.+\.(safetensors|npz|keras|weights\.h5))$")] | None,
+        rule("run:NAME, run:NAME@best, a .safetensors, .npz, .keras or .weights.h5 file, or null"),
+    ]
+    freeze: Annotated[
+        list[Annotated[str, Field(min_length=1)]], rule("a list of names of layers or variables, such as [base]")
+    ]
 
 
 class _Mlp(Table):
@@ -60,6 +75,21 @@ class _Transformer(Table):
     blocks: Whole
 
 
+class _Application(Table):
+    name: Text
+    weights: Annotated[Literal["imagenet"] | None, rule("imagenet, or null")]
+    input_shape: AutoShape
+    outputs: AutoWhole
+    activation: Text
+    resize: Annotated[
+        Annotated[list[Annotated[int, Field(ge=1, le=MOST)]], Field(min_length=2, max_length=2)] | None,
+        rule("[height, width] in pixels, or null"),
+    ]
+    pooling: Annotated[Literal["avg", "max"], rule("avg or max")]
+    dropout: Beta
+    options: Annotated[dict[str, Any], rule("names of arguments with a value each")]
+
+
 SCHEMAS: Mapping[str, type[Table]] = MappingProxyType(
     {
         "tfscale.models.mlp.mlp": _Mlp,
@@ -67,6 +97,7 @@ SCHEMAS: Mapping[str, type[Table]] = MappingProxyType(
         "tfscale.models.siamese.siamese": _Siamese,
         "tfscale.models.autoencoder.autoencoder": _Autoencoder,
         "tfscale.models.cnn.cnn": _Cnn,
+        "tfscale.models.application.application": _Application,
         "tfscale.models.gru.gru": _Gru,
         "tfscale.models.transformer.transformer": _Transformer,
     }

@@ -88,7 +88,8 @@ def resolved(config: Config) -> Config:
     A step of SGD is linear in the gradient, so gradients are shared, and its momentum is applied before compression.
     Other optimizers divide by statistics of gradients, which sparse sums distort: each replica runs its own, and their
     updates are shared. Each of W replicas sees sqrt(W) times the noise of the mean gradient and makes its updates
-    smaller by that factor, so the sum is divided by sqrt(W).
+    smaller by that factor, so the sum is divided by sqrt(W). Their momentum (RMSprop's, Muon's) is not a sum of
+    gradients, so it stays in the optimizer whatever is shared.
     """
     strategy, optimizer = dict(config.strategy), dict(config.optimizer)
     linear = optimizer["_target_"] == SGD
@@ -97,7 +98,7 @@ def resolved(config: Config) -> Config:
         strategy["shares"] = "gradients" if has_momentum or linear else "updates"
     if strategy["combine"] == "auto":
         strategy["combine"] = "mean" if strategy["shares"] == "gradients" or linear else "root"
-    takes_over = strategy["shares"] == "gradients" and strategy["momentum"] == "auto"
+    takes_over = linear and strategy["shares"] == "gradients" and strategy["momentum"] == "auto"
     if strategy["nesterov"] == "auto":
         strategy["nesterov"] = bool(optimizer.get("nesterov", False)) and takes_over
     if strategy["momentum"] == "auto":

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tfscale.commands.find_run import all_runs, find, names_and_values
+from tfscale.config.find_run import all_runs, find, names_and_values
 from tfscale.errors import UserError
 
 

@@ -1,4 +1,4 @@
-"""Finds the run that a command's argument names.
+"""Finds the run that a name means: an argument of a command, or `model.init_from=run:NAME`.
 
 A folder with a saved configuration is a run. Runs lie in run.dir, and the jobs of a sweep in the sweep's folder there.
 """
@@ -7,14 +7,32 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tfscale import user_paths
-from tfscale.config import saved
 from tfscale.errors import UserError
+
+FILE = "config.yaml"
+"""Name of the file with the configuration in a run directory."""
 
 LATEST = "latest"
 """Name that stands for the run that was started last."""
 
 SHOWN = 8
 """Runs that a message lists."""
+
+
+def exists(folder: Path) -> bool:
+    """True if the folder is that of a run.
+
+    Raises:
+        UserError: It cannot be looked at.
+    """
+    return user_paths.is_file(folder / FILE)
+
+
+def no_such_run(folder: Path) -> str:
+    """The message for a run that does not exist; names those beside it."""
+    known = [path.name for path in user_paths.folders_in(folder.parent) if exists(path)]
+    hint = f"runs there: {', '.join(known[-8:])}" if known else f"there are no runs in {folder.parent}"
+    return f"run {folder.name} does not exist in {folder.parent}; {hint}"
 
 
 def find(name: str, folder: Path) -> Path:
@@ -31,7 +49,7 @@ def find(name: str, folder: Path) -> Path:
     if name == LATEST:
         return _latest(folder)
     for path in (folder / name, user_paths.expanded(name)):
-        if saved.exists(path):
+        if exists(path):
             return path
     jobs = [path for path in all_runs(folder) if path.name == name]
     if len(jobs) == 1:
@@ -43,7 +61,7 @@ def find(name: str, folder: Path) -> Path:
     if jobs:
         names = ", ".join(str(path.relative_to(folder)) for path in jobs[:SHOWN])
         raise UserError(f"{name} is a sweep; name one of its jobs: {names}")
-    raise UserError(saved.no_such_run(folder / name))
+    raise UserError(no_such_run(folder / name))
 
 
 def all_runs(folder: Path) -> list[Path]:
@@ -73,7 +91,7 @@ def names_and_values(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _latest(folder: Path) -> Path:
-    starts = {path: (path / saved.FILE).stat().st_mtime for path in all_runs(folder)}
+    starts = {path: (path / FILE).stat().st_mtime for path in all_runs(folder)}
     if not starts:
         raise no_runs(folder)
     return max(starts, key=lambda path: starts[path])
@@ -81,13 +99,13 @@ def _latest(folder: Path) -> Path:
 
 def _is_run(path: Path) -> bool:
     try:
-        return (path / saved.FILE).is_file()
+        return (path / FILE).is_file()
     except OSError:
         return False
 
 
 def _is_sweep(path: Path) -> bool:
     try:
-        return any(path.glob(f"job-*/{saved.FILE}"))
+        return any(path.glob(f"job-*/{FILE}"))
     except OSError:
         return False

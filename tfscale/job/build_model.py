@@ -1,0 +1,80 @@
+"""Builds the model of a configuration: called by its function, built on the data, and given its first weights."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfscale.config.instantiate import instantiate
+from tfscale.config.schemas.common import separated
+from tfscale.config.schemas.config import Config
+from tfscale.data.base import Data
+from tfscale.errors import UserError
+from tfscale.job.cause import describe
+from tfscale.job.initial_weights import InitialWeights
+from tfscale.specs import ArraySpec, leaves
+from tfscale.tasks.base import Task
+
+
+def build_model(config: Config, data: Data, task: Task, initial: InitialWeights | None) -> keras.Model:
+    """Returns a new model with the same weights at every call.
+
+    Args:
+        config: Checked by preflight.
+        data: Gives the shapes that the configuration leaves to it.
+        task: Gives the length and activation of the output.
+        initial: Weights of an earlier run or of a file.
+
+    Raises:
+        UserError: The function returns no model, the model does not take the data, or no weights fit.
+    """
+    keras.utils.set_random_seed(config.seed)
+    built = instantiate("model", _filled(separated("model", config.model)[0], data, task))
+    if not isinstance(built, keras.Model):
+        raise UserError(
+            f"model._target_ must return a keras.Model, got {type(built).__name__} from {config.model['_target_']}"
+        )
+    built = built if built.built else _called(built, data)
+    if initial is not None:
+        initial.load(built)
+    return built
+
+
+def _called(model: keras.Model, data: Data) -> keras.Model:
+    """Builds a model by a call on one example of zeros.
+
+    Raises:
+        UserError: The model cannot be called on it.
+    """
+
+    def zeros(spec: ArraySpec) -> tf.Tensor:
+        return tf.zeros((1, *spec.shape), tf.float32 if spec.categories is None else tf.int32)
+
+    try:
+        model(tf.nest.map_structure(zeros, data.spec.x), training=False)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"the model {type(model).__name__} cannot be called on the inputs ({data.spec.x}): {describe(error)}"
+        ) from error
+    return model
+
+
+def _filled(node: Mapping[str, Any], data: Data, task: Task) -> dict[str, Any]:
+    """Returns a model's node with facts of the data and the task in place of auto."""
+    x, y = leaves(data.spec.x), leaves(data.spec.y or ())
+    facts = {
+        "input_shape": _one_or_all({name: list(each.shape) for name, each in x.items()}),
+        "vocabulary": _one_or_all({name: each.categories for name, each in x.items()}),
+        "outputs": task.units,
+        "activation": task.activation,
+        "classes": _one_or_all({name: each.shape[-1] if each.one_hot else each.categories for name, each in y.items()}),
+    }
+    return {key: facts.get(key, value) if value == "auto" else value for key, value in node.items()}
+
+
+def _one_or_all(facts: Mapping[str, Any]) -> Any:
+    """Returns the fact of the only tensor, or the facts by name."""
+    return facts[""] if facts.keys() == {""} else dict(facts) or None
