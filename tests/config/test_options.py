@@ -24,6 +24,7 @@ NEEDS = {
     "data=npy": ("data.folder={npy}",),
     "data=table": ("data.file={table}", "data.label=b"),
     "data=images": ("data.folder={images}",),
+    "data=text": ("data.file={texts}", "model=gru"),
     "loss=mse": ("task=regression",),
     "loss=mae": ("task=regression",),
     "loss=huber": ("task=regression",),
@@ -57,8 +58,10 @@ def files(folder: Path) -> dict[str, str]:
     (folder / "npy").mkdir(exist_ok=True)
     for name in ("x_train", "y_train"):
         np.save(folder / "npy" / f"{name}.npy", np.arange(40).reshape(20, 2)[:, : 2 if name == "x_train" else 1] % 4)
+    (folder / "texts.csv").write_text("text,label\n" + "".join(f"one two {n},{n % 2}\n" for n in range(20)))
     npz = save(folder / "d.npz")
-    return {"npz": npz, "npy": f"{folder}/npy", "table": f"{folder}/t.csv", "images": f"{folder}/images"}
+    tables = {"table": f"{folder}/t.csv", "texts": f"{folder}/texts.csv"}
+    return {"npz": npz, "npy": f"{folder}/npy", "images": f"{folder}/images", **tables}
 
 
 def options() -> Iterator[str]:

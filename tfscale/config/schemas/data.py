@@ -14,6 +14,7 @@ from tfscale.config.schemas.fields import (
     OptionalFraction,
     OptionalText,
     Table,
+    Text,
     Whole,
     Widths,
     rule,
@@ -77,6 +78,19 @@ class _Images(Table):
     on_error: OnError
 
 
+class _Text(Table):
+    folder: OptionalText
+    file: OptionalText
+    text: Text
+    label: OptionalText
+    validation_file: OptionalText
+    test_file: OptionalText
+    tokens: Annotated[Literal["words", "characters"], rule("words or characters")]
+    vocabulary: Annotated[int, rule("a whole number of ids from 3 to 1e9", ge=3, le=MOST)]
+    length: Whole
+    on_error: OnError
+
+
 class Pipeline(Table):
     """conf/pipeline: keys of `data` that every source has; they are not arguments of the source."""
 
@@ -102,6 +116,7 @@ SCHEMAS: Mapping[str, type[Table]] = MappingProxyType(
         "tfscale.data.sources.npy.npy": _Npy,
         "tfscale.data.sources.table.table": _Table,
         "tfscale.data.sources.images.images": _Images,
+        "tfscale.data.sources.text.text": _Text,
         "tfscale.data.sources.synthetic.synthetic": _Synthetic,
     }
 )

@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Annotated
 
-from tfscale.config.schemas.fields import AutoShape, AutoWhole, Beta, Table, Text, Whole, Widths
+from tfscale.config.schemas.fields import Auto, AutoShape, AutoWhole, Beta, Table, Text, Whole, Widths, rule
+
+Sequence = Annotated[bool | Auto, rule("true, false or auto")]
 
 
 class _Mlp(Table):
@@ -41,6 +44,7 @@ class _Gru(Table):
     vocabulary: AutoWhole
     width: Whole
     units: Whole
+    sequence: Sequence = False
 
 
 class _Transformer(Table):
@@ -51,6 +55,7 @@ class _Transformer(Table):
     width: Whole
     heads: Whole
     blocks: Whole
+    sequence: Sequence = False
 
 
 SCHEMAS: Mapping[str, type[Table]] = MappingProxyType(
