@@ -24,6 +24,7 @@ NEEDS = {
     "data=npy": ("data.folder={npy}",),
     "data=table": ("data.file={table}", "data.label=b"),
     "data=images": ("data.folder={images}",),
+    "data=python": ("data.function=tests.support.datasets.sevens", "trust=[tests.support.datasets]"),
     "data=text": ("data.file={texts}", "model=gru"),
     "loss=mse": ("task=regression",),
     "loss=mae": ("task=regression",),
@@ -47,7 +48,7 @@ NEEDS = {
 GIVEN = {"spec", "directions", "has_validation", "collective", "learning_rate", "total_steps", "replicas", "processes"}
 
 
-# Built elsewhere: with real processes, or with a model of the user's own in tests/tasks.
+# Built elsewhere: with real processes, with a model of the user's own in tests/tasks, or in tests/data (no network).
 COMPOSED = ("strategy/collective=horovod", "task=segmentation", "task=next_token", "task=several")
 
 

@@ -20,6 +20,10 @@ from tfscale.config.schemas.fields import (
     rule,
 )
 
+PYTHON = "tfscale.data.sources.python.python"
+"""The source whose `function` is code of the user's own."""
+
+OptionalWhole = Annotated[Annotated[int, Field(ge=1, le=MOST)] | None, rule("a whole number from 1 to 1e9, or null")]
 OnError = Annotated[Literal["error", "skip"], rule("error or skip")]
 
 
@@ -91,6 +95,13 @@ class _Text(Table):
     on_error: OnError
 
 
+class _Python(Table):
+    function: OptionalText
+    examples: OptionalWhole
+    vocabulary: OptionalWhole
+    arguments: Annotated[dict[str, Any], rule("keyword arguments")]
+
+
 class Pipeline(Table):
     """conf/pipeline: keys of `data` that every source has; they are not arguments of the source."""
 
@@ -117,6 +128,7 @@ SCHEMAS: Mapping[str, type[Table]] = MappingProxyType(
         "tfscale.data.sources.table.table": _Table,
         "tfscale.data.sources.images.images": _Images,
         "tfscale.data.sources.text.text": _Text,
+        PYTHON: _Python,
         "tfscale.data.sources.synthetic.synthetic": _Synthetic,
     }
 )
