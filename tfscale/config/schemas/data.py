@@ -102,6 +102,15 @@ class _Python(Table):
     arguments: Annotated[dict[str, Any], rule("keyword arguments")]
 
 
+class _Keras(Table):
+    name: Annotated[
+        Literal["mnist", "fashion_mnist", "cifar10", "cifar100", "imdb", "reuters", "california_housing"],
+        rule("mnist, fashion_mnist, cifar10, cifar100, imdb, reuters or california_housing"),
+    ]
+    length: Whole
+    vocabulary: Annotated[int, rule("a whole number of ids from 5 to 1e9", ge=5, le=MOST)]
+
+
 class Pipeline(Table):
     """conf/pipeline: keys of `data` that every source has; they are not arguments of the source."""
 
@@ -129,6 +138,7 @@ SCHEMAS: Mapping[str, type[Table]] = MappingProxyType(
         "tfscale.data.sources.images.images": _Images,
         "tfscale.data.sources.text.text": _Text,
         PYTHON: _Python,
+        "tfscale.data.sources.keras_datasets.keras_datasets": _Keras,
         "tfscale.data.sources.synthetic.synthetic": _Synthetic,
     }
 )
