@@ -49,7 +49,15 @@ GIVEN = {"spec", "directions", "has_validation", "collective", "learning_rate", 
 
 
 # Built elsewhere: with real processes, with a model of the user's own in tests/tasks, or in tests/data (no network).
-COMPOSED = ("data=keras", "strategy/collective=horovod", "task=segmentation", "task=next_token", "task=several")
+COMPOSED = (
+    "data=keras",
+    "data=huggingface",
+    "data=tfds",
+    "strategy/collective=horovod",
+    "task=segmentation",
+    "task=next_token",
+    "task=several",
+)
 
 
 def files(folder: Path) -> dict[str, str]:

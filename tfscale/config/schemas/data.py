@@ -24,6 +24,7 @@ PYTHON = "tfscale.data.sources.python.python"
 """The source whose `function` is code of the user's own."""
 
 OptionalWhole = Annotated[Annotated[int, Field(ge=1, le=MOST)] | None, rule("a whole number from 1 to 1e9, or null")]
+Inputs = Annotated[str | list[str] | None, rule("a key, a list of keys, or null")]
 OnError = Annotated[Literal["error", "skip"], rule("error or skip")]
 
 
@@ -111,6 +112,26 @@ class _Keras(Table):
     vocabulary: Annotated[int, rule("a whole number of ids from 5 to 1e9", ge=5, le=MOST)]
 
 
+class _HuggingFace(Table):
+    folder: OptionalText
+    files: Annotated[
+        str | list[str] | dict[str, str | list[str]] | None,
+        rule("a path, a list of paths, names of splits with paths, or null"),
+    ]
+    builder: OptionalText
+    inputs: Inputs
+    label: OptionalText
+    vocabulary: OptionalWhole
+
+
+class _Tfds(Table):
+    name: OptionalText
+    folder: OptionalText
+    inputs: Inputs
+    label: OptionalText
+    vocabulary: OptionalWhole
+
+
 class Pipeline(Table):
     """conf/pipeline: keys of `data` that every source has; they are not arguments of the source."""
 
@@ -139,6 +160,8 @@ SCHEMAS: Mapping[str, type[Table]] = MappingProxyType(
         "tfscale.data.sources.text.text": _Text,
         PYTHON: _Python,
         "tfscale.data.sources.keras_datasets.keras_datasets": _Keras,
+        "tfscale.data.sources.huggingface.huggingface": _HuggingFace,
+        "tfscale.data.sources.tfds.tfds": _Tfds,
         "tfscale.data.sources.synthetic.synthetic": _Synthetic,
     }
 )
