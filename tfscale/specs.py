@@ -22,7 +22,7 @@ class ArraySpec:
         shape: Of one example, without the batch axis.
         dtype: NumPy's name of the values as the source has them, such as uint8.
         categories: Number of classes or ids if the values are whole numbers below it; None for measurements.
-        names: Name of each class of a target, or of each column of an input, where the source has names.
+        names: Name of each class of a target, or of each column or id of an input, where the source has names.
         examples: Number of training examples, where it is known.
         one_hot: Whether the last axis holds one 1 and otherwise 0, which names a class.
     """

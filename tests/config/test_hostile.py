@@ -212,7 +212,9 @@ def test_an_installed_package_may_offer_its_code(
     targets.plugin_modules.cache_clear()
     try:
         assert not validate.problems_of(offered)
-        assert validate.problems_of(put(values, "model", {"_target_": "offerings.net", "init_from": None, "freeze": []}))
+        assert validate.problems_of(
+            put(values, "model", {"_target_": "offerings.net", "init_from": None, "freeze": []})
+        )
     finally:
         targets.plugin_modules.cache_clear()
 

@@ -26,6 +26,8 @@ NEEDS = {
     "data=npy": ("data.folder={npy}",),
     "data=table": ("data.file={table}", "data.label=b"),
     "data=images": ("data.folder={images}",),
+    "data=python": ("data.function=tests.support.datasets.sevens", "trust=[tests.support.datasets]"),
+    "data=text": ("data.file={texts}", "model=gru"),
     "loss=mse": ("task=regression",),
     "loss=mae": ("task=regression",),
     "loss=huber": ("task=regression",),
@@ -52,8 +54,16 @@ NEEDS = {
 GIVEN = {"spec", "directions", "has_validation", "collective", "learning_rate", "total_steps", "replicas", "processes"}
 
 
-# Built elsewhere: with real processes, or with a model of the user's own in tests/tasks.
-COMPOSED = ("strategy/collective=horovod", "task=segmentation", "task=next_token", "task=several")
+# Built elsewhere: with real processes, with a model of the user's own in tests/tasks, or in tests/data (no network).
+COMPOSED = (
+    "data=keras",
+    "data=huggingface",
+    "data=tfds",
+    "strategy/collective=horovod",
+    "task=segmentation",
+    "task=next_token",
+    "task=several",
+)
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -63,9 +73,11 @@ def files(folder: Path) -> dict[str, str]:
     (folder / "npy").mkdir(exist_ok=True)
     for name in ("x_train", "y_train"):
         np.save(folder / "npy" / f"{name}.npy", np.arange(40).reshape(20, 2)[:, : 2 if name == "x_train" else 1] % 4)
+    (folder / "texts.csv").write_text("text,label\n" + "".join(f"one two {n},{n % 2}\n" for n in range(20)))
     npz, part = save(folder / "d.npz"), np.ones((20, 3))
     np.savez(folder / "p.npz", **{"x_train.left": part, "x_train.right": part, "y_train": np.arange(20) % 2})
-    return {"npz": npz, "pairs": f"{folder}/p.npz", "npy": f"{folder}/npy", "table": f"{folder}/t.csv", "images": f"{folder}/images"}
+    tables = {"table": f"{folder}/t.csv", "texts": f"{folder}/texts.csv", "pairs": f"{folder}/p.npz"}
+    return {"npz": npz, "npy": f"{folder}/npy", "images": f"{folder}/images", **tables}
 
 
 def options() -> Iterator[str]:

@@ -117,6 +117,21 @@ def test_a_model_of_text_depends_on_every_id_and_on_their_order(name: str) -> No
     assert np.abs(np.asarray(model(swapped)) - out).max() > 1e-6
 
 
+@pytest.mark.parametrize("name", OF_TEXT)
+def test_a_position_of_a_sequence_depends_on_itself_and_those_before_it(name: str) -> None:
+    common = {"input_shape": [6], "outputs": 12, "activation": "softmax", "vocabulary": 12, "width": 4}
+    own = {"units": 8} if name == "gru" else {"heads": 2, "blocks": 2}
+    model = {"gru": gru, "transformer": transformer}[name](**common, **own, sequence=True)
+    ids = np.arange(6)[np.newaxis]
+    out = np.asarray(model(ids))
+    assert out.shape == (1, 6, 12)
+    for position in range(6):
+        changed = ids.copy()
+        changed[0, position] = 11
+        difference = np.abs(np.asarray(model(changed)) - out).max(axis=(0, 2))
+        assert (difference > 0).tolist() == [other >= position for other in range(6)]
+
+
 def test_models_of_text_have_the_sizes_that_conf_names() -> None:
     assert (
         gru(input_shape=[32], outputs=96, activation="softmax", vocabulary=96, width=64, units=256).count_params()
@@ -128,9 +143,11 @@ def test_models_of_text_have_the_sizes_that_conf_names() -> None:
 
 @pytest.mark.parametrize(("shape", "vocabulary"), [([28, 28, 1], None), ([64], None), ([4, 4], 7)])
 def test_models_of_text_say_what_they_take(shape: list[int], vocabulary: int | None) -> None:
-    with pytest.raises(UserError, match=r"model=gru must have rows of ids, .*use data=shakespeare"):
+    with pytest.raises(UserError, match=r"model=gru must have rows of ids, .*use data=text or data=shak"):
         gru(input_shape=shape, outputs=10, activation="softmax", vocabulary=vocabulary, width=4, units=8)
-    with pytest.raises(UserError, match=r"model=transformer must have rows of ids, .*use data=shakespeare"):
+    with pytest.raises(
+        UserError, match=r"model=transformer must have rows of ids, .*use data=text or data=shakespeare"
+    ):
         transformer(
             input_shape=shape, outputs=10, activation="softmax", vocabulary=vocabulary, width=8, heads=2, blocks=1
         )

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 from tfscale.data.download.catalog import ARCHIVE, PARTS
 
@@ -46,6 +47,11 @@ def write_works(folder: Path, works: Mapping[str, bytes]) -> Path:
             member.size = len(text)
             archive.addfile(member, io.BytesIO(text))
     return folder / ARCHIVE
+
+
+def sevens() -> tf.data.Dataset:
+    """Numbers and what is left of them after division by seven, for data=python."""
+    return tf.data.Dataset.range(50).map(lambda n: (tf.cast(n, tf.float32)[tf.newaxis], n % 7))
 
 
 def save(path: Path, **changes: object) -> str:

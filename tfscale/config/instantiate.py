@@ -1,6 +1,6 @@
 """Instantiates nodes with a `_target_`; `validate` has checked before that the target is allowed."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import hydra.utils
@@ -38,6 +38,27 @@ def instantiate(key: str, node: Mapping[str, Any], **extra: Any) -> Any:
         raise explained from (error if isinstance(explained, UserError) and explained is not error else None)
 
 
+def named_function(key: str, path: str) -> Callable[..., Any]:
+    """Returns a function of the user's own; `validate` has checked before that its module is trusted.
+
+    Args:
+        key: That names it, for messages.
+        path: MODULE.FUNCTION.
+
+    Raises:
+        UserError: There is no such function, or the module only imports it.
+    """
+    try:
+        found = hydra.utils.get_object(path)
+    except Exception as error:
+        cause = error.__cause__ or error
+        raise UserError(f"{key}={path} cannot be used: {' '.join(str(cause).split())[:400]}") from error
+    if not callable(found):
+        raise UserError(f"{key} must name a function, got {path}, which is {type(found).__name__}; correct the name")
+    require_own_code(key, path, found)
+    return found
+
+
 def _explained(key: str, node: Mapping[str, Any], error: Exception) -> BaseException:
     """Returns what to raise: the exception of the user's own code, or else a `UserError` about the node."""
     cause = error.__cause__ if isinstance(error, InstantiationException) else error
@@ -64,7 +85,7 @@ def _check_home(key: str, target: str) -> None:
         found = hydra.utils.get_object(target)
     except Exception:  # noqa: BLE001 - instantiate raises the error about the name
         return
-    require_own_code(key, target, found)
+    require_own_code(f"{key}._target_", target, found)
 
 
 def _is_the_nodes_fault(cause: BaseException, target: str) -> bool:

@@ -135,7 +135,7 @@ def require_own_code(key: str, target: str, found: object) -> None:
     """Refuses an object that a trusted module only imports.
 
     Args:
-        key: The node, for the message.
+        key: That names it, for the message.
         target: The path.
         found: The object that it names.
 
@@ -146,6 +146,5 @@ def require_own_code(key: str, target: str, found: object) -> None:
     named = target.partition(".")[0]
     if home.partition(".")[0] != named and not any(home == each or home.startswith(f"{each}.") for each in _trusted):
         raise UserError(
-            f"{key}._target_={target} is code of {home}, which {named} only imports; if it is yours, type "
-            f"trust=[{named},{home}]"
+            f"{key}={target} is code of {home}, which {named} only imports; if it is yours, type trust=[{named},{home}]"
         )

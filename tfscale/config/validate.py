@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from tfscale.config.schemas.by_target import TARGET_SCHEMAS
 from tfscale.config.schemas.common import COMMON_KEYS, separated
 from tfscale.config.schemas.config import Config
+from tfscale.config.schemas.data import PYTHON
 from tfscale.config.schemas.fields import Table
 from tfscale.config.suggest import closest
 from tfscale.config.targets import (
@@ -35,7 +36,7 @@ def problems_of(values: Mapping[str, Any]) -> list[str]:
         elif isinstance(node, dict):
             own, common = separated(path, node)
             found += _node_problems(path, own, ALLOWED_TARGETS[path], trusted)
-            found += _common_problems(path, common, trusted)
+            found += [*_common_problems(path, common, trusted), *_function_problems(own, trusted)]
         elif node is not None:
             found.append(f"{path} must be a node with a _target_, got {type(node).__name__}; type: tfscale ls")
     found += [
@@ -83,6 +84,17 @@ def _common_problems(path: str, node: Mapping[str, Any], trusted: Sequence[str])
     for index, layer in enumerate(layers if isinstance(layers, list) else ()):
         found += _node_problems(f"{path}.augment[{index}]", layer, ALLOWED_AUGMENTATIONS, trusted)
     return found
+
+
+def _function_problems(node: Mapping[str, Any], trusted: Sequence[str]) -> list[str]:
+    """Refuses a function of data=python that a `_target_` could not name either."""
+    function = node.get("function")
+    if node.get("_target_") != PYTHON or not isinstance(function, str) or is_permitted(function, (), trusted):
+        return []
+    return [
+        f"data.function must be a function of a module that you trust, got {function}; if that code is yours, type "
+        f"trust=[{function.rpartition('.')[0] or 'MODULE'}]"
+    ]
 
 
 def _typed_node(path: str, node: object) -> object:

@@ -77,7 +77,7 @@ def input_specs(
     for split, nested in x.items():
         for key, part in leaves(nested).items():
             name = _label(f"x_{_short(split)}", key)
-            _check_inputs(name, part, arrays.vocabulary)
+            check_inputs(name, part, arrays.vocabulary)
             if len(lengths[split]) > 1:
                 raise UserError(
                     f"data: {name} must have as many examples as the other inputs, got {len(part)} and "
@@ -99,7 +99,17 @@ def input_specs(
     )
 
 
-def _check_inputs(name: str, x: np.ndarray, vocabulary: int | None) -> None:
+def check_inputs(name: str, x: np.ndarray, vocabulary: int | None) -> None:
+    """Checks shape, dtype and ids of an input, [N, ...].
+
+    Args:
+        name: Of the input, for messages.
+        x: Some or all examples.
+        vocabulary: Number of ids if x are ids; None if x are measurements.
+
+    Raises:
+        UserError: They are none that a model takes.
+    """
     if x.ndim < 1 or 0 in x.shape:
         raise UserError(
             f"data: {name} must have at least one example and one feature, got shape {x.shape}; give more "

@@ -8,7 +8,7 @@ from typing import final
 import numpy as np
 import tensorflow as tf
 
-from tfscale.data import array_specs
+from tfscale.data import array_specs, normalize
 from tfscale.data.array_specs import Missing
 from tfscale.data.base import Arrays, ArraysOf, Batch, Normalizer, Source, Split, is_mapped
 from tfscale.specs import ArraySpec, ElementSpec, Nested, leaves, map_parts
@@ -116,15 +116,7 @@ def _scale(arrays: Arrays, inputs: Nested[ArraySpec]) -> tuple[float, tuple[str,
     """Returns the factor of the inputs: that of the arrays, or of their dtype."""
     if arrays.scale is not None:
         return arrays.scale, ()
-    kinds = {part.dtype for part in leaves(inputs).values() if part.categories is None}
-    if kinds == {"uint8"}:
-        return 1 / 255, ()
-    if kinds == {"uint16"}:
-        return 1 / 65535, ()
-    whole = sorted(kind for kind in kinds if kind not in ("bool", "float16", "float32", "float64"))
-    if not whole:
-        return 1.0, ()
-    return 1.0, (f"the inputs are {', '.join(whole)} and are not scaled; type data.normalize=standardize",)
+    return normalize.automatic_scale(inputs)
 
 
 def _digest(
@@ -136,6 +128,8 @@ def _digest(
 ) -> str:
     classes = arrays.classes if not isinstance(targets, ArraySpec) or arrays.classes else targets.categories
     total = hashlib.sha256(repr((scale, classes, arrays.vocabulary)).encode())
+    if arrays.vocabulary is not None and arrays.columns is not None:  # what the ids mean
+        total.update(repr(arrays.columns).encode())
     for split in x:
         for parts in (x[split], y.get(split, ())):
             for array in leaves(parts).values() if not isinstance(parts, tuple) or parts else ():

@@ -46,7 +46,7 @@ class Arrays(NamedTuple):
         x_validation: [N'', ...], like x_test; None without validation examples.
         y_validation: [N'', ...], like y_train.
         weight: [N] weight of each training example in the loss; None for 1.
-        columns: Name of each column of x, where x is a table.
+        columns: Name of each column of x, where x is a table, or of each id, where x are ids.
         names: Split and index -> name of an example for messages, such as its file and line; None for its number.
         skipped: Number of examples that the source has left out because they cannot be read.
     """
@@ -161,7 +161,7 @@ class Data(Protocol):
         """
         ...
 
-    def train(self, shard: Shard, *, batch: int, seed: int, start: int, prefetch: int) -> "tf.data.Dataset":
+    def train(self, shard: Shard, *, batch: int, seed: int, start: int, prefetch: int) -> "Iterable[Batch]":
         """Returns endless batches (x [b, ...], y [b, ...], weight [b]) for one replica, b <= B.
 
         The same arguments give the same batches in the same order, and the examples of a step over all replicas depend

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfscale.data.base import Examples, Normalizer, Source, Split
 from tfscale.errors import UserError
-from tfscale.specs import ArraySpec, leaves, map_parts, renested
+from tfscale.specs import ArraySpec, Nested, leaves, map_parts, renested
 
 Method: TypeAlias = Literal["auto", "none", "standardize", "min_max"]
 _ROWS = 1024
@@ -87,3 +87,21 @@ def applied(normalizer: Normalizer, x: tf.Tensor) -> tf.Tensor:
     if normalizer.factor is not None:
         values *= tf.constant(normalizer.factor, wide)
     return tf.cast(values, tf.float32)
+
+
+def prepared(x: tf.Tensor, spec: ArraySpec, normalizer: Normalizer) -> tf.Tensor:
+    """Returns an input as the model gets it: ids as int32, measurements as float32."""
+    return tf.cast(x, tf.int32) if spec.categories is not None else applied(normalizer, x)
+
+
+def automatic_scale(inputs: Nested[ArraySpec]) -> tuple[float, tuple[str, ...]]:
+    """Returns the factor that the dtypes of inputs mean, and warnings: 1/255 for bytes."""
+    kinds = {part.dtype for part in leaves(inputs).values() if part.categories is None}
+    if kinds == {"uint8"}:
+        return 1 / 255, ()
+    if kinds == {"uint16"}:
+        return 1 / 65535, ()
+    whole = sorted(kind for kind in kinds if kind not in ("bool", "float16", "float32", "float64"))
+    if not whole:
+        return 1.0, ()
+    return 1.0, (f"the inputs are {', '.join(whole)} and are not scaled; type data.normalize=standardize",)

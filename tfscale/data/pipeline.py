@@ -13,9 +13,9 @@ from tfscale import cores
 from tfscale.data import normalize
 from tfscale.data.augment import Augmentation
 from tfscale.data.balance import Weigh
-from tfscale.data.base import Batch, Normalizer, Shard, Source, Split
+from tfscale.data.base import Batch, Shard, Source, Split
 from tfscale.errors import first_line
-from tfscale.specs import ArraySpec, Nested, leaves
+from tfscale.specs import Nested, leaves
 
 _unconverted = tf.autograph.experimental.do_not_convert
 """Decorator without AutoGraph, which writes a temporary file that a killed process leaves behind."""
@@ -108,11 +108,7 @@ class IndexedData:
         return None
 
     def _prepared(self, x: Nested[tf.Tensor]) -> Nested[tf.Tensor]:
-        return tf.nest.map_structure(_prepared_part, x, self.spec.x, self._source.normalizers)
-
-
-def _prepared_part(x: tf.Tensor, spec: ArraySpec, normalizer: Normalizer) -> tf.Tensor:
-    return tf.cast(x, tf.int32) if spec.categories is not None else normalize.applied(normalizer, x)
+        return tf.nest.map_structure(normalize.prepared, x, self.spec.x, self._source.normalizers)
 
 
 def _untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:

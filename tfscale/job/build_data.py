@@ -4,16 +4,17 @@ from collections.abc import Container
 from functools import partial
 
 from tfscale.config.checks import AUTO, is_reserved
-from tfscale.config.instantiate import instantiate
+from tfscale.config.instantiate import instantiate, named_function
 from tfscale.config.schemas.common import own_options, pipeline_of
 from tfscale.config.schemas.config import Config
-from tfscale.config.schemas.data import Pipeline
+from tfscale.config.schemas.data import PYTHON, Pipeline
 from tfscale.data import normalize
 from tfscale.data.arrays import source_of
 from tfscale.data.augment import Augmentation
 from tfscale.data.balance import class_weights
 from tfscale.data.base import Arrays, Data, Source, Split
 from tfscale.data.pipeline import IndexedData
+from tfscale.data.sequential import SequentialData
 from tfscale.data.splits import Held, hold_out
 from tfscale.errors import UserError
 from tfscale.specs import ElementSpec
@@ -33,7 +34,7 @@ OWN_DATA = {
 
 def build_data(config: Config) -> tuple[Data, list[str]]:
     """Returns the data and warnings about them."""
-    found = instantiate("data", {"_target_": config.data["_target_"], **own_options("data", config.data)})
+    found = _read(config)
     common = pipeline_of(config.data)
     if isinstance(found, Arrays):
         found = source_of(found, missing=common.missing)
@@ -45,6 +46,15 @@ def build_data(config: Config) -> tuple[Data, list[str]]:
         f"data._target_ must return tfscale.data.base.Arrays or Source, or implement tfscale.data.base.Data, got "
         f"{type(found).__name__} from {config.data['_target_']}"
     )
+
+
+def _read(config: Config) -> object:
+    """Returns what the data's `_target_` returns."""
+    target, options = config.data["_target_"], own_options("data", config.data)
+    if target != PYTHON:
+        return instantiate("data", {"_target_": target, **options})
+    function = named_function("data.function", options.pop("function"))
+    return instantiate("data", {"_target_": target, **options}, function=function)
 
 
 def _indexed(source: Source, common: Pipeline) -> tuple[Data, list[str]]:
@@ -74,7 +84,8 @@ def _own_data(data: Data, config: Config, common: Pipeline) -> tuple[Data, list[
             f"data.{changed[0]} has no effect, as {config.data['_target_']} implements Data and makes its batches "
             "itself; leave it out"
         )
-    return data, _unevaluated(data.sizes)
+    own = data.warnings if isinstance(data, SequentialData) else ()
+    return data, [*own, *_unevaluated(data.sizes)]
 
 
 def _unevaluated(splits: Container[Split]) -> list[str]:

@@ -69,6 +69,7 @@ def _filled(node: Mapping[str, Any], data: Data, task: Task) -> dict[str, Any]:
         "input_shape": _one_or_all({name: list(each.shape) for name, each in x.items()}),
         "vocabulary": _one_or_all({name: each.categories for name, each in x.items()}),
         "outputs": task.units,
+        "sequence": task.name == "next_token",
         "activation": task.activation,
         "classes": _one_or_all({name: each.shape[-1] if each.one_hot else each.categories for name, each in y.items()}),
     }

@@ -12,9 +12,16 @@ from tfscale.errors import UserError
 
 
 def gru(
-    *, input_shape: Sequence[int], outputs: int, activation: str, vocabulary: int | None, width: int, units: int
+    *,
+    input_shape: Sequence[int],
+    outputs: int,
+    activation: str,
+    vocabulary: int | None,
+    width: int,
+    units: int,
+    sequence: bool = False,
 ) -> keras.Model:
-    """Embedding, one GRU layer, softmax on its last state.
+    """Embedding, one GRU layer, and a dense layer on its last state or on all of them.
 
     Args:
         input_shape: (length,), of ids.
@@ -23,6 +30,7 @@ def gru(
         vocabulary: Number of different ids.
         width: Of an id's embedding.
         units: Of the GRU.
+        sequence: Whether there is an output for each position.
 
     Raises:
         UserError: The input is not a row of ids.
@@ -30,13 +38,13 @@ def gru(
     if len(input_shape) != 1 or vocabulary is None:
         raise UserError(
             f"model=gru must have rows of ids, such as text, got input shape {tuple(input_shape)} and vocabulary "
-            f"{vocabulary or 'null'}; use data=shakespeare, or another model"
+            f"{vocabulary or 'null'}; use data=text or data=shakespeare, or another model"
         )
     return keras.Sequential(
         [
             keras.Input(tuple(input_shape), dtype="int32"),
             keras.layers.Embedding(vocabulary, width),
-            keras.layers.GRU(units),
+            keras.layers.GRU(units, return_sequences=sequence),
             keras.layers.Dense(outputs, activation=activation),
         ]
     )

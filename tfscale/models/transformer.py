@@ -1,7 +1,7 @@
 """A small transformer over ids: layer norms, many small tensors, and the attention that large models are made of.
 
-It guesses one class for a whole window, so attention needs no causal mask, and the last position, which is next to the
-one to guess, is read out.
+With one class for a whole window, attention needs no causal mask, and the last position, which is next to the one to
+guess, is read out. With an output for each position, a position sees only itself and those before it.
 
 References:
     Vaswani et al. 2017, "Attention Is All You Need"; norms before the blocks, after Xiong et al. 2020.
@@ -31,10 +31,10 @@ class Position(keras.layers.Layer):
         return keras.ops.add(x, self._vectors)  # pyright: ignore[reportReturnType]
 
 
-def _block(x: keras.KerasTensor, width: int, heads: int) -> keras.KerasTensor:
+def _block(x: keras.KerasTensor, width: int, heads: int, causal: bool) -> keras.KerasTensor:
     """Attention, then a dense pair, each on the norm of what it adds to."""
     normed = keras.layers.LayerNormalization()(x)
-    x = x + keras.layers.MultiHeadAttention(heads, width // heads)(normed, normed)
+    x = x + keras.layers.MultiHeadAttention(heads, width // heads)(normed, normed, use_causal_mask=causal)
     hidden = keras.layers.Dense(EXPANSION * width, activation="gelu")(keras.layers.LayerNormalization()(x))
     return x + keras.layers.Dense(width)(hidden)
 
@@ -48,8 +48,9 @@ def transformer(
     width: int,
     heads: int,
     blocks: int,
+    sequence: bool = False,
 ) -> keras.Model:
-    """Token plus position embedding, pre-norm blocks, softmax on the last position.
+    """Token plus position embedding, pre-norm blocks, and a dense layer on the last position or on all.
 
     Args:
         input_shape: (length,), of ids.
@@ -59,6 +60,7 @@ def transformer(
         width: Of embeddings and blocks, a multiple of `heads`.
         heads: Of each attention.
         blocks: How many.
+        sequence: Whether there is an output for each position.
 
     Raises:
         UserError: The input is not a row of ids, or the heads do not divide the width.
@@ -66,7 +68,7 @@ def transformer(
     if len(input_shape) != 1 or vocabulary is None:
         raise UserError(
             f"model=transformer must have rows of ids, such as text, got input shape {tuple(input_shape)} and "
-            f"vocabulary {vocabulary or 'null'}; use data=shakespeare, or another model"
+            f"vocabulary {vocabulary or 'null'}; use data=text or data=shakespeare, or another model"
         )
     if width % heads:
         raise UserError(
@@ -76,6 +78,6 @@ def transformer(
     ids = keras.Input(tuple(input_shape), dtype="int32")
     x = Position()(keras.layers.Embedding(vocabulary, width)(ids))
     for _ in range(blocks):
-        x = _block(x, width, heads)
-    last = keras.layers.LayerNormalization()(x[:, -1])
-    return keras.Model(ids, keras.layers.Dense(outputs, activation=activation)(last))
+        x = _block(x, width, heads, sequence)
+    read = keras.layers.LayerNormalization()(x if sequence else x[:, -1])
+    return keras.Model(ids, keras.layers.Dense(outputs, activation=activation)(read))

@@ -14,11 +14,17 @@ from tfscale.config.schemas.fields import (
     OptionalFraction,
     OptionalText,
     Table,
+    Text,
     Whole,
     Widths,
     rule,
 )
 
+PYTHON = "tfscale.data.sources.python.python"
+"""The source whose `function` is code of the user's own."""
+
+OptionalWhole = Annotated[Annotated[int, Field(ge=1, le=MOST)] | None, rule("a whole number from 1 to 1e9, or null")]
+Inputs = Annotated[str | list[str] | None, rule("a key, a list of keys, or null")]
 OnError = Annotated[Literal["error", "skip"], rule("error or skip")]
 
 
@@ -77,6 +83,55 @@ class _Images(Table):
     on_error: OnError
 
 
+class _Text(Table):
+    folder: OptionalText
+    file: OptionalText
+    text: Text
+    label: OptionalText
+    validation_file: OptionalText
+    test_file: OptionalText
+    tokens: Annotated[Literal["words", "characters"], rule("words or characters")]
+    vocabulary: Annotated[int, rule("a whole number of ids from 3 to 1e9", ge=3, le=MOST)]
+    length: Whole
+    on_error: OnError
+
+
+class _Python(Table):
+    function: OptionalText
+    examples: OptionalWhole
+    vocabulary: OptionalWhole
+    arguments: Annotated[dict[str, Any], rule("keyword arguments")]
+
+
+class _Keras(Table):
+    name: Annotated[
+        Literal["mnist", "fashion_mnist", "cifar10", "cifar100", "imdb", "reuters", "california_housing"],
+        rule("mnist, fashion_mnist, cifar10, cifar100, imdb, reuters or california_housing"),
+    ]
+    length: Whole
+    vocabulary: Annotated[int, rule("a whole number of ids from 5 to 1e9", ge=5, le=MOST)]
+
+
+class _HuggingFace(Table):
+    folder: OptionalText
+    files: Annotated[
+        str | list[str] | dict[str, str | list[str]] | None,
+        rule("a path, a list of paths, names of splits with paths, or null"),
+    ]
+    builder: OptionalText
+    inputs: Inputs
+    label: OptionalText
+    vocabulary: OptionalWhole
+
+
+class _Tfds(Table):
+    name: OptionalText
+    folder: OptionalText
+    inputs: Inputs
+    label: OptionalText
+    vocabulary: OptionalWhole
+
+
 class Pipeline(Table):
     """conf/pipeline: keys of `data` that every source has; they are not arguments of the source."""
 
@@ -102,6 +157,11 @@ SCHEMAS: Mapping[str, type[Table]] = MappingProxyType(
         "tfscale.data.sources.npy.npy": _Npy,
         "tfscale.data.sources.table.table": _Table,
         "tfscale.data.sources.images.images": _Images,
+        "tfscale.data.sources.text.text": _Text,
+        PYTHON: _Python,
+        "tfscale.data.sources.keras_datasets.keras_datasets": _Keras,
+        "tfscale.data.sources.huggingface.huggingface": _HuggingFace,
+        "tfscale.data.sources.tfds.tfds": _Tfds,
         "tfscale.data.sources.synthetic.synthetic": _Synthetic,
     }
 )

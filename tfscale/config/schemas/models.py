@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from tfscale.config.schemas.fields import MOST, AutoShape, AutoWhole, Beta, Table, Text, Whole, Widths, rule
+from tfscale.config.schemas.fields import MOST, Auto, AutoShape, AutoWhole, Beta, Table, Text, Whole, Widths, rule
+
+Sequence = Annotated[bool | Auto, rule("true, false or auto")]
 
 
 class Transfer(Table):
@@ -63,6 +65,7 @@ class _Gru(Table):
     vocabulary: AutoWhole
     width: Whole
     units: Whole
+    sequence: Sequence = False
 
 
 class _Transformer(Table):
@@ -73,6 +76,7 @@ class _Transformer(Table):
     width: Whole
     heads: Whole
     blocks: Whole
+    sequence: Sequence = False
 
 
 class _Application(Table):

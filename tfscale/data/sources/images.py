@@ -4,7 +4,7 @@ Files are decoded when they are read, so they need not fit in memory; decoding r
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, final
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from tfscale import cores, user_paths
 from tfscale.data.base import Normalizer, Source, Split
+from tfscale.data.sources import class_folders
 from tfscale.errors import UserError
 from tfscale.specs import ArraySpec, ElementSpec
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from tfscale.data.base import Batch
 
 ENDINGS = (".jpg", ".jpeg", ".png")
-SPLITS = {"train": Split.TRAIN, "validation": Split.VALIDATION, "val": Split.VALIDATION, "test": Split.TEST}
-"""Folders that hold a split."""
 
 
 def check(*, folder: str | None, size: Sequence[int] | None, crop: bool, channels: int, on_error: str) -> None:
@@ -31,47 +30,7 @@ def check(*, folder: str | None, size: Sequence[int] | None, crop: bool, channel
     Raises:
         UserError: The folder is missing or unreadable, or has fewer than two classes.
     """
-    _found(folder)
-
-
-def _found(folder: str | None) -> tuple[list[str], dict[Split, list[tuple[Path, int]]]]:
-    """Returns the classes, and the path and class number of every image of each split.
-
-    Raises:
-        UserError: See `check`; or a class of another split has no training images.
-    """
-    if folder is None:
-        raise UserError("data.folder must be a folder with a folder of images for each class; type data.folder=PATH")
-    root = user_paths.expanded(folder)
-    if not user_paths.is_dir(root):
-        raise UserError(f"data.folder must be an existing folder, got {folder}; check the path")
-    children = [path.name for path in user_paths.folders_in(root)]
-    parts = {SPLITS[name]: root / name for name in children if name in SPLITS}
-    if Split.TRAIN not in parts:
-        parts = {Split.TRAIN: root}
-    classes = [path.name for path in sorted(user_paths.folders_in(parts[Split.TRAIN])) if any(_images(path))]
-    if len(classes) < 2:
-        raise UserError(
-            f"{parts[Split.TRAIN]} must have a folder of {', '.join(ENDINGS)} files for each of at least 2 classes, "
-            f"got {len(classes)}; sort the images into folders"
-        )
-    files = {split: list(_labelled(part, classes)) for split, part in parts.items()}
-    return classes, {split: each for split, each in files.items() if each}
-
-
-def _images(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in ENDINGS)
-
-
-def _labelled(part: Path, classes: Sequence[str]) -> Iterator[tuple[Path, int]]:
-    for folder in sorted(user_paths.folders_in(part)):
-        images = list(_images(folder))
-        if images and folder.name not in classes:
-            raise UserError(
-                f"{folder} is the class {folder.name!r}, which has no training images; add some, or take the folder "
-                "away"
-            )
-        yield from ((image, classes.index(folder.name)) for image in images)
+    class_folders.found(folder, ENDINGS, "images")
 
 
 @final
@@ -154,7 +113,7 @@ def images(
     Raises:
         UserError: See `check`; or the first image cannot be read and `size` is None.
     """
-    classes, files = _found(folder)
+    classes, files = class_folders.found(folder, ENDINGS, "images")
     first = files[Split.TRAIN][0][0]
     shape = (int(size[0]), int(size[1])) if size is not None else _size_of(first, channels)
     skipped = 0

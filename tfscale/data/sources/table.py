@@ -7,7 +7,7 @@ its column and line.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,9 +16,6 @@ from tfscale.data import checksums
 from tfscale.data.base import Arrays, Split
 from tfscale.data.sources import table_files
 from tfscale.errors import UserError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 MOST_CATEGORIES = 1000
 """Categories of a column; more would be columns of an unreasonable model."""
@@ -125,7 +122,7 @@ def table(
     categories = {
         name: _categories(first, name)
         for name in roles.features
-        if _is_text(first.table, name) or name in roles.categorical
+        if table_files.is_text(first.table, name) or name in roles.categorical
     }
     columns = tuple(
         each
@@ -148,20 +145,12 @@ def table(
     )
 
 
-def _is_text(table: "pa.Table", name: str) -> bool:
-    import pyarrow.types as types
-
-    kind = table.schema.field(name).type
-    kind = kind.value_type if types.is_dictionary(kind) else kind
-    return types.is_string(kind) or types.is_large_string(kind)
-
-
 def _categories(part: table_files.Part, name: str) -> list[str]:
     """Returns the categories of a column of the training file, sorted."""
     values = _texts(part, name)
     found = sorted(set(values))
     numbers = [value for value in found if _is_number(value)]
-    if len(found) > 2 and len(numbers) > len(found) / 2 and _is_text(part.table, name):
+    if len(found) > 2 and len(numbers) > len(found) / 2 and table_files.is_text(part.table, name):
         odd = next((value for value in found if not _is_number(value)), found[0])  # "1_0" is one to Python alone
         index = values.index(odd)
         raise UserError(
@@ -230,7 +219,7 @@ def _numbers(part: table_files.Part, name: str) -> np.ndarray:
 
 def _targets(part: table_files.Part, labels: Sequence[str]) -> Any:
     """Returns the targets: an array, or a dictionary of arrays for labels of different kinds."""
-    parts = {name: _target(part, name) for name in labels}
+    parts = {name: table_files.target(part, name) for name in labels}
     if not parts:
         return None
     if len(parts) == 1:
@@ -239,16 +228,3 @@ def _targets(part: table_files.Part, labels: Sequence[str]) -> Any:
     if kinds <= {"f"} or (kinds <= set("biu") and all(set(np.unique(array)) <= {0, 1} for array in parts.values())):
         return np.stack(list(parts.values()), axis=1)
     return parts
-
-
-def _target(part: table_files.Part, name: str) -> np.ndarray:
-    column = part.table.column(name)
-    if column.null_count:
-        index = column.is_null().to_pylist().index(True)
-        raise UserError(f"data: label {name} is empty in {part.name(index)}; leave such lines out")
-    if _is_text(part.table, name):
-        return np.asarray(column.to_pylist(), dtype=np.str_)
-    values = column.to_numpy()
-    if values.dtype.kind not in "biuf":
-        raise UserError(f"data: label {name} must be numbers or text, got {column.type}; choose another column")
-    return values

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tfscale import user_paths
 from tfscale.errors import UserError, first_line
 
@@ -80,12 +82,13 @@ def _delimiter(path: Path) -> str:
     return "\t" if ".tsv" in path.suffixes else ","
 
 
-def read(path: Path, *, skip: bool) -> Part:
+def read(path: Path, *, skip: bool, undecoded: Sequence[str] = ()) -> Part:
     """Reads a file.
 
     Args:
         path: Of the file.
         skip: Whether lines with another number of cells are left out and counted, not an error.
+        undecoded: Columns of text that are read as bytes, which need not be UTF-8; if there are any, no column need.
 
     Raises:
         UserError: The file cannot be read; the line is named.
@@ -94,7 +97,7 @@ def read(path: Path, *, skip: bool) -> Part:
         from pyarrow import parquet
 
         return Part(table=_guarded(path, lambda: parquet.read_table(path)), path=path, skipped=0, header=None)
-    return _guarded(path, lambda: _csv(path, skip))
+    return _guarded(path, lambda: _csv(path, skip, undecoded))
 
 
 def _check_utf8(path: Path) -> None:
@@ -114,10 +117,12 @@ def _check_utf8(path: Path) -> None:
                 return
 
 
-def _csv(path: Path, skip: bool) -> Part:
+def _csv(path: Path, skip: bool, undecoded: Sequence[str]) -> Part:
+    import pyarrow as pa
     from pyarrow import csv
 
-    _check_utf8(path)
+    if not undecoded:
+        _check_utf8(path)
     wrong: list[Any] = []
 
     def invalid(row: Any) -> str:
@@ -128,7 +133,9 @@ def _csv(path: Path, skip: bool) -> Part:
         path,
         read_options=csv.ReadOptions(use_threads=False),  # numbers the lines of invalid rows
         parse_options=csv.ParseOptions(delimiter=_delimiter(path), invalid_row_handler=invalid),
-        convert_options=csv.ConvertOptions(strings_can_be_null=True),
+        convert_options=csv.ConvertOptions(
+            strings_can_be_null=True, column_types=dict.fromkeys(undecoded, pa.binary())
+        ),
     )
     if wrong and not skip:
         row = wrong[0]
@@ -141,12 +148,39 @@ def _csv(path: Path, skip: bool) -> Part:
     return Part(table=table, path=path, skipped=len(wrong), header=1)
 
 
+def is_text(table: "pa.Table", name: str) -> bool:
+    """Returns whether a column holds text."""
+    import pyarrow.types as types
+
+    kind = table.schema.field(name).type
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    return types.is_string(kind) or types.is_large_string(kind)
+
+
+def target(part: Part, name: str) -> np.ndarray:
+    """Returns a column as targets, [N]: class names or numbers, or measurements.
+
+    Raises:
+        UserError: A cell is empty, or the column holds something else.
+    """
+    column = part.table.column(name)
+    if column.null_count:
+        index = column.is_null().to_pylist().index(True)
+        raise UserError(f"data: label {name} is empty in {part.name(index)}; leave such lines out")
+    if is_text(part.table, name):
+        return np.asarray(column.to_pylist(), dtype=np.str_)
+    values = column.to_numpy()
+    if values.dtype.kind not in "biuf":
+        raise UserError(f"data: label {name} must be numbers or text, got {column.type}; choose another column")
+    return values
+
+
 def _guarded(path: Path, function: Callable[[], Any]) -> Any:
     """Calls a function that reads; turns its errors into one message."""
     try:
         return function()
     except ImportError:
-        raise UserError("data=table needs the package pyarrow; type: pip install pyarrow") from None
+        raise UserError("tables need the package pyarrow; type: pip install pyarrow") from None
     except PermissionError as error:
         raise user_paths.unreadable(path, error) from None
     except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are ValueErrors or OSErrors
