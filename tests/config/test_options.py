@@ -24,6 +24,7 @@ NEEDS = {
     "data=npy": ("data.folder={npy}",),
     "data=table": ("data.file={table}", "data.label=b"),
     "data=images": ("data.folder={images}",),
+    "data=tfrecord": ("data.files={records}", "data.label=y"),
     "loss=mse": ("task=regression",),
     "loss=mae": ("task=regression",),
     "loss=huber": ("task=regression",),

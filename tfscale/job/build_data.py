@@ -30,26 +30,17 @@ OWN_DATA = {
 """Keys of the pipeline that data of the user's own does not go through, and the values that change nothing."""
 
 
+NOT_EXPORTED = {"class_weight": None, "augment": []}
+"""Keys of the pipeline that are for training alone, and the values that change nothing."""
+
+
 def build_data(config: Config) -> tuple[Data, list[str]]:
     """Returns the data and warnings about them."""
-    found = instantiate("data", {"_target_": config.data["_target_"], **own_options(config.data)})
+    found = _found(config)
     common = pipeline_of(config.data)
-    if isinstance(found, Arrays):
-        found = source_of(found, missing=common.missing)
-    if isinstance(found, Source):
-        return _indexed(found, common)
-    if isinstance(found, Data):
+    if not isinstance(found, Source):
         return _own_data(found, config, common)
-    raise UserError(
-        f"data._target_ must return tfscale.data.base.Arrays or Source, or implement tfscale.data.base.Data, got "
-        f"{type(found).__name__} from {config.data['_target_']}"
-    )
-
-
-def _indexed(source: Source, common: Pipeline) -> tuple[Data, list[str]]:
-    """Returns the data of a source with everything that `data` says for all of them, and warnings."""
-    held = Held(validation=common.validation, test=common.test, stratify=common.stratify, seed=common.split_seed)
-    source = normalize.fit(hold_out(source, held), common.normalize, fill_missing=common.missing == "mean")
+    source = _with_splits(found, common)
     layers = [instantiate(f"data.augment[{index}]", node) for index, node in enumerate(common.augment)]
     data = IndexedData(
         source,
@@ -57,6 +48,49 @@ def _indexed(source: Source, common: Pipeline) -> tuple[Data, list[str]]:
         weigh=class_weights(source, common.class_weight),
     )
     return data, [*source.warnings, *_unevaluated(source.examples)]
+
+
+def build_source(config: Config) -> Source:
+    """Returns the examples as they are before training: with splits and fitted normalizers.
+
+    Raises:
+        UserError: The data make their batches themselves, or a key is given that is for training alone.
+    """
+    common = pipeline_of(config.data)
+    for key, value in NOT_EXPORTED.items():
+        if getattr(common, key) != value:
+            raise UserError(f"data.{key} is for training and is not exported; leave it out here, and type it there")
+    found = _found(config)
+    if not isinstance(found, Source):
+        raise UserError(
+            f"data._target_={config.data['_target_']} implements Data and makes its batches itself, so it cannot be "
+            "exported; return tfscale.data.base.Arrays or Source"
+        )
+    return _with_splits(found, common)
+
+
+def _found(config: Config) -> Source | Data:
+    """Returns what the source of a configuration gives."""
+    found = instantiate("data", {"_target_": config.data["_target_"], **own_options(config.data)})
+    if isinstance(found, Arrays):
+        return source_of(found, missing=pipeline_of(config.data).missing)
+    if isinstance(found, Source | Data):
+        return found
+    raise UserError(
+        f"data._target_ must return tfscale.data.base.Arrays or Source, or implement tfscale.data.base.Data, got "
+        f"{type(found).__name__} from {config.data['_target_']}"
+    )
+
+
+def _with_splits(source: Source, common: Pipeline) -> Source:
+    """Returns a source with what is held out and with fitted normalizers."""
+    if source.not_finite is not None and common.missing == "error":
+        raise UserError(
+            f"data: inputs must be finite, but {source.not_finite}; leave such examples out, or type "
+            "data.missing=mean or data.missing=keep"
+        )
+    held = Held(validation=common.validation, test=common.test, stratify=common.stratify, seed=common.split_seed)
+    return normalize.fit(hold_out(source, held), common.normalize, fill_missing=common.missing == "mean")
 
 
 def _own_data(data: Data, config: Config, common: Pipeline) -> tuple[Data, list[str]]:

@@ -19,6 +19,10 @@ from tfscale.config.schemas.fields import (
     rule,
 )
 
+Size = Annotated[
+    Annotated[list[Annotated[int, Field(ge=1, le=MOST)]], Field(min_length=2, max_length=2)] | None,
+    rule("[height, width] in pixels, or null"),
+]
 OnError = Annotated[Literal["error", "skip"], rule("error or skip")]
 
 
@@ -68,12 +72,19 @@ class _Table(Table):
 
 class _Images(Table):
     folder: OptionalText
-    size: Annotated[
-        Annotated[list[Annotated[int, Field(ge=1, le=MOST)]], Field(min_length=2, max_length=2)] | None,
-        rule("[height, width] in pixels, or null"),
-    ]
+    size: Size
     crop: Bool
     channels: Annotated[Literal[1, 3], rule("1 or 3")]
+    on_error: OnError
+
+
+class _TFRecord(Table):
+    files: OptionalText
+    validation_files: OptionalText
+    test_files: OptionalText
+    label: OptionalText
+    features: Annotated[list[str] | None, rule("a list of features, or null")]
+    size: Size
     on_error: OnError
 
 
@@ -102,6 +113,7 @@ SCHEMAS: Mapping[str, type[Table]] = MappingProxyType(
         "tfscale.data.sources.npy.npy": _Npy,
         "tfscale.data.sources.table.table": _Table,
         "tfscale.data.sources.images.images": _Images,
+        "tfscale.data.sources.tfrecord.tfrecord": _TFRecord,
         "tfscale.data.sources.synthetic.synthetic": _Synthetic,
     }
 )
