@@ -12,6 +12,7 @@ import yaml
 from tests.support.datasets import save
 from tests.support.in_place import run
 from tests.support.pictures import write_classes
+from tests.support.shards import write
 from tfscale.config.compose import composer, recipe_texts
 from tfscale.config.preflight import preflight
 from tfscale.config.schemas.by_target import TARGET_SCHEMAS
@@ -59,7 +60,9 @@ def files(folder: Path) -> dict[str, str]:
     for name in ("x_train", "y_train"):
         np.save(folder / "npy" / f"{name}.npy", np.arange(40).reshape(20, 2)[:, : 2 if name == "x_train" else 1] % 4)
     npz = save(folder / "d.npz")
-    return {"npz": npz, "npy": f"{folder}/npy", "table": f"{folder}/t.csv", "images": f"{folder}/images"}
+    write(folder / "records" / "a.tfrecord", [{"x": [n / 4, 1.0], "y": [n % 2]} for n in range(20)])
+    made = {"npz": npz, "npy": f"{folder}/npy", "table": f"{folder}/t.csv", "images": f"{folder}/images"}
+    return {**made, "records": f"{folder}/records"}
 
 
 def options() -> Iterator[str]:

@@ -2,12 +2,16 @@
 
 import argparse
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tfscale.commands import arguments
 from tfscale.config.suggest import closest
 from tfscale.data.download import catalog, fetch
 from tfscale.errors import UserError
 from tfscale.startup_noise import hidden_startup_noise
+
+if TYPE_CHECKING:
+    from tfscale.config.schemas.data import Pipeline
 
 FORMATS = ("tfrecord",)
 
@@ -47,7 +51,8 @@ def _export(words: Sequence[str], config_dir: str | None) -> int:
     """Checks the configuration of the data, then writes their shards."""
     from tfscale import user_paths  # Hydra takes a moment, which `fetch` does not need
     from tfscale.config import checks, preflight
-    from tfscale.config.overrides import parse, separate
+    from tfscale.config.overrides import parse, separate, shell_word
+    from tfscale.config.schemas.data import pipeline_of
     from tfscale.world import from_environment
 
     own, rest = separate(parse(words), ("to", "data.format", "data.shard_examples"))
@@ -64,7 +69,7 @@ def _export(words: Sequence[str], config_dir: str | None) -> int:
     if problems:
         raise UserError(*problems)
     config = preflight.preflight([str(each.input_line) for each in rest], config_dir=config_dir)
-    if problems := checks.problems_of_data(config):
+    if problems := [*_for_training(pipeline_of(config.data)), *checks.problems_of_data(config)]:
         raise UserError(*problems)
     folder = user_paths.expanded(own["to"])
     with hidden_startup_noise():
@@ -72,5 +77,16 @@ def _export(words: Sequence[str], config_dir: str | None) -> int:
     manifest = export_data(config, folder, shard_examples=None if size == "null" else int(size), report=print)
     counts = ", ".join(f"{sum(each.examples for each in files):,} {name}" for name, files in manifest.splits.items())
     skipped = f" ({manifest.skipped:,} skipped)" if manifest.skipped else ""
-    print(f"{counts} examples{skipped} are in {folder}; type: tfscale train data=tfrecord data.files={own['to']}")
+    word = shell_word("data.files", own["to"])
+    print(f"{counts} examples{skipped} are in {folder}; type: tfscale train data=tfrecord {word}")
     return 0
+
+
+def _for_training(pipeline: "Pipeline") -> list[str]:
+    """Returns a message for each key that has no effect on an export."""
+    unused = {"data.augment": pipeline.augment, "data.class_weight": pipeline.class_weight}
+    return [
+        f"{key} is for training and is not exported; leave it out here, and type it there"
+        for key, value in unused.items()
+        if value
+    ]

@@ -289,7 +289,8 @@ def _read(examples: Examples, shard: Shard, layout: Layout) -> Iterator[dict[str
     options = tf.data.Options()
     options.autotune.enabled = False
     try:
-        yield from batches.with_options(options).as_numpy_iterator()
+        for tensors in batches.with_options(options):
+            yield {key: part.numpy() for key, part in tensors.items()}
     except tf.errors.OpError as error:
         named = first_unreadable(examples, range(shard.start, shard.stop))
         raise UserError(f"data: {named or first_line(error)}") from None

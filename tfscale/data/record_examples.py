@@ -12,7 +12,7 @@ from tfscale.data import image_decoding
 from tfscale.data.base import ArraysOf, Batch
 from tfscale.data.record_layout import WEIGHT, Encoding, Feature, Layout
 from tfscale.data.records import Records
-from tfscale.specs import leaves, map_parts
+from tfscale.specs import Nested, leaves, map_parts
 
 ROWS = 256
 """Records that are read at a time in a pass over all of them."""
@@ -62,13 +62,12 @@ class RecordExamples:
     def _read_targets(self) -> ArraysOf | None:
         if self._layout.y is None:
             return None
-        chunks = [
-            parts for _, parts in read_all(self._records, {each.key: each for each in leaves(self._layout.y).values()})
-        ]
+        features = {each.key: each for each in leaves(self._layout.y).values()}
+        chunks = [parts for _, parts in read_all(self._records, features)]
         return map_parts(lambda each: np.concatenate([chunk[each.key] for chunk in chunks]), self._layout.y)
 
     @cached_property
-    def _gathered(self) -> ArraysOf | None:
+    def _gathered(self) -> Nested[tf.Tensor] | None:
         if self._targets is None:
             return None
         with tf.init_scope(), tf.device("/CPU:0"):
@@ -100,7 +99,7 @@ def parsed(data: tf.Tensor, names: tf.Tensor, features: Mapping[str, Feature]) -
         key: tf.io.FixedLenFeature(*_STORED.get(feature.encoding, lambda each: ((), tf.string))(feature))
         for key, feature in features.items()
     }
-    found = tf.io.parse_example(data, wanted, example_names=names)
+    found: dict[str, tf.Tensor] = tf.io.parse_example(data, wanted, example_names=names)  # pyright: ignore
     return {key: _decoded(found[key], feature) for key, feature in features.items()}
 
 
@@ -119,14 +118,14 @@ def _decoded(values: tf.Tensor, feature: Feature) -> tf.Tensor:
     if feature.encoding is Encoding.RAW:
         return _from_bytes(values, feature)
     signature = tf.TensorSpec(feature.shape, tf.uint8)
+    decode = _png(feature)
     if feature.encoding is Encoding.IMAGE:
         decode = image_decoding.decoder(feature.shape[:2], crop=False, channels=feature.shape[2])
-    else:
-
-        def decode(content: tf.Tensor) -> tf.Tensor:
-            return tf.ensure_shape(tf.io.decode_png(content, channels=feature.shape[2]), feature.shape)
-
     return tf.map_fn(decode, values, fn_output_signature=signature)
+
+
+def _png(feature: Feature) -> Callable[[tf.Tensor], tf.Tensor]:
+    return lambda content: tf.ensure_shape(tf.io.decode_png(content, channels=feature.shape[2]), feature.shape)
 
 
 def _from_bytes(values: tf.Tensor, feature: Feature) -> tf.Tensor:
@@ -152,16 +151,15 @@ def readable(records: Records, layout: Layout) -> np.ndarray:
     """Returns the numbers of the records that can be read, [n] int64, after reading them all on all cores."""
     features = {each.key: each for each in layout.features}
 
-    def passes(indices: tf.Tensor) -> tf.Tensor:
-        tensors = parsed(*_contents(records, indices), features)
-        with tf.control_dependencies(list(tensors.values())):
-            return tf.identity(indices)
+    def read(indices: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        # The tensors are returned since TensorFlow removes operations whose results nobody uses, and their errors.
+        return indices, parsed(*_contents(records, indices), features)
 
     def kept(batches: tf.data.Dataset) -> np.ndarray:
         options = tf.data.Options()
         options.autotune.enabled = False
-        sound = batches.map(passes, num_parallel_calls=cores.count(), deterministic=True).ignore_errors()
-        return np.asarray([number for batch in sound.with_options(options) for number in batch.numpy()], np.int64)
+        sound = batches.map(read, num_parallel_calls=cores.count(), deterministic=True).ignore_errors()
+        return np.asarray([number for batch, _ in sound.with_options(options) for number in batch.numpy()], np.int64)
 
     every = np.arange(len(records), dtype=np.int64)
     whole = kept(tf.data.Dataset.range(len(records)).batch(ROWS))

@@ -30,10 +30,6 @@ OWN_DATA = {
 """Keys of the pipeline that data of the user's own does not go through, and the values that change nothing."""
 
 
-NOT_EXPORTED = {"class_weight": None, "augment": []}
-"""Keys of the pipeline that are for training alone, and the values that change nothing."""
-
-
 def build_data(config: Config) -> tuple[Data, list[str]]:
     """Returns the data and warnings about them."""
     found = _found(config)
@@ -51,22 +47,18 @@ def build_data(config: Config) -> tuple[Data, list[str]]:
 
 
 def build_source(config: Config) -> Source:
-    """Returns the examples as they are before training: with splits and fitted normalizers.
+    """Returns the examples with splits and fitted normalizers, neither augmented nor weighted by class.
 
     Raises:
-        UserError: The data make their batches themselves, or a key is given that is for training alone.
+        UserError: The data make their batches themselves.
     """
-    common = pipeline_of(config.data)
-    for key, value in NOT_EXPORTED.items():
-        if getattr(common, key) != value:
-            raise UserError(f"data.{key} is for training and is not exported; leave it out here, and type it there")
     found = _found(config)
     if not isinstance(found, Source):
         raise UserError(
             f"data._target_={config.data['_target_']} implements Data and makes its batches itself, so it cannot be "
             "exported; return tfscale.data.base.Arrays or Source"
         )
-    return _with_splits(found, common)
+    return _with_splits(found, pipeline_of(config.data))
 
 
 def _found(config: Config) -> Source | Data:
