@@ -30,11 +30,11 @@ def dying(function: Callable, calls: int) -> Callable:
 def _die(place: str, folder: Path) -> None:
     from tests.support.shards import mixed, shards
     from tfscale import atomic_file
-    from tfscale.data import export
+    from tfscale.data import shard_writer
 
     name, _, calls = place.partition(":")
     if name == "framed":
-        export.framed = dying(export.framed, int(calls))
+        shard_writer.framed = dying(shard_writer.framed, int(calls))
     elif name == "replace":
         atomic_file.replace = dying(atomic_file.replace, int(calls))
     else:

@@ -78,12 +78,13 @@ def _found(
 def _paths(key: str, pattern: str) -> list[Path]:
     root = user_paths.expanded(pattern)
     if user_paths.is_dir(root):
-        if user_paths.is_file(root / manifests.PARTIAL):
-            raise UserError(f"{key}={pattern} holds an export that has not ended; type its command again")
         matched = sorted(path for path in root.iterdir() if ".tfrecord" in path.name and path.suffix != ".tmp")
     else:
         matched = [Path(name) for name in sorted(glob.glob(str(root)))]
     matched = [path for path in matched if user_paths.is_file(path)]
+    for folder in {root, *(path.parent for path in matched)}:
+        if user_paths.is_file(folder / manifests.PARTIAL) and not user_paths.is_file(folder / manifests.NAME):
+            raise UserError(f"{key}={pattern} holds an export that has not ended; type its command again")
     if not matched:
         raise UserError(f"{key} must be a folder or a pattern of TFRecord files, got {pattern}, where there are none")
     return matched
