@@ -9,6 +9,8 @@ import pytest
 from tests.support.in_place import parameters, run
 from tests.support.shards import contents
 from tfscale import cli
+from tfscale.data.base import Split
+from tfscale.errors import UserError
 from tfscale.job.build import Job
 
 DATA = ("data=synthetic", "data.shape=[6]", "data.examples=203", "data.test_examples=50")
@@ -40,6 +42,29 @@ def test_training_from_exported_shards_is_bit_identical(
     assert jobs[0].data.sizes == jobs[1].data.sizes
     for one, other in zip(*(parameters(run(job, 30)) for job in jobs), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.usefixtures("_in_folder")
+def test_a_damaged_record_ends_training_with_its_name_or_is_counted(
+    tmp_path: Path, build_job: Callable[..., Job]
+) -> None:
+    assert cli.main(["data", "export", *DATA, "to=shards"]) == 0
+    path = tmp_path / "shards" / "train-00000-of-00001.tfrecord"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 203 * 16 + 30] ^= 4  # all records have one length
+    path.write_bytes(content)
+    words = ("data=tfrecord", "data.files=shards", "strategy=local", "model.hidden=[8]", "train.batch=16")
+    with pytest.raises(
+        UserError, match=r"^data: record 17 of shards/train-00000-of-00001.tfrecord is damaged: the che"
+    ):
+        run(build_job(*words), 7)
+    job = build_job(*words, "data.on_error=skip")
+    assert "1 examples cannot be read and are left out" in job.warnings
+    assert job.data.sizes[Split.TRAIN] == 202
+    run(job, 7)
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match=r"^record 102 of shards/train-00000-of-00001.tfrecord is truncated: it has"):
+        build_job(*words)
 
 
 @pytest.mark.usefixtures("_in_folder")

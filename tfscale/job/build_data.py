@@ -43,7 +43,7 @@ def build_data(config: Config) -> tuple[Data, list[str]]:
         augmentation=Augmentation(layers, source.spec.x) if layers else None,
         weigh=class_weights(source, common.class_weight),
     )
-    return data, [*source.warnings, *_unevaluated(source.examples)]
+    return data, [*source.warnings, *_left_out(source), *_unevaluated(source.examples)]
 
 
 def build_source(config: Config) -> Source:
@@ -100,6 +100,10 @@ def _own_data(data: Data, config: Config, common: Pipeline) -> tuple[Data, list[
             "itself; leave it out"
         )
     return data, _unevaluated(data.sizes)
+
+
+def _left_out(source: Source) -> list[str]:
+    return [f"{source.skipped:,} examples cannot be read and are left out"] if source.skipped else []
 
 
 def _unevaluated(splits: Container[Split]) -> list[str]:

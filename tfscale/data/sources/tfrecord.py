@@ -48,7 +48,10 @@ def check(
     if found.manifest is not None and on_error == "error":
         for split, each in found.files.items():
             for path, file in zip(each, _entries(found.manifest, split), strict=True):
-                _compare(path, path.stat().st_size, file.bytes, "bytes")
+                size = path.stat().st_size
+                if size != file.bytes and (fault := records.index(path).fault) is not None:
+                    raise UserError(f"{fault}; export the data again, or type data.on_error=skip")
+                _compare(path, size, file.bytes, "bytes")
 
 
 def _found(
