@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from tfscale.config.schemas.data import Pipeline
 
 FORMATS = ("tfrecord",)
+EXPORT_KEYS = ("to", "data.format", "data.shard_examples")
+"""Keys of `export`; all others are those of the configuration."""
 
 
 def main(flags: argparse.Namespace) -> int:
@@ -55,7 +57,7 @@ def _export(words: Sequence[str], config_dir: str | None) -> int:
     from tfscale.config.schemas.data import pipeline_of
     from tfscale.world import from_environment
 
-    own, rest = separate(parse(words), ("to", "data.format", "data.shard_examples"))
+    own, rest = separate(parse(words), EXPORT_KEYS)
     problems = []
     if "to" not in own:
         problems.append("export must have a folder for the shards; type to=DIR")
