@@ -48,10 +48,10 @@ def check(
     if found.manifest is not None and on_error == "error":
         for split, each in found.files.items():
             for path, file in zip(each, _entries(found.manifest, split), strict=True):
-                size = path.stat().st_size
-                if size != file.bytes and (fault := records.index(path).fault) is not None:
+                length = path.stat().st_size
+                if length != file.bytes and (fault := records.index(path).fault) is not None:
                     raise UserError(f"{fault}; export the data again, or type data.on_error=skip")
-                _compare(path, size, file.bytes, "bytes")
+                _compare(path, length, file.bytes, "bytes")
 
 
 def _found(
