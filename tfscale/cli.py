@@ -21,7 +21,7 @@ COMMANDS = {
     "runs": "list runs: state, step, result, restarts",
     "evaluate": "measure a trained run on its test data: tfscale evaluate NAME",
     "ls": "list groups and their options, recipes, data sets",
-    "data": "fetch a data set: tfscale data fetch mnist",
+    "data": "fetch a data set, or export any to TFRecord shards",
     "doctor": "check this installation, Horovod included",
 }
 """Command -> what it does; the same names as `arguments.PARSERS`."""

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from tfscale.data.base import Arrays
 from tfscale.data.sources.idx import idx
 
 FASHION = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
@@ -54,11 +53,7 @@ def fashion_images(folder: Path) -> None:
     """Writes 6,000 training and 1,000 test images of Fashion-MNIST as JPEG files, a folder a class."""
     import tensorflow as tf
 
-    arrays = _fashion()
-    for split, images, labels, count in (
-        ("train", arrays.x_train, arrays.y_train, 6000),
-        ("test", arrays.x_test, arrays.y_test, 1000),
-    ):
+    for (split, images, labels), count in zip(_fashion(), (6000, 1000), strict=True):
         for index, (image, label) in enumerate(zip(images[:count], labels[:count], strict=True)):
             path = folder / "fashion" / split / FASHION[label] / f"{index:05}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,12 +78,9 @@ def digit_pairs(folder: Path) -> None:
 
 def large_arrays(folder: Path) -> None:
     """Writes large/x_train.npy, 8 GB of float32: Fashion-MNIST, enlarged to 48x48, with noise; and its targets."""
-    arrays, random, root = _fashion(), np.random.default_rng(0), folder / "large"
+    random, root = np.random.default_rng(0), folder / "large"
     root.mkdir(parents=True, exist_ok=True)
-    for split, images, labels, count in (
-        ("train", arrays.x_train, arrays.y_train, LARGE),
-        ("test", arrays.x_test, arrays.y_test, 2000),
-    ):
+    for (split, images, labels), count in zip(_fashion(), (LARGE, 2000), strict=True):
         shape = (count, 48, 48, 1)
         mapped = np.lib.format.open_memmap(root / f"x_{split}.npy", mode="w+", dtype=np.float32, shape=shape)
         chosen = random.integers(0, len(images), count)
@@ -105,8 +97,11 @@ WRITERS: Mapping[str, Callable[[Path], None]] = {
 }
 
 
-def _fashion() -> Arrays:
-    return idx(name="fashion_mnist", folder=None)
+def _fashion() -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """Returns split, images [N, 28, 28, 1] uint8 and labels [N] of Fashion-MNIST."""
+    arrays = idx(name="fashion_mnist", folder=None)
+    parts = (("train", arrays.x_train, arrays.y_train), ("test", arrays.x_test, arrays.y_test))
+    return [(split, np.asarray(x), np.asarray(y)) for split, x, y in parts]
 
 
 def _table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -14,6 +14,7 @@ from tfscale.scripts.datasets import __main__ as datasets
 from tests.support.datasets import save
 from tests.support.in_place import run
 from tests.support.pictures import write_classes
+from tests.support.shards import write
 from tfscale.config.compose import composer, recipe_texts
 from tfscale.config.preflight import preflight
 from tfscale.config.schemas.by_target import TARGET_SCHEMAS
@@ -28,6 +29,7 @@ NEEDS = {
     "data=images": ("data.folder={images}",),
     "data=python": ("data.function=tests.support.datasets.sevens", "trust=[tests.support.datasets]"),
     "data=text": ("data.file={texts}", "model=gru"),
+    "data=tfrecord": ("data.files={records}", "data.label=y"),
     "loss=mse": ("task=regression",),
     "loss=mae": ("task=regression",),
     "loss=huber": ("task=regression",),
@@ -74,10 +76,12 @@ def files(folder: Path) -> dict[str, str]:
     for name in ("x_train", "y_train"):
         np.save(folder / "npy" / f"{name}.npy", np.arange(40).reshape(20, 2)[:, : 2 if name == "x_train" else 1] % 4)
     (folder / "texts.csv").write_text("text,label\n" + "".join(f"one two {n},{n % 2}\n" for n in range(20)))
+    write(folder / "records" / "a.tfrecord", [{"x": [n / 4, 1.0], "y": [n % 2]} for n in range(20)])
     npz, part = save(folder / "d.npz"), np.ones((20, 3))
     np.savez(folder / "p.npz", **{"x_train.left": part, "x_train.right": part, "y_train": np.arange(20) % 2})
     tables = {"table": f"{folder}/t.csv", "texts": f"{folder}/texts.csv", "pairs": f"{folder}/p.npz"}
-    return {"npz": npz, "npy": f"{folder}/npy", "images": f"{folder}/images", **tables}
+    folders = {name: f"{folder}/{name}" for name in ("npy", "images", "records")}
+    return {"npz": npz, **folders, **tables}
 
 
 def options() -> Iterator[str]:

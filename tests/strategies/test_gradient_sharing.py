@@ -12,7 +12,7 @@ from tfscale.compression.codecs.smallest import Smallest
 from tfscale.compression.codecs.word32 import Word32
 from tfscale.compression.message import HEADER
 from tfscale.compression.thresholds import Adaptive, Fixed, TargetDensity
-from tfscale.data.base import Shard
+from tfscale.data.base import Shard, Split
 from tfscale.job.build import Job
 from tfscale.strategies.gradient_sharing.strategy import GradientSharing
 from tfscale.vectors import Layout
@@ -157,7 +157,7 @@ def test_training_goes_on_after_a_nan(
     """One replica's batch is poisoned at step 5: one step is skipped by all, and nothing stays behind in any slot."""
     words = (f"strategy.shares={shares}", f"strategy.delay={delay}", "data.noise=0.3", "train.batch=16")
     job = build_job(*SMALL, *SHARING, *words)
-    before = job.evaluator(job.state.consensus())["loss"]
+    before = job.evaluator(job.state.consensus(), Split.TEST)["loss"]
     clean = job.data.train
 
     def poisoned(shard: Shard, **settings: int) -> Iterator[tuple[tf.Tensor, ...]]:
@@ -170,7 +170,7 @@ def test_training_goes_on_after_a_nan(
     for index in range(2):
         arrays = job.state.replica_arrays(index)
         assert all(np.isfinite(each).all() for name, each in arrays.items() if not name.endswith("pending"))
-    assert job.evaluator(job.state.consensus())["loss"] < before / 2
+    assert job.evaluator(job.state.consensus(), Split.TEST)["loss"] < before / 2
 
 
 @pytest.mark.parametrize("settings", [{"warmup": 6}, {"flush_every": 1}])

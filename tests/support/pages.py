@@ -18,6 +18,7 @@ from pathlib import Path
 import yaml
 
 from tests.support.forked_commands import ForkedCommands
+from tfscale.commands.data import EXPORT_KEYS
 
 ROOT = Path(__file__).parent.parent.parent
 README = ROOT / "README.md"
@@ -170,8 +171,8 @@ def settings(page: Path) -> Iterator[str]:
 
 
 def known_settings() -> set[str]:
-    """Every key that an option of conf/ has."""
-    known: set[str] = set()
+    """Every key that an option of conf/ has, and those of `tfscale data export`."""
+    known = set(EXPORT_KEYS)
     for path in (ROOT / "conf").rglob("*.yaml"):
         text = path.read_text()
         package = re.match(r"# @package (\w+)", text)

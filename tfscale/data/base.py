@@ -129,6 +129,8 @@ class Source:
         normalizers: Of each input; ids have none.
         skipped: Number of examples left out because they cannot be read.
         warnings: Sentences about the examples for the user.
+        not_finite: Clause about the first input that is NaN or infinite, where a source finds one and leaves it to
+            `data.missing`; None where there is none, or where nothing looks.
     """
 
     spec: ElementSpec
@@ -137,6 +139,7 @@ class Source:
     normalizers: Nested[Normalizer] = Normalizer()
     skipped: int = 0
     warnings: tuple[str, ...] = ()
+    not_finite: str | None = None
 
 
 @runtime_checkable

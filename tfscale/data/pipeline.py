@@ -4,7 +4,7 @@ The order of an epoch is a pseudo-random permutation, computed index by index fr
 restored, and step n does not need the n - 1 before it. An iterator checkpoint of tf.data would hold the shuffle buffer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import final
 
 import tensorflow as tf
@@ -13,7 +13,7 @@ from tfscale import cores
 from tfscale.data import normalize
 from tfscale.data.augment import Augmentation
 from tfscale.data.balance import Weigh
-from tfscale.data.base import Batch, Shard, Source, Split
+from tfscale.data.base import Batch, Examples, Shard, Source, Split
 from tfscale.errors import first_line
 from tfscale.specs import Nested, leaves
 
@@ -100,15 +100,24 @@ class IndexedData:
         """Returns the name and the fault of the first example of a step that cannot be read; see `base.Data`."""
         examples = self._source.examples[Split.TRAIN]
         for rank in ranks:
-            for index in self._indices(Shard(rank, size), batch, seed, tf.constant(step, tf.int64))[0].numpy():
-                try:
-                    examples.read(tf.constant([index], tf.int64))
-                except Exception as error:  # noqa: BLE001 - whatever reading raises names what is wrong
-                    return f"{examples.name(int(index))} cannot be read: {first_line(error)}"
+            indices, _, _ = self._indices(Shard(rank, size), batch, seed, tf.constant(step, tf.int64))
+            if (named := first_unreadable(examples, indices.numpy())) is not None:
+                return named
         return None
 
     def _prepared(self, x: Nested[tf.Tensor]) -> Nested[tf.Tensor]:
         return tf.nest.map_structure(normalize.prepared, x, self.spec.x, self._source.normalizers)
+
+
+def first_unreadable(examples: Examples, indices: Iterable[int]) -> str | None:
+    """Returns the name and the fault of the first of some examples that cannot be read; None if all can be."""
+    for index in indices:
+        try:
+            examples.read(tf.constant([index], tf.int64))
+        except Exception as error:  # noqa: BLE001 - whatever reading raises names what is wrong
+            name, fault = examples.name(int(index)), first_line(error)
+            return fault if fault.startswith(name) else f"{name} cannot be read: {fault}"
+    return None
 
 
 def _untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:

@@ -34,40 +34,59 @@ OWN_DATA = {
 
 def build_data(config: Config) -> tuple[Data, list[str]]:
     """Returns the data and warnings about them."""
-    found = _read(config)
+    found = _found(config)
     common = pipeline_of(config.data)
-    if isinstance(found, Arrays):
-        found = source_of(found, missing=common.missing)
-    if isinstance(found, Source):
-        return _indexed(found, common)
-    if isinstance(found, Data):
+    if not isinstance(found, Source):
         return _own_data(found, config, common)
-    raise UserError(
-        f"data._target_ must return tfscale.data.base.Arrays or Source, or implement tfscale.data.base.Data, got "
-        f"{type(found).__name__} from {config.data['_target_']}"
-    )
-
-
-def _read(config: Config) -> object:
-    """Returns what the data's `_target_` returns."""
-    target, options = config.data["_target_"], own_options("data", config.data)
-    if target != PYTHON:
-        return instantiate("data", {"_target_": target, **options})
-    function = named_function("data.function", options.pop("function"))
-    return instantiate("data", {"_target_": target, **options}, function=function)
-
-
-def _indexed(source: Source, common: Pipeline) -> tuple[Data, list[str]]:
-    """Returns the data of a source with everything that `data` says for all of them, and warnings."""
-    held = Held(validation=common.validation, test=common.test, stratify=common.stratify, seed=common.split_seed)
-    source = normalize.fit(hold_out(source, held), common.normalize, fill_missing=common.missing == "mean")
+    source = _with_splits(found, common)
     layers = [instantiate(f"data.augment[{index}]", node) for index, node in enumerate(common.augment)]
     data = IndexedData(
         source,
         augmentation=Augmentation(layers, source.spec.x) if layers else None,
         weigh=class_weights(source, common.class_weight),
     )
-    return data, [*source.warnings, *_unevaluated(source.examples)]
+    return data, [*source.warnings, *_left_out(source), *_unevaluated(source.examples)]
+
+
+def build_source(config: Config) -> Source:
+    """Returns the examples with splits and fitted normalizers, neither augmented nor weighted by class.
+
+    Raises:
+        UserError: The data make their batches themselves.
+    """
+    found = _found(config)
+    if not isinstance(found, Source):
+        raise UserError(
+            f"data._target_={config.data['_target_']} implements Data and makes its batches itself, so it cannot be "
+            "exported; return tfscale.data.base.Arrays or Source"
+        )
+    return _with_splits(found, pipeline_of(config.data))
+
+
+def _found(config: Config) -> Source | Data:
+    """Returns what the source of a configuration gives."""
+    target, options = config.data["_target_"], own_options("data", config.data)
+    given = {} if target != PYTHON else {"function": named_function("data.function", options.pop("function"))}
+    found = instantiate("data", {"_target_": target, **options}, **given)
+    if isinstance(found, Arrays):
+        return source_of(found, missing=pipeline_of(config.data).missing)
+    if isinstance(found, Source | Data):
+        return found
+    raise UserError(
+        f"data._target_ must return tfscale.data.base.Arrays or Source, or implement tfscale.data.base.Data, got "
+        f"{type(found).__name__} from {config.data['_target_']}"
+    )
+
+
+def _with_splits(source: Source, common: Pipeline) -> Source:
+    """Returns a source with what is held out and with fitted normalizers."""
+    if source.not_finite is not None and common.missing == "error":
+        raise UserError(
+            f"data: inputs must be finite, but {source.not_finite}; leave such examples out, or type "
+            "data.missing=mean or data.missing=keep"
+        )
+    held = Held(validation=common.validation, test=common.test, stratify=common.stratify, seed=common.split_seed)
+    return normalize.fit(hold_out(source, held), common.normalize, fill_missing=common.missing == "mean")
 
 
 def _own_data(data: Data, config: Config, common: Pipeline) -> tuple[Data, list[str]]:
@@ -86,6 +105,10 @@ def _own_data(data: Data, config: Config, common: Pipeline) -> tuple[Data, list[
         )
     own = data.warnings if isinstance(data, SequentialData) else ()
     return data, [*own, *_unevaluated(data.sizes)]
+
+
+def _left_out(source: Source) -> list[str]:
+    return [f"{source.skipped:,} examples cannot be read and are left out"] if source.skipped else []
 
 
 def _unevaluated(splits: Container[Split]) -> list[str]:

@@ -71,7 +71,7 @@ def application(
             "data=images, or another model"
         )
     inputs = keras.Input(tuple(input_shape))
-    x = inputs if resize is None else keras.layers.Resizing(*resize)(inputs)
+    x = inputs if resize is None else keras.layers.Resizing(resize[0], resize[1])(inputs)
     x = x if input_shape[2] == 3 else keras.layers.Concatenate()([x, x, x])
     x = importlib.import_module(function.__module__).preprocess_input(keras.layers.Rescaling(BYTES)(x))
     base = _base(name, function, weights, (*(resize or input_shape[:2]), 3), options)

@@ -25,6 +25,10 @@ PYTHON = "tfscale.data.sources.python.python"
 
 OptionalWhole = Annotated[Annotated[int, Field(ge=1, le=MOST)] | None, rule("a whole number from 1 to 1e9, or null")]
 Inputs = Annotated[str | list[str] | None, rule("a key, a list of keys, or null")]
+Size = Annotated[
+    Annotated[list[Annotated[int, Field(ge=1, le=MOST)]], Field(min_length=2, max_length=2)] | None,
+    rule("[height, width] in pixels, or null"),
+]
 OnError = Annotated[Literal["error", "skip"], rule("error or skip")]
 
 
@@ -74,10 +78,7 @@ class _Table(Table):
 
 class _Images(Table):
     folder: OptionalText
-    size: Annotated[
-        Annotated[list[Annotated[int, Field(ge=1, le=MOST)]], Field(min_length=2, max_length=2)] | None,
-        rule("[height, width] in pixels, or null"),
-    ]
+    size: Size
     crop: Bool
     channels: Annotated[Literal[1, 3], rule("1 or 3")]
     on_error: OnError
@@ -132,6 +133,16 @@ class _Tfds(Table):
     vocabulary: OptionalWhole
 
 
+class _TFRecord(Table):
+    files: OptionalText
+    validation_files: OptionalText
+    test_files: OptionalText
+    label: OptionalText
+    features: Annotated[list[str] | None, rule("a list of features, or null")]
+    size: Size
+    on_error: OnError
+
+
 class Pipeline(Table):
     """conf/pipeline: keys of `data` that every source has; they are not arguments of the source."""
 
@@ -162,6 +173,7 @@ SCHEMAS: Mapping[str, type[Table]] = MappingProxyType(
         "tfscale.data.sources.keras_datasets.keras_datasets": _Keras,
         "tfscale.data.sources.huggingface.huggingface": _HuggingFace,
         "tfscale.data.sources.tfds.tfds": _Tfds,
+        "tfscale.data.sources.tfrecord.tfrecord": _TFRecord,
         "tfscale.data.sources.synthetic.synthetic": _Synthetic,
     }
 )

@@ -4,7 +4,7 @@ Files are decoded when they are read, so they need not fit in memory; decoding r
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, final
 
@@ -49,8 +49,12 @@ class ImageExamples:
     def __init__(self, files: Sequence[tuple[Path, int]], *, size: tuple[int, int], crop: bool, channels: int) -> None:
         self._paths = [str(path) for path, _ in files]
         self._labels = np.asarray([label for _, label in files], np.int64)
-        self._shape, self._decode = (*size, channels), _decoder(size, crop, channels)
         import tensorflow as tf
+
+        from tfscale.data import image_decoding
+
+        self._shape = (*size, channels)
+        self._decode = image_decoding.decoder(size, crop=crop, channels=channels)
 
         with tf.device("/CPU:0"):
             self._tensors = tf.constant(self._paths), tf.constant(self._labels)
@@ -75,29 +79,6 @@ class ImageExamples:
     def targets(self) -> np.ndarray:
         """Returns the class numbers, [N]."""
         return self._labels
-
-
-def _decoder(size: tuple[int, int], crop: bool, channels: int) -> Callable[["tf.Tensor"], "tf.Tensor"]:
-    """Returns a graph function from the bytes of a file to an image of the given size, uint8."""
-    import tensorflow as tf
-
-    def resized(image: tf.Tensor) -> tf.Tensor:
-        whole = tf.cast(image, tf.float32)
-        if crop:
-            scale = tf.reduce_max(tf.cast(size, tf.float32) / tf.cast(tf.shape(image)[:2], tf.float32))
-            near = tf.cast(tf.math.ceil(tf.cast(tf.shape(image)[:2], tf.float32) * scale - 1e-4), tf.int32)
-            whole = tf.image.resize_with_crop_or_pad(tf.image.resize(whole, near, antialias=True), *size)
-        else:
-            whole = tf.image.resize(whole, size, antialias=True)
-        return tf.saturate_cast(tf.round(whole), tf.uint8)
-
-    def decode(content: tf.Tensor) -> tf.Tensor:
-        image = tf.io.decode_image(content, channels=channels, expand_animations=False)
-        fits = tf.reduce_all(tf.shape(image)[:2] == tf.constant(size))
-        image = tf.cond(fits, lambda: image, lambda: resized(image))
-        return tf.ensure_shape(image, (*size, channels))
-
-    return decode
 
 
 def images(
