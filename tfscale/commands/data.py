@@ -54,7 +54,7 @@ def _export(words: Sequence[str], config_dir: str | None) -> int:
     from tfscale import user_paths  # Hydra takes a moment, which `fetch` does not need
     from tfscale.config import checks, preflight
     from tfscale.config.overrides import parse, separate, shell_word
-    from tfscale.config.schemas.data import pipeline_of
+    from tfscale.config.schemas.common import pipeline_of
     from tfscale.world import from_environment
 
     own, rest = separate(parse(words), EXPORT_KEYS)
