@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.datasets import write_idx
 from tfscale.config import saved
+from tfscale.config.compose import recipe_texts
 from tfscale.config.overrides import parse
 from tfscale.config.preflight import check_job, preflight, with_replicas
 from tfscale.config.schemas.config import Config
@@ -38,8 +39,8 @@ GOLDEN = {
     "train.batch=true": "train.batch must be a whole number from 1 to 1e9, got True",
     "train.epochs=abc": "train.epochs must be a number of epochs > 0, or null, got abc",
     "data.folder=/nowhere": (
-        "data.folder is not a key of the chosen data; data=fashion_mnist, data=images, data=mnist, data=npy and "
-        "data=shakespeare have it: type data=fashion_mnist data.folder=..."
+        "data.folder is not a key of the chosen data; data=fashion_mnist, data=huggingface, data=images, data=mnist, "
+        "data=npy, data=shakespeare, data=text and data=tfds have it: type data=fashion_mnist data.folder=..."
     ),
     "data=mnist data.folder=/nowhere": (
         "data.folder must be a folder with the files of mnist, got /nowhere; leave it out and type: "
@@ -66,8 +67,8 @@ GOLDEN = {
     "strategy=local,sharing": "strategy=local,sharing has several values; add -m to run a job for each",
     "strategy.prefetch=24": "strategy.prefetch is not a key; did you mean train.prefetch?",
     "optimizer=adam optimizer.momentum=0.9": (
-        "optimizer.momentum is not a key of the chosen optimizer; optimizer=nesterov and optimizer=sgd have it: type "
-        "optimizer=nesterov optimizer.momentum=..."
+        "optimizer.momentum is not a key of the chosen optimizer; optimizer=muon, optimizer=nesterov, "
+        "optimizer=rmsprop and optimizer=sgd have it: type optimizer=muon optimizer.momentum=..."
     ),
     "model._target_=os.system": (
         "model._target_ must begin with tfscale.models. or keras.applications., got os.system; if that code is yours, "
@@ -101,10 +102,7 @@ GOLDEN = {
         "schedule.factors must be one more than schedule.boundaries, got 1 and 2"
     ),
     "launch.hosts=[a:2]": "launch.hosts must come with the number of processes; type launch.np=N",
-    "recipe=null": (
-        "recipe must be one of averaging_fashion_mnist, faults_digits, lenet_mnist_averaging, sharing_fashion_mnist, "
-        "sharing_mnist, sharing_slow_link, sweep_digits, got null; type: tfscale ls"
-    ),
+    "recipe=null": (f"recipe must be one of {', '.join(recipe_texts())}, got null; type: tfscale ls"),
     "optimizer.clipnorm=1 optimizer.global_clipnorm=1": (
         "only one of optimizer.clipnorm and optimizer.global_clipnorm can be set; set the others to null"
     ),
