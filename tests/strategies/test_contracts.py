@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.support.in_place import IN_PROCESS, SMALL, STRATEGIES, VARIANTS, of_replica, parameters, run
+from tests.support.marks import quick
 from tfscale.collectives import consistency
 from tfscale.collectives.in_process import InProcess
 from tfscale.data.base import Shard, Split
@@ -19,7 +20,7 @@ def test_every_shipped_strategy_is_in_the_table() -> None:
     assert {each.name.removesuffix(".yaml") for each in entries if each.name.endswith(".yaml")} == STRATEGIES.keys()
 
 
-@pytest.mark.parametrize("replicas", [2, 3, 4])
+@pytest.mark.parametrize("replicas", quick([2, 3, 4], only=[3]))
 @pytest.mark.parametrize(
     "strategy",
     [("strategy=horovod", IN_PROCESS), ("strategy=local", "strategy.every=1")],
@@ -37,7 +38,7 @@ def test_replicas_compute_what_one_with_the_whole_batch_does(
         np.testing.assert_allclose(each, parameters(one)[0], atol=3e-6)
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", quick(VARIANTS, only=[*STRATEGIES, "sharing updates"]))
 def test_replicas_learn_and_agree_bit_for_bit(build_job: Callable[..., Job], name: str) -> None:
     job = build_job(*SMALL, "train.batch=16", "strategy.replicas=3", "data.noise=0.3", *VARIANTS[name])
     before = job.evaluator(job.state.consensus(), Split.TEST)["loss"]
@@ -70,7 +71,11 @@ def test_a_gradient_that_is_not_finite_is_not_applied(
 
 
 @pytest.mark.parametrize(
-    ("name", "rank"), [("horovod", 0), ("horovod, reproducible", 2), ("sharing", 0), ("sharing, reference", 2)]
+    ("name", "rank"),
+    quick(
+        [("horovod", 0), ("horovod, reproducible", 2), ("sharing", 0), ("sharing, reference", 2)],
+        only=[("horovod", 0), ("sharing", 0)],
+    ),
 )
 def test_a_replica_with_other_parameters_is_named_before_anything_is_applied(
     build_job: Callable[..., Job], name: str, rank: int

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 
 from tests.support.checkpoints import alone, everything, no_damage, saved
 from tests.support.in_place import DATA, SMALL, VARIANTS, run, with_optimizer
+from tests.support.marks import quick
 from tfscale.checkpoint import folder as checkpoint_folder
 from tfscale.checkpoint import format as checkpoint_format
 from tfscale.checkpoint.folder import newest
@@ -38,19 +39,19 @@ RESUMED = (
 )
 """Each has state of its own."""
 
-VARIATIONS = ("horovod_averaging", "local, slots apart", "sharing a step later", "sharing after a warm-up")
-"""Their state is that of another one, with other values: `make test-all` has them."""
-
 
 @pytest.mark.parametrize(
     ("name", "optimizer"),
     [
-        *(pytest.param(name, "nesterov", marks=[pytest.mark.slow] * (name in VARIATIONS)) for name in RESUMED),
-        *(("local", "adam"), ("sharing", "adam"), ("horovod", "adam")),
-        *(
-            pytest.param(name, optimizer, marks=[pytest.mark.slow] * ((name, optimizer) != ("sharing", "muon")))
-            for optimizer in ("rmsprop", "lion", "adafactor", "muon")
-            for name in ("local", "sharing")
+        *quick(((name, "nesterov") for name in RESUMED), only=[("sharing", "nesterov"), ("local", "nesterov")]),
+        *quick((("local", "adam"), ("sharing", "adam"), ("horovod", "adam")), only=[("horovod", "adam")]),
+        *quick(
+            (
+                (name, optimizer)
+                for optimizer in ("rmsprop", "lion", "adafactor", "muon")
+                for name in ("local", "sharing")
+            ),
+            only=[],
         ),
     ],
 )
@@ -71,7 +72,7 @@ def test_resuming_gives_the_same_bits(build_job: Callable[..., Job], tmp_path: P
 
 
 @pytest.mark.usefixtures("build_job")
-@pytest.mark.parametrize("name", ["local", "horovod", "sharing updates"])
+@pytest.mark.parametrize("name", quick(["local", "horovod", "sharing updates"], only=["sharing updates"]))
 def test_adafactor_resumes_to_the_same_bits_although_its_slots_have_equal_paths(tmp_path: Path, name: str) -> None:
     """Keras calls several slots adafactor/kernel; a run with it once failed at its first save, after an epoch."""
 
@@ -258,7 +259,10 @@ def test_replicas_that_have_drifted_apart_are_not_saved(
 
 
 @pytest.mark.parametrize(
-    ("name", "alike"), [("horovod", {"model", "optimizer"}), ("sharing", {"model"}), ("local", set())]
+    ("name", "alike"),
+    quick(
+        [("horovod", {"model", "optimizer"}), ("sharing", {"model"}), ("local", set())], only=[("sharing", {"model"})]
+    ),
 )
 def test_what_replicas_hold_alike_is_saved_once(
     build_job: Callable[..., Job], tmp_path: Path, name: str, alike: set[str]

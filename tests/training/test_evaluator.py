@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.support.in_place import SMALL
+from tests.support.marks import quick
 from tfscale.data.base import Shard, Split
 from tfscale.job.build import Job
 
@@ -15,7 +16,7 @@ METRICS = (
 )
 
 
-@pytest.mark.parametrize("replicas", [2, 3, 7])
+@pytest.mark.parametrize("replicas", quick([2, 3, 7], only=[3]))
 def test_the_result_does_not_depend_on_the_number_of_replicas(build_job: Callable[..., Job], replicas: int) -> None:
     """50 test examples over 3 or 7 replicas: the shards differ in size."""
     one = build_job(*SMALL, *METRICS, "strategy.replicas=1")

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.checkpoints import everything, saved
 from tests.support.in_place import VARIANTS, of_replica, parameters, run
+from tests.support.marks import quick
 from tfscale.errors import UserError
 from tfscale.job.build import Job
 from tfscale.training.freezing import freeze, frozen_variables
@@ -19,9 +20,9 @@ BASE = "model.freeze=['conv*','batch*']"
 HEAD = 8 * 10 + 10
 """Scalars of the last layer: 8 averages, 10 classes."""
 
-CHECKED = (
-    *("local", "horovod", "sharing", "sharing updates"),
-    *(pytest.param(name, marks=pytest.mark.slow) for name in ("horovod_averaging", "local, slots apart")),
+CHECKED = quick(
+    ["local", "horovod", "sharing", "sharing updates", "horovod_averaging", "local, slots apart"],
+    only=["local", "sharing"],
 )
 
 
@@ -72,7 +73,7 @@ def test_a_frozen_base_costs_what_the_head_alone_costs(build_job: Callable[..., 
     assert sent[0] == sent[1] > 0
 
 
-@pytest.mark.parametrize("name", ["local", "sharing"])
+@pytest.mark.parametrize("name", quick(["local", "sharing"], only=["sharing"]))
 def test_a_frozen_base_is_saved_once_and_resumes_bit_for_bit(
     build_job: Callable[..., Job], tmp_path: Path, name: str
 ) -> None:
