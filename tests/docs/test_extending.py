@@ -81,7 +81,7 @@ def test_the_steps_of_the_page_work(tmp_path: Path, small_data: Path) -> None:
     assert '"name": "shown"' in said["tfscale show shown"]
     assert "│ test cross_entropy" in said["tfscale train metrics=cross_entropy run.name=measured"]
     assert (root / "runs" / "tracked" / "evaluations.csv").read_text().startswith("2,")
-    new = "rmsprop or RMSprop or cross_entropy or linear or wine or SignVoting or sign_voting or table"
+    new = "adamax or Adamax or cross_entropy or linear or wine or SignVoting or sign_voting or table"
     files = ("tests/config/test_options.py", "tests/models/test_models.py", "tests/strategies/test_contracts.py")
     done = pytest_in(root, *files, "tests/test_layers.py", "-k", f"{new} or test_layers")
     assert done.returncode == 0, done.stdout
@@ -103,7 +103,7 @@ def test_a_test_names_what_was_left_out(tmp_path: Path) -> None:
     done = pytest_in(tmp_path, *files, "-k", "table")
     assert done.returncode == 1, done.stdout
     for option, target in (
-        ("optimizer/rmsprop", "keras.optimizers.RMSprop"),
+        ("optimizer/adamax", "keras.optimizers.Adamax"),
         ("metrics/cross_entropy", "keras.metrics.SparseCategoricalCrossentropy"),
     ):
         assert f"conf/{option}.yaml: {target} has no table in tfscale/config/schemas/" in done.stdout

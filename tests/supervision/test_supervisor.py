@@ -147,7 +147,7 @@ def test_a_rank_that_loops_reads_for_ever_or_skips_an_exchange_is_found(
     done = subprocess.run(command(*words), cwd=tmp_path, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
     loop, read, skipped = done.stderr.splitlines()
-    for error, step, line in ((loop, 130, "1[34]"), (read, 150, "16")):
+    for error, step, line in ((loop, 130, "1[45]"), (read, 150, "17")):
         assert "tfscale: rank 1 (process " in error
         assert re.search(rf"hangs after step {step}: waiting for data for \d+\.\d s, in File ", error), error
         assert re.search(rf'endless\.py", line {line} in train', error), error
