@@ -238,7 +238,7 @@ def test_a_job_on_hosts_goes_on_after_it_hung_and_a_process_was_killed_and_one_f
         line for line in errors if line.startswith("tfscale: ") and "; starting again after" in line
     ]
     assert re.search(r"rank 1 \(process \d+\) hangs after step 130: waiting for data for \d+\.\d s, in File ", hung)
-    assert 'stuck.py", line 10 in train' in hung
+    assert 'stuck.py", line 11 in train' in hung
     assert "horovodrun ended with exit code" in killed or "rank 0 failed" in killed, killed
     assert f"rank 0 (process {victim.pid}) has been stopped (SIGSTOP) after step" in frozen
     events = [each["event"] for each in read_events(tmp_path / "runs" / "one" / "events.jsonl")]
