@@ -92,6 +92,13 @@ def test_metrics_that_would_replace_a_figure_are_refused(build_job: Callable[...
         build_job(f"+metrics.{name}={{_target_: keras.metrics.Mean}}")
 
 
+def test_a_metric_that_does_not_fit_the_targets_is_refused_before_training(build_job: Callable[..., Job]) -> None:
+    """F1Score takes rows of 0 and 1: on class numbers it failed after the first epoch."""
+    words = ("strategy.replicas=1", "+metrics.f1={_target_: keras.metrics.F1Score, average: macro}")
+    with pytest.raises(UserError, match=r"metrics.f1 \(F1Score\) cannot score targets of task=classification: .*2D"):
+        build_job(*SMALL, *words)
+
+
 @pytest.mark.parametrize(("metric", "better"), [("MeanAbsoluteError", min), ("SparseCategoricalAccuracy", max)])
 def test_early_stopping_takes_the_direction_of_the_metric(
     build_job: Callable[..., Job], metric: str, better: Callable[..., float]

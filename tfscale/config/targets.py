@@ -98,7 +98,7 @@ def refusal(key: str, target: str, allowed: Sequence[str]) -> str:
     if f"{module}." in allowed and module.startswith("keras."):
         return f"{key} must be a class of {module}, such as {module}.{_EXAMPLES.get(module, 'ResNet50')}, got {target}"
     return (
-        f"{key} must begin with {' or '.join(prefix for prefix in allowed if prefix.endswith('.'))}, got {target}; "
+        f"{key} must begin with {' or '.join(prefix for prefix in allowed if prefix != 'auto')}, got {target}; "
         f"if that code is yours, type trust=[{module}]"
     )
 

@@ -20,7 +20,7 @@ from tfscale.config.transfer import origin_of
 from tfscale.data.base import Data, Split
 from tfscale.errors import UserError
 from tfscale.job.build_data import build_data, build_task
-from tfscale.job.build_model import build_model
+from tfscale.job.build_model import build_model, zeros
 from tfscale.job.initial_weights import InitialWeights
 from tfscale.strategies.base import Strategy
 from tfscale.tasks.base import Task
@@ -143,6 +143,7 @@ def build(config: Config, connection: Connection, *, restored: bool = False) -> 
     require_equal(collective, [digest(replica) for replica in own], "the parameters that replicas start with")
     strategy.build([replica.parameters() for replica in own], own[0].layout)
     evaluator = Evaluator(own, data=data, collective=collective, task=task)
+    evaluator.check(*zeros(data.spec))
     stopping = instantiate(
         "early_stopping",
         config.early_stopping,

@@ -13,7 +13,7 @@ from tfscale.data.base import Data
 from tfscale.errors import UserError
 from tfscale.job.cause import describe
 from tfscale.job.initial_weights import InitialWeights
-from tfscale.specs import ArraySpec, leaves
+from tfscale.specs import ArraySpec, ElementSpec, Nested, leaves, map_parts
 from tfscale.tasks.base import Task
 
 
@@ -41,18 +41,26 @@ def build_model(config: Config, data: Data, task: Task, initial: InitialWeights 
     return built
 
 
+def zeros(spec: ElementSpec) -> tuple[Nested[tf.Tensor], Nested[tf.Tensor]]:
+    """Returns a batch of one example of zeros: inputs as a model gets them, and targets as the source has them."""
+
+    def inputs(part: ArraySpec) -> tf.Tensor:
+        return tf.zeros((1, *part.shape), tf.float32 if part.categories is None else tf.int32)
+
+    def targets(part: ArraySpec) -> tf.Tensor:
+        return tf.zeros((1, *part.shape), tf.int32 if part.names is not None else tf.as_dtype(part.dtype))
+
+    return map_parts(inputs, spec.x), () if spec.y is None else map_parts(targets, spec.y)
+
+
 def _called(model: keras.Model, data: Data) -> keras.Model:
     """Builds a model by a call on one example of zeros.
 
     Raises:
         UserError: The model cannot be called on it.
     """
-
-    def zeros(spec: ArraySpec) -> tf.Tensor:
-        return tf.zeros((1, *spec.shape), tf.float32 if spec.categories is None else tf.int32)
-
     try:
-        model(tf.nest.map_structure(zeros, data.spec.x), training=False)
+        model(zeros(data.spec)[0], training=False)
     except UserError:
         raise
     except Exception as error:

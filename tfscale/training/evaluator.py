@@ -17,7 +17,7 @@ import tensorflow as tf
 from tfscale.collectives.base import Collective
 from tfscale.collectives.checksummed import add_checksum, verify_checksum
 from tfscale.data.base import Batch, Data, Shard, Split
-from tfscale.errors import UserError
+from tfscale.errors import UserError, first_line
 from tfscale.specs import Nested, leaves
 from tfscale.tasks.base import Measure, Task
 from tfscale.training.replica import Replica
@@ -47,7 +47,7 @@ class Evaluator:
         collective: Collective,
         task: Task,
     ) -> None:
-        self._replicas, self._data, self._collective = replicas, data, collective
+        self._replicas, self._data, self._collective, self._task = replicas, data, collective, task
         self._names = ["loss", *task.measures]
         self._batches: dict[tuple[Split, int], tf.data.Dataset] = {}
         self._exchanges = [_exchange_function(replica) for replica in replicas]
@@ -55,6 +55,29 @@ class Evaluator:
         self._updates = [
             _update_function(replica, task, own) for replica, own in zip(replicas, self._metrics, strict=True)
         ]
+
+    def check(self, x: Nested[tf.Tensor], y: Nested[tf.Tensor]) -> None:
+        """Scores a batch and forgets it: a metric that does not fit the targets fails before training.
+
+        Args:
+            x: Inputs of a batch.
+            y: Targets of it, as the source has them.
+
+        Raises:
+            UserError: A metric cannot score it.
+        """
+        replica, task = self._replicas[0], self._task
+        with tf.device(replica.device):
+            outputs, targets = replica.model(x, training=False), task.encode(x, y)
+            for metric, (name, measure) in zip(self._metrics[0][1:], task.measures.items(), strict=True):
+                try:
+                    metric.update_state(*(_of(measure.output, part) for part in (targets, outputs)))
+                except Exception as error:
+                    raise UserError(
+                        f"metrics.{name} ({type(metric).__name__}) cannot score targets of task={task.name}: "
+                        f"{first_line(error)}; choose another metric"
+                    ) from error
+                metric.reset_state()
 
     @staticmethod
     def _make(device: str, measures: Mapping[str, Measure]) -> list[keras.Metric]:
