@@ -11,7 +11,7 @@ from tfscale.errors import UserError
 from tfscale.specs import ArraySpec, Nested, leaves, map_parts, renested
 
 Missing: TypeAlias = Literal["error", "mean", "keep"]
-"""What is done with NaN in inputs: an error, the mean of its column, or nothing."""
+"""Treatment of NaN in inputs: an error, the mean of its column, or none."""
 
 _ROWS = 1 << 14
 """Examples that are looked at at a time."""

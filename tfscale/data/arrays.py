@@ -85,7 +85,7 @@ def source_of(arrays: Arrays, *, missing: Missing = "error") -> Source:
 
     Args:
         arrays: The examples.
-        missing: What is done with NaN in inputs, which only `normalize` does; here it is an error or not.
+        missing: Treatment of NaN in inputs; `error` refuses them here, and `normalize` fills them for `mean`.
 
     Raises:
         UserError: Dtypes, shapes, lengths or values are not those of `Arrays`; nothing is cast.

@@ -83,7 +83,7 @@ class Examples(Protocol):
 
     @property
     def is_slow(self) -> bool:
-        """Whether reading takes long enough to do it for several batches at once."""
+        """True if reading takes long enough to do it for several batches at once."""
         ...
 
     def __len__(self) -> int:

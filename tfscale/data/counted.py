@@ -107,7 +107,7 @@ def start_of(dataset: tf.data.Dataset) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _Pass:
-    """What a pass over one split has found: y are the targets of all examples, [N, ...] by name."""
+    """Result of a pass over one split: y are the targets of all examples, [N, ...] by name."""
 
     x: Nested[ArraySpec]
     y: Nested[np.ndarray]

@@ -6,7 +6,7 @@ normalizer would change every input without a word.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -104,20 +104,19 @@ class Manifest(_Part):
     @property
     def layout(self) -> Layout:
         """The features of a record."""
-        return Layout(
-            x=_nested(self.x, [_feature(part) for part in self.x.parts]),
-            y=None if self.y is None else _nested(self.y, [_feature(part) for part in self.y.parts]),
-            weighted=self.weighted,
-        )
+        x, y = self._described(_feature)
+        return Layout(x=x, y=y, weighted=self.weighted)
 
     @property
     def spec(self) -> ElementSpec:
         """One example."""
-        return ElementSpec(
-            x=_nested(self.x, [_spec(part) for part in self.x.parts]),
-            y=None if self.y is None else _nested(self.y, [_spec(part) for part in self.y.parts]),
-            weighted=self.weighted,
-        )
+        x, y = self._described(_spec)
+        return ElementSpec(x=x, y=y, weighted=self.weighted)
+
+    def _described(self, function: Callable[[Any], Any]) -> tuple[Nested[Any], Nested[Any] | None]:
+        """Applies a function to each tensor of x and y; None in place of y if there are no targets."""
+        x = _nested(self.x, [function(part) for part in self.x.parts])
+        return x, None if self.y is None else _nested(self.y, [function(part) for part in self.y.parts])
 
     @property
     def input_normalizers(self) -> Nested[Normalizer]:

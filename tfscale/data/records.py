@@ -29,7 +29,7 @@ HEADER = 12
 """Bytes before the data of a record."""
 
 ADVICE = "write the file again, or type data.on_error=skip"
-"""What to do about a damaged file, for messages."""
+"""Advice about a damaged file, for messages."""
 
 _FOOTER = 4
 _GZIP = b"\x1f\x8b"

@@ -19,7 +19,7 @@ import keras
 from tfscale.errors import UserError, first_line
 
 BYTES = 255.0
-"""What `preprocess_input` takes as white."""
+"""Value of white in the inputs of `preprocess_input`."""
 
 TAKEN = {
     "include_top": "model.outputs",

@@ -34,7 +34,7 @@ class Measure:
 
 
 class Task(Protocol):
-    """What a model predicts."""
+    """Prediction task: targets, loss, metrics and output layer."""
 
     @property
     def name(self) -> str:

@@ -16,7 +16,7 @@ CLASSES: Mapping[str, int] = MappingProxyType(
 )
 
 MARKS = ("", "[START]", "[UNK]", "[UNUSED]")
-"""What the first ids stand for: Keras moves those of words by three, and 0 fills up."""
+"""Meanings of the first ids: Keras moves those of words by three, and 0 fills up."""
 
 HOUSING_COLUMNS = (
     *("longitude", "latitude", "housing_median_age", "total_rooms"),

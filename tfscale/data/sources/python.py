@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tfscale.specs import Nested
 
 SPLITS = {Split.TRAIN: "train", Split.VALIDATION: "validation", Split.TEST: "test"}
-"""What the function gets as `split`."""
+"""Values of the function's argument `split`."""
 
 WARNING = (
     "the examples of data.function are read in sequence: a resumed run reads those of its epoch before its step again, "

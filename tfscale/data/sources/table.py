@@ -26,7 +26,7 @@ MISSING = "(missing)"
 
 @dataclass(frozen=True, kw_only=True)
 class _Roles:
-    """What the columns are for.
+    """Roles of the columns.
 
     Attributes:
         labels: Columns to predict.

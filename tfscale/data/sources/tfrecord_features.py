@@ -169,7 +169,7 @@ def _label(key: str, found: tf.train.Feature, name: str) -> Feature:
 
 @dataclass(frozen=True, kw_only=True)
 class _Columns:
-    """What the pass over all records finds: labels [N, ...], and the first input that is not finite."""
+    """Result of the pass over all records: labels [N, ...], and the first input that is not finite."""
 
     labels: np.ndarray | None
     not_finite: str | None
