@@ -17,6 +17,7 @@ from typing import Any, Literal
 import keras
 
 from tfscale.errors import UserError, first_line
+from tfscale.models.head import head
 
 BYTES = 255.0
 """Value of white in the inputs of `preprocess_input`."""
@@ -79,7 +80,7 @@ def application(
     x = pool()(base(x))
     if dropout > 0:
         x = keras.layers.Dropout(dropout)(x)
-    return keras.Model(inputs, keras.layers.Dense(outputs, activation=activation, name="head")(x))
+    return keras.Model(inputs, head(outputs, activation, name="head")(x))
 
 
 def architectures() -> dict[str, Callable[..., keras.Model]]:

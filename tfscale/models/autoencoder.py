@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import keras
 
 from tfscale.errors import UserError
+from tfscale.models.head import head
 
 
 def autoencoder(*, input_shape: Sequence[int], hidden: Sequence[int], activation: str) -> keras.Model:
@@ -27,7 +28,7 @@ def autoencoder(*, input_shape: Sequence[int], hidden: Sequence[int], activation
             keras.Input(tuple(input_shape)),
             keras.layers.Flatten(),
             *(keras.layers.Dense(width, activation="relu") for width in widths),
-            keras.layers.Dense(math.prod(input_shape), activation=activation),
-            keras.layers.Reshape(tuple(input_shape)),
+            head(math.prod(input_shape), activation),
+            keras.layers.Reshape(tuple(input_shape), dtype="float32"),
         ]
     )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import keras
 
 from tfscale.errors import UserError
+from tfscale.models.head import head
 
 
 def cnn(
@@ -40,5 +41,5 @@ def cnn(
     layers.append(keras.layers.GlobalAveragePooling2D())
     if dropout > 0:
         layers.append(keras.layers.Dropout(dropout))
-    last = keras.layers.Dense(outputs, activation=activation)
+    last = head(outputs, activation)
     return keras.Sequential([keras.Input(tuple(input_shape)), *layers, last])

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import keras
 
 from tfscale.errors import UserError
+from tfscale.models.head import head
 
 
 def gru(
@@ -45,6 +46,6 @@ def gru(
             keras.Input(tuple(input_shape), dtype="int32"),
             keras.layers.Embedding(vocabulary, width),
             keras.layers.GRU(units, return_sequences=sequence),
-            keras.layers.Dense(outputs, activation=activation),
+            head(outputs, activation),
         ]
     )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import keras
 
 from tfscale.errors import UserError
+from tfscale.models.head import head
 
 SMALLEST = 16
 """Pixels a side that two 5x5 convolutions and two poolings need."""
@@ -39,6 +40,6 @@ def lenet(*, input_shape: Sequence[int], outputs: int, activation: str) -> keras
             keras.layers.MaxPooling2D(),
             keras.layers.Flatten(),
             keras.layers.Dense(500, activation="relu"),
-            keras.layers.Dense(outputs, activation=activation),
+            head(outputs, activation),
         ]
     )

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import keras
 
+from tfscale.models.head import head
+
 
 def mlp(
     *, input_shape: Sequence[int], outputs: int, activation: str, hidden: Sequence[int], dropout: float
@@ -22,4 +24,4 @@ def mlp(
         layers.append(keras.layers.Dense(width, activation="relu"))
         if dropout > 0:
             layers.append(keras.layers.Dropout(dropout))
-    return keras.Sequential([*layers, keras.layers.Dense(outputs, activation=activation)])
+    return keras.Sequential([*layers, head(outputs, activation)])

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import keras
 
 from tfscale.errors import UserError
+from tfscale.models.head import head
 
 
 def siamese(
@@ -37,4 +38,4 @@ def siamese(
     inputs = {name: keras.Input(tuple(shape), name=name) for name, shape in input_shape.items()}
     one, other = (tower(each) for each in inputs.values())
     difference = keras.ops.absolute(keras.ops.subtract(one, other))
-    return keras.Model(inputs, keras.layers.Dense(outputs, activation=activation, name="head")(difference))
+    return keras.Model(inputs, head(outputs, activation, name="head")(difference))

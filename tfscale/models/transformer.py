@@ -13,6 +13,7 @@ from typing import final
 import keras
 
 from tfscale.errors import UserError
+from tfscale.models.head import head
 
 EXPANSION = 4
 """Width of a block's dense pair, over the block's."""
@@ -80,4 +81,4 @@ def transformer(
     for _ in range(blocks):
         x = _block(x, width, heads, sequence)
     read = keras.layers.LayerNormalization()(x if sequence else x[:, -1])
-    return keras.Model(ids, keras.layers.Dense(outputs, activation=activation)(read))
+    return keras.Model(ids, head(outputs, activation)(read))
