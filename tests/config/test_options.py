@@ -46,6 +46,7 @@ NEEDS = {
     "model=gru": ("data=shakespeare",),
     "model=lenet": ("data=mnist",),
     "model=transformer": ("data=shakespeare",),
+    "schedule=plateau": ("data.validation=0.1",),
     "strategy=horovod": ("strategy/collective=in_process",),
     "strategy=horovod_averaging": ("strategy/collective=in_process",),
     "strategy=sharing": ("strategy/collective=in_process",),

@@ -86,6 +86,32 @@ def averaged(learning_rate: float, **settings: Any) -> keras.Optimizer:
     return keras.optimizers.SGD(learning_rate, use_ema=True)
 
 
+class Ending(keras.callbacks.Callback):
+    """Writes down what it sees, and ends the run after a number of steps."""
+
+    def __init__(self, path: str, after: int) -> None:
+        super().__init__()
+        self._path, self._after, self._steps = path, after, 0
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Counts steps."""
+        self._steps += 1
+        self.model.stop_training = self._steps >= self._after
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Writes the epoch and its figures."""
+        with open(self._path, "a") as file:
+            file.write(f"{epoch} {' '.join(logs)}\n")
+
+
+class Testing(keras.callbacks.Callback):
+    """Relies on a method that is not called."""
+
+    def on_test_end(self, logs: Any = None) -> None:
+        """Never called."""
+        raise AssertionError
+
+
 class WholeLoss(keras.losses.Loss):
     """One number for the whole batch, not for each example."""
 

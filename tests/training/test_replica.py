@@ -124,7 +124,9 @@ def test_float32_variables_that_compute_in_bfloat16_train(
     policy("mixed_bfloat16")
     where = () if strategy == "local" else ("strategy/collective=in_process",)
     job = build_job(*IMAGES, f"strategy={strategy}", *where, "strategy.replicas=2")
-    assert {layer.compute_dtype for layer in job.state.replicas[1].model.layers} == {"bfloat16"}
+    *hidden, head = job.state.replicas[1].model.layers
+    assert {layer.compute_dtype for layer in hidden} == {"bfloat16"}
+    assert head.compute_dtype == "float32"
     before = job.state.consensus().numpy()
     run(job, 3)
     after = job.state.consensus().numpy()
@@ -139,9 +141,7 @@ def test_weights_scale_the_loss_of_an_example(build_job: Callable[..., Job]) -> 
     assert float(replica.loss((x, y, tf.ones([4])), training=False)) == pytest.approx(sum(parts), rel=1e-5)
 
 
-def test_float16_is_refused_as_losses_are_not_scaled(
-    build_job: Callable[..., Job], policy: Callable[[str], None]
-) -> None:
+def test_float16_without_loss_scaling_is_refused(build_job: Callable[..., Job], policy: Callable[[str], None]) -> None:
     policy("mixed_float16")
-    with pytest.raises(UserError, match=r"layer \S+ must not compute in float16: .*; give mixed_bfloat16"):
+    with pytest.raises(UserError, match=r"layer \S+ must not compute in float16 .*; type train.precision=float16, or"):
         build_job(*SMALL, "strategy.replicas=1")

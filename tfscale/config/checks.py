@@ -68,6 +68,16 @@ def _train(config: Config) -> list[str]:
     problems = []
     if config.train.steps is None and config.train.epochs is None:
         problems.append("train.epochs and train.steps are both null; set one of them")
+    if config.train.accumulate > config.train.batch:
+        problems.append(
+            f"train.accumulate must be <= train.batch={config.train.batch}, got {config.train.accumulate}; a part must "
+            "have at least one example"
+        )
+    if config.train.precision == "float16" and config.train.nonfinite != "skip":
+        problems.append(
+            f"train.precision=float16 must have train.nonfinite=skip, got {config.train.nonfinite}: the loss scale is "
+            "found by steps that are skipped; or set train.precision=bfloat16"
+        )
     if config.resume and config.run.name is None:
         problems.append("resume=true must have the run's name; type run.name=NAME (`ls` in the folder run.dir)")
     if config.run.tensorboard and find_spec("tensorboard") is None:

@@ -45,7 +45,9 @@ RENAMED_VALUES: Mapping[tuple[str, str, str], str] = MappingProxyType({("strateg
 NEW_NODES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "task": {"_target_": "tfscale.tasks.select.auto"},
+        "callbacks": {},
         "model": {"init_from": None, "freeze": []},
+        "train": {"precision": "float32", "accumulate": 1, "jit_compile": False, "ema": None},
         "data": {
             "validation": None,
             "test": None,

@@ -23,6 +23,7 @@ from tfscale.config.moved_targets import current
 from tfscale.config.schemas.by_target import TARGET_SCHEMAS
 from tfscale.config.schemas.fields import Table
 from tfscale.config.suggest import closest, closest_key
+from tfscale.config.targets import NAMED_NODES
 from tfscale.errors import UserError, first_line
 
 _UNREADABLE = "~#!;<>^&`="
@@ -194,9 +195,9 @@ def keys_of(node: DictConfig | Mapping[str, Any], prefix: str = "") -> Iterator[
 
 
 def _addable(key: str, base: DictConfig) -> bool:
-    """True if `+key` may be added: to metrics, to a `_target_` of the user's own, or as the schema has it."""
+    """True if `+key` may be added: to `NAMED_NODES`, to a `_target_` of the user's own, or as the schema has it."""
     parent = key.rpartition(".")[0]
-    if key.startswith("metrics."):
+    if key.startswith(tuple(f"{node}." for node in NAMED_NODES)):
         return True
     while parent:
         try:

@@ -35,6 +35,7 @@ ALLOWED_TARGETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "task": ("tfscale.tasks.",),
         "loss": ("auto", "keras.losses."),
         "metrics": ("auto", "keras.metrics."),
+        "callbacks": (),
         "early_stopping": ("tfscale.training.early_stopping.",),
         "strategy": ("tfscale.strategies.",),
         "strategy.collective": ("auto", "tfscale.collectives."),
@@ -43,6 +44,9 @@ ALLOWED_TARGETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """Node -> prefixes of the paths that its `_target_` may name, besides trusted modules."""
+
+NAMED_NODES = ("metrics", "callbacks")
+"""Nodes that hold several nodes with a `_target_`, by names that the user chooses."""
 
 ALLOWED_AUGMENTATIONS = ("keras.layers.Random",)
 """Prefixes of the paths that a `_target_` in `data.augment` may name, besides trusted modules."""
@@ -97,6 +101,8 @@ def refusal(key: str, target: str, allowed: Sequence[str]) -> str:
     module = target.rsplit(".", 1)[0]
     if f"{module}." in allowed and module.startswith("keras."):
         return f"{key} must be a class of {module}, such as {module}.{_EXAMPLES.get(module, 'ResNet50')}, got {target}"
+    if not allowed:
+        return f"{key} must be code of your own, got {target}; type trust=[{module}] if it is"
     return (
         f"{key} must begin with {' or '.join(prefix for prefix in allowed if prefix != 'auto')}, got {target}; "
         f"if that code is yours, type trust=[{module}]"

@@ -15,6 +15,7 @@ from tfscale.config.targets import (
     ALLOWED_AUGMENTATIONS,
     ALLOWED_NESTED_TARGETS,
     ALLOWED_TARGETS,
+    NAMED_NODES,
     is_permitted,
     modules_in,
     plugin_modules,
@@ -30,9 +31,9 @@ def problems_of(values: Mapping[str, Any]) -> list[str]:
     trusted = (*modules_in(named), *plugin_modules())
     for path in ALLOWED_TARGETS:
         node = _at(values, path)
-        if path == "metrics" and isinstance(node, dict):
-            for name, metric in node.items():
-                found += _node_problems(f"metrics.{name}", metric, ALLOWED_TARGETS["metrics"], trusted)
+        if path in NAMED_NODES and isinstance(node, dict):
+            for name, named in node.items():
+                found += _node_problems(f"{path}.{name}", named, ALLOWED_TARGETS[path], trusted)
         elif isinstance(node, dict):
             own, common = separated(path, node)
             found += _node_problems(path, own, ALLOWED_TARGETS[path], trusted)
@@ -66,7 +67,7 @@ def typed(values: Mapping[str, Any]) -> Config:
     nodes = {
         path: _typed_node(path, _at(values, path))
         for path in ALLOWED_TARGETS
-        if path != "metrics" and _at(values, path)
+        if path not in NAMED_NODES and _at(values, path)
     }
     changed = dict(values)
     for path in sorted(nodes, key=len):

@@ -13,20 +13,21 @@ from tfscale.collectives.checksummed import require_equal
 from tfscale.collectives.horovod import Horovod
 from tfscale.collectives.in_process import InProcess
 from tfscale.config.instantiate import instantiate
-from tfscale.config.schemas.common import transfer_of
 from tfscale.config.schemas.config import Config
 from tfscale.config.targets import trust
 from tfscale.config.transfer import origin_of
 from tfscale.data.base import Data, Split
 from tfscale.errors import UserError
 from tfscale.job.build_data import build_data, build_task
-from tfscale.job.build_model import build_model, zeros
+from tfscale.job.build_model import zeros
+from tfscale.job.build_replicas import build_replicas
 from tfscale.job.initial_weights import InitialWeights
-from tfscale.strategies.base import Strategy
+from tfscale.strategies.base import SKIPPED_STEPS, Strategy
 from tfscale.tasks.base import Task
 from tfscale.training.evaluator import Evaluator
-from tfscale.training.replica import Replica
-from tfscale.training.state import RunState, digest
+from tfscale.training.plateau import Plateau
+from tfscale.training.precision import LossScale
+from tfscale.training.state import RunState
 from tfscale.training.trainer import Plan, automatic_interval
 from tfscale.vectors import Layout
 from tfscale.world import World
@@ -133,14 +134,7 @@ def build(config: Config, connection: Connection, *, restored: bool = False) -> 
     )
     origin = None if restored else origin_of(config)
     initial = None if origin is None else InitialWeights(origin)
-    own = [
-        _replica(config, data, task, rank, place, strategy, rate, initial)
-        for rank, place in zip(collective.ranks, connection.devices, strict=True)
-    ]
-    start = collective.broadcast([replica.parameters() for replica in own])
-    for replica in own:
-        replica.assign(start)
-    require_equal(collective, [digest(replica) for replica in own], "the parameters that replicas start with")
+    own = build_replicas(config, data, task, strategy=strategy, rate=rate, initial=initial, devices=connection.devices)
     strategy.build([replica.parameters() for replica in own], own[0].layout)
     evaluator = Evaluator(own, data=data, collective=collective, task=task)
     evaluator.check(*zeros(data.spec))
@@ -150,10 +144,20 @@ def build(config: Config, connection: Connection, *, restored: bool = False) -> 
         directions=evaluator.directions,
         has_validation=Split.VALIDATION in data.sizes,
     )
+    plateau = rate if isinstance(rate, Plateau) else None
+    if plateau is not None:
+        plateau.watch(evaluator.directions, has_validation=Split.VALIDATION in data.sizes)
     return Job(
         data=data,
         task=task,
-        state=RunState(step=0, replicas=own, strategy=strategy, early_stopping=stopping),
+        state=RunState(
+            step=0,
+            replicas=own,
+            strategy=strategy,
+            early_stopping=stopping,
+            loss_scale=_loss_scale(config, strategy),
+            plateau=plateau,
+        ),
         plan=plan,
         evaluator=evaluator,
         warnings=[*warnings, *own[0].warnings],
@@ -222,6 +226,7 @@ def _plan(config: Config, data: Data, replicas: int) -> Plan:
     steps = train.steps if train.steps is not None else max(1, round((train.epochs or 1) * epoch))
     return Plan(
         steps=steps,
+        epoch=epoch,
         batch=train.batch,
         seed=config.seed,
         prefetch=train.prefetch,
@@ -232,23 +237,12 @@ def _plan(config: Config, data: Data, replicas: int) -> Plan:
     )
 
 
-def _replica(
-    config: Config,
-    data: Data,
-    task: Task,
-    rank: int,
-    device: str,
-    strategy: Strategy,
-    rate: object,
-    initial: InitialWeights | None,
-) -> Replica:
-    return Replica(
-        rank=rank,
-        device=device,
-        model=lambda: build_model(config, data, task, initial),
-        optimizer=lambda: instantiate("optimizer", {**config.optimizer, "_partial_": False}, learning_rate=rate),
-        task=task,
-        batch=config.train.batch,
-        with_slots=strategy.averages_optimizer,
-        frozen=transfer_of(config.model).freeze,
-    )
+def _loss_scale(config: Config, strategy: Strategy) -> LossScale | None:
+    if config.train.precision != "float16":
+        return None
+    if SKIPPED_STEPS not in strategy.measurements():
+        raise UserError(
+            f"train.precision=float16 needs a strategy that measures {SKIPPED_STEPS}, as {type(strategy).__name__} "
+            "does not; set train.precision=bfloat16"
+        )
+    return LossScale()

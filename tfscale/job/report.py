@@ -12,6 +12,7 @@ from tfscale.data.base import Split
 from tfscale.job.build import Job
 from tfscale.runs import plots, summary
 from tfscale.runs.run_directory import RunDirectory
+from tfscale.strategies.base import SKIPPED_STEPS
 from tfscale.tracking.base import Measurements, Tracker
 from tfscale.tracking.tables import closing_table
 from tfscale.world import World
@@ -57,7 +58,7 @@ def close(
     results: Mapping[str, Any],
 ) -> None:
     """Writes summary.json, draws the plots, hands both to the trackers and prints the closing table."""
-    skipped = {name: int(value) for name, value in job.state.strategy.measurements().items() if name == "skipped_steps"}
+    skipped = {name: int(value) for name, value in job.state.strategy.measurements().items() if name == SKIPPED_STEPS}
     document = {
         "name": directory.path.name,
         **results,

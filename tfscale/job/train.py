@@ -16,6 +16,7 @@ from tfscale.checkpoint.staging import StagingBuffer
 from tfscale.checkpoint.store import CheckpointStore
 from tfscale.collectives.checksummed import broadcast_text
 from tfscale.config import preflight, saved
+from tfscale.config.instantiate import instantiate
 from tfscale.config.schemas.config import Config
 from tfscale.errors import UserError
 from tfscale.job import build, environment, report, resume
@@ -33,6 +34,7 @@ from tfscale.tracking.jsonl import JsonlTracker
 from tfscale.tracking.tables import person_console
 from tfscale.tracking.tensorboard import TensorBoardTracker
 from tfscale.tracking.trackers import Trackers, closing_trackers
+from tfscale.training.callbacks import KerasCallbacks
 from tfscale.training.checkpoints import Checkpoints
 from tfscale.training.trainer import Trainer
 from tfscale.world import World
@@ -74,9 +76,18 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], pendin
     attempt, _, path = broadcast_text(connection.collective, own).partition("\n")
     directory = holder[0] = holder[0] or RunDirectory(Path(path))
     heartbeat = heartbeat or _heartbeat(config, world, directory)
-    stop = CoordinatedStop(directory.logs, attempt, restarts(), world, pending=pending, max_time=config.train.max_time)
     restored = config.resume and resume.has_checkpoints(directory, connection.collective)
     job = build.build(config, connection, restored=restored)
+    callbacks = _callbacks(config, job) if world.is_chief and config.callbacks else None
+    stop = CoordinatedStop(
+        directory.logs,
+        attempt,
+        restarts(),
+        world,
+        pending=pending,
+        max_time=config.train.max_time,
+        ends=lambda: callbacks is not None and callbacks.stops,
+    )
     with RobustStream(directory.log(world.rank).open("ab", buffering=0)) as stream:
         log = Console(file=stream, width=160, force_terminal=False)
         console = person_console() if world.is_chief else log
@@ -102,11 +113,17 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], pendin
                 tracker=trackers,
                 stop=stop,
                 heartbeat=heartbeat,
+                callbacks=callbacks,
             )()
             log.print(f"rank {world.rank} ended well; parameters {results['parameters_sha256']}", highlight=False)
             if world.is_chief:
                 report.close(config, job, world, directory, console, trackers, results)
     return 0
+
+
+def _callbacks(config: Config, job: Job) -> KerasCallbacks:
+    made = {name: instantiate(f"callbacks.{name}", node) for name, node in config.callbacks.items()}
+    return KerasCallbacks(made, job.state.replicas[0].model, epoch=job.plan.epoch, steps=job.plan.steps)
 
 
 def _run_info(config: Config, job: Job, world: World, directory: RunDirectory) -> RunInfo:

@@ -21,6 +21,9 @@ from tfscale.vectors import Layout, counter, flatten, size, unflatten
 Tensors = Sequence[tf.Tensor]
 """The tensors of one replica, one for each trainable variable."""
 
+SKIPPED_STEPS = "skipped_steps"
+"""Measurement of a strategy that skips steps with gradients that are not finite: equal in all processes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Description:

@@ -1,9 +1,9 @@
 """Coordinated stop: all ranks of a job stop after the same step.
 
-A signal, or the end of `train.max_time`, asks any rank to stop. The chief chooses the step: the next one in which all
-processes exchange something. No rank can complete that step before the chief has taken part in it, and the chief writes
-its number to a file first, so every rank that completes the step finds it there. The cost is one file look-up a step,
-and no exchange.
+A signal, the end of `train.max_time` or a callback asks any rank to stop. The chief chooses the step: the next one in
+which all processes exchange something. No rank can complete that step before the chief has taken part in it, and the
+chief writes its number to a file first, so every rank that completes the step finds it there. The cost is one file
+look-up a step, and no exchange.
 """
 
 import itertools
@@ -21,6 +21,12 @@ from tfscale.world import World
 _MAX_TIME = 0
 """Reason in a file: the end of `train.max_time`; other reasons are the number of a signal."""
 
+_CALLBACK = -1
+"""Reason in a file: a callback of the user's own."""
+
+_ENDS = {_MAX_TIME: "train.max_time is over", _CALLBACK: "a callback has set model.stop_training"}
+"""Reason that is no signal -> why the run ends."""
+
 
 @final
 class CoordinatedStop:
@@ -33,6 +39,7 @@ class CoordinatedStop:
         world: Identity of this process.
         pending: Returns the first pending signal of this process.
         max_time: Seconds from now to the end of the run; None for no limit.
+        ends: Returns whether a callback of this process asks for the end of the run.
     """
 
     def __init__(
@@ -44,8 +51,9 @@ class CoordinatedStop:
         *,
         pending: Callable[[], Stopped | None],
         max_time: float | None,
+        ends: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._pending, self._world = pending, world
+        self._pending, self._world, self._ends = pending, world, ends
         stem = f"stop-{restarts}-{attempt}"
         self._request, self._decision = folder / f"{stem}.asked", folder / f"{stem}.at"
         self._end = None if max_time is None else time.monotonic() + max_time
@@ -77,6 +85,8 @@ class CoordinatedStop:
         signal = self._pending()
         if signal is not None:
             return signal.number
+        if self._ends():
+            return _CALLBACK
         return _MAX_TIME if self._end is not None and time.monotonic() >= self._end else None
 
 
@@ -84,11 +94,11 @@ def agreed_stop(folder: Path, restarts: int) -> Stopped | None:
     """Signal for which the job has agreed to stop in the start after `restarts` earlier ones; None if it has not."""
     decisions = [_read(path, 2) for path in folder.glob(f"stop-{restarts}-*.at")]
     reasons = [decision[1] for decision in decisions if decision is not None]
-    return next((Stopped(reason) for reason in reasons if reason != _MAX_TIME), None)
+    return next((Stopped(reason) for reason in reasons if reason not in _ENDS), None)
 
 
 def _exception(reason: int) -> Stopped | EarlyEnd:
-    return EarlyEnd("train.max_time is over") if reason == _MAX_TIME else Stopped(reason)
+    return EarlyEnd(_ENDS[reason]) if reason in _ENDS else Stopped(reason)
 
 
 def _write(path: Path, content: str) -> None:

@@ -15,6 +15,7 @@ class Phase(Enum):
 
     STARTING = "starting"
     DATA = "waiting for data"
+    COMPILING = "compiling"
     STEP = "a step"
     AVERAGING = "averaging"
     LOGGING = "logging"
@@ -42,4 +43,4 @@ class Phase(Enum):
     @property
     def always_has_minutes(self) -> bool:
         """Returns whether every run of this phase has minutes, however short the earlier ones were."""
-        return self is Phase.DISK
+        return self in (Phase.DISK, Phase.COMPILING)

@@ -10,13 +10,13 @@ References:
     `train.max_time`.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Literal, final
 
 import numpy as np
 
 from tfscale.errors import UserError
+from tfscale.training.monitor import Directions, Monitor
 
 
 @final
@@ -39,7 +39,6 @@ class EarlyStopping:
             it needs a direction, mode is `auto`, and the metric names none.
 
     Attributes:
-        best: The best value so far; NaN before the first.
         best_step: Optimizer steps after which it was measured; -1 before the first.
         ended: Whether a criterion has ended the run. A run that is restarted after that but before its end repeats its
             last evaluation, which does not count twice.
@@ -56,31 +55,31 @@ class EarlyStopping:
         max_loss: float | None,
         keep_best: bool,
         has_validation: bool,
-        directions: Mapping[str, Literal["min", "max"] | None],
+        directions: Directions,
     ) -> None:
-        self._monitor = monitor or next((name for name in directions if name != "loss"), "loss")
-        if self._monitor not in directions:
-            raise UserError(
-                f"early_stopping.monitor must be one of {', '.join(directions)}, got {monitor}; or add a metric of "
-                "that name"
-            )
         needing = {"patience": patience is not None, "target": target is not None, "keep_best": keep_best}
         key = next((key for key, needs in needing.items() if needs), None)
         if key is not None and not has_validation:
             raise UserError(
                 f"early_stopping.{key} must have validation examples, and the data have none; type data.validation=0.1"
             )
-        better = directions[self._monitor] if mode == "auto" else mode
-        if better is None and (keep_best or patience is not None or target is not None):
-            raise UserError(
-                f"early_stopping.mode must be min or max for {self._monitor}, which does not say whether more is "
-                "better; type early_stopping.mode=min or early_stopping.mode=max"
-            )
-        self._sign = {"min": -1, "max": 1, None: 0}[better]
-        self._patience, self._min_delta, self._target = patience, min_delta, target
+        self._monitor = Monitor(
+            "early_stopping",
+            monitor=monitor,
+            mode=mode,
+            min_delta=min_delta,
+            directions=directions,
+            compares=key is not None,
+        )
+        self._patience, self._target = patience, target
         self._max_loss, self.keep_best = max_loss, keep_best
-        self.best, self.best_step, self._stale = math.nan, -1, 0
+        self.best_step, self._stale = -1, 0
         self.ended = False
+
+    @property
+    def best(self) -> float:
+        """The best value so far; NaN before the first."""
+        return self._monitor.best
 
     def after_evaluation(self, step: int, measured: Mapping[str, float]) -> str | None:
         """Takes an evaluation.
@@ -92,16 +91,16 @@ class EarlyStopping:
         Returns:
             Why the run ends, None if it does not. `best_step` is `step` if the evaluation is an improvement.
         """
-        reason = self._check(step, self._monitor, measured[self._monitor])
+        reason = self._check(step, self._monitor.name, measured[self._monitor.name])
         self.ended |= reason is not None
         return reason
 
     def _check(self, step: int, name: str, value: float) -> str | None:
-        sign = self._sign
+        sign = self._monitor.sign
         if sign == 0:
             return None
-        if not math.isnan(value) and (math.isnan(self.best) or sign * (value - self.best) > self._min_delta):
-            self.best, self.best_step, self._stale = value, step, 0
+        if self._monitor.improves(value):
+            self.best_step, self._stale = step, 0
         elif not self.ended:
             self._stale += 1
         if self._target is not None and sign * (value - self._target) >= 0:
@@ -128,5 +127,5 @@ class EarlyStopping:
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Restores the state that `arrays` returned."""
-        self.best, self.best_step = float(arrays["best"]), int(arrays["best_step"])
+        self._monitor.best, self.best_step = float(arrays["best"]), int(arrays["best_step"])
         self._stale, self.ended = int(arrays["stale"]), bool(arrays["ended"])

@@ -68,7 +68,7 @@ class Evaluator:
         """
         replica, task = self._replicas[0], self._task
         with tf.device(replica.device):
-            outputs, targets = replica.model(x, training=False), task.encode(x, y)
+            outputs, targets = replica.outputs(x, training=False), task.encode(x, y)
             for metric, (name, measure) in zip(self._metrics[0][1:], task.measures.items(), strict=True):
                 try:
                     metric.update_state(*(_of(measure.output, part) for part in (targets, outputs)))
@@ -169,7 +169,7 @@ def _update_function(replica: Replica, task: Task, metrics: Sequence[keras.Metri
     @tf.function(autograph=False, jit_compile=False, reduce_retracing=True)
     def update(x: Nested[tf.Tensor], y: Nested[tf.Tensor], weight: tf.Tensor) -> None:
         with tf.device(replica.device):
-            outputs, targets = replica.model(x, training=False), task.encode(x, y)
+            outputs, targets = replica.outputs(x, training=False), task.encode(x, y)
             metrics[0].update_state(task.loss(targets, outputs), weight)
             for metric, measure in zip(metrics[1:], task.measures.values(), strict=True):
                 metric.update_state(*(_of(measure.output, part) for part in (targets, outputs)))

@@ -8,12 +8,13 @@ log, evaluate and save.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import final
 
 import tensorflow as tf
 
 from tfscale.data.base import Batch, Data, Shard
 from tfscale.errors import UserError
-from tfscale.strategies.base import Strategy
+from tfscale.strategies.base import SKIPPED_STEPS, Strategy
 from tfscale.supervision.phase import Phase
 from tfscale.training.replica import Replica
 from tfscale.training.state import RunState
@@ -68,14 +69,16 @@ def training_steps(
     ]
     train: Callable[..., tuple[tf.Tensor, tf.Tensor]] | None = None
     synchronize = _synchronize_function(state.replicas, state.strategy)
+    average = _average_function(state.replicas)
+    compiling = _Compiling(state.replicas)
     score = _score_function(state.replicas)
     feed = zip(*feeds, strict=True)
     while True:
         began = time.perf_counter()
         heartbeat(Phase.DATA, state.step)
         batches = _next(feed, data, state, shards=shards, batch=batch, seed=seed)
-        heartbeat(Phase.STEP, state.step)
-        train = train or _step_function(state.replicas, state.strategy, batches)
+        heartbeat(compiling.next(batches), state.step)
+        train = train or _step_function(state, batches)
         losses, measurements = train(batches, tf.constant(state.step, tf.int64))
         averaged = None
         if state.strategy.parameters_due(state.step + 1):
@@ -84,6 +87,8 @@ def training_steps(
             if state.strategy.reports_after_averaging:
                 averaged = score(batches)
         state.step += 1
+        if average is not None:
+            average(tf.constant(state.step, tf.int64))
         seconds = time.perf_counter() - began
         yield StepInfo(
             step=state.step,
@@ -93,6 +98,23 @@ def training_steps(
             remark=state.strategy.autotune(state.step),
             seconds=seconds,
         )
+
+
+@final
+class _Compiling:
+    """Tells a step that compiles from others: XLA compiles the gradients again for each size of a batch."""
+
+    def __init__(self, replicas: Sequence[Replica]) -> None:
+        self._compiles, self._sizes = any(replica.compiles_each_size for replica in replicas), set[tuple[int, ...]]()
+
+    def next(self, batches: Sequence[Batch]) -> Phase:
+        """Returns the phase of the step of these batches."""
+        if not self._compiles:
+            return Phase.STEP
+        sizes = tuple(len(weight) for _, _, weight in batches)
+        is_new = sizes not in self._sizes
+        self._sizes.add(sizes)
+        return Phase.COMPILING if is_new else Phase.STEP
 
 
 def _next(
@@ -118,22 +140,23 @@ def _specs(batches: Sequence[Batch]) -> Sequence[Batch]:
     return tf.nest.map_structure(lambda part: tf.TensorSpec([None, *part.shape[1:]], part.dtype), tuple(batches))
 
 
-def _step_function(
-    replicas: Sequence[Replica], strategy: Strategy, batches: Sequence[Batch]
-) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+def _step_function(state: RunState, batches: Sequence[Batch]) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
     """Compiles (R batches, step [] int64) -> (losses [R], measurements [F]): gradients, exchange, optimizers."""
+    replicas, strategy, scale = state.replicas, state.strategy, state.loss_scale
 
     def step(batches: Sequence[Batch], number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         losses, gradients = [], []
         for replica, batch in zip(replicas, batches, strict=True):
             with tf.device(replica.device):
-                loss, each = replica.gradients(batch)
+                loss, each = replica.gradients(batch, None if scale is None else scale.value.read_value())
                 losses.append(loss)
                 gradients.append(each)
         reduced = strategy.reduce_gradients(gradients, [replica.trainable_tensors() for replica in replicas], number)
         for replica, each in zip(replicas, reduced, strict=True):
             with tf.device(replica.device):
                 replica.apply(each)
+        if scale is not None:
+            scale.update(tf.cast(strategy.measurements()[SKIPPED_STEPS], tf.int64))
         return tf.stack(losses), _measured(strategy)
 
     function = tf.function(step, autograph=False, jit_compile=False)
@@ -155,6 +178,24 @@ def _synchronize_function(replicas: Sequence[Replica], strategy: Strategy) -> Ca
         return _measured(strategy)
 
     return synchronize
+
+
+def _average_function(replicas: Sequence[Replica]) -> Callable[[tf.Tensor], None] | None:
+    """Compiles (step [] int64) -> None: averages of weights take the step; None if there are no averages.
+
+    It comes after the strategy has replaced parameters, so replicas with equal weights have equal averages.
+    """
+    averages = [(replica.device, replica.average) for replica in replicas if replica.average is not None]
+    if not averages:
+        return None
+
+    @tf.function(autograph=False, jit_compile=False)
+    def update(step: tf.Tensor) -> None:
+        for device, average in averages:
+            with tf.device(device):
+                average.update(step)
+
+    return update
 
 
 def _score_function(replicas: Sequence[Replica]) -> Callable[[Sequence[Batch]], tf.Tensor]:

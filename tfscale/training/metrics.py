@@ -107,6 +107,8 @@ class RunMetrics:
         if self._averaged is not None:
             record["loss_after_averaging"] = self._mean(self._averaged)
             self._averaged = None
+        if self._state.loss_scale is not None:
+            record["loss_scale"] = float(self._state.loss_scale.value)
         record |= self._measurements(info)
         self._tracker.log(Kind.TRAIN, info.step, record)
         return loss

@@ -14,15 +14,14 @@ import keras
 import tensorflow as tf
 
 from tfscale.errors import RunError, UserError
+from tfscale.strategies.base import SKIPPED_STEPS
 from tfscale.training.checkpoints import Checkpoints
 from tfscale.training.loop import StepInfo
 from tfscale.training.state import RunState
 
 Policy = Literal["skip", "rollback", "abort"]
-COUNT = "skipped_steps"
-"""Measurement of a strategy that skips steps: their number, equal in all processes."""
 
-COUNTERS = (COUNT, "bytes_sent")
+COUNTERS = (SKIPPED_STEPS, "bytes_sent")
 """Measurements that a rollback keeps: what they count has happened."""
 
 MAX_ROLLBACKS = 10
@@ -46,13 +45,13 @@ class NonFinite:
     def __init__(self, policy: Policy, state: RunState, checkpoints: Checkpoints, *, every: int) -> None:
         self._policy, self._state, self._checkpoints, self._every = policy, state, checkpoints, every
         measured = state.strategy.measurements()
-        if policy != "skip" and COUNT not in measured:
+        if policy != "skip" and SKIPPED_STEPS not in measured:
             raise UserError(
-                f"train.nonfinite={policy} needs a strategy that measures {COUNT}, as {type(state.strategy).__name__} "
-                "does not; set train.nonfinite=skip"
+                f"train.nonfinite={policy} needs a strategy that measures {SKIPPED_STEPS}, as "
+                f"{type(state.strategy).__name__} does not; set train.nonfinite=skip"
             )
-        self._index = list(measured).index(COUNT) if COUNT in measured else 0
-        self._known = int(measured[COUNT]) if COUNT in measured else 0
+        self._index = list(measured).index(SKIPPED_STEPS) if SKIPPED_STEPS in measured else 0
+        self._known = int(measured[SKIPPED_STEPS]) if SKIPPED_STEPS in measured else 0
         self._returned: tuple[str | None, int] = None, 0
 
     def has_to_act(self, info: StepInfo) -> bool:

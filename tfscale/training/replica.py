@@ -15,17 +15,17 @@ import tensorflow as tf
 from tfscale import vectors
 from tfscale.data.base import Batch
 from tfscale.errors import UserError
+from tfscale.specs import Nested
 from tfscale.tasks.base import Task
-from tfscale.training import freezing
+from tfscale.training import freezing, unsupported
+from tfscale.training.accumulation import Gradients, accumulate
+from tfscale.training.computation import DEFAULT, Computation
+from tfscale.training.precision import dtype_policy, in_float32
+from tfscale.training.weight_average import WeightAverage
 from tfscale.vectors import Layout
 
-OWN_STEPS = ("train_step", "test_step", "compute_loss")
-"""Methods of keras.Model that this loop does not call."""
-
-COMPILED = (
-    "the model was compiled, which changes nothing: loss, metrics and optimizer are those of the configuration "
-    "(loss=, metrics=, optimizer=)"
-)
+AVERAGE = "average/"
+"""Prefix of the names of averaged weights in a checkpoint."""
 
 
 @final
@@ -41,8 +41,10 @@ class Replica:
         batch: B, which every batch's weighted loss is divided by.
         with_slots: Whether optimizer slots are part of `parameters`.
         frozen: Names of layers and variables that do not train (see `freezing`).
+        computation: Precision, parts of a batch, compilation, and average of the weights.
 
     Attributes:
+        average: The average of the weights; None without `computation.ema`.
         warnings: Warnings about the model, one line each.
 
     Raises:
@@ -61,19 +63,29 @@ class Replica:
         batch: int,
         with_slots: bool,
         frozen: Sequence[str] = (),
+        computation: Computation = DEFAULT,
     ) -> None:
         self.rank, self.device = rank, device
-        self._task, self._batch = task, batch
+        self._task, self._batch, self._computation = task, batch, computation
         keras.utils.clear_session()  # gives every replica the same layer names, by which state is saved
         with tf.device(device):
-            self.model = model()
-            _refuse_other_floats(self.model)
-            _refuse_own_steps(self.model)
+            with dtype_policy(computation.precision):
+                self.model = model()
+            unsupported.refuse_model(self.model, computation.precision)
             freezing.freeze(self.model, frozen)
             self.optimizer = optimizer()
-            _refuse_optimizer(self.optimizer)
+            unsupported.refuse_optimizer(self.optimizer)
             self.optimizer.build(self.model.trainable_variables)
-        self._variables = {**_model_variables(self.model), **_optimizer_variables(self.optimizer)}
+            self.average = (
+                None if computation.ema is None else WeightAverage(self.model.trainable_variables, computation.ema)
+            )
+        averages = {} if self.average is None else self.average.state()
+        self._variables = {
+            **_model_variables(self.model),
+            **_optimizer_variables(self.optimizer),
+            **{f"{AVERAGE}{path}": each for path, each in averages.items()},
+        }
+        self._compute = tf.function(self._gradients, jit_compile=True) if computation.jit_compile else self._gradients
         self._trainable = [variable.value for variable in self.model.trainable_variables]
         self._frozen = freezing.frozen_variables(self.model)
         kept = {id(variable) for variable in self._frozen}
@@ -81,7 +93,7 @@ class Replica:
         averaged = [variable for variable in statistics if variable.dtype.is_floating]
         self._synchronised = self._trainable + averaged + (self._slots() if with_slots else [])
         self._separate_random_streams()
-        self.warnings = [COMPILED] if self.model.compiled else []
+        self.warnings = unsupported.warnings_of(self.model)
 
     def _slots(self) -> list[tf.Variable]:
         """Variables of the optimizer, such as momentum, but for the step counter and the learning rate."""
@@ -104,6 +116,11 @@ class Replica:
         )
 
     @property
+    def compiles_each_size(self) -> bool:
+        """Whether the first batch of each size takes long, as it is compiled."""
+        return self._computation.jit_compile
+
+    @property
     def frozen_names(self) -> Sequence[str]:
         """Names, as in `variables`, of what keeps its value: equal in all replicas."""
         return [f"model/{variable.path}" for variable in self._frozen]
@@ -118,19 +135,43 @@ class Replica:
         with tf.device(self.device):
             return [variable.read_value() for variable in self._trainable]
 
-    def loss(self, batch: Batch, *, training: bool) -> tf.Tensor:
-        """Computes (1 / B) sum(weight * loss) plus the model's own regularization, []."""
-        x, y, weight = batch
-        per_example = self._task.loss(self._task.encode(x, y), self.model(x, training=training))
-        return tf.reduce_sum(weight * per_example) / self._batch + sum(self.model.losses)
+    def outputs(self, x: Nested[tf.Tensor], *, training: bool) -> Nested[tf.Tensor]:
+        """Calls the model; outputs are float32 at every precision."""
+        return tf.nest.map_structure(in_float32, self.model(x, training=training))
 
-    def gradients(self, batch: Batch) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """Returns the loss, [], and its gradient for each trainable variable; zeros for an unconnected one."""
+    def loss(self, batch: Batch, *, training: bool, share: tf.Tensor | None = None) -> tf.Tensor:
+        """Computes (1 / B) sum(weight * loss) plus the model's own regularization, [].
+
+        Args:
+            batch: Examples.
+            training: Whether layers act as in training.
+            share: [], the part of the regularization that belongs to these examples; None for all of it.
+        """
+        x, y, weight = batch
+        per_example = self._task.loss(self._task.encode(x, y), self.outputs(x, training=training))
+        own = sum(self.model.losses)
+        return tf.reduce_sum(weight * per_example) / self._batch + (own if share is None else share * own)
+
+    def gradients(self, batch: Batch, scale: tf.Tensor | None = None) -> Gradients:
+        """Returns the loss, [], and its gradient for each trainable variable; zeros for an unconnected one.
+
+        Args:
+            batch: Examples.
+            scale: [] float32, multiplies the loss in between (see `precision`); None for no scale.
+        """
+        if self._computation.accumulate == 1:
+            return self._compute(batch, scale)
+        size = -(-self._batch // self._computation.accumulate)
+        return accumulate(lambda part, share: self._compute(part, scale, share), batch, size, self._trainable)
+
+    def _gradients(self, batch: Batch, scale: tf.Tensor | None, share: tf.Tensor | None = None) -> Gradients:
         with tf.GradientTape(watch_accessed_variables=False) as tape:  # nothing is recorded below a frozen base
             tape.watch(self._trainable)
-            loss = self.loss(batch, training=True)
-        gradients = tape.gradient(loss, self._trainable, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        return loss, [tf.convert_to_tensor(gradient) for gradient in gradients]
+            loss = self.loss(batch, training=True, share=share)
+            target = loss if scale is None else scale * loss
+        gradients = tape.gradient(target, self._trainable, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        dense = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        return loss, dense if scale is None else [each / scale for each in dense]
 
     def apply(self, gradients: Sequence[tf.Tensor]) -> None:
         """Performs an optimizer step with a gradient for each trainable variable."""
@@ -143,6 +184,14 @@ class Replica:
         """
         with tf.device(self.device):
             return vectors.flatten([variable.read_value() for variable in self._synchronised])
+
+    def averaged_parameters(self) -> tf.Tensor:
+        """Returns [S] with the average of the weights in their place, if there is one: what is evaluated."""
+        if self.average is None:
+            return self.parameters()
+        with tf.device(self.device):
+            others = self._synchronised[len(self._trainable) :]
+            return vectors.flatten([each.read_value() for each in [*self.average.values, *others]])
 
     def assign(self, parameters: tf.Tensor) -> None:
         """Assigns [S], in the order of `parameters`."""
@@ -167,8 +216,8 @@ class Replica:
             values |= {id(variable): value for variable, value in zip(self._synchronised, assigned, strict=True)}
         return {name: np.asarray(values[id(variable)].numpy()) for name, variable in wanted.items()}
 
-    def variables(self) -> Mapping[str, keras.Variable]:
-        """State of this replica by its names in a checkpoint: weights, statistics, random streams, optimizer.
+    def variables(self) -> Mapping[str, tf.Variable | keras.Variable]:
+        """State of this replica by its names in a checkpoint: weights, statistics, random streams, optimizer, average.
 
         A learning rate is a setting, not state: a resumed run takes its own.
         """
@@ -196,39 +245,3 @@ def _optimizer_variables(optimizer: keras.Optimizer) -> dict[str, keras.Variable
         numbers[each.path] += 1
         named[f"optimizer/{each.path}{suffix}"] = each
     return named
-
-
-def _refuse_own_steps(model: keras.Model) -> None:
-    own = [name for name in OWN_STEPS if getattr(type(model), name) is not getattr(keras.Model, name)]
-    if own:
-        raise UserError(
-            f"the model's own {' and '.join(own)} would not be called; leave {'it' if len(own) == 1 else 'them'} out "
-            "and set loss, metrics and optimizer in the configuration"
-        )
-
-
-def _refuse_optimizer(optimizer: keras.Optimizer) -> None:
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        raise UserError(
-            "optimizer must not be a LossScaleOptimizer: losses are not scaled yet; give the optimizer that it wraps"
-        )
-    if optimizer.use_ema:
-        raise UserError(
-            "optimizer.use_ema must be false: averaged weights would be neither evaluated nor saved; leave it out"
-        )
-
-
-def _refuse_other_floats(model: keras.Model) -> None:
-    for variable in model.variables:
-        kind = keras.backend.standardize_dtype(variable.dtype)
-        if keras.backend.is_float_dtype(kind) and kind != "float32":
-            raise UserError(
-                f"the model's {variable.path} must be float32, got {kind}; leave the dtype of its layer out, or give "
-                "mixed_bfloat16 to compute in bfloat16"
-            )
-    for layer in model._flatten_layers():
-        if layer.compute_dtype == "float16":
-            raise UserError(
-                f"the model's layer {layer.path} must not compute in float16: losses are not scaled yet; give "
-                "mixed_bfloat16"
-            )

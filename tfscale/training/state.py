@@ -18,7 +18,9 @@ from tfscale.digest import choose as choose_digest
 from tfscale.errors import UserError
 from tfscale.strategies.base import Strategy
 from tfscale.training.early_stopping import EarlyStopping
-from tfscale.training.replica import Replica
+from tfscale.training.plateau import Plateau
+from tfscale.training.precision import LossScale
+from tfscale.training.replica import AVERAGE, Replica
 
 Variables = Mapping[str, tf.Variable | keras.Variable]
 Values = Mapping[str, tf.Tensor | np.ndarray]
@@ -26,6 +28,12 @@ Values = Mapping[str, tf.Tensor | np.ndarray]
 
 STOPPING = "early_stopping/"
 """Prefix of the names of early stopping's state in a checkpoint."""
+
+SCHEDULE = "schedule/"
+"""Prefix of the names of the plateau schedule's state in a checkpoint."""
+
+SCALE = "loss_scale/"
+"""Prefix of the names of the loss scale's state in a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,7 @@ class ReplicaView:
         own: Values that only this replica holds.
         common: Values that are equal in all replicas.
         digest: Digest of `common`: equal in all replicas if `common` is.
-        shared: Values that belong to no replica: the strategy's and early stopping's.
+        shared: Values that belong to no replica: those of the strategy, loss scale, early stopping and schedule.
     """
 
     own: Values
@@ -54,12 +62,16 @@ class RunState:
         replicas: This process's replicas, by rank.
         strategy: Owns residuals, thresholds and counters.
         early_stopping: Holds the best evaluation.
+        loss_scale: Of all replicas, with float16; None for no scale.
+        plateau: The schedule that follows the evaluations; None for any other.
     """
 
     step: int
     replicas: Sequence[Replica]
     strategy: Strategy
     early_stopping: EarlyStopping
+    loss_scale: LossScale | None = None
+    plateau: Plateau | None = None
     _reads: dict[int, Callable[[], tuple[Any, ...]]] = field(default_factory=dict, init=False, repr=False)
 
     def view(self, index: int) -> ReplicaView:
@@ -67,33 +79,37 @@ class RunState:
         if index not in self._reads:
             self._reads[index] = tf.function(lambda: self._read(index), autograph=False).get_concrete_function()
         own, common, digest, shared = self._reads[index]()
-        return ReplicaView(own, common, int(digest), {**shared, **self._stopping_arrays()})
+        return ReplicaView(own, common, int(digest), {**shared, **self._evaluation_arrays()})
 
     def _read(self, index: int) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor], tf.Tensor, dict[str, tf.Tensor]]:
         own = _tensors(self._replica_variables(index))
         common = {name: own.pop(name) for name in self.common_names()}
         digest = choose_digest([self.replicas[index].device])([_as_floats(each) for each in common.values()])
-        return own, common, digest, _tensors(self.strategy.shared_state())
+        return own, common, digest, _tensors(self._shared_variables())
 
     def replica_arrays(self, index: int) -> Arrays:
         """Copies all state of this process's replica `index`, by name."""
         return _copied(self._replica_variables(index))
 
     def consensus_arrays(self) -> Arrays:
-        """Copies the consensus but for `common_names`, by name. All processes must call it."""
-        return self.replicas[0].model_arrays(self.consensus, without=frozenset(self.common_names()))
+        """Copies the consensus, by name, but for what is in `common_names` as well. All processes must call it."""
+        replica, without = self.replicas[0], set(self.common_names())
+        if replica.average is not None:  # the consensus is of averaged weights
+            without -= {f"model/{each.path}" for each in replica.model.trainable_variables}
+        return replica.model_arrays(self.consensus, without=without)
 
     def common_names(self) -> Sequence[str]:
         """Names of the state that is equal in all replicas after every step."""
         strategy, replica = self.strategy, self.replicas[0]
         names = [f"model/{each.path}" for each in replica.model.trainable_variables]
+        averages = [name for name in replica.variables() if name.startswith(AVERAGE)]
         slots = [name for name in replica.variables() if name.startswith("optimizer/")]
-        equal = names * strategy.keeps_parameters_equal + slots * strategy.keeps_optimizers_equal
+        equal = [*names, *averages] * strategy.keeps_parameters_equal + slots * strategy.keeps_optimizers_equal
         return [*equal, *replica.frozen_names]
 
     def shared_arrays(self) -> Arrays:
-        """Copies the state that belongs to no replica: the strategy's and early stopping's."""
-        return {**_copied(self.strategy.shared_state()), **self._stopping_arrays()}
+        """Copies the state that belongs to no replica: of strategy, loss scale, early stopping and schedule."""
+        return {**_copied(self._shared_variables()), **self._evaluation_arrays()}
 
     def load_replica(self, index: int, arrays: Arrays) -> None:
         """Restores what `replica_arrays` returned.
@@ -105,20 +121,33 @@ class RunState:
 
     def load_shared(self, arrays: Arrays) -> None:
         """Restores what `shared_arrays` returned; raises like `load_replica`."""
+        followers = self._followers()
         _load(
-            self.strategy.shared_state(),
-            {name: value for name, value in arrays.items() if not name.startswith(STOPPING)},
+            self._shared_variables(),
+            {name: value for name, value in arrays.items() if not name.startswith(tuple(followers))},
         )
-        self.early_stopping.load(
-            {name.removeprefix(STOPPING): value for name, value in arrays.items() if name.startswith(STOPPING)}
-        )
+        for prefix, follower in followers.items():
+            own = {name.removeprefix(prefix): each for name, each in arrays.items() if name.startswith(prefix)}
+            follower.load(own)
 
     def consensus(self) -> tf.Tensor:
         """Returns the one model that the replicas stand for, [S]. All processes must call it."""
-        return self.strategy.consensus([replica.parameters() for replica in self.replicas])
+        return self.strategy.consensus([replica.averaged_parameters() for replica in self.replicas])
 
-    def _stopping_arrays(self) -> Arrays:
-        return {f"{STOPPING}{name}": value for name, value in self.early_stopping.arrays().items()}
+    def _shared_variables(self) -> Variables:
+        scale = {} if self.loss_scale is None else self.loss_scale.state()
+        return {**self.strategy.shared_state(), **{f"{SCALE}{name}": each for name, each in scale.items()}}
+
+    def _followers(self) -> dict[str, EarlyStopping | Plateau]:
+        """What follows the evaluations, by the prefixes of its names in a checkpoint."""
+        return {STOPPING: self.early_stopping, **({} if self.plateau is None else {SCHEDULE: self.plateau})}
+
+    def _evaluation_arrays(self) -> Arrays:
+        return {
+            f"{prefix}{name}": value
+            for prefix, follower in self._followers().items()
+            for name, value in follower.arrays().items()
+        }
 
     def _replica_variables(self, index: int) -> dict[str, tf.Variable | keras.Variable]:
         own = {f"strategy/{name}": each for name, each in self.strategy.replica_state(index).items()}

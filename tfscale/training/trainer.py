@@ -15,6 +15,7 @@ from tfscale.errors import EarlyEnd, RunError, UserError
 from tfscale.supervision.phase import Phase
 from tfscale.tracking.base import Tracker
 from tfscale.training import nonfinite
+from tfscale.training.callbacks import KerasCallbacks
 from tfscale.training.checkpoints import Checkpoints
 from tfscale.training.evaluator import Evaluator
 from tfscale.training.loop import StepInfo, training_steps
@@ -31,6 +32,7 @@ class Plan:
 
     Attributes:
         steps: Optimizer steps of the whole run.
+        epoch: Steps of one pass over the training examples.
         batch: B.
         seed: Of the order of examples.
         prefetch: Batches prepared ahead, for each replica.
@@ -41,6 +43,7 @@ class Plan:
     """
 
     steps: int
+    epoch: int
     batch: int
     seed: int
     prefetch: int
@@ -93,6 +96,7 @@ class Trainer:
             step. Returns None to go on, `EarlyEnd` to end the run before its last step, or an exception to raise once
             the state is saved. All processes of the job must get the same result.
         heartbeat: Called with each phase that this process enters, and the steps completed.
+        callbacks: Of the user's own; None in all processes but one.
     """
 
     def __init__(
@@ -106,8 +110,9 @@ class Trainer:
         tracker: Tracker,
         stop: Callable[[int, Callable[[int], bool]], Exception | None],
         heartbeat: Callable[[Phase, int], None],
+        callbacks: KerasCallbacks | None = None,
     ) -> None:
-        self._stop, self._heartbeat = stop, heartbeat
+        self._stop, self._heartbeat, self._callbacks = stop, heartbeat, callbacks
         self._state, self._plan, self._data = state, plan, data
         self._evaluator, self._checkpoints, self._tracker = evaluator, checkpoints, tracker
         self._metrics = RunMetrics(state, examples=data.sizes[Split.TRAIN], batch=plan.batch, tracker=tracker)
@@ -126,6 +131,11 @@ class Trainer:
             prefetch=self._plan.prefetch,
             heartbeat=self._heartbeat,
         )
+        if self._ended or self._state.step >= self._plan.steps:
+            self._callbacks = None  # nothing is left to look on at
+        if self._callbacks is not None:
+            self._heartbeat(Phase.DISK, self._state.step)
+            self._callbacks.begin(self._state.step)
         while self._state.step < self._plan.steps and not self._ended:
             self._after(next(steps))
         self._heartbeat(Phase.DISK, self._state.step)  # closing may run code of a user's pipeline
@@ -139,6 +149,8 @@ class Trainer:
         self._checkpoints.finish(self._state)
         self._heartbeat(Phase.CLOSING, self._state.step)
         sha256 = self._synchronize()
+        if self._callbacks is not None:
+            self._callbacks.end()
         return {**self._metrics.results(sha256), "seconds": round(time.perf_counter() - began, 3)}
 
     def _after(self, info: StepInfo) -> None:
@@ -160,6 +172,9 @@ class Trainer:
         if last and not logs:
             self._log(info)
         self._tracker.progress(step)
+        if self._callbacks is not None:
+            self._heartbeat(Phase.DISK, step)  # code of the user's own may take any time
+            self._callbacks.after_step(info, is_last=last)
         if last or step % self._plan.checkpoint_every == 0 or self._is_best(step):
             self._metrics.stop_clock(info)
             self._save()
@@ -219,7 +234,13 @@ class Trainer:
         """Returns why the run ends early because of the validation examples; None if it does not, or has none."""
         if Split.VALIDATION not in self._data.sizes:
             return None
-        return self._state.early_stopping.after_evaluation(self._state.step, self._evaluate(Split.VALIDATION))
+        state, measured = self._state, self._evaluate(Split.VALIDATION)
+        if self._callbacks is not None:
+            self._callbacks.validated(measured)
+        change = None if state.plateau is None else state.plateau.after_evaluation(measured)
+        if change is not None:
+            self._metrics.remark(state.step, change)
+        return state.early_stopping.after_evaluation(state.step, measured)
 
     def _evaluate(self, split: Split) -> dict[str, float]:
         self._heartbeat(Phase.EVALUATING, self._state.step)

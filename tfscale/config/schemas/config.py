@@ -36,6 +36,10 @@ class Train(Table):
     max_time: Annotated[Annotated[float, Field(gt=0)] | None, rule("a number of seconds > 0, or null")]
     keep_checkpoints: Whole
     nonfinite: Annotated[Literal["skip", "rollback", "abort"], rule("skip, rollback or abort")]
+    precision: Annotated[Literal["float32", "bfloat16", "float16"], rule("float32, bfloat16 or float16")]
+    accumulate: Whole
+    jit_compile: Bool
+    ema: Annotated[Annotated[float, Field(ge=0, lt=1)] | None, rule("a number >= 0 and < 1, or null")]
 
 
 class Run(Table):
@@ -81,6 +85,7 @@ class Config(Table):
     loss: dict[str, Any]
     early_stopping: dict[str, Any]
     metrics: Annotated[dict[str, dict[str, Any]], rule("names with a _target_ each, at least one", min_length=1)]
+    callbacks: Annotated[dict[str, dict[str, Any]], rule("names with a _target_ each")]
     train: Train
     run: Run
     launch: Launch

@@ -10,11 +10,12 @@ from tfscale.config.schemas.fields import (
     MOST,
     AutoSteps,
     Bool,
-    NoOptions,
+    Fraction,
     NotNegative,
     OptionalText,
     Positive,
     Table,
+    Whole,
     Widths,
     rule,
 )
@@ -26,15 +27,31 @@ class _Cosine(Table):
     warmup_steps: NotNegative
 
 
+class _Constant(Table):
+    warmup_steps: NotNegative = 0  # runs from before the option do not have it
+
+
 class _Exponential(Table):
     decay_steps: AutoSteps
     decay_rate: Positive
     staircase: Bool
+    warmup_steps: NotNegative = 0
 
 
 class _Piecewise(Table):
     boundaries: Widths
     factors: Annotated[list[Annotated[float, Field(gt=0)]], rule("a list of numbers > 0")]
+    warmup_steps: NotNegative = 0
+
+
+class _Plateau(Table):
+    monitor: OptionalText
+    mode: Annotated[Literal["auto", "min", "max"], rule("auto, min or max")]
+    factor: Fraction
+    patience: Whole
+    min_delta: Annotated[float, rule("a number >= 0", ge=0)]
+    cooldown: NotNegative
+    min_learning_rate: Annotated[float, rule("a number >= 0", ge=0)]
 
 
 class _EarlyStopping(Table):
@@ -50,10 +67,11 @@ class _EarlyStopping(Table):
 SCHEMAS: Mapping[str, type[Table]] = MappingProxyType(
     {
         "tfscale.training.early_stopping.EarlyStopping": _EarlyStopping,
-        "tfscale.training.schedules.constant": NoOptions,
+        "tfscale.training.schedules.constant": _Constant,
         "tfscale.training.schedules.cosine": _Cosine,
         "tfscale.training.schedules.exponential": _Exponential,
         "tfscale.training.schedules.piecewise": _Piecewise,
+        "tfscale.training.schedules.plateau": _Plateau,
     }
 )
 """`_target_` -> its options; `_target_` itself is not among them."""

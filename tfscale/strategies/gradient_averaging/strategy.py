@@ -15,7 +15,7 @@ import tensorflow as tf
 from tfscale import digest
 from tfscale.collectives import consistency
 from tfscale.collectives.base import Collective
-from tfscale.strategies.base import Averaging, Tensors, agreed_parameters, cut, flattened
+from tfscale.strategies.base import SKIPPED_STEPS, Averaging, Tensors, agreed_parameters, cut, flattened
 from tfscale.vectors import Layout, counter
 
 
@@ -79,11 +79,11 @@ class GradientAveraging(Averaging):
 
     def measurements(self) -> dict[str, tf.Tensor]:
         """Returns the bytes exchanged and the steps skipped since the start."""
-        return {**super().measurements(), "skipped_steps": self._skipped.read_value()}
+        return {**super().measurements(), SKIPPED_STEPS: self._skipped.read_value()}
 
     def shared_state(self) -> Mapping[str, tf.Variable]:
         """Returns the counts of bytes and of skipped steps."""
-        return {**super().shared_state(), "skipped_steps": self._skipped}
+        return {**super().shared_state(), SKIPPED_STEPS: self._skipped}
 
     def consensus(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:
         """R x [S] -> [S]: the trainables unchanged, the statistics averaged."""

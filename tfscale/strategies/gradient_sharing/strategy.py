@@ -39,7 +39,7 @@ from tfscale.compression.schedule import Schedule
 from tfscale.compression.thresholds import Threshold
 from tfscale.errors import UserError
 from tfscale.kernels import library
-from tfscale.strategies.base import Description, Tensors, agreed_parameters, cut, flattened
+from tfscale.strategies.base import SKIPPED_STEPS, Description, Tensors, agreed_parameters, cut, flattened
 from tfscale.strategies.gradient_sharing.measurements import measurements
 from tfscale.vectors import Layout
 
@@ -219,7 +219,7 @@ class GradientSharing(tf.Module):
         )
         return {
             "bytes_sent": state.bytes_sent.read_value(),
-            "skipped_steps": state.skipped_steps.read_value(),
+            SKIPPED_STEPS: state.skipped_steps.read_value(),
             "density": sent / (self._layout.size * self.collective.size),
             "threshold": tf.reduce_mean(state.thresholds),
             "residual_ratio": tf.reduce_max(tf.math.divide_no_nan(state.peaks, state.thresholds)),

@@ -20,7 +20,7 @@ from tfscale.collectives import consistency
 from tfscale.collectives.base import Collective, gather_bytes
 from tfscale.collectives.checksummed import gather_checksummed
 from tfscale.collectives.ordered import ordered_mean
-from tfscale.strategies.base import Averaging, Tensors
+from tfscale.strategies.base import SKIPPED_STEPS, Averaging, Tensors
 from tfscale.vectors import Layout, counter
 
 
@@ -102,15 +102,15 @@ class ParameterAveraging(Averaging):
     def measurements(self) -> dict[str, tf.Tensor]:
         """Returns the bytes exchanged, and the steps that replicas have skipped until the last averaging, summed."""
         skipped = self._skipped if self.collective.size > 1 else self._own_skipped[0]
-        return {**super().measurements(), "skipped_steps": skipped.read_value()}
+        return {**super().measurements(), SKIPPED_STEPS: skipped.read_value()}
 
     def replica_state(self, index: int) -> Mapping[str, tf.Variable]:
         """Returns the number of steps that the replica has skipped."""
-        return {"skipped_steps": self._own_skipped[index]}
+        return {SKIPPED_STEPS: self._own_skipped[index]}
 
     def shared_state(self) -> Mapping[str, tf.Variable]:
         """Returns the counts of bytes and of skipped steps."""
-        return {**super().shared_state(), "skipped_steps": self._skipped}
+        return {**super().shared_state(), SKIPPED_STEPS: self._skipped}
 
     def consensus(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:
         """R x [S] -> the mean [S] over all W."""
