@@ -13,6 +13,7 @@ import psutil
 import pytest
 import tensorflow as tf
 
+from tests.support.in_place import composed
 from tfscale import devices
 from tfscale.config import preflight
 from tfscale.job import build as building
@@ -50,8 +51,7 @@ def build_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., 
     monkeypatch.setattr(devices, "claim", claim)
 
     def build(*words: str) -> Job:
-        config = preflight.preflight(words, config_dir=None)
-        checked = preflight.check_job(config, processes=1)
+        checked = preflight.check_job(composed(*words), processes=1)
         return building.build(checked, building.connect(checked, World()))
 
     return build

@@ -1,11 +1,13 @@
 """Jobs that are built and trained in the test's own process, with the variants of every strategy."""
 
 import itertools
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from tfscale.config import preflight
+from tfscale.config.schemas.config import Config
 from tfscale.job import build as building
 from tfscale.job.build import Job
 from tfscale.training.loop import training_steps
@@ -49,6 +51,12 @@ VARIANTS = {
 
 DATA = ("data=synthetic", "data.shape=[6]", "data.examples=203", "data.test_examples=50", "model.hidden=[16]")
 SMALL = (*DATA, "optimizer.learning_rate=0.05")
+
+
+@cache
+def composed(*words: str) -> Config:
+    """The configuration under some overrides; many tests build several jobs of the same one."""
+    return preflight.preflight(words, config_dir=None)
 
 
 def with_optimizer(folder: Path, target: str, *words: str) -> Job:
