@@ -1,6 +1,7 @@
 """Jobs of real processes, started as a user does: run to their end, or watched on the way."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import psutil
 
+from tests.support.forked_commands import forked
 from tfscale.checkpoint.folder import complete
 from tfscale.checkpoint.format import verify
 from tfscale.launchers.local import LocalLauncher
@@ -44,8 +46,9 @@ def finished(folder: Path, words: Sequence[str]) -> None:
 
 
 def launched(folder: Path, name: str, *words: str) -> dict[str, Any]:
-    """Runs a job to its end under tfscale's own launcher and returns its summary."""
-    finished(folder, command(*words, f"run.name={name}"))
+    """Runs a job to its end under tfscale's own launcher, which is a fork that starts ranks; returns its summary."""
+    done = forked().completed(["train", *words, f"run.name={name}"], folder, os.environ)
+    assert done.returncode == 0, done.stderr
     return summary(folder, name)
 
 
