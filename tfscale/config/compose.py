@@ -7,9 +7,10 @@ A user's `--config-dir` comes first in the search path, so an edited copy of a s
 itself would put it last and ignore the copy.
 """
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -101,6 +102,8 @@ class Composer:
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """Returns the configuration under these overrides."""
+        if _UserFolder.folder is None:  # shipped files do not change while a process runs
+            return copy.deepcopy(_shipped(tuple(overrides)))
         return compose(CONFIG_NAME, overrides=list(overrides))
 
     def options(self, group: str) -> list[str]:
@@ -110,6 +113,12 @@ class Composer:
     def groups(self) -> list[str]:
         """Returns all groups, nested ones with slashes."""
         return list(self._options)
+
+
+@lru_cache(maxsize=64)
+def _shipped(overrides: tuple[str, ...]) -> DictConfig:
+    """Returns a configuration of shipped files; the jobs of a sweep choose the same groups again and again."""
+    return compose(CONFIG_NAME, overrides=list(overrides))
 
 
 def _listed(group: str, kind: ObjectType) -> list[str]:
