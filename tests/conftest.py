@@ -1,5 +1,6 @@
 """What all tests share: several logical CPU devices before TensorFlow starts, determinism, and jobs built in place."""
 
+import gc
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +35,12 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest comes first, so that the other worker has something to do beside it."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported lives as long as the process: no garbage collection needs to look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
