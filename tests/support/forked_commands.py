@@ -20,6 +20,9 @@ from typing import Self
 
 
 ROOT = Path(__file__).parent.parent.parent
+LAUNCH = "launch"
+"""The command that runs lines of Python in a number of ranks; tfscale has none of this name."""
+
 LIMIT = 240
 """Seconds after which a command is killed."""
 
@@ -113,9 +116,7 @@ def _become(words: list[str], folder: str, environment: dict[str, str], output: 
         append = os.O_WRONLY | os.O_APPEND
         for number, path, flags in ((0, os.devnull, os.O_RDONLY), (1, output, append), (2, errors, append)):
             os.dup2(os.open(path, flags), number)
-        from tfscale import cli
-
-        code = cli.main(words)
+        code = _run(words)
     except SystemExit as ended:
         code = int(ended.code or 0)
     except BaseException:  # noqa: BLE001 - the caller gets an exit code and the traceback
@@ -124,6 +125,28 @@ def _become(words: list[str], folder: str, environment: dict[str, str], output: 
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _run(words: list[str]) -> int:
+    from tfscale import cli
+
+    return _launch(*words[1:]) if words[0] == LAUNCH else cli.main(words)
+
+
+def _launch(code: str, processes: str) -> int:
+    """Runs lines of Python in the ranks of a job, whose logs are in the working folder."""
+    from tfscale.launchers.local import LocalLauncher
+    from tfscale.launchers.spawn import spawn_fork
+    from tfscale.runs.run_directory import RunDirectory
+    from tfscale.supervision.attempt import Attempt
+
+    def rank() -> int:
+        exec(compile(code, "<rank>", "exec"), {"__name__": "__main__"})
+        return 0
+
+    spawn, directory = spawn_fork(rank), RunDirectory(Path.cwd())
+    launcher = LocalLauncher(lambda attempt: spawn, directory=directory, start_timeout=60, interface=None)
+    return launcher.run(Attempt(processes=int(processes))).code
 
 
 if __name__ == "__main__":
