@@ -1,5 +1,6 @@
 """What all tests share: several logical CPU devices before TensorFlow starts, determinism, and jobs built in place."""
 
+import gc
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import psutil
 import pytest
 import tensorflow as tf
 
+from tests.support.in_place import composed
 from tfscale import devices
 from tfscale.config import preflight
 from tfscale.job import build as building
@@ -35,6 +37,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
+def pytest_collection_finish() -> None:
+    """What is imported lives as long as the process: no garbage collection needs to look at it again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     tf.keras.utils.set_random_seed(1)
@@ -50,8 +58,7 @@ def build_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., 
     monkeypatch.setattr(devices, "claim", claim)
 
     def build(*words: str) -> Job:
-        config = preflight.preflight(words, config_dir=None)
-        checked = preflight.check_job(config, processes=1)
+        checked = preflight.check_job(composed(*words), processes=1)
         return building.build(checked, building.connect(checked, World()))
 
     return build

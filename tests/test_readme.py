@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.forked_commands import ForkedCommands
+from tests.support.forked_commands import forked
 from tests.support.pages import README, ROOT, Shell, blocks, write
 
 TEXT = README.read_text()
@@ -60,12 +60,11 @@ def test_the_tree_is_the_repositorys() -> None:
 @pytest.mark.horovod
 def test_every_command_works_in_the_order_of_the_readme(tmp_path: Path, small_data: Path) -> None:
     said = {}
-    with ForkedCommands(ROOT) as tfscale:
-        shell = Shell(tmp_path, small_data, tfscale)
-        for block in blocks(README):
-            if block.path is not None:
-                write(block, tmp_path)
-            said |= {command: shell.run(command) for command in block.commands}
+    shell = Shell(tmp_path, small_data, forked())
+    for block in blocks(README):
+        if block.path is not None:
+            write(block, tmp_path)
+        said |= {command: shell.run(command) for command in block.commands}
     assert len(said) >= 9
     (shown,) = (block for block in blocks(README) if "│ test accuracy" in block.text)
     names = re.findall(r"^│ ([a-z ]+?) +│", shown.text, re.MULTILINE)

@@ -144,7 +144,7 @@ def test_processes_give_what_one_process_gives(
 ) -> None:
     places = {"tests": str(Path(__file__).parent), "folder": str(tmp_path)}
     code = CHILD.format(replicas=replicas, processes=processes, shared_memory=shared_memory, **places)
-    assert launch(code, tmp_path, processes).code == 0, (tmp_path / "logs" / "rank-1.log").read_text()
+    assert launch(code, tmp_path, processes) == 0, (tmp_path / "logs" / "rank-1.log").read_text()
     results = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("out-*.json"))]
     assert len(results) == processes
     assert sorted(rank for each in results for rank in each["ranks"]) == list(range(replicas))

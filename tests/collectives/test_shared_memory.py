@@ -35,7 +35,7 @@ json.dump([out, sum("memfd:tfscale " in link for link in links)], open("FOLDER/o
 @pytest.mark.horovod
 def test_memory_grows_with_what_is_exchanged(tmp_path: Path) -> None:
     code = GROWING.replace("FOLDER", str(tmp_path))
-    assert launch(code, tmp_path, 2).code == 0, (tmp_path / "logs" / "rank-1.log").read_text()
+    assert launch(code, tmp_path, 2) == 0, (tmp_path / "logs" / "rank-1.log").read_text()
     for rank in range(2):
         rows, memories = json.loads((tmp_path / f"out-{rank}.json").read_text())
         for length, (sizes, sums, mean) in zip((1, 100000, 7, 3000000, 2), rows, strict=True):
@@ -70,12 +70,12 @@ for turn in range(400):
 
 @pytest.mark.horovod
 def test_means_of_changing_lengths_do_not_meet_in_memory(tmp_path: Path) -> None:
-    assert launch(RACING, tmp_path, 2).code == 0, (tmp_path / "logs" / "rank-1.log").read_text()
+    assert launch(RACING, tmp_path, 2) == 0, (tmp_path / "logs" / "rank-1.log").read_text()
 
 
 @pytest.mark.horovod
 def test_memory_that_cannot_be_shared_is_refused_if_it_is_demanded(tmp_path: Path) -> None:
-    assert launch(REFUSED.replace("FOLDER", str(tmp_path)), tmp_path, 2).code == 0
+    assert launch(REFUSED.replace("FOLDER", str(tmp_path)), tmp_path, 2) == 0
     assert (tmp_path / "said").read_text() == (
         "strategy.collective.shared_memory=true, but the processes cannot see each other's memory: they must run on "
         "one Linux host, with the native kernels (python -m tfscale.scripts.build.kernels); set "

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -121,22 +122,49 @@ def test_every_option_has_a_table_of_its_keys() -> None:
     assert not missing, "\n".join(missing)
 
 
-@pytest.mark.parametrize("option", [each for each in OPTIONS if not each.startswith("recipe=")])
+SHAPING = ("data", "model", "task", "loss", "strategy")
+"""Groups whose options decide what fits to them: each of their options is built by itself."""
+
+
+def together() -> Iterator[tuple[str, ...]]:
+    """Options to build in one job: those with the same needs, one of each group; together they are all options."""
+    alike: dict[tuple[str, ...], dict[str, list[str]]] = {}
+    for option in OPTIONS:
+        group = option.split("=")[0]
+        if option in COMPOSED or group in SHAPING:
+            yield (option,)
+        elif group != "recipe":
+            alike.setdefault(needs_of(option), {}).setdefault(group, []).append(option)
+    for groups in alike.values():
+        yield from (tuple(filter(None, row)) for row in itertools.zip_longest(*groups.values()))
+
+
+def needs_of(option: str) -> tuple[str, ...]:
+    """The words without which an option cannot be built."""
+    return (*NEEDS.get(option.split("=")[0], ()), *NEEDS.get(option, ()))
+
+
+def test_no_option_is_left_out() -> None:
+    built = [option for row in together() for option in row]
+    assert sorted(built) == [option for option in OPTIONS if not option.startswith("recipe=")]
+
+
+@pytest.mark.parametrize("chosen", [*together()], ids=" ".join)
 def test_every_option_composes_and_builds(
-    option: str,
+    chosen: tuple[str, ...],
     build_job: Callable[..., Job],
     small_data: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TFSCALE_DATA", str(small_data))
-    if option in COMPOSED:
-        preflight([option], config_dir=None)
+    if chosen[0] in COMPOSED:
+        preflight(chosen, config_dir=None)
         return
-    needs = [*NEEDS.get(option.split("=")[0], ()), *NEEDS.get(option, ())]
+    needs = needs_of(chosen[0])
     made = files(tmp_path) if "{" in "".join(needs) else {}
     words = [word.format(**made) for word in needs]
-    job = run(build_job(*words, option, "train.batch=8"), 2)
+    job = run(build_job(*words, *chosen, "train.batch=8"), 2)
     assert job.state.step == 2
 
 

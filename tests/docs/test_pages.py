@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.forked_commands import ForkedCommands
+from tests.support.forked_commands import forked
 from tests.support.pages import README, ROOT, Shell, blocks, known_settings, pages, settings, write
 from tfscale.config.compose import recipe_texts
 
@@ -94,14 +94,13 @@ def test_every_script_has_the_flags_that_pages_give_it() -> None:
 @pytest.mark.horovod
 @pytest.mark.parametrize("page", [page for page in DOCS if page.name not in OWN_TEST], ids=lambda page: page.stem)
 def test_every_command_of_a_page_works_in_its_order(page: Path, tmp_path: Path, small_data: Path) -> None:
-    with ForkedCommands(ROOT) as tfscale:
-        shell = Shell(tmp_path, small_data, tfscale)
-        for block in blocks(page):
-            if block.path is not None:
-                write(block, tmp_path)
-            for command in block.commands:
-                said = shell.redirect(command) if " > " in command else shell.run(command)
-                if "metrics=balanced" in command:
-                    assert "│ test balanced_accuracy" in said
-                if "recipe=mine" in command:  # a recipe whose keys have no effect trains, too
-                    assert "GradientSharing: 2 replicas in 2 process(es), batch 32 each" in said
+    shell = Shell(tmp_path, small_data, forked())
+    for block in blocks(page):
+        if block.path is not None:
+            write(block, tmp_path)
+        for command in block.commands:
+            said = shell.redirect(command) if " > " in command else shell.run(command)
+            if "metrics=balanced" in command:
+                assert "│ test balanced_accuracy" in said
+            if "recipe=mine" in command:  # a recipe whose keys have no effect trains, too
+                assert "GradientSharing: 2 replicas in 2 process(es), batch 32 each" in said

@@ -3,12 +3,11 @@
 import io
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 from rich.console import Console
 
+from tests.support.forked_commands import forked
 from tfscale.job import report
 from tfscale.runs.run_directory import RunDirectory
 from tfscale.strategies.gradient_sharing.measurements import measurements
@@ -16,15 +15,7 @@ from tfscale.strategies.gradient_sharing.measurements import measurements
 
 def test_a_run_that_shared_leaves_its_pictures(tmp_path: Path) -> None:
     words = "strategy=sharing strategy/collective=in_process strategy.replicas=2 launch.np=1 train.steps=3 run.name=one"
-    done = subprocess.run(
-        [sys.executable, "-m", "tfscale", "train", *words.split()],
-        cwd=tmp_path,
-        env=os.environ,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    done = forked().completed(["train", *words.split()], tmp_path, os.environ)
     assert done.returncode == 0, done.stderr
     pictures = sorted((tmp_path / "runs" / "one").glob("*.png"))
     assert [path.name for path in pictures] == ["strategy.png", "tensors.png"]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from tfscale.scripts.chaos.faults import outliving
 
+from tests.support.forked_commands import forked
 from tests.support.processes import command, digest, finish, launched, own_data, ranks_of, started, summary
 from tfscale.checkpoint import folder as checkpoint_folder
 from tfscale.checkpoint import format as checkpoint_format
@@ -30,9 +31,7 @@ LOCAL = (*JOB, "strategy=local", "strategy.reproducible=true", "train.steps=400"
 
 def resume(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     """`tfscale resume`, to its end."""
-    return subprocess.run(
-        [*command()[:-1], "resume", *words], cwd=folder, capture_output=True, text=True, timeout=120, check=False
-    )
+    return forked().completed(["resume", *words], folder, os.environ)
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,17 @@
 """Jobs that are built and trained in the test's own process, with the variants of every strategy."""
 
 import itertools
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from tfscale.config import preflight
+from tfscale.config.schemas.config import Config
 from tfscale.job import build as building
 from tfscale.job.build import Job
-from tfscale.training.loop import training_steps
+from tfscale.training.loop import StepInfo, training_steps
 from tfscale.world import World
 
 IN_PROCESS = "strategy/collective=in_process"
@@ -51,6 +54,12 @@ DATA = ("data=synthetic", "data.shape=[6]", "data.examples=203", "data.test_exam
 SMALL = (*DATA, "optimizer.learning_rate=0.05")
 
 
+@cache
+def composed(*words: str, config_dir: str | None = None) -> Config:
+    """The configuration under some overrides; many tests build several jobs of the same one."""
+    return preflight.preflight(words, config_dir=config_dir)
+
+
 def with_optimizer(folder: Path, target: str, *words: str) -> Job:
     """Builds a job with an optimizer that has no options file, as a user does: in a configuration folder of their own.
 
@@ -59,17 +68,21 @@ def with_optimizer(folder: Path, target: str, *words: str) -> Job:
     own = folder / "conf" / "optimizer"
     own.mkdir(parents=True, exist_ok=True)
     (own / "own.yaml").write_text(f"_target_: {target}\n_partial_: true\nlearning_rate: 0.05\n")
-    config = preflight.preflight([*words, "optimizer=own"], config_dir=str(own.parent))
+    config = composed(*words, "optimizer=own", config_dir=str(own.parent))
     checked = preflight.check_job(config, processes=1)
     return building.build(checked, building.connect(checked, World()))
 
 
-def run(job: Job, steps: int) -> Job:
-    """Trains some steps."""
-    feed = training_steps(
+def stepping(job: Job) -> Iterator[StepInfo]:
+    """The training loop of a job; it is traced once, at its first step."""
+    return training_steps(
         job.state, job.data, shards=job.collective.size, batch=job.plan.batch, seed=job.plan.seed, prefetch=2
     )
-    for _ in itertools.islice(feed, steps):
+
+
+def run(job: Job, steps: int) -> Job:
+    """Trains some steps."""
+    for _ in itertools.islice(stepping(job), steps):
         pass
     return job
 

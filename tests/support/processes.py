@@ -1,6 +1,7 @@
 """Jobs of real processes, started as a user does: run to their end, or watched on the way."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,13 +13,10 @@ from typing import Any
 
 import psutil
 
+from tests.support.forked_commands import LAUNCH, forked
 from tfscale.checkpoint.folder import complete
 from tfscale.checkpoint.format import verify
-from tfscale.launchers.local import LocalLauncher
-from tfscale.launchers.spawn import spawn_command
 from tfscale.runs.events import read_events
-from tfscale.runs.run_directory import RunDirectory
-from tfscale.supervision.attempt import Attempt, LaunchResult
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # tests in the background: jobs would ignore it, too
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -44,8 +42,9 @@ def finished(folder: Path, words: Sequence[str]) -> None:
 
 
 def launched(folder: Path, name: str, *words: str) -> dict[str, Any]:
-    """Runs a job to its end under tfscale's own launcher and returns its summary."""
-    finished(folder, command(*words, f"run.name={name}"))
+    """Runs a job to its end under tfscale's own launcher, which is a fork that starts ranks; returns its summary."""
+    done = forked().completed(["train", *words, f"run.name={name}"], folder, os.environ)
+    assert done.returncode == 0, done.stderr
     return summary(folder, name)
 
 
@@ -88,11 +87,9 @@ def finish(process: subprocess.Popen[str], seconds: float) -> list[str]:
     return errors.splitlines()
 
 
-def launch(code: str, folder: Path, processes: int) -> LaunchResult:
-    """Runs some lines of Python in the processes of a job."""
-    spawn = spawn_command([sys.executable, "-c", code])
-    launcher = LocalLauncher(lambda attempt: spawn, directory=RunDirectory(folder), start_timeout=60, interface=None)
-    return launcher.run(Attempt(processes=processes))
+def launch(code: str, folder: Path, processes: int) -> int:
+    """Runs some lines of Python in the processes of a job; returns the exit code."""
+    return forked().completed([LAUNCH, code, str(processes)], folder, os.environ).returncode
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:

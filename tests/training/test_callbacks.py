@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tests.support import odd
-from tests.support.forked_commands import ForkedCommands
+from tests.support.forked_commands import ROOT, forked
 from tests.support.in_place import SMALL
 from tests.support.marks import quick
 from tfscale.config.preflight import preflight
@@ -18,8 +18,6 @@ from tfscale.errors import UserError
 from tfscale.job.build import Job
 from tfscale.training.callbacks import KerasCallbacks
 from tfscale.training.loop import StepInfo
-
-ROOT = Path(__file__).parent.parent.parent
 
 
 class Noting(keras.callbacks.Callback):
@@ -106,8 +104,7 @@ def test_a_callback_sees_the_chief_and_ends_the_run_of_all(tmp_path: Path, strat
     callback = ("tests.support.odd.Ending", f"+callbacks.mine.path={tmp_path}/seen", "+callbacks.mine.after=9")
     words = (*SMALL, "data.validation=0.2", f"strategy={strategy}", "launch.np=2", "run.name=one", "train.batch=16")
     own = ("trust=[tests.support.odd]", f"+callbacks.mine._target_={callback[0]}", *callback[1:])
-    with ForkedCommands(ROOT) as tfscale:
-        code, output = tfscale.run(["train", *words, *own], tmp_path, {**os.environ, "PYTHONPATH": str(ROOT)})
+    code, output = forked().run(["train", *words, *own], tmp_path, {**os.environ, "PYTHONPATH": str(ROOT)})
     assert code == 0, output
     assert "a callback has set model.stop_training" in output
     lines = (tmp_path / "seen").read_text().splitlines()

@@ -100,7 +100,11 @@ def test_slots_with_different_paths_keep_them_as_names(tmp_path: Path, optimizer
 @pytest.fixture
 def policy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """Sets Keras's dtype policy until the test ends, also when a replica begins with a session of its own."""
-    yield lambda kind: monkeypatch.setattr(keras.utils, "clear_session", lambda: keras.config.set_dtype_policy(kind))
+
+    def begin(kind: str) -> None:
+        monkeypatch.setattr(keras.utils, "clear_session", lambda **_: keras.config.set_dtype_policy(kind))
+
+    yield begin
     monkeypatch.undo()
     keras.utils.clear_session()
 

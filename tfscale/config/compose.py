@@ -7,9 +7,10 @@ A user's `--config-dir` comes first in the search path, so an edited copy of a s
 itself would put it last and ignore the copy.
 """
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -18,6 +19,7 @@ from hydra import compose, initialize_config_module
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
@@ -91,16 +93,17 @@ class Composer:
         self._options = dict(self._walk(""))
 
     def _walk(self, parent: str) -> Iterator[tuple[str, list[str]]]:
-        loader = GlobalHydra.instance().config_loader()
-        for name in loader.list_groups(parent):
+        for name in _listed(parent, ObjectType.GROUP):
             path = f"{parent}/{name}" if parent else name
             # Hydra's own groups are not for users; a folder without options is not a group.
-            if name not in ("hydra", "__pycache__") and (options := loader.get_group_options(path)):
+            if name not in ("hydra", "__pycache__") and (options := _listed(path, ObjectType.CONFIG)):
                 yield path, options
                 yield from self._walk(path)
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """Returns the configuration under these overrides."""
+        if _UserFolder.folder is None:  # shipped files do not change while a process runs
+            return copy.deepcopy(_shipped(tuple(overrides)))
         return compose(CONFIG_NAME, overrides=list(overrides))
 
     def options(self, group: str) -> list[str]:
@@ -110,6 +113,18 @@ class Composer:
     def groups(self) -> list[str]:
         """Returns all groups, nested ones with slashes."""
         return list(self._options)
+
+
+@lru_cache(maxsize=64)
+def _shipped(overrides: tuple[str, ...]) -> DictConfig:
+    """Returns a configuration of shipped files; the jobs of a sweep choose the same groups again and again."""
+    return compose(CONFIG_NAME, overrides=list(overrides))
+
+
+def _listed(group: str, kind: ObjectType) -> list[str]:
+    """Returns the groups or options in a group; Hydra's own function copies all recipes before each answer."""
+    sources = [each for each in GlobalHydra.instance().config_loader().get_sources() if each.is_group(group)]
+    return sorted({name for source in sources for name in source.list(group, kind)})
 
 
 def plain(node: DictConfig) -> dict[str, Any]:

@@ -67,7 +67,8 @@ class Replica:
     ) -> None:
         self.rank, self.device = rank, device
         self._task, self._batch, self._computation = task, batch, computation
-        keras.utils.clear_session()  # gives every replica the same layer names, by which state is saved
+        # Gives every replica the same layer names, by which state is saved; collecting garbage takes 0.4 s.
+        keras.utils.clear_session(free_memory=False)
         with tf.device(device):
             with dtype_policy(computation.precision):
                 self.model = model()
