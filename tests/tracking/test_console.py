@@ -62,6 +62,14 @@ def started(out: Console, *, start: int = 0, processes: int = 2) -> ConsoleTrack
     return tracker
 
 
+@pytest.mark.parametrize(("share", "words"), [(0.35, "35% waiting for data"), (0.09, None)])
+def test_a_line_says_when_steps_wait_for_data(share: float, words: str | None) -> None:
+    out = console()
+    started(out).log(Kind.TRAIN, 50, {"loss": 0.5, "samples_per_second": 9.0, "data_share": share})
+    assert ("waiting" in text(out)) == (words is not None)
+    assert words is None or words in text(out)
+
+
 def test_plain_lines_without_a_terminal() -> None:
     out = console()
     tracker = started(out)
@@ -112,7 +120,7 @@ def test_the_closing_table_says_result_bytes_and_what_to_do_next() -> None:
     out = console()
     density = Measurement(label="density", averaged=True, goal="target 0.002")
     times = {"encode_ms": Measurement(label="encode", unit="ms", averaged=True)}
-    means = {"mean_density": 0.0021, "mean_encode_ms": 0.25, "mean_seconds": 0.0123}
+    means = {"mean_density": 0.0021, "mean_encode_ms": 0.25, "mean_seconds": 0.0123, "mean_data_seconds": 0.004}
     closing_table(out, {**SUMMARY, **means}, ["tfscale evaluate run=one"], {"density": density, **times})
     for words in (
         "0.9877",
@@ -121,7 +129,7 @@ def test_the_closing_table_says_result_bytes_and_what_to_do_next() -> None:
         "188.2 times fewer",
         "mean density",
         "2.1e-03 (target 0.002)",
-        "12.3 ms, of it encode 0.25 ms",
+        "12.3 ms, of it waiting for data 4.00 ms, encode 0.25 ms",
         "3 (a gradient was not finite)",
         "evaluate run=one",
     ):

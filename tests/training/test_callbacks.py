@@ -54,6 +54,7 @@ def info(step: int, *losses: float) -> StepInfo:
         measurements=tf.zeros([0], tf.float64),
         remark=None,
         seconds=0.1,
+        data_seconds=0.0,
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from tfscale.errors import EarlyEnd, RunError, UserError
 from tfscale.job.build import Job
 from tfscale.supervision.phase import Phase
 from tfscale.tracking.base import Kind, Record, RunInfo
+from tfscale.training import loop
 from tfscale.training.checkpoints import best as best_checkpoint
 from tfscale.training.metrics import examples_seen
 from tfscale.training.trainer import Trainer, automatic_interval, require_steps_left
@@ -317,3 +319,22 @@ def test_without_a_checkpoint_a_rollback_is_a_skip(
     assert memory.remarks == [
         (4, "a gradient was not finite; there is no checkpoint to go back to, the step was skipped")
     ]
+
+
+def test_waiting_for_data_is_a_figure_of_its_own(
+    build_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock that only the data move: an input-bound job looked like a slow model."""
+    job, now = build_job(*SMALL, "strategy.replicas=1", "train.steps=4", "train.log_every=2"), [0.0]
+    feed = job.data.train
+
+    def slow(*arguments: Any, **options: Any) -> Iterator[Any]:
+        for batch in feed(*arguments, **options):
+            now[0] += 3.0
+            yield batch
+
+    monkeypatch.setattr(job.data, "train", slow)
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    results, memory = go(job, tmp_path)
+    assert [record["data_share"] for record in memory.steps] == [1.0, 1.0]
+    assert results["mean_data_seconds"] == results["mean_seconds"] == 3.0

@@ -10,6 +10,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tfscale.tracking.base import Kind, Record, RunInfo
 from tfscale.tracking.tables import human_bytes
 
+SLOW_DATA = 0.1
+"""Share of the time of steps, waiting for data, from which a line says so."""
+
 
 @final
 class ConsoleTracker:
@@ -58,6 +61,8 @@ class ConsoleTracker:
     def _figures(self, values: Record) -> list[str]:
         """Parts of the line of a training record."""
         parts = [f"loss {values['loss']:.4f}", f"{values['samples_per_second']:,.0f} samples/s"]
+        if values.get("data_share", 0) >= SLOW_DATA:
+            parts.append(f"{values['data_share']:.0%} waiting for data")
         measurements = {} if self._run is None else self._run.measurements
         parts += [
             each.line.format(values[name])

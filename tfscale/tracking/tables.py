@@ -81,6 +81,8 @@ def _means(summary: Mapping[str, Any], measurements: Measurements) -> list[tuple
         if each.unit != "ms"
     ]
     times = [f"{each.label} {summary[f'mean_{name}']:.2f} ms" for name, each in means.items() if each.unit == "ms"]
+    if "mean_data_seconds" in summary:
+        times.insert(0, f"waiting for data {1e3 * summary['mean_data_seconds']:.2f} ms")
     if times:
         rows.append(("mean step", f"{1e3 * summary['mean_seconds']:.1f} ms, of it {', '.join(times)}"))
     return rows

@@ -32,6 +32,7 @@ class StepInfo:
         measurements: [F] float64, the strategy's measurements, in the order of their names.
         remark: Description of a setting that the strategy has changed; None if it has not.
         seconds: Wall time of the step in seconds, waiting for data included.
+        data_seconds: The part of it that this process waited for batches.
     """
 
     step: int
@@ -40,6 +41,7 @@ class StepInfo:
     measurements: tf.Tensor
     remark: str | None
     seconds: float
+    data_seconds: float
 
 
 def training_steps(
@@ -77,6 +79,7 @@ def training_steps(
         began = time.perf_counter()
         heartbeat(Phase.DATA, state.step)
         batches = _next(feed, data, state, shards=shards, batch=batch, seed=seed)
+        waited = time.perf_counter() - began
         heartbeat(compiling.next(batches), state.step)
         train = train or _step_function(state, batches)
         losses, measurements = train(batches, tf.constant(state.step, tf.int64))
@@ -97,6 +100,7 @@ def training_steps(
             measurements=measurements,
             remark=state.strategy.autotune(state.step),
             seconds=seconds,
+            data_seconds=waited,
         )
 
 

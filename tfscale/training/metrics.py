@@ -53,7 +53,11 @@ class RunMetrics:
         self._seconds, self._timed_examples, self._first_step = 0.0, 0, 0.0
         self._evaluations: dict[Split, dict[str, float]] = {}
         described = state.strategy.describe().measurements
-        self._averaged_figures = ["seconds", *(name for name, each in described.items() if each.averaged)]
+        self._averaged_figures = [
+            "seconds",
+            "data_seconds",
+            *(name for name, each in described.items() if each.averaged),
+        ]
         self._reason: str | None = None
 
     def note(self, info: StepInfo) -> None:
@@ -97,12 +101,14 @@ class RunMetrics:
         """Logs a record of the steps since the last; returns their mean loss. All processes must call it."""
         self.stop_clock(info)
         loss = self._mean(tf.add_n([each.losses for each in self._steps]) / len(self._steps))
+        waited = sum(each.data_seconds for each in self._steps) / sum(each.seconds for each in self._steps)
         self.flush()
         record: dict[str, float] = {
             "epoch": round(self._examples(info.step) / self._all, 4),
             "loss": loss,
             "learning_rate": float(self._state.replicas[0].optimizer.learning_rate),
             "samples_per_second": self._samples_per_second(),
+            "data_share": round(waited, 4),
         }
         if self._averaged is not None:
             record["loss_after_averaging"] = self._mean(self._averaged)
@@ -120,7 +126,9 @@ class RunMetrics:
     def flush(self) -> None:
         """Passes a record of each step since the last log record, and of each tensor, to the tracker."""
         for each in self._steps:
-            values = {"loss": float(tf.reduce_mean(each.losses)), "seconds": each.seconds, **self._measurements(each)}
+            loss = float(tf.reduce_mean(each.losses))
+            times = {"seconds": each.seconds, "data_seconds": each.data_seconds}
+            values = {"loss": loss, **times, **self._measurements(each)}
             self._tracker.log(Kind.STEP, each.step, values)
             if each.step != self._first_number:  # the first one compiles
                 self._told += 1
