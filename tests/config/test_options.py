@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import yaml
@@ -187,6 +188,8 @@ def test_every_recipe_composes_and_trains_two_steps(
 ) -> None:
     monkeypatch.setenv("TFSCALE_DATA", str(small_data))
     monkeypatch.setattr(datasets, "LARGE", 64)
+    x, y = np.zeros((20, 32, 32, 3), np.uint8), np.arange(20)[:, None] % 10
+    monkeypatch.setattr(keras.datasets.cifar10, "load_data", lambda: ((x, y), (x, y)))  # no download
     monkeypatch.chdir(tmp_path)
     for written in re.findall(r"python -m tfscale.scripts.datasets (\w+) \.", recipe_texts()[name]):
         datasets.WRITERS[written](tmp_path)
