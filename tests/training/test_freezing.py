@@ -18,8 +18,6 @@ from tfscale.training.freezing import freeze, frozen_variables
 IMAGES = ("data=synthetic", "data.shape=[8,8,1]", "data.examples=100", "data.test_examples=20", "train.batch=8")
 CNN = ("model=cnn", "model.filters=[4,8]", *IMAGES)
 BASE = "model.freeze=['conv*','batch*']"
-HEAD = 8 * 10 + 10
-"""Scalars of the last layer: 8 averages, 10 classes."""
 
 CHECKED = quick(
     ["local", "horovod", "sharing", "sharing updates", "horovod_averaging", "local, slots apart"],
@@ -59,11 +57,26 @@ def test_frozen_tensors_keep_their_bits_and_the_rest_learns(build_job: Callable[
 
 @pytest.mark.parametrize("name", CHECKED)
 def test_a_frozen_base_costs_what_the_head_alone_costs(build_job: Callable[..., Job], name: str) -> None:
-    """The model of the head alone is one dense layer on eight numbers: the same D, bytes and optimizer state."""
-    alone = ("model=mlp", "model.hidden=[]", "data=synthetic", "data.shape=[8]", *IMAGES[2:])
-    strategy = (*VARIANTS[name], *(("strategy.min_size=1000",) * ("sharing" in name)))  # messages of one length
-    whole, head = (run(build_job(*words, *strategy), 6) for words in ((*CNN, BASE), alone))
-    assert whole.layout.size == head.layout.size == HEAD
+    _require_costs_of_the_head(build_job, VARIANTS[name], (*CNN, BASE), features=8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sharing", "horovod"])
+def test_a_frozen_mobile_net_costs_what_the_head_alone_costs(build_job: Callable[..., Job], name: str) -> None:
+    net = ("model=application", "model.name=MobileNetV2", "+model.options.alpha=0.35", "model.resize=[32,32]")
+    _require_costs_of_the_head(build_job, VARIANTS[name], (*net, "model.freeze=[base]", *IMAGES), features=1280)
+
+
+def _require_costs_of_the_head(
+    build_job: Callable[..., Job], strategy: tuple[str, ...], words: tuple[str, ...], *, features: int
+) -> None:
+    """The model of the head alone is one dense layer on the features: the same D, bytes and optimizer state."""
+    alone = ("model=mlp", "model.hidden=[]", "data=synthetic", f"data.shape=[{features}]", *IMAGES[2:])
+    size = (features + 1) * 10
+    # In sharing, all tensors are small ones, which are sent whole: messages of one length.
+    own = (*strategy, *((f"strategy.min_size={size + 1}",) * ("strategy=sharing" in strategy)))
+    whole, head = (run(build_job(*each, *own), 6) for each in (words, alone))
+    assert whole.layout.size == head.layout.size == size
     assert parameters(whole)[0].shape == parameters(head)[0].shape
     sizes = [
         sorted(value.size for key, value in of_replica(job, 0).items() if not key.startswith("model/"))
