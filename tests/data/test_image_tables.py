@@ -1,6 +1,7 @@
 """Images that a table names: every row arrives once with its label; a row without an image or a label is named."""
 
 import gzip
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -137,9 +138,8 @@ def test_a_file_that_is_no_image_is_named_with_its_line_or_left_out(tmp_path: Pa
     file = table(tmp_path, *rows(tmp_path))
     bad = tmp_path / "photos" / "a" / "003.png"
     bad.write_bytes(b"hello")
-    named = IndexedData(read(tmp_path, file)).name_unreadable([0], size=1, batch=20, seed=0, step=0)
-    assert named is not None
-    assert named.startswith(f"{bad} (line 5 of {file}) cannot be read: ")
+    with pytest.raises(UserError, match=re.escape(f"data: {bad} (line 5 of {file}) cannot be read: ")):
+        steps(IndexedData(read(tmp_path, file)), 1, batch=20, count=1)
     skipped = read(tmp_path, file, on_error="skip")
     assert (skipped.skipped, len(skipped.examples[Split.TRAIN])) == (1, 19)
     assert skipped.examples[Split.TRAIN].name(3) == f"{tmp_path}/photos/a/004.png (line 6 of {file})"

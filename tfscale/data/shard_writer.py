@@ -13,9 +13,9 @@ from tfscale import cores
 from tfscale.data import manifest as manifests
 from tfscale.data.base import Examples, Source
 from tfscale.data.manifest import File
-from tfscale.data.pipeline import first_unreadable
 from tfscale.data.record_layout import WEIGHT, Encoding, Feature, Layout
 from tfscale.data.records import framed
+from tfscale.data.unreadable import first_unreadable
 from tfscale.errors import RunError, UserError, first_line
 from tfscale.specs import leaves
 

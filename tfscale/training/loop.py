@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from tfscale.data.base import Batch, Data, Shard
-from tfscale.errors import UserError
 from tfscale.strategies.base import Strategy
 from tfscale.supervision.phase import Phase
 from tfscale.training.replica import Replica
@@ -73,7 +72,7 @@ def training_steps(
     while True:
         began = time.perf_counter()
         heartbeat(Phase.DATA, state.step)
-        batches = _next(feed, data, state, shards=shards, batch=batch, seed=seed)
+        batches = next(feed)
         heartbeat(Phase.STEP, state.step)
         train = train or _step_function(state.replicas, state.strategy, batches)
         losses, measurements = train(batches, tf.constant(state.step, tf.int64))
@@ -93,24 +92,6 @@ def training_steps(
             remark=state.strategy.autotune(state.step),
             seconds=seconds,
         )
-
-
-def _next(
-    feed: Iterator[tuple[Batch, ...]], data: Data, state: RunState, *, shards: int, batch: int, seed: int
-) -> tuple[Batch, ...]:
-    """Returns the batches of the next step.
-
-    Raises:
-        UserError: An example cannot be read; it is named.
-    """
-    try:
-        return next(feed)
-    except tf.errors.OpError as error:
-        ranks = [replica.rank for replica in state.replicas]
-        named = data.name_unreadable(ranks, size=shards, batch=batch, seed=seed, step=state.step)
-        if named is None:
-            raise
-        raise UserError(f"data: {named}") from error
 
 
 def _specs(batches: Sequence[Batch]) -> Sequence[Batch]:
