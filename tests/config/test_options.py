@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import numpy as np
 import pytest
 import yaml
 from tfscale.scripts.datasets import __main__ as datasets
+from tfscale.scripts.datasets import docstrings
 
 from tests.support.datasets import save
 from tests.support.in_place import run
 from tests.support.pictures import write_classes
 from tests.support.shards import write
+from tfscale import cli
 from tfscale.config.compose import composer, recipe_texts
 from tfscale.config.preflight import preflight
 from tfscale.config.schemas.by_target import TARGET_SCHEMAS
@@ -158,9 +161,12 @@ def test_every_recipe_composes_and_trains_two_steps(
 ) -> None:
     monkeypatch.setenv("TFSCALE_DATA", str(small_data))
     monkeypatch.setattr(datasets, "LARGE", 64)
+    monkeypatch.setattr(docstrings, "MODULES", 40)
     monkeypatch.chdir(tmp_path)
     for written in re.findall(r"python -m tfscale.scripts.datasets (\w+) \.", recipe_texts()[name]):
         datasets.WRITERS[written](tmp_path)
+    for exported in re.findall(r"tfscale (data export .*)", recipe_texts()[name]):
+        assert cli.main(shlex.split(exported)) == 0
     words = [f"recipe={name}", "strategy/collective=in_process", "strategy.replicas=2", "train.batch=4"]
     job = run(build_job(*words), 2)
     assert job.state.step == 2
