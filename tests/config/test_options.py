@@ -13,10 +13,8 @@ import yaml
 from tfscale.scripts.datasets import __main__ as datasets
 from tfscale.scripts.datasets import docstrings
 
-from tests.support.datasets import save
 from tests.support.in_place import run
-from tests.support.pictures import write_classes
-from tests.support.shards import write
+from tests.support.small_files import small_files
 from tfscale import cli
 from tfscale.config.compose import composer, recipe_texts
 from tfscale.config.preflight import preflight
@@ -71,22 +69,6 @@ COMPOSED = (
 )
 
 
-def files(folder: Path) -> dict[str, str]:
-    """Writes a small data set in each format of files."""
-    write_classes(folder / "images", {"a": 6, "b": 6})
-    (folder / "t.csv").write_text("a,b,yes,no\n" + "".join(f"{n},{n / 4},{n % 2},{n // 2 % 2}\n" for n in range(20)))
-    (folder / "npy").mkdir(exist_ok=True)
-    for name in ("x_train", "y_train"):
-        np.save(folder / "npy" / f"{name}.npy", np.arange(40).reshape(20, 2)[:, : 2 if name == "x_train" else 1] % 4)
-    (folder / "texts.csv").write_text("text,label\n" + "".join(f"one two {n},{n % 2}\n" for n in range(20)))
-    write(folder / "records" / "a.tfrecord", [{"x": [n / 4, 1.0], "y": [n % 2]} for n in range(20)])
-    npz, part = save(folder / "d.npz"), np.ones((20, 3))
-    np.savez(folder / "p.npz", **{"x_train.left": part, "x_train.right": part, "y_train": np.arange(20) % 2})
-    tables = {"table": f"{folder}/t.csv", "texts": f"{folder}/texts.csv", "pairs": f"{folder}/p.npz"}
-    folders = {name: f"{folder}/{name}" for name in ("npy", "images", "records")}
-    return {"npz": npz, **folders, **tables}
-
-
 def options() -> Iterator[str]:
     with composer(None) as hydra:
         for group in hydra.groups():
@@ -136,7 +118,7 @@ def test_every_option_composes_and_builds(
         preflight([option], config_dir=None)
         return
     needs = [*NEEDS.get(option.split("=")[0], ()), *NEEDS.get(option, ())]
-    made = files(tmp_path) if "{" in "".join(needs) else {}
+    made = small_files(tmp_path) if "{" in "".join(needs) else {}
     words = [word.format(**made) for word in needs]
     job = run(build_job(*words, option, "train.batch=8"), 2)
     assert job.state.step == 2

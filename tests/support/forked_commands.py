@@ -1,9 +1,10 @@
 """`tfscale` commands in forks of one process that has imported TensorFlow, each as in a process of its own.
 
-usage: python -m tests.support.forked_commands, which reads a JSON list of words, folder, environment and output file a
-line, and answers with an exit code a line.
+usage: python -m tests.support.forked_commands, which reads a JSON list of words, folder, environment, output file and
+function to call before a line, and answers with an exit code a line.
 """
 
+import importlib
 import json
 import os
 import subprocess
@@ -48,12 +49,21 @@ class ForkedCommands:
             )
         return self._process
 
-    def run(self, words: Sequence[str], folder: Path, environment: Mapping[str, str]) -> tuple[int, str]:
-        """Runs a command; returns its exit code and what it printed."""
+    def run(
+        self, words: Sequence[str], folder: Path, environment: Mapping[str, str], before: str | None = None
+    ) -> tuple[int, str]:
+        """Runs a command; returns its exit code and what it printed.
+
+        Args:
+            words: The command line without the program's name.
+            folder: Where it runs.
+            environment: Its environment variables.
+            before: module:function that is called in the fork before the command; None for nothing.
+        """
         process = self._started()
         assert process.stdin is not None and process.stdout is not None
         with tempfile.NamedTemporaryFile() as output:
-            asked = [list(words), str(folder), dict(environment), output.name]
+            asked = [list(words), str(folder), dict(environment), output.name, before]
             print(json.dumps(asked), file=process.stdin, flush=True)
             return int(process.stdout.readline()), output.read().decode()
 
@@ -64,14 +74,14 @@ def _serve() -> None:
     with hidden_stderr():
         from tfscale.job import evaluate, train  # noqa: F401 - for the forks
     for line in sys.stdin:
-        words, folder, environment, output = json.loads(line)
+        words, folder, environment, output, before = json.loads(line)
         pid = os.fork()
         if pid == 0:
-            _become(words, folder, environment, output)
+            _become(words, folder, environment, output, before)
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 
 
-def _become(words: list[str], folder: str, environment: dict[str, str], output: str) -> None:
+def _become(words: list[str], folder: str, environment: dict[str, str], output: str, before: str | None) -> None:
     """Runs the command in this process, which is a fork, and ends it."""
     code = 1
     try:
@@ -83,6 +93,9 @@ def _become(words: list[str], folder: str, environment: dict[str, str], output: 
         os.dup2(1, 2)
         from tfscale import cli
 
+        if before is not None:
+            module, _, function = before.partition(":")
+            getattr(importlib.import_module(module), function)()
         code = cli.main(words)
     except SystemExit as ended:
         code = int(ended.code or 0)
