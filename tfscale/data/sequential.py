@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfscale.data import normalize
 from tfscale.data.base import Batch, Normalizer, Shard, Split
 from tfscale.data.unreadable import NamedBatches
-from tfscale.errors import first_line
+from tfscale.errors import informative_line
 from tfscale.specs import ElementSpec, Nested
 
 Make: TypeAlias = Callable[[Split, int, int], tf.data.Dataset]
@@ -102,7 +102,7 @@ def first_unreadable(examples: tf.data.Dataset, where: str) -> str | None:
         for _ in _untuned(examples):
             count += 1
     except Exception as error:  # noqa: BLE001 - whatever reading raises names what is wrong
-        return f"example {count} of {where} cannot be read: {first_line(error)}"
+        return f"example {count} of {where} cannot be read: {informative_line(error)}"
     return None
 
 

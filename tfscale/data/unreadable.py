@@ -10,7 +10,7 @@ from typing import final
 import tensorflow as tf
 
 from tfscale.data.base import Batch, Examples
-from tfscale.errors import UserError, first_line
+from tfscale.errors import UserError, informative_line
 
 
 @final
@@ -53,6 +53,6 @@ def first_unreadable(examples: Examples, indices: Iterable[int]) -> str | None:
         try:
             examples.read(tf.constant([index], tf.int64))
         except Exception as error:  # noqa: BLE001 - whatever reading raises names what is wrong
-            name, fault = examples.name(int(index)), first_line(error)
+            name, fault = examples.name(int(index)), informative_line(error)
             return fault if fault.startswith(name) else f"{name} cannot be read: {fault}"
     return None
