@@ -4,6 +4,8 @@ A mistake and a failed run have different exit codes (2 and 1), and their messag
 broke. Any other exception is a bug and keeps its traceback.
 """
 
+import re
+import textwrap
 from collections.abc import Sequence
 
 HOROVOD_MISSING = (
@@ -17,6 +19,34 @@ def first_line(error: BaseException) -> str:
     """First line of an exception's message, or its type if the message is empty."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+_HEADERS = re.compile(
+    r"Graph execution error:|in user code:|Detected at node|Exception encountered when calling|Traceback \(most recent"
+    r"|\d+ root error\(s\) found|File \""
+)
+"""Lines that begin like this say nothing about what is wrong."""
+
+_PREFIX = re.compile(r"\{\{function_node [^}]*\}\}\s*|\(\d+\) [A-Z_]+:\s*")
+_SUFFIX = re.compile(r"\s*(\[\[\{\{node .*|\[Op:\w*\].*)$")
+_COLOR = re.compile(r"\x1b\[[0-9;]*m")
+_KERAS_CAUSE = "Error encountered:"
+"""Words before the cause where Keras could not infer the shape of a layer's output."""
+
+
+def informative_line(error: BaseException) -> str:
+    """First line of an exception's message that says what is wrong.
+
+    TensorFlow begins its messages with "Graph execution error:" or "in user code:" and the stack of a node, Keras with
+    the name of a layer; what is wrong comes after that.
+    """
+    text = _COLOR.sub("", str(error)).removeprefix("in user code:").rpartition(_KERAS_CAUSE)[2]
+    for line in textwrap.dedent(text.strip("\n")).splitlines():
+        stripped = _SUFFIX.sub("", _PREFIX.sub("", line.strip()))
+        is_quoted = line[:1].isspace() and not _PREFIX.match(line.strip())
+        if stripped and not is_quoted and not _HEADERS.match(stripped):
+            return stripped
+    return first_line(error)
 
 
 MAX_LENGTH = 600

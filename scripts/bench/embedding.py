@@ -57,7 +57,7 @@ def by_hand(optimizer: str, ids: "np.ndarray", labels: "np.ndarray", *, rows: in
     import keras
     import tensorflow as tf
 
-    model, loss_of = pooled(rows=rows, width=width), keras.losses.SparseCategoricalCrossentropy()
+    model, loss_of = pooled(rows=rows, width=width), keras.losses.SparseCategoricalCrossentropy(reduction="none")
     made = {
         "sgd": lambda: keras.optimizers.SGD(0.05),
         "nesterov": lambda: keras.optimizers.SGD(0.05, momentum=0.9, nesterov=True),
@@ -69,7 +69,7 @@ def by_hand(optimizer: str, ids: "np.ndarray", labels: "np.ndarray", *, rows: in
     @tf.function
     def step() -> tf.Tensor:
         with tf.GradientTape() as tape:
-            loss = loss_of(y, model(x, training=True))
+            loss = tf.reduce_mean(tf.convert_to_tensor(loss_of(y, model(x, training=True))))
         gradients = tape.gradient(loss, [each.value for each in model.trainable_variables])
         made.apply(gradients, model.trainable_variables)
         return loss

@@ -1,7 +1,7 @@
 """Writes the files that recipes train on: `python -m tfscale.scripts.datasets NAME FOLDER`.
 
-The data are real: tables that scikit-learn contains, and Fashion-MNIST, which `tfscale data fetch fashion_mnist`
-brings.
+The data are real: tables that scikit-learn contains, docstrings of installed packages, and Fashion-MNIST, which
+`tfscale data fetch fashion_mnist` brings.
 """
 
 import argparse
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from tfscale.scripts.datasets import docstrings
 
 from tfscale.data.sources.idx import idx
 
@@ -47,6 +48,13 @@ def linnerud(folder: Path) -> None:
         [*bunch.feature_names, *bunch.target_names],
         np.column_stack([bunch.data, bunch.target]),
     )
+
+
+def docstring_texts(folder: Path) -> None:
+    """Writes docstrings.csv, and those of validation and test: 19,000 paragraphs, and the package that each is of."""
+    for split, rows in docstrings.texts().items():
+        name = "docstrings.csv" if split == "train" else f"docstrings_{split}.csv"
+        _table(folder / name, ["text", "label"], rows)
 
 
 def fashion_images(folder: Path) -> None:
@@ -93,7 +101,8 @@ def large_arrays(folder: Path) -> None:
 
 
 WRITERS: Mapping[str, Callable[[Path], None]] = {
-    each.__name__: each for each in (diabetes, breast_cancer, linnerud, fashion_images, digit_pairs, large_arrays)
+    each.__name__: each
+    for each in (diabetes, breast_cancer, linnerud, docstring_texts, fashion_images, digit_pairs, large_arrays)
 }
 
 

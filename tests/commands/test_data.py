@@ -60,6 +60,7 @@ def test_a_damaged_record_ends_training_with_its_name_or_is_counted(
         run(build_job(*words), 7)
     job = build_job(*words, "data.on_error=skip")
     assert "1 examples cannot be read and are left out" in job.warnings
+    assert job.skipped_examples == 1
     assert job.data.sizes[Split.TRAIN] == 202
     run(job, 7)
     path.write_bytes(content[: len(content) // 2])

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import itertools
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,11 +13,11 @@ import numpy as np
 import pytest
 import yaml
 from tfscale.scripts.datasets import __main__ as datasets
+from tfscale.scripts.datasets import docstrings
 
-from tests.support.datasets import save
 from tests.support.in_place import run
-from tests.support.pictures import write_classes
-from tests.support.shards import write
+from tests.support.small_files import small_files
+from tfscale import cli
 from tfscale.config.compose import composer, recipe_texts
 from tfscale.config.preflight import preflight
 from tfscale.config.schemas.by_target import TARGET_SCHEMAS
@@ -69,22 +70,6 @@ COMPOSED = (
     "task=next_token",
     "task=several",
 )
-
-
-def files(folder: Path) -> dict[str, str]:
-    """Writes a small data set in each format of files."""
-    write_classes(folder / "images", {"a": 6, "b": 6})
-    (folder / "t.csv").write_text("a,b,yes,no\n" + "".join(f"{n},{n / 4},{n % 2},{n // 2 % 2}\n" for n in range(20)))
-    (folder / "npy").mkdir(exist_ok=True)
-    for name in ("x_train", "y_train"):
-        np.save(folder / "npy" / f"{name}.npy", np.arange(40).reshape(20, 2)[:, : 2 if name == "x_train" else 1] % 4)
-    (folder / "texts.csv").write_text("text,label\n" + "".join(f"one two {n},{n % 2}\n" for n in range(20)))
-    write(folder / "records" / "a.tfrecord", [{"x": [n / 4, 1.0], "y": [n % 2]} for n in range(20)])
-    npz, part = save(folder / "d.npz"), np.ones((20, 3))
-    np.savez(folder / "p.npz", **{"x_train.left": part, "x_train.right": part, "y_train": np.arange(20) % 2})
-    tables = {"table": f"{folder}/t.csv", "texts": f"{folder}/texts.csv", "pairs": f"{folder}/p.npz"}
-    folders = {name: f"{folder}/{name}" for name in ("npy", "images", "records")}
-    return {"npz": npz, **folders, **tables}
 
 
 def options() -> Iterator[str]:
@@ -163,7 +148,7 @@ def test_every_option_composes_and_builds(
         preflight(chosen, config_dir=None)
         return
     needs = needs_of(chosen[0])
-    made = files(tmp_path) if "{" in "".join(needs) else {}
+    made = small_files(tmp_path) if "{" in "".join(needs) else {}
     words = [word.format(**made) for word in needs]
     job = run(build_job(*words, *chosen, "train.batch=8"), 2)
     assert job.state.step == 2
@@ -190,9 +175,12 @@ def test_every_recipe_composes_and_trains_two_steps(
     monkeypatch.setattr(datasets, "LARGE", 64)
     x, y = np.zeros((20, 32, 32, 3), np.uint8), np.arange(20)[:, None] % 10
     monkeypatch.setattr(keras.datasets.cifar10, "load_data", lambda: ((x, y), (x, y)))  # no download
+    monkeypatch.setattr(docstrings, "MODULES", 40)
     monkeypatch.chdir(tmp_path)
     for written in re.findall(r"python -m tfscale.scripts.datasets (\w+) \.", recipe_texts()[name]):
         datasets.WRITERS[written](tmp_path)
+    for exported in re.findall(r"tfscale (data export .*)", recipe_texts()[name]):
+        assert cli.main(shlex.split(exported)) == 0
     words = [f"recipe={name}", "strategy/collective=in_process", "strategy.replicas=2", "train.batch=4"]
     job = run(build_job(*words), 2)
     assert job.state.step == 2

@@ -12,14 +12,13 @@ import pytest
 import tensorflow as tf
 
 from tests.support.killed_exports import CODE
-from tests.support.pictures import write_classes
+from tests.support.pictures import read_images, write_classes
 from tests.support.shards import batches, contents, everything, mixed, read, require_same, require_same_batches, shards
 from tfscale.data import manifest as manifests
 from tfscale.data import normalize
 from tfscale.data.arrays import source_of
 from tfscale.data.base import Arrays, Shard, Source, Split
 from tfscale.data.pipeline import IndexedData
-from tfscale.data.sources import images
 from tfscale.data.splits import Held, hold_out
 from tfscale.errors import UserError
 
@@ -130,7 +129,7 @@ def test_any_step_can_be_the_first(tmp_path: Path) -> None:
 
 
 def pictures(folder: Path) -> Source:
-    source = images.images(folder=str(folder), size=[4, 3], crop=False, channels=3, on_error="error")
+    source = read_images(folder=folder, size=[4, 3])
     held = Held(validation=0.2, test=0.15, stratify=True, seed=4)
     return normalize.fit(hold_out(source, held), "standardize", fill_missing=False)
 

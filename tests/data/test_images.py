@@ -6,19 +6,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.support.pictures import write_classes, write_png
+from tests.support.batches import steps
+from tests.support.pictures import read_images, write_classes, write_png
 from tfscale.data.base import Shard, Source, Split
 from tfscale.data.pipeline import IndexedData
-from tfscale.data.sources import images as folders
 from tfscale.errors import UserError
 
 COUNTS = {"cat": 9, "dog": 7, "eel": 4}
-
-
-def read(folder: Path, **changes: object) -> Source:
-    values = {"size": None, "crop": False, "channels": 3, "on_error": "error", **changes}
-    folders.check(folder=str(folder), **values)  # pyright: ignore[reportArgumentType]
-    return folders.images(folder=str(folder), **values)  # pyright: ignore[reportArgumentType]
 
 
 def first(source: Source) -> np.ndarray:
@@ -28,7 +22,7 @@ def first(source: Source) -> np.ndarray:
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 def test_an_epoch_has_every_image_once_with_its_class(tmp_path: Path, size: int) -> None:
     colours = write_classes(tmp_path, COUNTS)
-    data = IndexedData(read(tmp_path))
+    data = IndexedData(read_images(folder=tmp_path))
     assert data.spec.y.names == ("cat", "dog", "eel")  # pyright: ignore
     seen = {}
     for rank in range(size):
@@ -46,7 +40,7 @@ def test_an_epoch_has_every_image_once_with_its_class(tmp_path: Path, size: int)
 def test_folders_of_splits_are_splits(tmp_path: Path) -> None:
     for part, count in {"train": 6, "val": 3, "test": 2}.items():
         write_classes(tmp_path / part, {"a": count, "b": count})
-    source = read(tmp_path)
+    source = read_images(folder=tmp_path)
     assert {split: len(each) for split, each in source.examples.items()} == {
         Split.TRAIN: 12,
         Split.VALIDATION: 6,
@@ -54,7 +48,7 @@ def test_folders_of_splits_are_splits(tmp_path: Path) -> None:
     }
     write_classes(tmp_path / "test", {"c": 1})
     with pytest.raises(UserError, match=r"test/c is the class 'c', which has no training images"):
-        read(tmp_path)
+        read_images(folder=tmp_path)
 
 
 def test_images_get_the_size_asked_for(tmp_path: Path) -> None:
@@ -62,13 +56,13 @@ def test_images_get_the_size_asked_for(tmp_path: Path) -> None:
     wide = np.zeros((8, 16, 3), np.uint8)
     wide[:, 4:12] = 200  # the middle square
     write_png(tmp_path / "a" / "x.png", wide)
-    assert first(read(tmp_path)).shape == (8, 16, 3)
-    cropped = first(read(tmp_path, size=[4, 4], crop=True))
+    assert first(read_images(folder=tmp_path)).shape == (8, 16, 3)
+    cropped = first(read_images(folder=tmp_path, size=[4, 4], crop=True))
     assert cropped.shape == (4, 4, 3)
     assert cropped[:, 1:3].min() == 200, "the proportions are kept, and the middle is taken"
-    stretched = first(read(tmp_path, size=[8, 8]))
+    stretched = first(read_images(folder=tmp_path, size=[8, 8]))
     assert stretched[:, :1].max() < 50 < 150 < stretched[:, 3].min()
-    grey = first(read(tmp_path, size=[8, 16], channels=1))
+    grey = first(read_images(folder=tmp_path, size=[8, 16], channels=1))
     np.testing.assert_array_equal(grey[..., 0], wide[..., 0])
 
 
@@ -78,37 +72,35 @@ def test_a_file_that_is_no_image_is_named_or_left_out(tmp_path: Path, kind: str)
     path = tmp_path / "a" / "bad.png"
     whole = tf.io.encode_jpeg(np.zeros((6, 5, 3), np.uint8)).numpy()
     path.write_bytes({"jpeg": whole, "truncated": whole[:150], "text": b"hello", "empty": b""}[kind])
-    data = IndexedData(read(tmp_path))
-    feed = iter(data.train(Shard(0, 1), batch=11, seed=0, start=0, prefetch=1))
+    data = IndexedData(read_images(folder=tmp_path))
     if kind == "jpeg":
-        next(feed)
+        assert len(steps(data, 1, batch=11, count=1)) == 1
         return
-    with pytest.raises(tf.errors.OpError):
-        next(feed)
-    named = data.name_unreadable([0], size=1, batch=11, seed=0, step=0)
-    assert named is not None
-    assert named.startswith(f"{path} cannot be read: ")
-    source = read(tmp_path, on_error="skip")
+    with pytest.raises(UserError, match=f"data: {path} cannot be read: "):
+        steps(data, 1, batch=11, count=1)
+    source = read_images(folder=tmp_path, on_error="skip")
     assert (source.skipped, len(source.examples[Split.TRAIN])) == (1, 10)
 
 
 def test_folders_without_classes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"data.folder must be a folder with a folder of images for each class"):
-        folders.check(folder=None, size=None, crop=False, channels=3, on_error="error")
+    with pytest.raises(UserError, match=r"data must have data.folder, .* or data.table, .* got neither"):
+        read_images()
+    with pytest.raises(UserError, match=r"data.validation_table and data.test_table must be null without data.table"):
+        read_images(folder=tmp_path, test_table="t.csv")
     with pytest.raises(UserError, match=r"data.folder must be an existing folder"):
-        read(tmp_path / "none")
+        read_images(folder=tmp_path / "none")
     write_classes(tmp_path, {"a": 2})
     with pytest.raises(UserError, match=r"for each of at least 2 classes, got 1; sort the images into folders"):
-        read(tmp_path)
+        read_images(folder=tmp_path)
     write_classes(tmp_path, {"b": 1})
     (tmp_path / "a" / "000.png").write_bytes(b"no")
     with pytest.raises(UserError, match=r"a/000.png is not an image \(.*\); take it away"):
-        read(tmp_path)
+        read_images(folder=tmp_path)
 
 
 def test_the_digest_knows_files_and_settings(tmp_path: Path) -> None:
     write_classes(tmp_path, COUNTS)
-    before = read(tmp_path).digest
-    assert before == read(tmp_path).digest != read(tmp_path, size=[3, 3]).digest
+    before = read_images(folder=tmp_path).digest
+    assert before == read_images(folder=tmp_path).digest != read_images(folder=tmp_path, size=[3, 3]).digest
     (tmp_path / "cat" / "000.png").rename(tmp_path / "dog" / "000.png")
-    assert read(tmp_path).digest != before
+    assert read_images(folder=tmp_path).digest != before

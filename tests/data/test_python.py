@@ -1,6 +1,5 @@
 """Functions that return a dataset: its examples arrive once an epoch in its order, from any step on."""
 
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -196,14 +195,10 @@ def test_what_a_function_may_not_give_is_named(function: Callable[[], object], m
 )
 def test_another_epoch_must_be_like_the_first(later: Callable[[], tf.data.Dataset], message: str) -> None:
     data = read(lambda epoch: later() if epoch else numbers("train", 0))
-    feed = data.train(Shard(0, 1), batch=23, seed=0, start=1, prefetch=1)
-    with pytest.raises(tf.errors.OpError):
+    feed = iter(data.train(Shard(0, 1), batch=23, seed=0, start=1, prefetch=1))
+    with pytest.raises(UserError, match=message):
         for _ in range(2):
             next(feed)
-    assert data.name_unreadable([0], size=1, batch=23, seed=0, step=0) is None
-    named = data.name_unreadable([0], size=1, batch=23, seed=0, step=1)
-    assert named is not None
-    assert re.search(message, named)
 
 
 OWN = """

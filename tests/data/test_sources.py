@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.support.datasets import WORKS, idx_bytes, save, write_idx, write_works
+from tfscale.data import checksums
 from tfscale.data.arrays import source_of
 from tfscale.data.base import Arrays, Normalizer
 from tfscale.data.download import catalog, fetch
@@ -27,6 +28,23 @@ def test_idx_reads_plain_and_gzipped_files(tmp_path: Path, zipped: bool) -> None
     assert arrays.x_train.dtype == np.uint8
     assert arrays.scale == 1 / 255
     assert arrays.x_train.max() > 190
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_idx_files_with_a_dot_in_their_names_are_the_same(tmp_path: Path, zipped: bool) -> None:
+    """Several copies of MNIST on the web have files called train-images.idx3-ubyte."""
+    folder = write_idx(tmp_path / "d", train=30, test=12, zipped=zipped)
+    wanted = source_of(idx(name="mnist", folder=str(folder))).digest
+    for path in sorted(folder.iterdir()):
+        path.rename(folder / path.name.replace("-idx", ".idx"))
+    assert (folder / f"train-images.idx3-ubyte{'.gz' * zipped}").is_file()
+    check(name="mnist", folder=str(folder))
+    assert source_of(idx(name="mnist", folder=str(folder))).digest == wanted
+    checksums.write(folder, [path.name for path in folder.iterdir()])
+    path = folder / f"t10k-labels.idx1-ubyte{'.gz' * zipped}"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(UserError, match=r"t10k-labels.idx1-ubyte(.gz)? is damaged"):
+        idx(name="mnist", folder=str(folder))
 
 
 @pytest.mark.parametrize("part", catalog.PARTS)
@@ -222,8 +240,8 @@ def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]
     monkeypatch.setenv("TFSCALE_DATA", str(tmp_path / "home"))
     import hashlib
 
-    checksums = {part: hashlib.sha256(content).hexdigest() for part, content in parts.items()}
-    monkeypatch.setattr(catalog, "SUMS", {"mnist": checksums})
+    sums = {part: hashlib.sha256(content).hexdigest() for part, content in parts.items()}
+    monkeypatch.setattr(catalog, "SUMS", {"mnist": sums})
     return parts
 
 
@@ -246,6 +264,28 @@ def test_fetch_goes_on_to_the_next_source(fetched: dict[str, bytes], monkeypatch
     ]
     (place / catalog.PARTS[1]).write_bytes(b"rotten")
     assert not fetch.present("mnist")
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_fetch_takes_files_that_lie_there_under_another_name(
+    fetched: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, zipped: bool
+) -> None:
+    def unreachable(folder: Path) -> dict[str, bytes]:
+        raise OSError("no network")
+
+    monkeypatch.setattr(fetch, "SOURCES", {"mnist": {"web": unreachable}})
+    home = write_idx(catalog.home("mnist"), train=3, test=2, zipped=zipped)
+    for path in sorted(home.iterdir()):
+        path.rename(home / path.name.replace("-idx", ".idx"))
+    assert not fetch.present("mnist")
+    told: list[str] = []
+    assert parts_of(fetch.fetch("mnist", told.append)) == fetched
+    assert fetch.present("mnist")
+    assert told == [f"files in {home}: complete, sha256 sums verified"]
+    (home / catalog.PARTS[0]).write_bytes(b"rotten")
+    with pytest.raises(RunError, match="no source gave mnist"):
+        fetch.fetch("mnist", told.append)
+    assert f"files in {home}: {catalog.PARTS[0]} has the wrong sha256 sum, not used" in told
 
 
 def test_fetch_says_so_when_no_source_works(fetched: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ SUMMARY = {
     "bytes_dense": 6400000000,
     "bytes_ratio": 188.2,
     "skipped_steps": 3,
+    "skipped_examples": 1234,
     "directory": "runs/one",
 }
 
@@ -131,6 +132,7 @@ def test_the_closing_table_says_result_bytes_and_what_to_do_next() -> None:
         "2.1e-03 (target 0.002)",
         "12.3 ms, of it waiting for data 4.00 ms, encode 0.25 ms",
         "3 (a gradient was not finite)",
+        "1,234 (they cannot be read)",
         "evaluate run=one",
     ):
         assert words in text(out)

@@ -1,6 +1,6 @@
 """A whole run: what it records, when, and what its summary says."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,83 +9,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.support.checkpoints import alone
 from tests.support.in_place import IN_PROCESS, SMALL, VARIANTS
+from tests.support.whole_runs import go
 from tfscale.collectives import consistency
 from tfscale.data.base import Shard
 from tfscale.errors import EarlyEnd, RunError, UserError
 from tfscale.job.build import Job
 from tfscale.supervision.phase import Phase
-from tfscale.tracking.base import Kind, Record, RunInfo
 from tfscale.training import loop
 from tfscale.training.checkpoints import best as best_checkpoint
 from tfscale.training.metrics import examples_seen
-from tfscale.training.trainer import Trainer, automatic_interval, require_steps_left
+from tfscale.training.trainer import automatic_interval, require_steps_left
 
 VALIDATED = ("data.validation=0.1",)
-
-
-class Recorder:
-    """A tracker that keeps what it is told, and the phases of a run."""
-
-    def __init__(self) -> None:
-        self.steps: list[dict[str, float | str]] = []
-        self.evaluations: list[dict[str, float | str]] = []
-        self.tests: list[dict[str, float | str]] = []
-        self.seen: list[int] = []
-        self.details_of: list[int] = []
-        self.remarks: list[tuple[int, str]] = []
-        self.phases: list[tuple[Phase, int]] = []
-
-    def start(self, run: RunInfo) -> None:
-        raise AssertionError("whoever makes a tracker starts it")
-
-    def progress(self, step: int) -> None:
-        self.seen.append(step)
-
-    def log(self, kind: Kind, step: int, values: Record) -> None:
-        if kind is Kind.STEP:
-            self.details_of.append(step)
-        elif kind is not Kind.TENSOR:
-            {Kind.TRAIN: self.steps, Kind.VALIDATION: self.evaluations, Kind.TEST: self.tests}[kind].append(
-                {"step": step, **values}
-            )
-
-    def message(self, step: int, text: str) -> None:
-        self.remarks.append((step, text))
-
-    def summary(self, results: Mapping[str, Any]) -> None:
-        raise AssertionError("a trainer returns its results")
-
-    def artifact(self, path: Path) -> None:
-        raise AssertionError("a trainer makes no files")
-
-    def finish(self) -> None:
-        raise AssertionError("whoever makes a tracker ends it")
-
-    def begun(self, phase: Phase, step: int) -> None:
-        self.phases.append((phase, step))
-
-
-def go(
-    job: Job,
-    folder: Path,
-    stop: Callable[[int, Callable[[int], bool]], Exception | None] = lambda step, is_sync_step: None,
-    *,
-    keep: int = 9,
-) -> tuple[dict, Recorder]:
-    memory = Recorder()
-    run = Trainer(
-        job.state,
-        job.plan,
-        data=job.data,
-        evaluator=job.evaluator,
-        checkpoints=alone(folder, keep=keep),
-        tracker=memory,
-        stop=stop,
-        heartbeat=memory.begun,
-    )
-    return run(), memory
 
 
 def test_everything_happens_every_so_many_steps_and_at_the_end(build_job: Callable[..., Job], tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ RESERVED = frozenset(
     (
         *("kind", "step", "loss", "name", "words", "run", "metrics", "directory", "ended_early", "best", "best_step"),
         *("steps", "epochs", "examples", "seconds", "samples_per_second", "training_seconds", "first_step_seconds"),
-        *("bytes_sent", "bytes_dense", "bytes_ratio", "parameters_sha256", "skipped_steps", "replicas", "processes"),
+        *("bytes_sent", "bytes_dense", "bytes_ratio", "parameters_sha256", "replicas", "processes"),
+        *("skipped_steps", "skipped_examples"),
         *("mean_seconds", "mean_data_seconds", "data_seconds", "data_share", "learning_rate", "loss_scale"),
         *("batch", "global_batch", "trainable_parameters", "job", "status", "wall_seconds"),
     )

@@ -4,7 +4,7 @@ A source is a function that returns `Arrays`, or a `Source` if its examples do n
 makes `Data` of either. All examples of a source are read by index, so a step needs nothing of the steps before it.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
@@ -180,13 +180,6 @@ class Data(Protocol):
 
         A dataset with `tf.data.Options().autotune.enabled` may delay the end of the run by up to a minute for each
         replica of a process: its tuning thread sleeps that long.
-        """
-        ...
-
-    def name_unreadable(self, ranks: Sequence[int], *, size: int, batch: int, seed: int, step: int) -> str | None:
-        """Returns the name and the fault of an example of the step after `step` that cannot be read.
-
-        Called after reading has failed; None if none is found. The other arguments are as in `train`.
         """
         ...
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 from tfscale.data import array_specs, labels
 from tfscale.data.base import Split
 from tfscale.data.sequential import first_unreadable
-from tfscale.errors import UserError, first_line
+from tfscale.errors import UserError, informative_line
 from tfscale.specs import ArraySpec, ElementSpec, Nested, leaves, map_parts, renested
 
 Example: TypeAlias = tuple[Nested[Any], Nested[Any], Any]
@@ -132,7 +132,9 @@ class _Pass:
                 size += len(weight)
         except tf.errors.OpError as error:
             named = first_unreadable(dataset, f"the {split.value} examples of data.function")
-            raise UserError(f"data: {named or first_line(error)}; examples must have one shape and dtype") from None
+            raise UserError(
+                f"data: {named or informative_line(error)}; examples must have one shape and dtype"
+            ) from None
         if batch is None:
             raise UserError(f"data.function must give {split.value} examples, got none; give some, or None for none")
         _update(total, tf.nest.map_structure(lambda part: part[-1], batch))

@@ -24,9 +24,9 @@ from tfscale import atomic_file, user_paths
 from tfscale.data import manifest as manifests
 from tfscale.data.base import Source, Split
 from tfscale.data.manifest import File, Manifest
-from tfscale.data.pipeline import first_unreadable
 from tfscale.data.record_layout import Layout, features_of
 from tfscale.data.shard_writer import Shard, example_bytes, write
+from tfscale.data.unreadable import first_unreadable
 from tfscale.errors import RunError, UserError
 
 SHARD_BYTES = 1 << 27

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale.data.base import Examples, Normalizer, Source, Split
+from tfscale.data.unreadable import first_unreadable
 from tfscale.errors import UserError
 from tfscale.specs import ArraySpec, Nested, leaves, map_parts, renested
 
@@ -63,7 +64,14 @@ def _scalers(examples: Examples, measured: Mapping[str, ArraySpec], method: Meth
 def _chunks(examples: Examples) -> Iterator[dict[str, np.ndarray]]:
     read = tf.function(lambda indices: examples.read(indices)[0], autograph=False, reduce_retracing=True)
     for start in range(0, len(examples), _ROWS):
-        inputs = read(tf.range(start, min(start + _ROWS, len(examples)), dtype=tf.int64))
+        stop = min(start + _ROWS, len(examples))
+        try:
+            inputs = read(tf.range(start, stop, dtype=tf.int64))
+        except tf.errors.OpError as error:
+            named = first_unreadable(examples, range(start, stop))
+            if named is None:
+                raise
+            raise UserError(f"data: {named}") from error
         yield {name: part.numpy() for name, part in leaves(inputs).items()}
 
 

@@ -4,7 +4,6 @@ The order of an epoch is a pseudo-random permutation, computed index by index fr
 restored, and step n does not need the n - 1 before it. An iterator checkpoint of tf.data would hold the shuffle buffer.
 """
 
-from collections.abc import Iterable, Sequence
 from typing import final
 
 import tensorflow as tf
@@ -13,8 +12,8 @@ from tfscale import cores
 from tfscale.data import normalize
 from tfscale.data.augment import Augmentation
 from tfscale.data.balance import Weigh
-from tfscale.data.base import Batch, Examples, Shard, Source, Split
-from tfscale.errors import first_line
+from tfscale.data.base import Batch, Shard, Source, Split
+from tfscale.data.unreadable import NamedBatches, first_unreadable
 from tfscale.specs import Nested, leaves
 
 _unconverted = tf.autograph.experimental.do_not_convert
@@ -44,7 +43,7 @@ class IndexedData:
         """sha256 of all examples; see `base.Data`."""
         return self._source.digest
 
-    def train(self, shard: Shard, *, batch: int, seed: int, start: int, prefetch: int) -> tf.data.Dataset:
+    def train(self, shard: Shard, *, batch: int, seed: int, start: int, prefetch: int) -> NamedBatches:
         """Returns endless (x, y, weight); see `base.Data`."""
         examples = self._source.examples[Split.TRAIN]
 
@@ -61,7 +60,12 @@ class IndexedData:
         slow = examples.is_slow or self._augmentation is not None
         numbers = tf.data.Dataset.range(start, tf.int64.max)
         batches = numbers.map(step, num_parallel_calls=cores.count() if slow else 1, deterministic=True)
-        return _untuned(batches.prefetch(prefetch))
+
+        def fault(number: int) -> str | None:
+            indices, _, _ = self._indices(shard, batch, seed, tf.constant(start + number, tf.int64))
+            return first_unreadable(examples, indices.numpy())
+
+        return NamedBatches(_untuned(batches.prefetch(prefetch)), fault)
 
     def _indices(
         self, shard: Shard, batch: int, seed: int, number: tf.Tensor
@@ -82,7 +86,7 @@ class IndexedData:
         )
         return indices, weight, epoch
 
-    def evaluate(self, split: Split, shard: Shard, *, batch: int) -> tf.data.Dataset:
+    def evaluate(self, split: Split, shard: Shard, *, batch: int) -> NamedBatches:
         """Returns one pass over the shard's examples of a split; see `base.Data`."""
         examples, total = self._source.examples[split], self.sizes[split]
         low, high = total * shard.rank // shard.size, total * (shard.rank + 1) // shard.size
@@ -94,30 +98,15 @@ class IndexedData:
 
         indices = tf.data.Dataset.range(low, high).batch(batch)
         batches = indices.map(step, num_parallel_calls=cores.count() if examples.is_slow else 1, deterministic=True)
-        return _untuned(batches.prefetch(2))
 
-    def name_unreadable(self, ranks: Sequence[int], *, size: int, batch: int, seed: int, step: int) -> str | None:
-        """Returns the name and the fault of the first example of a step that cannot be read; see `base.Data`."""
-        examples = self._source.examples[Split.TRAIN]
-        for rank in ranks:
-            indices, _, _ = self._indices(Shard(rank, size), batch, seed, tf.constant(step, tf.int64))
-            if (named := first_unreadable(examples, indices.numpy())) is not None:
-                return named
-        return None
+        def fault(number: int) -> str | None:
+            first = low + number * batch
+            return first_unreadable(examples, range(first, min(first + batch, high)))
+
+        return NamedBatches(_untuned(batches.prefetch(2)), fault)
 
     def _prepared(self, x: Nested[tf.Tensor]) -> Nested[tf.Tensor]:
         return tf.nest.map_structure(normalize.prepared, x, self.spec.x, self._source.normalizers)
-
-
-def first_unreadable(examples: Examples, indices: Iterable[int]) -> str | None:
-    """Returns the name and the fault of the first of some examples that cannot be read; None if all can be."""
-    for index in indices:
-        try:
-            examples.read(tf.constant([index], tf.int64))
-        except Exception as error:  # noqa: BLE001 - whatever reading raises names what is wrong
-            name, fault = examples.name(int(index)), first_line(error)
-            return fault if fault.startswith(name) else f"{name} cannot be read: {fault}"
-    return None
 
 
 def _untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:

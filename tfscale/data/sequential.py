@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from tfscale.data import normalize
 from tfscale.data.base import Batch, Normalizer, Shard, Split
-from tfscale.errors import first_line
+from tfscale.data.unreadable import NamedBatches
+from tfscale.errors import informative_line
 from tfscale.specs import ElementSpec, Nested
 
 Make: TypeAlias = Callable[[Split, int, int], tf.data.Dataset]
@@ -44,7 +45,7 @@ class SequentialData:
         self._make, self._normalizers = make, normalizers
         self.spec, self.sizes, self.digest, self.warnings = spec, sizes, digest, tuple(warnings)
 
-    def train(self, shard: Shard, *, batch: int, seed: int, start: int, prefetch: int) -> Iterator[Batch]:
+    def train(self, shard: Shard, *, batch: int, seed: int, start: int, prefetch: int) -> NamedBatches:
         """Returns endless (x, y, weight); see `base.Data`."""
         whole = batch * shard.size
 
@@ -56,30 +57,29 @@ class SequentialData:
             own = tf.nest.map_structure(lambda part: part[low : tf.maximum(high, low + 1)], (x, y, weight))
             return self._prepared(own[0]), own[1], own[2] * tf.cast(factor, tf.float32)
 
+        epoch, step = divmod(start, -(-self.sizes[Split.TRAIN] // whole))
+
         def epochs() -> Iterator[Batch]:
-            epoch, step = self._position(whole, start)
+            nonlocal epoch, step
             while True:
                 examples = self._examples(Split.TRAIN, epoch, seed).skip(step * whole)
                 yield from _untuned(examples.batch(whole).map(share).prefetch(prefetch))
                 epoch, step = epoch + 1, 0
 
-        return epochs()
+        return NamedBatches(
+            epochs(), lambda _: first_unreadable(self._examples(Split.TRAIN, epoch, seed), f"epoch {epoch}")
+        )
 
-    def _position(self, whole: int, step: int) -> tuple[int, int]:
-        """Returns the epoch of a step, and its number in the epoch."""
-        return divmod(step, -(-self.sizes[Split.TRAIN] // whole))
-
-    def evaluate(self, split: Split, shard: Shard, *, batch: int) -> tf.data.Dataset:
+    def evaluate(self, split: Split, shard: Shard, *, batch: int) -> NamedBatches:
         """Returns one pass over the shard's examples of a split; see `base.Data`."""
         total = self.sizes[split]
         low, high = total * shard.rank // shard.size, total * (shard.rank + 1) // shard.size
         batches = self._examples(split, 0, 0).skip(low).take(high - low).batch(batch)
-        return _untuned(batches.map(lambda x, y, weight: (self._prepared(x), y, weight)).prefetch(2))
-
-    def name_unreadable(self, ranks: Sequence[int], *, size: int, batch: int, seed: int, step: int) -> str | None:
-        """Returns the number and the fault of the first example that cannot be read; see `base.Data`."""
-        epoch, _ = self._position(batch * size, step)
-        return first_unreadable(self._examples(Split.TRAIN, epoch, seed), f"epoch {epoch}")
+        prepared = batches.map(lambda x, y, weight: (self._prepared(x), y, weight)).prefetch(2)
+        return NamedBatches(
+            _untuned(prepared),
+            lambda _: first_unreadable(self._examples(split, 0, 0), f"the {split.value} examples"),
+        )
 
     def _examples(self, split: Split, epoch: int, seed: int) -> tf.data.Dataset:
         """Returns the examples, of which there must be as many as in the first epoch."""
@@ -102,7 +102,7 @@ def first_unreadable(examples: tf.data.Dataset, where: str) -> str | None:
         for _ in _untuned(examples):
             count += 1
     except Exception as error:  # noqa: BLE001 - whatever reading raises names what is wrong
-        return f"example {count} of {where} cannot be read: {first_line(error)}"
+        return f"example {count} of {where} cannot be read: {informative_line(error)}"
     return None
 
 

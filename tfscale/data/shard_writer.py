@@ -13,10 +13,10 @@ from tfscale import cores
 from tfscale.data import manifest as manifests
 from tfscale.data.base import Examples, Source
 from tfscale.data.manifest import File
-from tfscale.data.pipeline import first_unreadable
 from tfscale.data.record_layout import WEIGHT, Encoding, Feature, Layout
 from tfscale.data.records import framed
-from tfscale.errors import RunError, UserError, first_line
+from tfscale.data.unreadable import first_unreadable
+from tfscale.errors import RunError, UserError, informative_line
 from tfscale.specs import leaves
 
 TEMPORARY = ".tmp"
@@ -110,7 +110,7 @@ def _read(examples: Examples, shard: Shard, layout: Layout) -> Iterator[dict[str
             yield {key: part.numpy() for key, part in tensors.items()}
     except tf.errors.OpError as error:
         named = first_unreadable(examples, range(shard.start, shard.stop))
-        raise UserError(f"data: {named or first_line(error)}") from None
+        raise UserError(f"data: {named or informative_line(error)}") from None
 
 
 def _serialized(example: Mapping[str, np.ndarray], layout: Layout) -> bytes:

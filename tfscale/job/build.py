@@ -43,6 +43,7 @@ class Job:
         state: Replicas and strategy at step 0.
         plan: When to log, evaluate, save and end.
         evaluator: Evaluates the consensus of the replicas.
+        skipped_examples: Number of examples left out because they cannot be read.
         warnings: Sentences about data and model for the user.
         notes: Sentences about where the model's weights are from.
     """
@@ -52,6 +53,7 @@ class Job:
     state: RunState
     plan: Plan
     evaluator: Evaluator
+    skipped_examples: int
     warnings: Sequence[str]
     notes: Sequence[str]
 
@@ -116,7 +118,8 @@ def build(config: Config, connection: Connection, *, restored: bool = False) -> 
             data.
     """
     collective, replicas = connection.collective, connection.collective.size
-    data, warnings = build_data(config)
+    built = build_data(config)
+    data = built.data
     require_equal(
         collective,
         [data.digest] * len(collective.ranks),
@@ -160,7 +163,8 @@ def build(config: Config, connection: Connection, *, restored: bool = False) -> 
         ),
         plan=plan,
         evaluator=evaluator,
-        warnings=[*warnings, *own[0].warnings],
+        skipped_examples=built.skipped,
+        warnings=[*built.warnings, *own[0].warnings],
         notes=[] if initial is None else [initial.note],
     )
 

@@ -1,6 +1,7 @@
 """Builds the data and the task of a configuration."""
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from tfscale.config.checks import AUTO, is_reserved
@@ -32,8 +33,23 @@ OWN_DATA = {
 """Keys of the pipeline that data of the user's own does not go through, and the values that change nothing."""
 
 
-def build_data(config: Config) -> tuple[Data, list[str]]:
-    """Returns the data and warnings about them."""
+@dataclass(frozen=True, kw_only=True)
+class BuiltData:
+    """The data of a configuration.
+
+    Attributes:
+        data: Their batches.
+        skipped: Number of examples left out because they cannot be read.
+        warnings: Sentences for the user.
+    """
+
+    data: Data
+    skipped: int = 0
+    warnings: Sequence[str]
+
+
+def build_data(config: Config) -> BuiltData:
+    """Returns the data, and what the user must know about them."""
     found = _found(config)
     common = pipeline_of(config.data)
     if not isinstance(found, Source):
@@ -45,7 +61,8 @@ def build_data(config: Config) -> tuple[Data, list[str]]:
         augmentation=Augmentation(layers, source.spec.x) if layers else None,
         weigh=class_weights(source, common.class_weight),
     )
-    return data, [*source.warnings, *_left_out(source), *_unevaluated(source.examples)]
+    warnings = [*source.warnings, *_left_out(source), *_unevaluated(source.examples)]
+    return BuiltData(data=data, skipped=source.skipped, warnings=warnings)
 
 
 def build_source(config: Config) -> Source:
@@ -89,7 +106,7 @@ def _with_splits(source: Source, common: Pipeline) -> Source:
     return normalize.fit(hold_out(source, held), common.normalize, fill_missing=common.missing == "mean")
 
 
-def _own_data(data: Data, config: Config, common: Pipeline) -> tuple[Data, list[str]]:
+def _own_data(data: Data, config: Config, common: Pipeline) -> BuiltData:
     """Checks data of the user's own, whose splits are its own too."""
     empty = [split.value for split, size in data.sizes.items() if not size]
     if empty or Split.TRAIN not in data.sizes:
@@ -104,7 +121,7 @@ def _own_data(data: Data, config: Config, common: Pipeline) -> tuple[Data, list[
             "itself; leave it out"
         )
     own = data.warnings if isinstance(data, SequentialData) else ()
-    return data, [*own, *_unevaluated(data.sizes)]
+    return BuiltData(data=data, warnings=[*own, *_unevaluated(data.sizes)])
 
 
 def _left_out(source: Source) -> list[str]:

@@ -63,6 +63,7 @@ def close(
         "name": directory.path.name,
         **results,
         **skipped,
+        "skipped_examples": job.skipped_examples,
         "replicas": job.collective.size,
         "processes": world.size,
         "batch": config.train.batch,

@@ -52,6 +52,8 @@ def closing_table(
         table.add_row(label, text)
     if summary.get("skipped_steps"):
         table.add_row("skipped steps", f"{summary['skipped_steps']} (a gradient was not finite)")
+    if summary.get("skipped_examples"):
+        table.add_row("skipped examples", f"{summary['skipped_examples']:,} (they cannot be read)")
     table.add_row("files", escape(str(summary["directory"])))
     console.print(table, highlight=False)
     for command in next_commands:

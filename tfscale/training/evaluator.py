@@ -7,7 +7,7 @@ consensus; every replica gets its own parameters back.
 An evaluation may follow every few steps, so datasets and functions are built once, at the first.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, final
 
 import keras
@@ -49,7 +49,7 @@ class Evaluator:
     ) -> None:
         self._replicas, self._data, self._collective, self._task = replicas, data, collective, task
         self._names = ["loss", *task.measures]
-        self._batches: dict[tuple[Split, int], tf.data.Dataset] = {}
+        self._batches: dict[tuple[Split, int], Iterable[Batch]] = {}
         self._exchanges = [_exchange_function(replica) for replica in replicas]
         self._metrics = [self._make(replica.device, task.measures) for replica in replicas]
         self._updates = [
@@ -121,7 +121,7 @@ class Evaluator:
         if (split, rank) in self._batches:
             return self._batches[split, rank]
         batches = self._data.evaluate(split, Shard(rank, self._collective.size), batch=BATCH)
-        if isinstance(batches, tf.data.Dataset):
+        if not isinstance(batches, Iterator):  # which can be read once
             self._batches[split, rank] = batches
         return batches
 

@@ -13,7 +13,6 @@ from typing import final
 import tensorflow as tf
 
 from tfscale.data.base import Batch, Data, Shard
-from tfscale.errors import UserError
 from tfscale.strategies.base import SKIPPED_STEPS, Strategy
 from tfscale.supervision.phase import Phase
 from tfscale.training.replica import Replica
@@ -78,7 +77,7 @@ def training_steps(
     while True:
         began = time.perf_counter()
         heartbeat(Phase.DATA, state.step)
-        batches = _next(feed, data, state, shards=shards, batch=batch, seed=seed)
+        batches = next(feed)
         waited = time.perf_counter() - began
         heartbeat(compiling.next(batches), state.step)
         train = train or _step_function(state, batches)
@@ -119,24 +118,6 @@ class _Compiling:
         is_new = sizes not in self._sizes
         self._sizes.add(sizes)
         return Phase.COMPILING if is_new else Phase.STEP
-
-
-def _next(
-    feed: Iterator[tuple[Batch, ...]], data: Data, state: RunState, *, shards: int, batch: int, seed: int
-) -> tuple[Batch, ...]:
-    """Returns the batches of the next step.
-
-    Raises:
-        UserError: An example cannot be read; it is named.
-    """
-    try:
-        return next(feed)
-    except tf.errors.OpError as error:
-        ranks = [replica.rank for replica in state.replicas]
-        named = data.name_unreadable(ranks, size=shards, batch=batch, seed=seed, step=state.step)
-        if named is None:
-            raise
-        raise UserError(f"data: {named}") from error
 
 
 def _specs(batches: Sequence[Batch]) -> Sequence[Batch]:

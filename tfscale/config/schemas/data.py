@@ -78,6 +78,11 @@ class _Table(Table):
 
 class _Images(Table):
     folder: OptionalText
+    table: OptionalText
+    path: Text
+    label: OptionalText
+    validation_table: OptionalText
+    test_table: OptionalText
     size: Size
     crop: Bool
     channels: Annotated[Literal[1, 3], rule("1 or 3")]

@@ -49,6 +49,19 @@ SUMS = MappingProxyType(
 """Data set -> file -> sha256."""
 
 
+def find(folder: Path, part: str) -> Path | None:
+    """Returns the file of a part, plain or gzipped; None if the folder has none.
+
+    Some copies of MNIST have names with a dot, such as train-images.idx3-ubyte.
+
+    Raises:
+        UserError: The folder cannot be read.
+    """
+    names = (part, f"{part}.gz")
+    candidates = [folder / name for name in (*names, *(name.replace("-idx", ".idx") for name in names))]
+    return next((path for path in candidates if user_paths.is_file(path)), None)
+
+
 def home(name: str) -> Path:
     """The folder of a fetched data set: in $TFSCALE_DATA, else in the user's cache folder.
 

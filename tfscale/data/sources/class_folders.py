@@ -17,27 +17,36 @@ def parts(root: Path) -> dict[Split, Path]:
     return found if Split.TRAIN in found else {Split.TRAIN: root}
 
 
-def existing(folder: str | None, what: str) -> Path:
-    """Returns a folder's path.
-
-    Args:
-        folder: As the user gave it.
-        what: Its content, for messages.
+def existing(folder: str) -> Path:
+    """Returns the path of a folder, as the user gave it.
 
     Raises:
-        UserError: None is named, or it does not exist.
+        UserError: It does not exist.
     """
-    if folder is None:
-        raise UserError(f"data.folder must be a folder with a folder of {what} for each class; type data.folder=PATH")
     root = user_paths.expanded(folder)
     if not user_paths.is_dir(root):
         raise UserError(f"data.folder must be an existing folder, got {folder}; check the path")
     return root
 
 
-def found(
-    folder: str | None, endings: Sequence[str], what: str
-) -> tuple[list[str], dict[Split, list[tuple[Path, int]]]]:
+def unlabelled(folder: str, endings: Sequence[str]) -> dict[Split, list[Path]]:
+    """Returns the files of each split, whatever folder they are in.
+
+    Args:
+        folder: As the user gave it.
+        endings: Of the files.
+
+    Raises:
+        UserError: The folder is missing, or has no such files for training.
+    """
+    folders = parts(existing(folder))
+    found = {split: list(files(part, endings)) for split, part in folders.items()}
+    if not found[Split.TRAIN]:
+        raise UserError(f"{folders[Split.TRAIN]} must have {', '.join(endings)} files, got none; check data.folder")
+    return {split: each for split, each in found.items() if each}
+
+
+def found(folder: str, endings: Sequence[str], what: str) -> tuple[list[str], dict[Split, list[tuple[Path, int]]]]:
     """Returns the classes, and the path and class number of every file of each split.
 
     Args:
@@ -49,7 +58,7 @@ def found(
         UserError: The folder is missing or has fewer than two classes, or a class of another split has no training
             files.
     """
-    folders = parts(existing(folder, what))
+    folders = parts(existing(folder))
     train = folders[Split.TRAIN]
     classes = [path.name for path in sorted(user_paths.folders_in(train)) if any(files(path, endings))]
     if len(classes) < 2:

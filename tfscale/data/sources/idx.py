@@ -31,13 +31,14 @@ class _Header(NamedTuple):
 
 
 def _find(folder: Path, name: str) -> Path:
-    """Path of the file `name`; the plain one takes precedence over the gzipped one."""
-    for candidate in (folder / name, folder / f"{name}.gz"):
-        if user_paths.is_file(candidate):
-            return candidate
-    raise UserError(
-        f"data.folder={folder} has neither {name} nor {name}.gz; point data.folder to a folder with the four IDX files"
-    )
+    """Returns the path of a part of the data set."""
+    path = catalog.find(folder, name)
+    if path is None:
+        raise UserError(
+            f"data.folder={folder} has neither {name} nor {name}.gz; point data.folder to a folder with the four IDX "
+            "files"
+        )
+    return path
 
 
 def _header(path: Path, start: bytes) -> _Header:

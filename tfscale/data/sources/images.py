@@ -1,18 +1,19 @@
-"""Source for folders of images: JPEG and PNG files, one folder a class.
+"""Source for images: JPEG and PNG files, in a folder for each class or named by a table.
 
 Files are decoded when they are read, so they need not fit in memory; decoding runs on all cores.
 """
 
 import hashlib
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, final
 
 import numpy as np
 
-from tfscale import cores, user_paths
+from tfscale import cores
+from tfscale.data import labels
 from tfscale.data.base import Normalizer, Source, Split
-from tfscale.data.sources import class_folders
+from tfscale.data.sources import image_files
+from tfscale.data.sources.image_files import Images
 from tfscale.errors import UserError
 from tfscale.specs import ArraySpec, ElementSpec
 
@@ -21,16 +22,54 @@ if TYPE_CHECKING:
 
     from tfscale.data.base import Batch
 
-ENDINGS = (".jpg", ".jpeg", ".png")
 
-
-def check(*, folder: str | None, size: Sequence[int] | None, crop: bool, channels: int, on_error: str) -> None:
-    """Checks that the folder has classes with images.
+def check(
+    *,
+    folder: str | None,
+    table: str | None,
+    path: str,
+    label: str | None,
+    validation_table: str | None,
+    test_table: str | None,
+    size: Sequence[int] | None,
+    crop: bool,
+    channels: int,
+    on_error: str,
+) -> None:
+    """Checks that the folder has classes with images, or that the table names images that are there.
 
     Raises:
-        UserError: The folder is missing or unreadable, or has fewer than two classes.
+        UserError: There is neither; or a file, a column, an image or a label is missing.
     """
-    class_folders.found(folder, ENDINGS, "images")
+    _found(folder, table, path, label, validation_table, test_table, skip=on_error == "skip")
+
+
+def _found(
+    folder: str | None,
+    table: str | None,
+    path: str,
+    label: str | None,
+    validation_table: str | None,
+    test_table: str | None,
+    *,
+    skip: bool,
+) -> dict[Split, Images]:
+    if table is not None:
+        named = {Split.TRAIN: table, Split.VALIDATION: validation_table, Split.TEST: test_table}
+        keys = {Split.TRAIN: "table", Split.VALIDATION: "validation_table", Split.TEST: "test_table"}
+        tables = {split: (f"data.{keys[split]}", file) for split, file in named.items() if file is not None}
+        return image_files.from_tables(tables, folder, path, label, skip=skip)
+    if folder is None:
+        raise UserError(
+            "data must have data.folder, a folder with a folder of images for each class, or data.table, a table of "
+            "paths and labels, for data=images, got neither; type data.folder=PATH"
+        )
+    if validation_table is not None or test_table is not None:
+        raise UserError(
+            "data.validation_table and data.test_table must be null without data.table; put the images below train/, "
+            "validation/ and test/, or type data.table=PATH"
+        )
+    return image_files.from_folder(folder, labelled=label is not None)
 
 
 @final
@@ -38,7 +77,8 @@ class ImageExamples:
     """Images of files; implements `base.Examples`.
 
     Args:
-        files: Path and class number of each.
+        images: Their files.
+        targets: [N] class numbers or measurements; None without.
         size: (height, width) of every image.
         crop: Whether an image keeps its proportions.
         channels: 1 or 3.
@@ -46,9 +86,10 @@ class ImageExamples:
 
     is_slow = True
 
-    def __init__(self, files: Sequence[tuple[Path, int]], *, size: tuple[int, int], crop: bool, channels: int) -> None:
-        self._paths = [str(path) for path, _ in files]
-        self._labels = np.asarray([label for _, label in files], np.int64)
+    def __init__(
+        self, images: Images, targets: np.ndarray | None, *, size: tuple[int, int], crop: bool, channels: int
+    ) -> None:
+        self._images, self._targets = images, targets
         import tensorflow as tf
 
         from tfscale.data import image_decoding
@@ -57,92 +98,103 @@ class ImageExamples:
         self._decode = image_decoding.decoder(size, crop=crop, channels=channels)
 
         with tf.device("/CPU:0"):
-            self._tensors = tf.constant(self._paths), tf.constant(self._labels)
+            self._paths = tf.constant([str(path) for path in images.paths])
+            self._labels = () if targets is None else tf.constant(targets)
 
     def __len__(self) -> int:
         """Returns the number of images."""
-        return len(self._paths)
+        return len(self._images.paths)
 
     def read(self, indices: "tf.Tensor") -> "Batch":
-        """Returns x [b, height, width, channels] uint8 and y [b] int64; see `base.Examples`."""
+        """Returns x [b, height, width, channels] uint8 and y [b]; see `base.Examples`."""
         import tensorflow as tf
 
-        paths, labels = (tf.gather(tensor, indices) for tensor in self._tensors)
+        paths = tf.gather(self._paths, indices)
+        y = () if self._targets is None else tf.gather(self._labels, indices)
         signature = tf.TensorSpec(self._shape, tf.uint8)
         images = tf.map_fn(lambda path: self._decode(tf.io.read_file(path)), paths, fn_output_signature=signature)
-        return images, labels, tf.ones(tf.shape(indices))
+        return images, y, tf.ones(tf.shape(indices))
 
     def name(self, index: int) -> str:
-        """Returns the path of an image."""
-        return self._paths[index]
+        """Returns the path of an image, and its line in a table."""
+        return self._images.names[index]
 
-    def targets(self) -> np.ndarray:
-        """Returns the class numbers, [N]."""
-        return self._labels
+    def targets(self) -> np.ndarray | None:
+        """Returns the class numbers or measurements, [N]."""
+        return self._targets
 
 
 def images(
     *,
-    folder: str,
+    folder: str | None,
+    table: str | None,
+    path: str,
+    label: str | None,
+    validation_table: str | None,
+    test_table: str | None,
     size: Sequence[int] | None,
     crop: bool,
     channels: int,
     on_error: Literal["error", "skip"],
 ) -> Source:
-    """Returns x [height, width, channels] uint8, scaled to 0..1, and y, the class by its folder's name.
+    """Returns x [height, width, channels] uint8, scaled to 0..1, and y: the class by its folder's name, or the label.
 
     Raises:
-        UserError: See `check`; or the first image cannot be read and `size` is None.
+        UserError: See `check`; the first image cannot be read and `size` is None; or no image of a split can be.
     """
-    classes, files = class_folders.found(folder, ENDINGS, "images")
-    first = files[Split.TRAIN][0][0]
-    shape = (int(size[0]), int(size[1])) if size is not None else _size_of(first, channels)
-    skipped = 0
-    if on_error == "skip":
-        sound = {split: _readable(each, channels) for split, each in files.items()}
-        skipped = sum(len(files[split]) - len(sound[split]) for split in files)
-        files = sound
+    skip = on_error == "skip"
+    found = _found(folder, table, path, label, validation_table, test_table, skip=skip)
+    if skip:
+        found = {split: _readable(each, channels) for split, each in found.items()}
+    shape = (int(size[0]), int(size[1])) if size is not None else _size_of(found[Split.TRAIN], channels)
+    parts = {split: each.targets for split, each in found.items() if each.targets is not None}
+    target, numbered = labels.described("y", parts, None) if parts else (None, {})
     examples = {
-        split: ImageExamples(each, size=shape, crop=crop, channels=channels) for split, each in files.items() if each
+        split: ImageExamples(each, numbered.get(split), size=shape, crop=crop, channels=channels)
+        for split, each in found.items()
     }
-    target = ArraySpec(shape=(), dtype="str", categories=len(classes), names=tuple(classes))
     return Source(
         spec=ElementSpec(x=ArraySpec(shape=(*shape, channels), dtype="uint8"), y=target),
         examples=examples,
-        digest=_digest(user_paths.expanded(folder), files, (shape, crop, channels)),
+        digest=_digest(found, (shape, crop, channels)),
         normalizers=Normalizer(factor=1 / 255),
-        skipped=skipped,
+        skipped=sum(each.skipped for each in found.values()),
     )
 
 
-def _size_of(path: Path, channels: int) -> tuple[int, int]:
+def _size_of(images: Images, channels: int) -> tuple[int, int]:
+    """Returns height and width of the first image."""
     import tensorflow as tf
 
     try:
-        image = tf.io.decode_image(path.read_bytes(), channels=channels, expand_animations=False)
+        image = tf.io.decode_image(images.paths[0].read_bytes(), channels=channels, expand_animations=False)
     except tf.errors.OpError as error:
-        raise UserError(f"{path} is not an image ({error.message.splitlines()[0]}); take it away") from None
+        raise UserError(f"{images.names[0]} is not an image ({error.message.splitlines()[0]}); take it away") from None
     return int(image.shape[0]), int(image.shape[1])
 
 
-def _readable(files: Sequence[tuple[Path, int]], channels: int) -> list[tuple[Path, int]]:
-    """Returns the files that can be decoded; reads them all, on all cores."""
+def _readable(images: Images, channels: int) -> Images:
+    """Returns the images that can be decoded; reads them all, on all cores."""
     import tensorflow as tf
 
     def decodes(path: tf.Tensor) -> tf.Tensor:
         return tf.size(tf.io.decode_image(tf.io.read_file(path), channels=channels, expand_animations=False))
 
-    paths = tf.data.Dataset.from_tensor_slices(([str(path) for path, _ in files], tf.range(len(files))))
-    good = paths.map(lambda path, index: (decodes(path), index), num_parallel_calls=cores.count()).ignore_errors()
+    paths = [str(path) for path in images.paths]
+    numbered = tf.data.Dataset.from_tensor_slices((paths, tf.range(len(paths))))
+    good = numbered.map(lambda path, index: (decodes(path), index), num_parallel_calls=cores.count()).ignore_errors()
     options = tf.data.Options()
     options.autotune.enabled = False
-    return [files[int(index)] for _, index in good.with_options(options)]
+    kept = [int(index) for _, index in good.with_options(options)]
+    if not kept:
+        raise UserError(f"{images.names[0]} and all others of its split are no images; check the files")
+    return images.only(kept)
 
 
-def _digest(root: Path, files: dict[Split, list[tuple[Path, int]]], settings: object) -> str:
-    """Digest of names and sizes: contents are too large to be read for it."""
+def _digest(images: Mapping[Split, Images], settings: object) -> str:
+    """Digest of paths, labels and sizes: contents are too large to be read for it."""
     total = hashlib.sha256(repr(settings).encode())
-    for split, each in files.items():
-        for path, label in each:
-            total.update(f"{split.value} {path.relative_to(root)} {label} {path.stat().st_size}\n".encode())
+    for split, each in images.items():
+        for key, path in zip(each.keys, each.paths, strict=True):
+            total.update(f"{split.value} {key} {path.stat().st_size}\n".encode())
     return total.hexdigest()

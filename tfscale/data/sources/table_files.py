@@ -1,7 +1,7 @@
 """Reads CSV and Parquet files with pyarrow, which is imported when a table is read; names wrong lines."""
 
 import codecs
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +64,27 @@ def columns(key: str, file: str) -> Sequence[str]:
     if twice is not None:
         raise UserError(f"{path} must have columns of different names, got {twice} more than once; rename one")
     return names
+
+
+def require_columns(key: str, file: str, wanted: Mapping[str, str]) -> None:
+    """Checks that a file exists and has columns.
+
+    Args:
+        key: Of the file, for messages.
+        file: Path as the user gave it.
+        wanted: Key of each column -> its name.
+
+    Raises:
+        UserError: The file is missing or lacks a column.
+    """
+    found = columns(key, file)
+    for which, name in wanted.items():
+        if name not in found:
+            advice = ", or type data.label=null" if which == "label" else ""
+            raise UserError(
+                f"data.{which} must name a column of {key}={file} ({', '.join(found)}), got {name}; correct the name"
+                f"{advice}"
+            )
 
 
 def _names(path: Path) -> Sequence[str]:
@@ -157,16 +178,20 @@ def is_text(table: "pa.Table", name: str) -> bool:
     return types.is_string(kind) or types.is_large_string(kind)
 
 
+def is_empty(part: Part, name: str) -> np.ndarray:
+    """Returns whether each cell of a column is empty, [N]; NaN is."""
+    return part.table.column(name).is_null(nan_is_null=True).to_numpy()
+
+
 def target(part: Part, name: str) -> np.ndarray:
     """Returns a column as targets, [N]: class names or numbers, or measurements.
 
     Raises:
         UserError: A cell is empty, or the column holds something else.
     """
-    column = part.table.column(name)
-    if column.null_count:
-        index = column.is_null().to_pylist().index(True)
-        raise UserError(f"data: label {name} is empty in {part.name(index)}; leave such lines out")
+    column, empty = part.table.column(name), is_empty(part, name)
+    if empty.any():
+        raise UserError(f"data: label {name} is empty in {part.name(int(empty.argmax()))}; leave such lines out")
     if is_text(part.table, name):
         return np.asarray(column.to_pylist(), dtype=np.str_)
     values = column.to_numpy()

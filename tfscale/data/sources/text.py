@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from tfscale.data.base import Arrays, Split
-from tfscale.data.sources import text_files
+from tfscale.data.sources import table_files, text_files
 from tfscale.data.sources.text_files import Texts
 from tfscale.errors import UserError
 
@@ -50,7 +50,9 @@ def check(
             f"{got}; type data.folder=PATH"
         )
     if folder is None:
-        text_files.check_tables(_tables(file, validation_file, test_file), [text] if label is None else [text, label])
+        wanted = {"text": text} | ({} if label is None else {"label": label})
+        for key, each in _tables(file, validation_file, test_file).values():
+            table_files.require_columns(key, each, wanted)
         return
     if validation_file is not None or test_file is not None:
         raise UserError(

@@ -45,11 +45,8 @@ def paths(folder: str, *, labelled: bool) -> dict[Split, list[tuple[Path, str | 
     if labelled:
         classes, files = class_folders.found(folder, ENDINGS, "texts")
         return {split: [(path, classes[index]) for path, index in each] for split, each in files.items()}
-    parts = class_folders.parts(class_folders.existing(folder, "texts"))
-    found = {split: list(class_folders.files(part, ENDINGS)) for split, part in parts.items()}
-    if not found[Split.TRAIN]:
-        raise UserError(f"{parts[Split.TRAIN]} must have .txt files, got none; check data.folder")
-    return {split: [(path, None) for path in each] for split, each in found.items() if each}
+    unlabelled = class_folders.unlabelled(folder, ENDINGS)
+    return {split: [(path, None) for path in each] for split, each in unlabelled.items()}
 
 
 def from_folder(folder: str, *, labelled: bool, skip: bool) -> dict[Split, Texts]:
@@ -98,26 +95,6 @@ def _wrong_line(content: bytes) -> int | None:
     except UnicodeDecodeError as error:
         return 1 + content[: error.start].count(b"\n")
     return None
-
-
-def check_tables(files: Mapping[Split, tuple[str, str]], columns: Sequence[str]) -> None:
-    """Checks that tables exist and have columns.
-
-    Args:
-        files: Key and path of each split's table.
-        columns: Their names: of the texts, and of the labels if there are any.
-
-    Raises:
-        UserError: A table is missing or lacks a column.
-    """
-    for key, file in files.values():
-        found = table_files.columns(key, file)
-        for which, name in zip(("text", "label"), columns, strict=False):
-            if name not in found:
-                raise UserError(
-                    f"data.{which} must name a column of {key}={file} ({', '.join(found)}), got {name}; correct the "
-                    f"name{', or type data.label=null' if which == 'label' else ''}"
-                )
 
 
 def from_tables(

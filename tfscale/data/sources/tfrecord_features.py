@@ -16,7 +16,7 @@ from tfscale.data.base import Normalizer, Source, Split
 from tfscale.data.record_examples import RecordExamples, read_all, readable
 from tfscale.data.record_layout import Encoding, Feature, Layout
 from tfscale.data.records import Records
-from tfscale.errors import UserError, first_line
+from tfscale.errors import UserError, informative_line
 from tfscale.specs import ArraySpec, ElementSpec, Nested, leaves, map_parts
 
 IMAGES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
@@ -143,7 +143,7 @@ def _feature(key: str, found: tf.train.Feature, name: str, size: Sequence[int] |
         image = tf.io.decode_image(content, expand_animations=False)
     except tf.errors.OpError as error:
         raise UserError(
-            f"{name} has an image {key} that cannot be read ({first_line(error)}); write it again"
+            f"{name} has an image {key} that cannot be read ({informative_line(error)}); write it again"
         ) from None
     height, width = size or image.shape[:2]
     channels = 1 if image.shape[2] == 1 else 3
@@ -230,7 +230,7 @@ def _misfit(each: Records, start: int, features: Mapping[str, Feature], error: t
                     f"{'none' if not got else f'{got} of {kind}'} in {each.name(number)}; leave it out by "
                     "data.features, or type data.on_error=skip"
                 )
-    return UserError(f"data.files cannot be read: {first_line(error)}; {records.ADVICE}")
+    return UserError(f"data.files cannot be read: {informative_line(error)}; {records.ADVICE}")
 
 
 def _target(

@@ -1,0 +1,32 @@
+"""A kill in mid-epoch: of the process that trains, by itself, after a step of the job's first start."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.support.processes import wait_until
+from tfscale.checkpoint.folder import complete
+from tfscale.supervision.attempt import restarts
+from tfscale.training import trainer
+from tfscale.training.loop import StepInfo
+
+RUN = "killed"
+"""Name of the run, in ./runs."""
+
+STEP = 7
+"""Steps completed at the kill."""
+
+
+def in_mid_epoch() -> None:
+    """Lets the ranks of this process kill themselves after a step, once there is a checkpoint to go back to."""
+    steps = trainer.training_steps
+
+    def dying(*arguments: object, **options: object) -> Iterator[StepInfo]:
+        for each in steps(*arguments, **options):  # pyright: ignore[reportArgumentType]
+            yield each
+            if each.step == STEP and not restarts():
+                wait_until(lambda: bool(complete(Path("runs") / RUN / "checkpoints")))
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    trainer.training_steps = dying
