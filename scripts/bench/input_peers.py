@@ -58,12 +58,7 @@ def image_records(folder: Path, batch: int) -> "tf.data.Dataset":
         image = tf.io.decode_png(found["x"], channels=3)
         return tf.cast(tf.ensure_shape(image, (SIZE, SIZE, 3)), tf.float32) / 255, found["y"]
 
-    return (
-        _records(folder)
-        .map(load, num_parallel_calls=tf.data.AUTOTUNE)
-        .batch(batch)
-        .prefetch(tf.data.AUTOTUNE)
-    )
+    return _records(folder).map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(batch).prefetch(tf.data.AUTOTUNE)
 
 
 def row_records(folder: Path, batch: int) -> "tf.data.Dataset":
@@ -76,12 +71,7 @@ def row_records(folder: Path, batch: int) -> "tf.data.Dataset":
         found = tf.io.parse_example(records, features)
         return found["x"], found["y"]
 
-    return (
-        _records(folder)
-        .batch(batch)
-        .map(load, num_parallel_calls=tf.data.AUTOTUNE)
-        .prefetch(tf.data.AUTOTUNE)
-    )
+    return _records(folder).batch(batch).map(load, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
 def _records(folder: Path) -> "tf.data.Dataset":
