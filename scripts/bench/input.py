@@ -5,9 +5,10 @@ usage: python -m tfscale.scripts.bench.input [--sources images tfrecord ...] [--
 
 The files are written into a temporary folder. tfscale reads them as a job of one replica does (`data.train`), and
 `input_peers.py` has the rivals. One process holds all iterators of a source. In every round each of them is drawn from
-for `--seconds`, in random order; before that it is drawn from until what it had prepared is used up, and the buffers of
-the one before are left to fill. A ratio is that of one round, so that a slow minute of the machine hits both; medians
-over the rounds are reported, with the lowest and the highest.
+for `--seconds`, in random order, and then left to fill its buffers again, which counts as time too: autotuned buffers
+hold a second's work, which would be free otherwise. A ratio is that of one round, so that a slow minute of the machine
+hits both; medians over the rounds are reported, with the lowest and the highest. The ratio of examples a second of
+processor time depends less on what else the machine does.
 
 The waiting share is the time that a job of tfscale waits for data over the time of its steps: a small cnn (an mlp for
 rows of numbers) with one replica.
@@ -16,8 +17,6 @@ rows of numbers) with one replica.
 import argparse
 import json
 import os
-import random
-import statistics
 import sys
 import tempfile
 import time
@@ -26,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfscale.scripts.bench import input_files, input_peers
+from tfscale.scripts.bench import input_files, input_peers, input_speed
 
 from tfscale.startup_noise import hidden_startup_noise
 from tfscale.supervision.phase import Phase
@@ -39,9 +38,6 @@ if TYPE_CHECKING:  # arguments are read without TensorFlow
 
 PREFETCH = 4
 """Batches prepared ahead by tfscale: the default of train.prefetch."""
-
-WARM_UP = 0.4
-"""Seconds of drawing before each measurement, as a share of it; never fewer than `PREFETCH` batches."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +99,6 @@ CASES: Mapping[str, Case] = {
     ),
 }
 
-OWN = "tfscale"
-
 
 def config_of(words: Sequence[str], model: str, batch: int) -> "Config":
     """Returns the checked configuration of a job of one replica."""
@@ -121,67 +115,7 @@ def feeds(case: Case, config: "Config", folder: Path, batch: int) -> dict[str, I
 
     data, _ = build_data(config)
     own = data.train(Shard(0, 1), batch=batch, seed=0, start=0, prefetch=PREFETCH)
-    return {OWN: iter(own), **{name: iter(peer(folder, batch)) for name, peer in case.peers.items()}}
-
-
-def rate(feed: Iterator[object], batch: int, seconds: float) -> float:
-    """Returns examples a second, once what was prepared before is used up."""
-    _draw(feed, WARM_UP * seconds)
-    count, taken = _draw(feed, seconds)
-    _settle()
-    return count * batch / taken
-
-
-def _draw(feed: Iterator[object], seconds: float) -> tuple[int, float]:
-    """Returns the number of batches drawn in about so many seconds, and the exact time."""
-    began, count, now = time.perf_counter(), 0, 0.0
-    while now < seconds or count < PREFETCH:
-        next(feed)
-        count += 1
-        now = time.perf_counter() - began
-    return count, now
-
-
-def _settle() -> None:
-    """Waits until this process computes no more: buffers are full."""
-    for _ in range(200):
-        before = time.process_time()
-        time.sleep(0.01)
-        if time.process_time() - before < 0.002:
-            return
-
-
-def rates(iterators: Mapping[str, Iterator[object]], *, batch: int, rounds: int, seconds: float) -> dict[str, list]:
-    """Measures all iterators in turns; examples a second of each in every round, after one that does not count."""
-    found: dict[str, list[float]] = {name: [] for name in iterators}
-    chance = random.Random(0)
-    for turn in range(rounds + 1):
-        for name in chance.sample(list(iterators), k=len(iterators)):
-            measured = rate(iterators[name], batch, seconds)
-            if turn:
-                found[name].append(measured)
-    return found
-
-
-def compared(source: str, found: Mapping[str, Sequence[float]]) -> list[dict[str, object]]:
-    """Returns a row for each rival: the ratio of tfscale to it within a round."""
-    rows = []
-    for name, theirs in found.items():
-        if name == OWN:
-            continue
-        ratios = [one / other for one, other in zip(found[OWN], theirs, strict=True)]
-        rows.append(
-            {
-                "source": source,
-                "by_hand": name,
-                "tfscale_examples_per_second": round(statistics.median(found[OWN])),
-                "by_hand_examples_per_second": round(statistics.median(theirs)),
-                "ratio": round(statistics.median(ratios), 3),
-                "lowest": round(min(ratios), 3),
-                "highest": round(max(ratios), 3),
-            }
-        )
-    return rows
+    return {input_speed.OWN: iter(own), **{name: iter(peer(folder, batch)) for name, peer in case.peers.items()}}
 
 
 def waiting_share(config: "Config", connection: "Connection", steps: int) -> float:
@@ -215,13 +149,13 @@ def bench(
         case, own = CASES[source], folder / source
         own.mkdir()
         config = config_of(case.write(own, arguments.examples), case.model, arguments.batch)
-        found = rates(
+        found = input_speed.speeds(
             feeds(case, config, own, arguments.batch),
             batch=arguments.batch,
             rounds=arguments.rounds,
             seconds=arguments.seconds,
         )
-        compared_rows += compared(source, found)
+        compared_rows += input_speed.compared(source, found)
         if arguments.wait_steps:
             share = waiting_share(config, connection, arguments.wait_steps)
             waiting_rows.append({"source": source, "model": case.model, "waiting_share": f"{share:.1%}"})

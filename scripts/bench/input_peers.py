@@ -54,7 +54,7 @@ def image_records(folder: Path, batch: int) -> "tf.data.Dataset":
     features = {"x": tf.io.FixedLenFeature((), tf.string), "y": tf.io.FixedLenFeature((), tf.int64)}
 
     def load(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        found = tf.io.parse_single_example(record, features)
+        found: dict[str, tf.Tensor] = tf.io.parse_single_example(record, features)  # pyright: ignore
         image = tf.io.decode_png(found["x"], channels=3)
         return tf.cast(tf.ensure_shape(image, (SIZE, SIZE, 3)), tf.float32) / 255, found["y"]
 
@@ -68,7 +68,7 @@ def row_records(folder: Path, batch: int) -> "tf.data.Dataset":
     features = {"x": tf.io.FixedLenFeature((COLUMNS,), tf.float32), "y": tf.io.FixedLenFeature((), tf.int64)}
 
     def load(records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        found = tf.io.parse_example(records, features)
+        found: dict[str, tf.Tensor] = tf.io.parse_example(records, features)  # pyright: ignore
         return found["x"], found["y"]
 
     return _records(folder).batch(batch).map(load, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
