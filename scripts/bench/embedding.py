@@ -57,7 +57,7 @@ def by_hand(optimizer: str, ids: "np.ndarray", labels: "np.ndarray", *, rows: in
     import keras
     import tensorflow as tf
 
-    model, loss_of = pooled(rows=rows, width=width), keras.losses.SparseCategoricalCrossentropy(reduction="none")
+    model = pooled(rows=rows, width=width)
     made = {
         "sgd": lambda: keras.optimizers.SGD(0.05),
         "nesterov": lambda: keras.optimizers.SGD(0.05, momentum=0.9, nesterov=True),
@@ -69,7 +69,8 @@ def by_hand(optimizer: str, ids: "np.ndarray", labels: "np.ndarray", *, rows: in
     @tf.function
     def step() -> tf.Tensor:
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(tf.convert_to_tensor(loss_of(y, model(x, training=True))))
+            outputs = tf.convert_to_tensor(model(x, training=True))
+            loss = -tf.reduce_mean(tf.math.log(tf.gather(outputs, y, axis=1, batch_dims=1)))
         gradients = tape.gradient(loss, [each.value for each in model.trainable_variables])
         made.apply(gradients, model.trainable_variables)
         return loss

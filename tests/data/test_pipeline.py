@@ -1,13 +1,17 @@
 """Batches: every example once an epoch, in an order that depends neither on W nor on where reading starts."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from tfscale.data import pipeline
 from tfscale.data.arrays import source_of
-from tfscale.data.base import Arrays, Shard, Split
+from tfscale.data.base import Arrays, Batch, Shard, Split
 from tfscale.data.pipeline import IndexedData
+from tfscale.errors import UserError
 
 N = 203
 
@@ -116,3 +120,53 @@ def test_evaluation_counts_every_example_once(data: IndexedData, size: int) -> N
         for example in x.numpy()[:, 0]
     ]
     assert seen == list(range(101))
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**31 - 1])
+def test_the_order_is_that_of_index_shuffle_for_seed_and_epoch(data: IndexedData, seed: int) -> None:
+    steps = -(-N // 8)
+    seen = [x for xs, _ in batches(data, Shard(0, 1), batch=8, count=3 * steps, seed=seed) for x in xs]
+    wanted = [
+        tf.random.experimental.index_shuffle(
+            tf.range(N, dtype=tf.int64), seed=tf.constant([seed, epoch], tf.int64), max_index=N - 1
+        ).numpy()
+        for epoch in range(3)
+    ]
+    assert seen == np.concatenate(wanted).tolist()
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+@pytest.mark.parametrize("batch", [3, 8, 300])
+def test_batches_do_not_depend_on_the_number_of_steps_that_are_read_at_once(
+    data: IndexedData, monkeypatch: pytest.MonkeyPatch, size: int, batch: int
+) -> None:
+    taken = {"batch": batch, "count": 40, "start": 5}
+    several = batches(data, Shard(size - 1, size), **taken)
+    assert data._steps_at_once(batch) > 1
+    monkeypatch.setattr(pipeline, "_INDICES", 1)
+    assert data._steps_at_once(batch) == 1
+    assert batches(data, Shard(size - 1, size), **taken) == several
+
+
+def test_an_example_of_a_later_step_that_cannot_be_read_is_named_when_it_was_read_at_once(data: IndexedData) -> None:
+    class Broken:
+        is_slow = False
+
+        def __len__(self) -> int:
+            return N
+
+        def read(self, indices: tf.Tensor) -> Batch:
+            with tf.control_dependencies([tf.debugging.assert_none_equal(indices, tf.constant(17, tf.int64))]):
+                x = tf.cast(indices[:, tf.newaxis], tf.uint8)
+            return x, indices % 10, tf.ones(tf.shape(indices))
+
+        def name(self, index: int) -> str:
+            return f"thing {index}"
+
+        def targets(self) -> None:
+            return None
+
+    broken = IndexedData(replace(data._source, examples={Split.TRAIN: Broken()}))
+    with pytest.raises(UserError, match=r"data: thing 17 cannot be read"):
+        next(iter(broken.train(Shard(0, 1), batch=8, seed=7, start=0, prefetch=2)))
+    assert 17 not in batches(data, Shard(0, 1), batch=8, count=1)[0][0], "it is not of the first step"

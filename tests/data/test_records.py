@@ -11,6 +11,8 @@ from tests.support.shards import NONE, batches, everything, read, write
 from tfscale.data import records
 from tfscale.data.base import Shard, Split
 from tfscale.data.pipeline import IndexedData
+from tfscale.data.record_examples import RecordExamples
+from tfscale.data.record_layout import Encoding, Feature, Layout
 from tfscale.data.sources import tfrecord
 from tfscale.errors import UserError
 
@@ -41,6 +43,55 @@ def test_framing_is_tensorflows(tmp_path: Path) -> None:
     assert [opened.read(number) for number in range(3)] == contents
     assert opened.name(2) == f"record 3 of {tmp_path / 't.tfrecord'}"
     assert opened.only(np.array([2])).name(0) == opened.name(2)
+
+
+def opened(folder: Path, *, bytes_each: int) -> records.Records:
+    """Three files of five records, whose first byte is their number."""
+    paths = [folder / f"{file}.tfrecord" for file in range(3)]
+    for file, path in enumerate(paths):
+        path.write_bytes(b"".join(records.framed(bytes([file * 5 + own]) * bytes_each) for own in range(5)))
+    return records.opened(paths, [records.index(path) for path in paths])
+
+
+@pytest.mark.parametrize("bytes_each", [1, 5000])
+@pytest.mark.parametrize("numbers", [[], [7], [14, 0, 9, 3, 4, 3], list(range(15)), [14, 5, 2]])
+def test_a_batch_of_records_is_in_the_order_that_was_asked_for(
+    tmp_path: Path, numbers: list[int], bytes_each: int
+) -> None:
+    read = opened(tmp_path, bytes_each=bytes_each).read_all(np.asarray(numbers, np.int64))
+    assert read == [bytes([number]) * bytes_each for number in numbers]
+
+
+def test_a_record_that_is_damaged_later_is_named_in_a_batch(tmp_path: Path) -> None:
+    sound = opened(tmp_path, bytes_each=20)
+    path = tmp_path / "1.tfrecord"
+    content = path.read_bytes()
+    for place in range(len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(
+            UserError, match=rf"record {place // 36 + 1} of {path} (is damaged|has changed|is truncated)"
+        ):
+            sound.read_all(np.arange(15))
+    path.write_bytes(content[:100])
+    with pytest.raises(UserError, match=rf"record 3 of {path} is truncated"):
+        sound.read_all(np.asarray([14, 7, 8, 5]))
+
+
+def test_a_file_that_is_gone_is_named_in_a_batch(tmp_path: Path) -> None:
+    sound = opened(tmp_path, bytes_each=20)
+    (tmp_path / "2.tfrecord").unlink()
+    with pytest.raises(UserError, match=rf"record 1 of {tmp_path / '2.tfrecord'} cannot be read"):
+        sound.read_all(np.asarray([3, 10]))
+
+
+def test_a_record_with_other_features_is_named_in_a_graph(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.tfrecord", [{"a": [1.0, 2.0]}, {"a": [1.0, 2.0]}, {"a": [1.0]}])
+    layout = Layout(x=Feature(key="a", shape=(2,), dtype="float32", encoding=Encoding.FLOAT), y=None)
+    examples = RecordExamples(records.opened([path], [records.index(path)]), layout)
+    read = tf.function(examples.read, autograph=False)
+    assert read(tf.constant([1, 0], tf.int64))[0].numpy().tolist() == [[1, 2], [1, 2]]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"record 3 of {path}"):
+        read(tf.constant([0, 2], tf.int64))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])

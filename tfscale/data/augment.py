@@ -66,15 +66,15 @@ class Augmentation:
                 "leave the layer that changes it out"
             )
 
-    def __call__(self, x: tf.Tensor, epoch_seed: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
+    def __call__(self, x: tf.Tensor, epoch_seeds: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
         """Returns changed inputs, [b, ...] float32.
 
         Args:
             x: [b, ...].
-            epoch_seed: [] int64, of the epoch.
+            epoch_seeds: [b] int64, of the epoch of each example.
             indices: [b] int64, of the examples.
         """
-        keys = tf.stack([tf.fill(tf.shape(indices), epoch_seed), indices], axis=1)
+        keys = tf.stack([epoch_seeds, indices], axis=1)
         spec = tf.TensorSpec(self._shape, tf.float32)
         return tf.map_fn(lambda part: self._one(*part), (tf.cast(x, tf.float32), keys), fn_output_signature=spec)
 

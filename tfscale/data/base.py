@@ -83,7 +83,7 @@ class Examples(Protocol):
 
     @property
     def is_slow(self) -> bool:
-        """True if reading takes long enough to do it for several batches at once."""
+        """True to read each step by itself, on all cores; False to read several steps at once, which is quick."""
         ...
 
     def __len__(self) -> int:

@@ -2,10 +2,15 @@
 
 The order of an epoch is a pseudo-random permutation, computed index by index from (seed, epoch). Nothing is stored or
 restored, and step n does not need the n - 1 before it. An iterator checkpoint of tf.data would hold the shuffle buffer.
+
+TensorFlow takes longer to start an operation than to compute it for a small batch, so the indices of several steps are
+computed at once. Examples that are quick to read are read for these steps at once, too, and then cut into batches.
 """
 
-from typing import final
+import math
+from typing import TypeVar, final
 
+import numpy as np
 import tensorflow as tf
 
 from tfscale import cores
@@ -16,11 +21,25 @@ from tfscale.data.base import Batch, Shard, Source, Split
 from tfscale.data.unreadable import NamedBatches, first_unreadable
 from tfscale.specs import Nested, leaves
 
+T = TypeVar("T", int, tf.Tensor)
+
 _unconverted = tf.autograph.experimental.do_not_convert
 """Decorator without AutoGraph, which writes a temporary file that a killed process leaves behind."""
 
 _EPOCHS_APART = 1_000_003
 """Distance between the seeds of two epochs for augmentation."""
+
+_INDICES = 2048
+"""Indices that are computed at once, about."""
+
+_BYTES = 1 << 22
+"""Bytes of the inputs that are read at once, at most, if a batch is not larger."""
+
+_QUICK_CALLS = 2
+"""Blocks of steps that are read concurrently: one may be in Python, which has one thread, and one in TensorFlow."""
+
+_SEED_PREFIX = 498247692
+"""First number of a seed, as tf.random.experimental.index_shuffle has it, which takes only one seed for all indices."""
 
 
 @final
@@ -48,43 +67,83 @@ class IndexedData:
         examples = self._source.examples[Split.TRAIN]
 
         @_unconverted
-        def step(number: tf.Tensor) -> Batch:
-            indices, weight, epoch = self._indices(shard, batch, seed, number)
+        def indexed(numbers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            return self._indices(shard, batch, seed, numbers)
+
+        @_unconverted
+        def read(indices: tf.Tensor, weight: tf.Tensor, epoch: tf.Tensor) -> Batch:
             x, y, weights = examples.read(indices)
             if self._augmentation is not None:
                 x = self._augmentation(leaves(x)[""], seed + epoch * _EPOCHS_APART, indices)
             if self._weigh is not None:
                 weights *= self._weigh(y)
-            return self._prepared(x), y, weights * tf.cast(weight, tf.float32)
+            return self._prepared(x), y, weights * weight
 
-        slow = examples.is_slow or self._augmentation is not None
-        numbers = tf.data.Dataset.range(start, tf.int64.max)
-        batches = numbers.map(step, num_parallel_calls=cores.count() if slow else 1, deterministic=True)
+        ahead = self._steps_at_once(batch)
+        numbers = tf.data.Dataset.range(start, tf.int64.max).batch(ahead)
+        indices = numbers.map(indexed, num_parallel_calls=1)
+        sizes = self._sizes(shard, batch, start)
+        if self._is_slow:
+            at_once = 1
+            batches = indices.rebatch(sizes).map(read, num_parallel_calls=cores.count(), deterministic=True)
+            batches = batches.prefetch(prefetch)
+        else:  # No thread has to be woken for each batch: the one that takes a batch cuts it.
+            at_once = ahead
+            blocks = indices.map(read, num_parallel_calls=_QUICK_CALLS, deterministic=True)
+            batches = blocks.prefetch(-(-prefetch // ahead)).rebatch(sizes)
 
         def fault(number: int) -> str | None:
-            indices, _, _ = self._indices(shard, batch, seed, tf.constant(start + number, tf.int64))
+            first = start + number
+            indices, _, _ = self._indices(shard, batch, seed, tf.range(first, first + at_once, dtype=tf.int64))
             return first_unreadable(examples, indices.numpy())
 
-        return NamedBatches(_untuned(batches.prefetch(prefetch)), fault)
+        return NamedBatches(_untuned(batches), fault)
+
+    @property
+    def _is_slow(self) -> bool:
+        return self._source.examples[Split.TRAIN].is_slow or self._augmentation is not None
+
+    def _steps_at_once(self, batch: int) -> int:
+        """Returns the number of steps whose indices are computed, and quick examples are read, at once."""
+        row = sum(4 * math.prod(part.shape) for part in leaves(self.spec.x).values())  # float32 and int32
+        most = _INDICES if self._is_slow else min(_INDICES, _BYTES // max(1, row))
+        return max(1, most // batch)
+
+    def _steps(self, shard: Shard, batch: int) -> int:
+        """Returns the steps of an epoch."""
+        return -(-self.sizes[Split.TRAIN] // (batch * shard.size))
+
+    def _sizes(self, shard: Shard, batch: int, start: int) -> np.ndarray:
+        """Returns the number of examples of each step of an epoch, from that of step `start` on, in turns."""
+        steps = self._steps(shard, batch)
+        sizes = np.full(steps, batch)
+        low, high = _bounds(self.sizes[Split.TRAIN] - (steps - 1) * batch * shard.size, shard)
+        sizes[-1] = max(1, high - low)
+        return np.roll(sizes, -(start % steps))
 
     def _indices(
-        self, shard: Shard, batch: int, seed: int, number: tf.Tensor
+        self, shard: Shard, batch: int, seed: int, numbers: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Returns the examples of a step [b], the factor of their weights, and the epoch."""
-        total, global_batch = self.sizes[Split.TRAIN], batch * shard.size
-        steps = -(-total // global_batch)
-        epoch = number // steps
-        first = (number - epoch * steps) * global_batch
+        """Returns the examples of steps [k], in their order, [n], the factor of each one's weight, and its epoch."""
+        total, global_batch, steps = self.sizes[Split.TRAIN], batch * shard.size, self._steps(shard, batch)
+        epochs = numbers // steps
+        first = (numbers - epochs * steps) * global_batch
         present = tf.minimum(tf.constant(global_batch, tf.int64), total - first)
-        low = first + shard.rank * present // shard.size
-        high = first + (shard.rank + 1) * present // shard.size
-        # A replica without an example in this step computes one of weight 0.
-        positions = tf.range(low, tf.maximum(high, low + 1)) % total
-        weight = tf.where(high > low, global_batch / present, tf.constant(0.0, tf.float64))
-        indices = tf.random.experimental.index_shuffle(
-            positions, seed=tf.stack([tf.constant(seed, tf.int64), epoch]), max_index=total - 1
+        low, high = _bounds(present, shard)
+        factor = tf.where(high > low, global_batch / present, tf.constant(0.0, tf.float64))
+        # A replica without an example in a step computes one of weight 0.
+        place = tf.where(tf.range(batch, dtype=tf.int64) < tf.maximum(high - low, 1)[:, tf.newaxis])
+        step, position = place[:, 0], place[:, 1]
+        epoch = tf.gather(epochs, step)
+        indices = tf.raw_ops.RandomIndexShuffle(
+            index=(tf.gather(first + low, step) + position) % total,
+            seed=tf.stack(
+                [tf.fill(tf.shape(epoch), tf.constant(each, tf.int64)) for each in (_SEED_PREFIX, seed)] + [epoch], 1
+            ),
+            max_index=tf.constant(total - 1, tf.int64),
+            rounds=4,
         )
-        return indices, weight, epoch
+        return indices, tf.cast(tf.gather(factor, step), tf.float32), epoch
 
     def evaluate(self, split: Split, shard: Shard, *, batch: int) -> NamedBatches:
         """Returns one pass over the shard's examples of a split; see `base.Data`."""
@@ -107,6 +166,11 @@ class IndexedData:
 
     def _prepared(self, x: Nested[tf.Tensor]) -> Nested[tf.Tensor]:
         return tf.nest.map_structure(normalize.prepared, x, self.spec.x, self._source.normalizers)
+
+
+def _bounds(present: T, shard: Shard) -> tuple[T, T]:
+    """Returns the first example of a step that a replica takes, and the one after its last, of those present."""
+    return shard.rank * present // shard.size, (shard.rank + 1) * present // shard.size
 
 
 def _untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:

@@ -28,10 +28,9 @@ class RecordExamples:
         targets: [N, ...] targets that were read before; None to read them from the records.
     """
 
-    is_slow = True
-
     def __init__(self, records: Records, layout: Layout, targets: ArraysOf | None = None) -> None:
         self._records, self._layout, self._targets = records, layout, targets
+        self.is_slow = any(each.encoding in (Encoding.PNG, Encoding.IMAGE) for each in layout.features)
 
     def __len__(self) -> int:
         """Returns the number of records."""
@@ -43,7 +42,8 @@ class RecordExamples:
         Raises:
             UserError: A record is damaged, eagerly; in a graph this is an OpError with the same message.
         """
-        parts = parsed(*_contents(self._records, indices), {each.key: each for each in self._layout.features})
+        features = {each.key: each for each in self._layout.features}
+        parts = parsed(_contents(self._records, indices), self._names(indices), features)
         x = map_parts(lambda feature: parts[feature.key], self._layout.x)
         weight = parts[WEIGHT] if self._layout.weighted else tf.ones(tf.shape(indices))
         if self._gathered is not None:
@@ -57,6 +57,20 @@ class RecordExamples:
     def targets(self) -> ArraysOf | None:
         """Returns all targets, [N, ...]; they are read at the first call."""
         return self._read_targets if self._targets is None else self._targets
+
+    def _names(self, indices: tf.Tensor) -> tf.Tensor:
+        """Returns the names of records [b], which are made without Python in a graph."""
+        if tf.executing_eagerly():
+            return tf.constant(self._records.names(indices.numpy()), tf.string)
+        paths, files, numbers = self._places
+        number = tf.strings.as_string(tf.gather(numbers, indices) + 1)
+        return tf.strings.join(["record ", number, " of ", tf.gather(paths, tf.gather(files, indices))])
+
+    @cached_property
+    def _places(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        with tf.init_scope(), tf.device("/CPU:0"):
+            paths, files, numbers = self._records.places()
+            return tf.constant(paths), tf.constant(files), tf.constant(numbers)
 
     @cached_property
     def _read_targets(self) -> ArraysOf | None:
@@ -74,19 +88,15 @@ class RecordExamples:
             return map_parts(tf.constant, self._targets)
 
 
-def _contents(records: Records, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the data of records and their names, [b] each."""
-
-    def read(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        data = [records.read(int(number)) for number in numbers]
-        names = [records.name(int(number)).encode() for number in numbers]
-        return np.asarray(data, object), np.asarray(names, object)
-
+def _contents(records: Records, indices: tf.Tensor) -> tf.Tensor:
+    """Returns the data of records, [b]."""
     if tf.executing_eagerly():  # the error is not wrapped
-        data, names = read(indices.numpy())
-        return tf.constant(data, tf.string), tf.constant(names, tf.string)
-    data, names = tf.numpy_function(read, [indices], [tf.string, tf.string], stateful=False)
-    return tf.ensure_shape(data, [None]), tf.ensure_shape(names, [None])
+        return tf.constant(records.read_all(indices.numpy()), tf.string)
+
+    def read(numbers: np.ndarray) -> np.ndarray:
+        return np.asarray(records.read_all(numbers), object)
+
+    return tf.ensure_shape(tf.numpy_function(read, [indices], tf.string, stateful=False), [None])
 
 
 def parsed(data: tf.Tensor, names: tf.Tensor, features: Mapping[str, Feature]) -> dict[str, tf.Tensor]:
@@ -143,7 +153,8 @@ def read_all(records: Records, features: Mapping[str, Feature]) -> Iterator[tupl
     """
     for start in range(0, len(records), ROWS):
         numbers = range(start, min(start + ROWS, len(records)))
-        parts = parsed(*_contents(records, tf.constant(numbers, tf.int64)), features)
+        indices = tf.constant(numbers, tf.int64)
+        parts = parsed(_contents(records, indices), tf.constant(records.names(indices.numpy())), features)
         yield numbers, {key: part.numpy() for key, part in parts.items()}
 
 
@@ -153,7 +164,7 @@ def readable(records: Records, layout: Layout) -> np.ndarray:
 
     def read(indices: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         # The tensors are returned since TensorFlow removes operations whose results nobody uses, and their errors.
-        return indices, parsed(*_contents(records, indices), features)
+        return indices, parsed(_contents(records, indices), tf.constant([], tf.string), features)  # errors are ignored
 
     def kept(batches: tf.data.Dataset) -> np.ndarray:
         options = tf.data.Options()
