@@ -37,7 +37,8 @@ def test_nothing_is_left_to_a_thread_for_which_the_end_of_a_run_would_wait(data:
         data.train(Shard(0, 2), batch=8, seed=7, start=0, prefetch=2),
         data.evaluate(Split.TEST, Shard(0, 2), batch=8),
     ):
-        assert feed.options().autotune.enabled is False
+        assert isinstance(feed.batches, tf.data.Dataset)
+        assert feed.batches.options().autotune.enabled is False
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4])

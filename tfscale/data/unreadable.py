@@ -24,7 +24,7 @@ class NamedBatches:
     """
 
     def __init__(self, batches: Iterable[Batch], fault: Callable[[int], str | None]) -> None:
-        self._batches, self._fault = batches, fault
+        self.batches, self._fault = batches, fault
 
     def __iter__(self) -> Iterator[Batch]:
         """Returns the batches.
@@ -32,7 +32,7 @@ class NamedBatches:
         Raises:
             UserError: An example cannot be read.
         """
-        batches, number = iter(self._batches), 0
+        batches, number = iter(self.batches), 0
         while True:
             try:
                 batch = next(batches)
