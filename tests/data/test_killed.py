@@ -2,17 +2,15 @@
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support import killed_training
-from tests.support.forked_commands import ForkedCommands
+from tests.support.forked_commands import BEFORE, ROOT, forked
 from tests.support.small_files import small_files
 from tfscale.runs.events import read_events
 
-ROOT = Path(__file__).parent.parent.parent
 JOB = (
     *("strategy=local", "strategy.replicas=2", "optimizer=adam", "train.steps=12", "train.batch=2"),
     *("train.checkpoint_every=4", "train.evaluate_every=6"),
@@ -33,24 +31,16 @@ SOURCES = {
 }
 
 
-@pytest.fixture(scope="module")
-def tfscale() -> Iterator[ForkedCommands]:
-    with ForkedCommands(ROOT) as commands:
-        yield commands
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES)
-def test_a_kill_in_mid_epoch_changes_no_bit(
-    tfscale: ForkedCommands, nothing_is_left_behind: Path, tmp_path: Path, source: str
-) -> None:
+def test_a_kill_in_mid_epoch_changes_no_bit(nothing_is_left_behind: Path, tmp_path: Path, source: str) -> None:
     made = small_files(tmp_path / "data")
     words = ["train", *JOB, *(word if word == SHIFT else word.format(**made) for word in SOURCES[source])]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    code, said = tfscale.run([*words, "run.name=straight"], tmp_path, environment)
+    code, said = forked().run([*words, "run.name=straight"], tmp_path, environment)
     assert code == 0, said
-    before = f"{killed_training.__name__}:{killed_training.in_mid_epoch.__name__}"
-    code, said = tfscale.run([*words, f"run.name={killed_training.RUN}"], tmp_path, environment, before)
+    kill = {BEFORE: f"{killed_training.__name__}:{killed_training.in_mid_epoch.__name__}"}
+    code, said = forked().run([*words, f"run.name={killed_training.RUN}"], tmp_path, environment | kill)
     assert code == 0, said
     assert "was killed by SIGKILL" in said, said
     assert "going on after step 4" in said, said

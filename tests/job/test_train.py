@@ -4,11 +4,8 @@ import io
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
 from rich.console import Console
 
 from tests.support.forked_commands import forked
@@ -26,21 +23,12 @@ def test_a_run_that_shared_leaves_its_pictures(tmp_path: Path) -> None:
     assert "warning" not in done.stdout
 
 
-@pytest.mark.slow
 def test_examples_that_are_left_out_are_in_the_closing_table_and_in_the_summary(tmp_path: Path) -> None:
     """A warning at the start has long scrolled away when a run ends."""
     rows = [f"{n},{n % 7},{n % 2}" for n in range(60)]
     (tmp_path / "t.csv").write_text("\n".join(["a,b,c", *rows[:20], "1,2,3,4", "5", *rows[20:]]) + "\n")
     words = "data=table data.file=t.csv data.label=c data.on_error=skip strategy=local train.steps=3 run.name=one"
-    done = subprocess.run(
-        [sys.executable, "-m", "tfscale", "train", *words.split()],
-        cwd=tmp_path,
-        env=os.environ,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    done = forked().completed(["train", *words.split()], tmp_path, os.environ)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "runs" / "one" / "summary.json").read_text())["skipped_examples"] == 2
     assert re.search(r"skipped examples +│ 2 \(they cannot be read\)", done.stdout)

@@ -1,7 +1,7 @@
 """`tfscale` commands in forks of one process that has imported TensorFlow, each as in a process of its own.
 
-usage: python -m tests.support.forked_commands, which reads a JSON list of words, folder, environment, files for output
-and errors, and a function to call before a line, and answers with an exit code a line.
+usage: python -m tests.support.forked_commands, which reads a JSON list of words, folder, environment, and files for
+output and errors a line, and answers with an exit code a line.
 """
 
 import atexit
@@ -22,6 +22,9 @@ from typing import Self
 ROOT = Path(__file__).parent.parent.parent
 LAUNCH = "launch"
 """The command that runs lines of Python in a number of ranks; tfscale has none of this name."""
+
+BEFORE = "TFSCALE_TEST_BEFORE"
+"""Environment variable: module:function that is called in the fork before the command."""
 
 LIMIT = 240
 """Seconds after which a command is killed."""
@@ -71,19 +74,10 @@ class ForkedCommands:
             )
         return self._process
 
-    def run(
-        self, words: Sequence[str], folder: Path, environment: Mapping[str, str], before: str | None = None
-    ) -> tuple[int, str]:
-        """Runs a command; returns its exit code and what it printed.
-
-        Args:
-            words: The command line without the program's name.
-            folder: Where it runs.
-            environment: Its environment variables.
-            before: module:function that is called in the fork before the command; None for nothing.
-        """
+    def run(self, words: Sequence[str], folder: Path, environment: Mapping[str, str]) -> tuple[int, str]:
+        """Runs a command; returns its exit code and what it printed."""
         with tempfile.NamedTemporaryFile() as output:
-            code = self._ask(words, folder, environment, output.name, output.name, before)
+            code = self._ask(words, folder, environment, output.name, output.name)
             return code, output.read().decode()
 
     def completed(
@@ -91,13 +85,13 @@ class ForkedCommands:
     ) -> "subprocess.CompletedProcess[str]":
         """Runs a command as `subprocess.run` does, with output and errors apart."""
         with tempfile.NamedTemporaryFile() as output, tempfile.NamedTemporaryFile() as errors:
-            code = self._ask(words, folder, environment, output.name, errors.name, None)
+            code = self._ask(words, folder, environment, output.name, errors.name)
             return subprocess.CompletedProcess(list(words), code, output.read().decode(), errors.read().decode())
 
-    def _ask(self, words: Sequence[str], folder: Path, environment: Mapping[str, str], *others: str | None) -> int:
+    def _ask(self, words: Sequence[str], folder: Path, environment: Mapping[str, str], *files: str) -> int:
         process = self._started()
         assert process.stdin is not None and process.stdout is not None
-        print(json.dumps([list(words), str(folder), dict(environment), *others]), file=process.stdin, flush=True)
+        print(json.dumps([list(words), str(folder), dict(environment), *files]), file=process.stdin, flush=True)
         return int(process.stdout.readline())
 
 
@@ -107,17 +101,15 @@ def _serve() -> None:
     with hidden_stderr():
         from tfscale.job import evaluate, train  # noqa: F401 - for the forks
     for line in sys.stdin:
-        words, folder, environment, output, errors, before = json.loads(line)
+        words, folder, environment, *files = json.loads(line)
         pid = os.fork()
         if pid == 0:
             signal.alarm(LIMIT)
-            _become(words, folder, environment, output, errors, before)
+            _become(words, folder, environment, *files)
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 
 
-def _become(
-    words: list[str], folder: str, environment: dict[str, str], output: str, errors: str, before: str | None
-) -> None:
+def _become(words: list[str], folder: str, environment: dict[str, str], output: str, errors: str) -> None:
     """Runs the command in this process, which is a fork, and ends it."""
     code = 1
     try:
@@ -127,8 +119,8 @@ def _become(
         append = os.O_WRONLY | os.O_APPEND
         for number, path, flags in ((0, os.devnull, os.O_RDONLY), (1, output, append), (2, errors, append)):
             os.dup2(os.open(path, flags), number)
-        if before is not None:
-            module, _, function = before.partition(":")
+        if BEFORE in environment:
+            module, _, function = environment[BEFORE].partition(":")
             getattr(importlib.import_module(module), function)()
         code = _run(words)
     except SystemExit as ended:
