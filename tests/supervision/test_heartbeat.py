@@ -288,6 +288,20 @@ def test_the_first_waits_for_data_have_minutes(tmp_path: Path, clock: Clock) -> 
     assert allowed == [MINUTES] * WAITS_WITH_MINUTES + [5.0, 5.0]
 
 
+def test_waits_for_data_have_at_least_twice_the_time_of_the_first(tmp_path: Path, clock: Clock) -> None:
+    """A source that reads 64 steps at once has a long wait, 63 short ones, and another long one."""
+    rank = Heartbeat(tmp_path / "p", timeout=4.0)
+    for number in range(64):
+        rank(Phase.DATA, number)
+        clock.now += 16.0 if number == 0 else 0.001
+        rank(Phase.STEP, number)
+        clock.now += 0.1
+    rank(Phase.DATA, 64)
+    read = heartbeat.read(tmp_path / "p")
+    assert read is not None
+    assert read.deadline - read.began == pytest.approx(32.0)
+
+
 def test_a_batch_that_takes_45_s_is_taken_for_a_hang_once(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

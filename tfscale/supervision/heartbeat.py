@@ -2,9 +2,9 @@
 
 Before each phase (a step, a batch of an evaluation, a save) the training thread writes the phase and its deadline: ten
 times the longest duration of this phase in this process, or the job's `launch.hang_timeout` if that is longer. The
-first run of a phase compiles: it has minutes and does not count towards the longest; the first waits for data have
-minutes, too. A job hangs when the deadlines of
-all ranks have passed, since a rank that waits for another must not be blamed, or when a process is stopped by a signal.
+first run of a phase compiles: it has minutes and does not count towards the longest. The first waits for data have
+minutes, too, and later ones at least twice as long as the first. A job hangs when the deadlines of all ranks have
+passed, since a rank that waits for another must not be blamed, or when a process is stopped by a signal.
 
 A heartbeat is a write into memory that a file maps: it takes under two microseconds and outlives the process. Where
 another host reads it, a thread syncs it to the shared file system. That thread also detects that the rank has been
@@ -121,7 +121,9 @@ class Heartbeat:
             return MINUTES
         if phase not in self._longest:
             return OF_FIRST * self._first[phase]
-        return OF_LONGEST * self._longest[phase]
+        # Sources read several steps at once: most waits are short, and some are as long as the first.
+        least = OF_FIRST * self._first[phase] if phase.runs_with_minutes > 1 else 0.0
+        return max(least, OF_LONGEST * self._longest[phase])
 
     def _write(self, step: int, deadline: float) -> None:
         record = _RECORD.pack(step, self._began, deadline, self._phase.value.encode(), os.getpid(), _machine())
