@@ -2,7 +2,8 @@
 
 import pytest
 
-from tfscale.config.moved_targets import completed, current
+from tfscale.config.compose import composer, plain
+from tfscale.config.moved_targets import NEW_OPTIONS, completed, current
 from tfscale.config.preflight import preflight
 from tfscale.config.schemas.by_target import TARGET_SCHEMAS
 
@@ -45,6 +46,18 @@ def test_an_old_value_is_the_current_one(capfd: pytest.CaptureFixture[str]) -> N
     assert preflight(words, config_dir=None).strategy["kernel"] == "reference"
     (line,) = capfd.readouterr().err.splitlines()
     assert line == "tfscale: warning: strategy.kernel=plain has moved; write strategy.kernel=reference"
+
+
+@pytest.mark.parametrize("choice", ["data=images", "schedule=constant", "schedule=exponential", "schedule=piecewise"])
+def test_options_that_an_earlier_run_lacks_are_the_shipped_ones(choice: str) -> None:
+    """Runs with data=images could be neither resumed nor evaluated once the source had learnt to read tables."""
+    group = choice.partition("=")[0]
+    with composer(None) as hydra:
+        whole = plain(hydra.compose([choice]))
+    target = whole[group]["_target_"]
+    old = {**whole, group: {key: each for key, each in whole[group].items() if key not in NEW_OPTIONS[target]}}
+    assert old[group] != whole[group]
+    assert completed(old)[group] == whole[group]
 
 
 def test_a_model_of_an_earlier_run_gets_the_keys_that_change_nothing() -> None:

@@ -20,7 +20,7 @@ def test_a_warm_up_multiplies_every_schedule() -> None:
 
 
 def test_without_a_warm_up_a_constant_rate_is_a_number() -> None:
-    assert schedules.constant(learning_rate=0.1, total_steps=10) == 0.1
+    assert schedules.constant(learning_rate=0.1, total_steps=10, warmup_steps=0) == 0.1
 
 
 def test_a_cosine_falls_from_the_end_of_its_warm_up() -> None:

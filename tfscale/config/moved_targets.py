@@ -62,10 +62,31 @@ NEW_NODES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )
 """Nodes and keys that configurations of runs from before them lack, and the values that change nothing."""
 
+NEW_OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "tfscale.training.schedules.constant": {"warmup_steps": 0},
+        "tfscale.training.schedules.exponential": {"warmup_steps": 0},
+        "tfscale.training.schedules.piecewise": {"warmup_steps": 0},
+        "tfscale.data.sources.images.images": {
+            "table": None,
+            "path": "path",
+            "label": "label",
+            "validation_table": None,
+            "test_table": None,
+        },
+    }
+)
+"""`_target_` -> options that earlier configurations lack, and the values that change nothing."""
+
 
 def completed(values: Mapping[str, Any]) -> dict[str, Any]:
     """Adds to the configuration of an earlier run what was introduced since."""
-    return {**values, **{name: {**node, **(values.get(name) or {})} for name, node in NEW_NODES.items()}}
+    whole = {**values, **{name: {**node, **(values.get(name) or {})} for name, node in NEW_NODES.items()}}
+    return {name: _with_new_options(node) if isinstance(node, dict) else node for name, node in whole.items()}
+
+
+def _with_new_options(node: Mapping[str, Any]) -> dict[str, Any]:
+    return {**NEW_OPTIONS.get(current(str(node.get("_target_"))), {}), **node}
 
 
 def renamed(values: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, str]]:

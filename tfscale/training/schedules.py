@@ -40,7 +40,7 @@ def _warmed_up(rate: Rate, steps: int) -> Rate:
     return rate if steps == 0 else WarmUp(rate, steps)
 
 
-def constant(*, learning_rate: float, total_steps: int, warmup_steps: int = 0) -> Rate:
+def constant(*, learning_rate: float, total_steps: int, warmup_steps: int) -> Rate:
     """Returns `learning_rate`, after a linear rise if asked for.
 
     Args:
@@ -83,7 +83,7 @@ def exponential(
     decay_steps: int | Literal["auto"],
     decay_rate: float,
     staircase: bool,
-    warmup_steps: int = 0,
+    warmup_steps: int,
 ) -> Rate:
     """Computes learning_rate * decay_rate^(step / decay_steps).
 
@@ -106,7 +106,7 @@ def piecewise(
     total_steps: int,
     boundaries: Sequence[int],
     factors: Sequence[float],
-    warmup_steps: int = 0,
+    warmup_steps: int,
 ) -> Rate:
     """Computes learning_rate * factors[i], with i the number of boundaries passed.
 

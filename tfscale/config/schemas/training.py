@@ -28,20 +28,20 @@ class _Cosine(Table):
 
 
 class _Constant(Table):
-    warmup_steps: NotNegative = 0  # runs from before the option do not have it
+    warmup_steps: NotNegative
 
 
 class _Exponential(Table):
     decay_steps: AutoSteps
     decay_rate: Positive
     staircase: Bool
-    warmup_steps: NotNegative = 0
+    warmup_steps: NotNegative
 
 
 class _Piecewise(Table):
     boundaries: Widths
     factors: Annotated[list[Annotated[float, Field(gt=0)]], rule("a list of numbers > 0")]
-    warmup_steps: NotNegative = 0
+    warmup_steps: NotNegative
 
 
 class _Plateau(Table):
