@@ -277,10 +277,12 @@ def test_fetch_takes_files_that_lie_there_under_another_name(
     home = write_idx(catalog.home("mnist"), train=3, test=2, zipped=zipped)
     for path in sorted(home.iterdir()):
         path.rename(home / path.name.replace("-idx", ".idx"))
+    (home / "notes.txt").write_text("mine")
     assert not fetch.present("mnist")
     told: list[str] = []
     assert parts_of(fetch.fetch("mnist", told.append)) == fetched
     assert fetch.present("mnist")
+    assert (home / "notes.txt").read_text() == "mine"
     assert told == [f"files in {home}: complete, sha256 sums verified"]
     (home / catalog.PARTS[0]).write_bytes(b"rotten")
     with pytest.raises(RunError, match="no source gave mnist"):

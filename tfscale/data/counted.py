@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfscale.data import array_specs, labels
 from tfscale.data.base import Split
-from tfscale.data.sequential import first_unreadable
+from tfscale.data.sequential import first_fault
 from tfscale.errors import UserError, informative_line
 from tfscale.specs import ArraySpec, ElementSpec, Nested, leaves, map_parts, renested
 
@@ -131,7 +131,7 @@ class _Pass:
                 targets.append(tf.nest.map_structure(lambda part: part.numpy(), y))
                 size += len(weight)
         except tf.errors.OpError as error:
-            named = first_unreadable(dataset, f"the {split.value} examples of data.function")
+            named = first_fault(dataset, f"the {split.value} examples of data.function")
             raise UserError(
                 f"data: {named or informative_line(error)}; examples must have one shape and dtype"
             ) from None

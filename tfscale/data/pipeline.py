@@ -105,7 +105,8 @@ class IndexedData:
 
     def _steps_at_once(self, batch: int) -> int:
         """Returns the number of steps whose indices are computed, and quick examples are read, at once."""
-        row = sum(4 * math.prod(part.shape) for part in leaves(self.spec.x).values())  # float32 and int32
+        parts = [*leaves(self.spec.x).values(), *leaves(self.spec.y or ()).values()]
+        row = sum(4 * math.prod(part.shape) for part in parts)  # float32 and int32
         most = _INDICES if self._is_slow else min(_INDICES, _BYTES // max(1, row))
         return max(1, most // batch)
 

@@ -66,9 +66,7 @@ class SequentialData:
                 yield from _untuned(examples.batch(whole).map(share).prefetch(prefetch))
                 epoch, step = epoch + 1, 0
 
-        return NamedBatches(
-            epochs(), lambda _: first_unreadable(self._examples(Split.TRAIN, epoch, seed), f"epoch {epoch}")
-        )
+        return NamedBatches(epochs(), lambda _: first_fault(self._examples(Split.TRAIN, epoch, seed), f"epoch {epoch}"))
 
     def evaluate(self, split: Split, shard: Shard, *, batch: int) -> NamedBatches:
         """Returns one pass over the shard's examples of a split; see `base.Data`."""
@@ -78,7 +76,7 @@ class SequentialData:
         prepared = batches.map(lambda x, y, weight: (self._prepared(x), y, weight)).prefetch(2)
         return NamedBatches(
             _untuned(prepared),
-            lambda _: first_unreadable(self._examples(split, 0, 0), f"the {split.value} examples"),
+            lambda _: first_fault(self._examples(split, 0, 0), f"the {split.value} examples"),
         )
 
     def _examples(self, split: Split, epoch: int, seed: int) -> tf.data.Dataset:
@@ -90,7 +88,7 @@ class SequentialData:
         return tf.nest.map_structure(normalize.prepared, x, self.spec.x, self._normalizers)
 
 
-def first_unreadable(examples: tf.data.Dataset, where: str) -> str | None:
+def first_fault(examples: tf.data.Dataset, where: str) -> str | None:
     """Returns the number and the fault of the first example that cannot be read; None if all can.
 
     Args:

@@ -175,14 +175,15 @@ def fetch(name: str, report: Callable[[str], None]) -> Path:
 
 
 def _store(name: str, parts: Parts) -> Path:
-    """Writes all files or none: into a sibling folder, which is then renamed."""
+    """Writes the files, the sums last, which make them count; what else the folder holds stays."""
     folder = catalog.home(name)
     temporary = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=folder.parent))
     for part in catalog.SUMS[name]:
         (temporary / part).write_bytes(parts[part])
     checksums.write(temporary, catalog.SUMS[name])
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(temporary, folder)
+    folder.mkdir(exist_ok=True)
+    for part in (*catalog.SUMS[name], checksums.NAME):
+        os.replace(temporary / part, folder / part)
+    temporary.rmdir()
     folder.chmod(0o755)
     return folder

@@ -10,7 +10,7 @@ from tfscale import user_paths
 from tfscale.data import checksums
 from tfscale.data.base import Split
 from tfscale.data.sources import class_folders, table_files
-from tfscale.errors import UserError
+from tfscale.errors import UserError, first_line
 
 ENDINGS = (".jpg", ".jpeg", ".png")
 
@@ -141,4 +141,8 @@ def _fault(root: Path, cell: str | None) -> str | None:
     """Returns what is wrong with a path, and what to do; None if there is a file."""
     if not cell:
         return "has no path; give it one"
-    return None if user_paths.is_file(root / cell) else f"names {root / cell}, which is no file; correct the path"
+    try:
+        is_file = user_paths.is_file(root / cell)
+    except UserError as error:  # a name that is too long, or a folder without permission
+        return f"names what cannot be read: {first_line(error)}"
+    return None if is_file else f"names {root / cell}, which is no file; correct the path"
