@@ -78,3 +78,32 @@ def test_a_stop_is_of_the_start_that_agreed_on_it(tmp_path: Path) -> None:
     stopped = agreed_stop(tmp_path, 0)
     assert stopped is not None
     assert stopped.number == 15
+
+
+@pytest.mark.parametrize("every", [1, 4])
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_callback_ends_a_run_after_one_step_on_any_number_of_processes(tmp_path: Path, every: int, size: int) -> None:
+    asked = False
+    stops = [
+        CoordinatedStop(
+            tmp_path,
+            "a",
+            0,
+            world(rank, size),
+            pending=lambda: None,
+            max_time=None,
+            ends=lambda rank=rank: asked and rank == 0,
+        )
+        for rank in range(size)
+    ]
+    last = {}
+    for step in range(1, 20):
+        for rank, stop in enumerate(stops):
+            answer = stop(step, lambda number: number % every == 0)
+            if answer is not None:
+                assert isinstance(answer, EarlyEnd)
+                assert str(answer) == "a callback has set model.stop_training"
+                last.setdefault(rank, step)
+        asked = asked or step == 5  # the callback looks on after the stop is decided
+    assert set(last.values()) == {7 if every == 1 else 8}
+    assert len(last) == size

@@ -31,9 +31,10 @@ class Noting(keras.callbacks.Callback):
         self.calls.append(("begin", self.params["epochs"], self.params["steps"]))
 
     def on_train_end(self, logs: Any = None) -> None:
-        self.calls.append(("end",))
+        self.calls.append(("end", logs))
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float]) -> None:
+        assert logs == {}
         self.calls.append(("epoch begins", epoch))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -76,7 +77,7 @@ def test_callbacks_get_keras_s_numbers_and_the_results_of_validation() -> None:
         *(("epoch begins", 0), ("step begins", 0), ("step ends", 0, 2.0), ("step begins", 1), ("step ends", 1, 4.0)),
         ("epoch ends", 0, {"loss": 3.0, "val_loss": 0.5, "val_accuracy": 0.25}),
         *(("epoch begins", 1), ("step begins", 0), ("step ends", 0, 5.0), ("epoch ends", 1, {"loss": 5.0})),
-        ("end",),
+        ("end", {"loss": 5.0}),
     ]
 
 

@@ -3,22 +3,24 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.support.checkpoints import alone, saved
+from tests.support.checkpoints import alone, everything, saved
 from tests.support.in_place import SMALL, VARIANTS, run
-from tfscale.errors import UserError
+from tests.support.whole_runs import go
+from tfscale.config.preflight import check_job, preflight
+from tfscale.errors import RunError, UserError
 from tfscale.job.build import Job
 from tfscale.training.plateau import Plateau
 
 WORDS = (*SMALL, "schedule=plateau", "schedule.patience=2", "data.validation=0.1", *VARIANTS["sharing"])
 
 
-def schedule(*, monitor: str = "loss", watched: bool = True, **changes: float) -> Plateau:
+def schedule(*, monitor: str = "loss", **changes: float) -> Plateau:
     values = {"factor": 0.1, "patience": 2, "min_delta": 0.0, "cooldown": 0, "min_learning_rate": 0.0, **changes}
     made = Plateau(learning_rate=1.0, monitor=monitor, mode="auto", **values)  # pyright: ignore[reportArgumentType]
-    if watched:
-        made.watch({"loss": "min", "accuracy": "max"}, has_validation=True)
+    made.watch({"loss": "min", "accuracy": "max"}, has_validation=True)
     return made
 
 
@@ -27,7 +29,7 @@ def fed(made: Plateau, *values: float, name: str = "loss") -> list[float]:
     rates = []
     for value in values:
         made.after_evaluation({"loss": 0.0, name: value})
-        rates.append(round(float(made(None)), 6))  # pyright: ignore[reportArgumentType]
+        rates.append(round(float(made.rate()), 6))
     return rates
 
 
@@ -39,7 +41,7 @@ def test_the_rate_falls_after_evaluations_without_an_improvement() -> None:
 
 
 def test_a_pause_after_a_reduction_counts_nothing_and_the_rate_has_a_bound() -> None:
-    assert fed(schedule(cooldown=2), 1, 1, 1, 1, 1, 1, 1) == [1, 1, 0.1, 0.1, 0.1, 0.1, 0.01]
+    assert fed(schedule(cooldown=2), 1, 1, 1, 1, 1, 1, 1) == [1, 1, 0.1, 0.1, 0.1, 0.01, 0.01]
     assert fed(schedule(min_learning_rate=0.05), 1, 1, 1, 1, 1, 1, 1) == [1, 1, 0.1, 0.1, 0.05, 0.05, 0.05]
 
 
@@ -77,3 +79,34 @@ def test_all_optimizers_take_the_rate_and_a_checkpoint_keeps_it(build_job: Calla
     resumed = build_job(*WORDS, "optimizer.learning_rate=0.02")
     alone(tmp_path).restore(resumed.state, 1)
     assert float(resumed.state.replicas[1].optimizer.learning_rate) == pytest.approx(0.002)
+
+
+def test_a_lower_bound_above_the_rate_is_refused() -> None:
+    words = ["schedule=plateau", "schedule.min_learning_rate=0.5", "optimizer.learning_rate=0.1", "data.validation=0.1"]
+    with pytest.raises(UserError, match=r"schedule.min_learning_rate must be <= optimizer.learning_rate=0.1, got 0.5"):
+        check_job(preflight(words, config_dir=None), processes=1)
+
+
+def test_a_monitor_that_is_not_measured_is_refused_before_tensorflow_starts() -> None:
+    words = ["schedule=plateau", "schedule.monitor=recall", "metrics=accuracy", "data.validation=0.1"]
+    with pytest.raises(UserError, match=r"schedule.monitor must be one of loss, .*accuracy.*, got recall"):
+        check_job(preflight(words, config_dir=None), processes=1)
+
+
+def test_a_run_that_is_stopped_at_an_evaluation_counts_it(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    """The evaluation of that step was left out, and the resumed run had other learning rates."""
+    words = (*WORDS, "schedule.patience=1", "train.steps=6", "train.evaluate_every=2", "schedule.min_delta=100")
+    whole = build_job(*words)
+    go(whole, tmp_path / "whole")
+
+    def stop(step: int, is_sync_step: Callable[[int], bool]) -> Exception | None:
+        return RunError("stopped") if step == 4 else None
+
+    with pytest.raises(RunError, match="stopped"):
+        go(build_job(*words), tmp_path / "half", stop)
+    resumed = build_job(*words)
+    alone(tmp_path / "half").restore(resumed.state, 4)
+    go(resumed, tmp_path / "half")
+    wanted, got = everything(whole), everything(resumed)
+    for key, value in wanted.items():
+        np.testing.assert_array_equal(got[key], value, err_msg=key)

@@ -132,3 +132,14 @@ def test_a_strategy_that_does_not_count_skipped_steps_is_refused(
         UserError, match=r"train.precision=float16 needs a strategy that measures skipped_steps, as Par"
     ):
         build_job(*HALF, "strategy=local")
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_penalties_on_outputs_of_16_bits_are_added_in_float32(build_job: Callable[..., Job], precision: str) -> None:
+    """Keras computes an activity regularizer in the layer's own precision."""
+    replica = build_job(*SMALL, "strategy.replicas=1", f"train.precision={precision}").state.replicas[0]
+    hidden = next(layer for layer in replica.model.layers if isinstance(layer, keras.layers.Dense))
+    hidden.activity_regularizer = keras.regularizers.L2(0.1)
+    loss, _ = replica.gradients((tf.ones([4, 6]), tf.constant([0, 1, 2, 3]), tf.zeros([4])))
+    assert loss.dtype == tf.float32
+    assert float(loss) > 0

@@ -59,7 +59,7 @@ def problems_of(config: Config, processes: int) -> list[str]:
         *_processes(config, processes),
         *_optimizer(config),
         *_schedule(config),
-        *_early_stopping(config),
+        *_monitors(config),
         *_metrics(config),
         *problems_of_data(config),
         *transfer.problems_of(config),
@@ -127,6 +127,9 @@ def _optimizer(config: Config) -> list[str]:
 
 def _schedule(config: Config) -> list[str]:
     schedule: Mapping[str, Any] = config.schedule
+    least, rate = schedule.get("min_learning_rate", 0.0), config.optimizer.get("learning_rate")
+    if isinstance(rate, float) and least > rate:
+        return [f"schedule.min_learning_rate must be <= optimizer.learning_rate={rate:g}, got {least:g}; lower it"]
     boundaries = schedule.get("boundaries", [])
     if sorted(set(boundaries)) != list(boundaries):
         return [f"schedule.boundaries must rise, got {boundaries}; sort them"]
@@ -138,11 +141,16 @@ def _schedule(config: Config) -> list[str]:
     return []
 
 
-def _early_stopping(config: Config) -> list[str]:
-    monitor, measured = config.early_stopping.get("monitor"), ["loss", *config.metrics]
-    if monitor is None or monitor in measured or AUTO in config.metrics:  # the task's metrics are not known here
+def _monitors(config: Config) -> list[str]:
+    measured = ["loss", *config.metrics]
+    if AUTO in config.metrics:  # the task's metrics are not known here
         return []
-    return [f"early_stopping.monitor must be one of {', '.join(measured)}, got {monitor}; or add a metric of that name"]
+    monitors = {"early_stopping": config.early_stopping.get("monitor"), "schedule": config.schedule.get("monitor")}
+    return [
+        f"{node}.monitor must be one of {', '.join(measured)}, got {monitor}; or add a metric of that name"
+        for node, monitor in monitors.items()
+        if monitor is not None and monitor not in measured
+    ]
 
 
 def _metrics(config: Config) -> list[str]:

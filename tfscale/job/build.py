@@ -170,13 +170,17 @@ def build(config: Config, connection: Connection, *, restored: bool = False) -> 
 
 
 def for_evaluation(config: Config) -> Config:
-    """Returns the configuration with one replica a process and plain averaging, to evaluate a saved model."""
+    """Returns the configuration with one replica a process and plain averaging, to evaluate a saved model.
+
+    A checkpoint's model has averaged weights in their place already, so there is no average to make.
+    """
     averaging = {
         "_target_": "tfscale.strategies.gradient_averaging.strategy.GradientAveraging",
         "collective": {"_target_": "auto"},
         "reproducible": False,
     }
-    return config.model_copy(update={"strategy": averaging})
+    train = config.train.model_copy(update={"ema": None})
+    return config.model_copy(update={"strategy": averaging, "train": train})
 
 
 def _replicas(config: Config, world: World) -> int:

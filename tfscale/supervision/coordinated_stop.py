@@ -58,6 +58,7 @@ class CoordinatedStop:
         self._request, self._decision = folder / f"{stem}.asked", folder / f"{stem}.at"
         self._end = None if max_time is None else time.monotonic() + max_time
         self._has_requested = False
+        self._last: int | None = None
 
     def __call__(self, step: int, is_sync_step: Callable[[int], bool]) -> Stopped | EarlyEnd | None:
         """Returns why to stop now, if all processes do.
@@ -68,7 +69,7 @@ class CoordinatedStop:
         """
         own = self._own_reason()
         if self._world.size == 1:
-            return None if own is None else _exception(own)
+            return self._alone(own, step, is_sync_step)
         if own is not None and not self._has_requested:
             self._has_requested = True
             _write(self._request, str(own))
@@ -77,9 +78,16 @@ class CoordinatedStop:
             last, reason = decision
             return _exception(reason) if step >= last else None
         if self._world.is_chief and (request := _read(self._request, 1)) is not None:
-            last = next(later for later in itertools.count(step + 1) if is_sync_step(later))
+            last = _next_sync_step(step, is_sync_step)
             _write(self._decision, f"{last} {request[0]}")
         return None
+
+    def _alone(self, own: int | None, step: int, is_sync_step: Callable[[int], bool]) -> Stopped | EarlyEnd | None:
+        """Returns why the only process stops: for a callback after the step that several would agree on."""
+        if own != _CALLBACK:
+            return None if own is None else _exception(own)
+        self._last = self._last or _next_sync_step(step, is_sync_step)
+        return _exception(own) if step >= self._last else None
 
     def _own_reason(self) -> int | None:
         signal = self._pending()
@@ -95,6 +103,10 @@ def agreed_stop(folder: Path, restarts: int) -> Stopped | None:
     decisions = [_read(path, 2) for path in folder.glob(f"stop-{restarts}-*.at")]
     reasons = [decision[1] for decision in decisions if decision is not None]
     return next((Stopped(reason) for reason in reasons if reason not in _ENDS), None)
+
+
+def _next_sync_step(step: int, is_sync_step: Callable[[int], bool]) -> int:
+    return next(later for later in itertools.count(step + 1) if is_sync_step(later))
 
 
 def _exception(reason: int) -> Stopped | EarlyEnd:

@@ -27,11 +27,11 @@ def accumulate(
     """
     examples = tf.shape(batch[-1])[0]
     parts = -(-examples // size)
-    share = 1.0 / tf.cast(parts, tf.float32)
 
     def add(index: tf.Tensor, loss: tf.Tensor, sums: list[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         start = index * size
         part = tf.nest.map_structure(lambda each: each[start : start + size], batch)
+        share = tf.cast(tf.shape(part[-1])[0] / examples, tf.float32)
         more, each = gradients(part, share)
         return index + 1, loss + more, [before + after for before, after in zip(sums, each, strict=True)]
 

@@ -43,6 +43,7 @@ class KerasCallbacks:
         self._needs_losses = any(_overrides(each, "on_train_batch_end", "on_batch_end") for each in self._callbacks)
         self._losses: list[tf.Tensor] = []
         self._validated: dict[str, float] = {}
+        self._last: dict[str, float] = {}
         model.stop_training = False
         for each in self._callbacks:
             each.set_params({"epochs": -(-steps // epoch), "steps": epoch, "verbose": 0})
@@ -50,7 +51,7 @@ class KerasCallbacks:
 
     @property
     def stops(self) -> bool:
-        """Whether a callback has asked for the end of the run."""
+        """Returns whether a callback has asked for the end of the run."""
         return bool(self._model.stop_training)
 
     def begin(self, step: int) -> None:
@@ -59,13 +60,13 @@ class KerasCallbacks:
         Args:
             step: Optimizer steps completed.
         """
-        self._call("on_train_begin")
+        self._call("on_train_begin", {})
         self._begin_step(step, is_first=True)
 
     def _begin_step(self, step: int, *, is_first: bool = False) -> None:
         if is_first or step % self._epoch == 0:
-            self._call("on_epoch_begin", step // self._epoch)
-        self._call("on_train_batch_begin", step % self._epoch)
+            self._call("on_epoch_begin", step // self._epoch, {})
+        self._call("on_train_batch_begin", step % self._epoch, {})
 
     def validated(self, measured: Mapping[str, float]) -> None:
         """Takes an evaluation on the validation examples, which comes before `after_step`."""
@@ -86,13 +87,14 @@ class KerasCallbacks:
             losses, self._losses = self._losses, []
             logs = {"loss": float(tf.add_n(losses)) / len(losses), **self._validated}
             self._validated = {}
+            self._last = logs
             self._call("on_epoch_end", (info.step - 1) // self._epoch, logs)
         if not is_last:
             self._begin_step(info.step)
 
     def end(self) -> None:
         """Is called once the run has ended well."""
-        self._call("on_train_end")
+        self._call("on_train_end", self._last)
 
     def _call(self, method: str, *values: Any) -> None:
         for each in self._callbacks:

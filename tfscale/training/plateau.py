@@ -30,7 +30,7 @@ class Plateau(keras.optimizers.schedules.LearningRateSchedule):
         factor: Of one reduction, in (0, 1).
         patience: Evaluations without an improvement before a reduction.
         min_delta: Least improvement, in units of the figure.
-        cooldown: Evaluations after a reduction that do not count.
+        cooldown: Evaluations after a reduction until one counts again.
         min_learning_rate: Lower bound of the rate.
     """
 
@@ -53,7 +53,11 @@ class Plateau(keras.optimizers.schedules.LearningRateSchedule):
         self._stale, self._paused = 0, 0
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
-        """Returns the rate, [] float32."""
+        """Returns the rate, [] float32, which does not depend on the step."""
+        return self.rate()
+
+    def rate(self) -> tf.Tensor:
+        """Returns the rate of now, [] float32."""
         return tf.maximum(self._rate * self._scale.read_value(), self._least)
 
     def get_config(self) -> dict[str, Any]:
@@ -87,14 +91,15 @@ class Plateau(keras.optimizers.schedules.LearningRateSchedule):
             raise RuntimeError("Plateau.watch must be called before the first evaluation")
         improves = monitor.improves(measured[monitor.name])
         if self._paused:
-            self._paused -= 1
+            self._paused, self._stale = self._paused - 1, 0
+        if self._paused:
             return None
         self._stale = 0 if improves else self._stale + 1
         if self._stale < self._patience or self._rate * float(self._scale) <= self._least:
             return None
         self._scale.assign(self._scale * self._factor)
         waited, self._stale, self._paused = self._stale, 0, self._cooldown
-        return f"{monitor.name} has not improved for {waited} evaluations: learning rate {float(self(self._scale)):.3g}"
+        return f"{monitor.name} has not improved for {waited} evaluations: learning rate {float(self.rate()):.3g}"
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Returns the state to save."""

@@ -27,6 +27,9 @@ POLICIES: Mapping[Precision, str] = MappingProxyType({"bfloat16": "mixed_bfloat1
 INITIAL = 2.0**15
 """The first scale."""
 
+HIGHEST = 2.0**127
+"""The highest scale: the largest power of 2 in float32."""
+
 GROWTH_STEPS = 2000
 """Steps without a skipped one after which the scale is doubled."""
 
@@ -72,8 +75,8 @@ class LossScale:
         factor = tf.where(overflowed, 0.5, tf.where(grows, 2.0, 1.0))
         self._skipped.assign(skipped)
         self._finite.assign(tf.where(grows, tf.constant(0, tf.int64), finite))
-        self.value.assign(tf.clip_by_value(self.value * factor, 1.0, tf.float32.max / 2))
+        self.value.assign(tf.clip_by_value(self.value * factor, 1.0, HIGHEST))
 
     def state(self) -> Mapping[str, tf.Variable]:
         """Returns the variables to save."""
-        return {"scale": self.value, "finite_steps": self._finite, "skipped_steps": self._skipped}
+        return {"scale": self.value, "finite_steps": self._finite, "skipped": self._skipped}

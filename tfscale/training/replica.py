@@ -86,7 +86,8 @@ class Replica:
             **_optimizer_variables(self.optimizer),
             **{f"{AVERAGE}{path}": each for path, each in averages.items()},
         }
-        self._compute = tf.function(self._gradients, jit_compile=True) if computation.jit_compile else self._gradients
+        compiled = tf.function(self._gradients, autograph=False, jit_compile=True)
+        self._compute = compiled if computation.jit_compile else self._gradients
         self._trainable = [variable.value for variable in self.model.trainable_variables]
         self._frozen = freezing.frozen_variables(self.model)
         kept = {id(variable) for variable in self._frozen}
@@ -118,7 +119,7 @@ class Replica:
 
     @property
     def compiles_each_size(self) -> bool:
-        """Whether the first batch of each size takes long, as it is compiled."""
+        """Returns whether the first batch of each size takes long, as it is compiled."""
         return self._computation.jit_compile
 
     @property
@@ -150,7 +151,7 @@ class Replica:
         """
         x, y, weight = batch
         per_example = self._task.loss(self._task.encode(x, y), self.outputs(x, training=training))
-        own = sum(self.model.losses)
+        own = sum(in_float32(each) for each in self.model.losses)
         return tf.reduce_sum(weight * per_example) / self._batch + (own if share is None else share * own)
 
     def gradients(self, batch: Batch, scale: tf.Tensor | None = None) -> Gradients:

@@ -5,7 +5,7 @@ the position in the data, since batches are computed from (seed, step); random s
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,8 +127,9 @@ class RunState:
             {name: value for name, value in arrays.items() if not name.startswith(tuple(followers))},
         )
         for prefix, follower in followers.items():
-            own = {name.removeprefix(prefix): each for name, each in arrays.items() if name.startswith(prefix)}
-            follower.load(own)
+            own = {name: each for name, each in arrays.items() if name.startswith(prefix)}
+            _require_names({f"{prefix}{name}" for name in follower.arrays()}, own)
+            follower.load({name.removeprefix(prefix): each for name, each in own.items()})
 
     def consensus(self) -> tf.Tensor:
         """Returns the one model that the replicas stand for, [S]. All processes must call it."""
@@ -139,7 +140,7 @@ class RunState:
         return {**self.strategy.shared_state(), **{f"{SCALE}{name}": each for name, each in scale.items()}}
 
     def _followers(self) -> dict[str, EarlyStopping | Plateau]:
-        """What follows the evaluations, by the prefixes of its names in a checkpoint."""
+        """Returns what follows the evaluations, by the prefixes of its names in a checkpoint."""
         return {STOPPING: self.early_stopping, **({} if self.plateau is None else {SCHEDULE: self.plateau})}
 
     def _evaluation_arrays(self) -> Arrays:
@@ -170,13 +171,22 @@ def _as_floats(value: tf.Tensor) -> tf.Tensor:
     return tf.bitcast(value, tf.float32) if value.dtype.size % 4 == 0 else tf.cast(value, tf.float32)
 
 
+KEYS = {AVERAGE: "train.ema", SCALE: "train.precision", SCHEDULE: "the schedule"}
+"""Prefix of a name in a checkpoint -> the key that decides whether it is there."""
+
+
+def _require_names(own: Collection[str], arrays: Collection[str]) -> None:
+    """Raises UserError if the names in a run and in a checkpoint differ."""
+    for name in sorted({*own} ^ {*arrays}):
+        where = "checkpoint" if name in arrays else "run"
+        keys = [key for prefix, key in KEYS.items() if name.startswith(prefix)]
+        what = f"{keys[0]} must be as in" if keys else "model, optimizer and strategy must be those of"
+        raise UserError(f"only the {where} has {name}: {what} the checkpoint; leave the change out")
+
+
 def _load(variables: Variables, arrays: Arrays) -> None:
-    for name in sorted(variables.keys() | arrays.keys()):
-        if name not in variables or name not in arrays:
-            where = "checkpoint" if name in arrays else "run"
-            raise UserError(
-                f"only the {where} has {name}: model, optimizer and strategy must be those of the checkpoint"
-            )
+    _require_names(variables.keys(), arrays.keys())
+    for name in sorted(variables):
         if not tf.TensorShape(variables[name].shape).is_compatible_with(arrays[name].shape):
             raise UserError(
                 f"{name} has shape {tuple(variables[name].shape)} in the run and {arrays[name].shape} in the "

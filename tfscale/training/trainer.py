@@ -140,7 +140,7 @@ class Trainer:
             self._after(next(steps))
         self._heartbeat(Phase.DISK, self._state.step)  # closing may run code of a user's pipeline
         steps.close()
-        reason = None if self._metrics.is_validated else self._validate()
+        reason = None if self._metrics.is_validated else self._validate(again=True)
         if self._state.step < self._plan.steps and not self._metrics.has_reason:
             self._metrics.ended(reason or "early_stopping had ended it")
         if Split.TEST in self._data.sizes:
@@ -162,6 +162,8 @@ class Trainer:
             reason = self._log(info)
         asked = None if planned else self._stop(step, self._is_sync_step)  # after the log, which synchronizes
         if asked is not None and not isinstance(asked, EarlyEnd):
+            if step % self._plan.evaluate_every == 0:  # due at this step, and not again when the run is resumed
+                self._validate()
             self._leave(info, asked)
         reason = reason or (str(asked) if asked is not None else None)
         if planned or reason or step % self._plan.evaluate_every == 0:
@@ -230,14 +232,18 @@ class Trainer:
         self._heartbeat(Phase.SAVING, self._state.step)
         self._checkpoints.save(self._state)
 
-    def _validate(self) -> str | None:
-        """Returns why the run ends early because of the validation examples; None if it does not, or has none."""
+    def _validate(self, *, again: bool = False) -> str | None:
+        """Returns why the run ends early because of the validation examples; None if it does not, or has none.
+
+        Args:
+            again: Whether the state has been evaluated before this process began.
+        """
         if Split.VALIDATION not in self._data.sizes:
             return None
         state, measured = self._state, self._evaluate(Split.VALIDATION)
         if self._callbacks is not None:
             self._callbacks.validated(measured)
-        change = None if state.plateau is None else state.plateau.after_evaluation(measured)
+        change = None if state.plateau is None or again else state.plateau.after_evaluation(measured)
         if change is not None:
             self._metrics.remark(state.step, change)
         return state.early_stopping.after_evaluation(state.step, measured)
