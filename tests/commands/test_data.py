@@ -86,7 +86,7 @@ def test_an_export_can_be_typed_twice(tmp_path: Path, capsys: pytest.CaptureFixt
         ([], "export must have a folder for the shards; type to=DIR"),
         (["to=d", "data.format=arrow"], "data.format must be tfrecord, got arrow; leave it out"),
         (["to=d", "data.shard_examples=0"], "data.shard_examples must be a whole number from 1 to 1e9, or null, got 0"),
-        (["to=d", "data=images"], "data.folder must be a folder with a folder of images for each class"),
+        (["to=d", "data=images"], "data must have data.folder, a folder with a folder of images for each class"),
         (["to=d", "data=imags"], "got imags; did you mean data=images?"),
         (["to=d", "data.augment=[{_target_: keras.layers.RandomFlip}]"], "data.augment is for training and is not exp"),
         (["to=d", "data.class_weight=balanced"], "data.class_weight is for training and is not exported; leave it out"),

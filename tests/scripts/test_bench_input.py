@@ -29,7 +29,7 @@ def ordered(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def test_rivals_read_the_same_examples(tmp_path: Path, source: str) -> None:
     """float32 and int64, in an order of their own; tfscale rounds resized images to bytes."""
     case = CASES[source]
-    data, _ = build_data(config_of(case.write(tmp_path, N), case.model, BATCH))
+    data = build_data(config_of(case.write(tmp_path, N), case.model, BATCH)).data
     own = itertools.islice(data.train(Shard(0, 1), batch=BATCH, seed=0, start=0, prefetch=2), N // BATCH)
     xs, ys, _ = zip(*own, strict=True)
     x, y = ordered(np.concatenate(xs), np.concatenate(ys))
