@@ -76,9 +76,7 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], pendin
     attempt, _, path = broadcast_text(connection.collective, own).partition("\n")
     directory = holder[0] = holder[0] or RunDirectory(Path(path))
     heartbeat = heartbeat or _heartbeat(config, world, directory)
-    restored = config.resume and resume.has_checkpoints(directory, connection.collective)
-    job = build.build(config, connection, restored=restored)
-    callbacks = _callbacks(config, job) if world.is_chief and config.callbacks else None
+    callbacks: list[KerasCallbacks] = []
     stop = CoordinatedStop(
         directory.logs,
         attempt,
@@ -86,8 +84,12 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], pendin
         world,
         pending=pending,
         max_time=config.train.max_time,
-        ends=lambda: callbacks is not None and callbacks.stops,
+        ends=lambda: any(each.stops for each in callbacks),
     )
+    restored = config.resume and resume.has_checkpoints(directory, connection.collective)
+    job = build.build(config, connection, restored=restored)
+    if world.is_chief and config.callbacks:
+        callbacks.append(_callbacks(config, job))
     with RobustStream(directory.log(world.rank).open("ab", buffering=0)) as stream:
         log = Console(file=stream, width=160, force_terminal=False)
         console = person_console() if world.is_chief else log
@@ -113,7 +115,7 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], pendin
                 tracker=trackers,
                 stop=stop,
                 heartbeat=heartbeat,
-                callbacks=callbacks,
+                callbacks=callbacks[0] if callbacks else None,
             )()
             log.print(f"rank {world.rank} ended well; parameters {results['parameters_sha256']}", highlight=False)
             if world.is_chief:
