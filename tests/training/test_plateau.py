@@ -19,7 +19,7 @@ WORDS = (*SMALL, "schedule=plateau", "schedule.patience=2", "data.validation=0.1
 
 def schedule(*, monitor: str = "loss", **changes: float) -> Plateau:
     values = {"factor": 0.1, "patience": 2, "min_delta": 0.0, "cooldown": 0, "min_learning_rate": 0.0, **changes}
-    made = Plateau(learning_rate=1.0, monitor=monitor, mode="auto", **values)  # pyright: ignore[reportArgumentType]
+    made = Plateau(learning_rate=1.0, total_steps=9, monitor=monitor, mode="auto", **values)  # pyright: ignore[reportArgumentType]
     made.watch({"loss": "min", "accuracy": "max"}, has_validation=True)
     return made
 

@@ -31,7 +31,7 @@ ALLOWED_TARGETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "model": ("tfscale.models.", "keras.applications."),
         "data": ("tfscale.data.sources.",),
         "optimizer": ("keras.optimizers.",),
-        "schedule": ("tfscale.training.schedules.",),
+        "schedule": ("tfscale.training.schedules.", "tfscale.training.plateau."),
         "task": ("tfscale.tasks.",),
         "loss": ("auto", "keras.losses."),
         "metrics": ("auto", "keras.metrics."),

@@ -25,6 +25,7 @@ class Plateau(keras.optimizers.schedules.LearningRateSchedule):
 
     Args:
         learning_rate: The first rate.
+        total_steps: Steps of the whole run, on which this schedule does not depend.
         monitor: `loss`, or the name of a metric, of the validation examples.
         mode: `min`, `max`, or `auto` for the figure's own direction.
         factor: Of one reduction, in (0, 1).
@@ -38,6 +39,7 @@ class Plateau(keras.optimizers.schedules.LearningRateSchedule):
         self,
         *,
         learning_rate: float,
+        total_steps: int,
         monitor: str | None,
         mode: Literal["auto", "min", "max"],
         factor: float,

@@ -6,8 +6,6 @@ from typing import Any, Literal, final
 import keras
 import tensorflow as tf
 
-from tfscale.training.plateau import Plateau
-
 Rate = float | keras.optimizers.schedules.LearningRateSchedule
 
 
@@ -121,28 +119,3 @@ def piecewise(
         list(boundaries), [learning_rate * factor for factor in factors]
     )
     return _warmed_up(pieces, warmup_steps)
-
-
-def plateau(
-    *,
-    learning_rate: float,
-    total_steps: int,
-    monitor: str | None,
-    mode: Literal["auto", "min", "max"],
-    factor: float,
-    patience: int,
-    min_delta: float,
-    cooldown: int,
-    min_learning_rate: float,
-) -> Plateau:
-    """Falls when the validation examples show no improvement (see `plateau.Plateau`)."""
-    return Plateau(
-        learning_rate=learning_rate,
-        monitor=monitor,
-        mode=mode,
-        factor=factor,
-        patience=patience,
-        min_delta=min_delta,
-        cooldown=cooldown,
-        min_learning_rate=min_learning_rate,
-    )

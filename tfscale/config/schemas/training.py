@@ -71,7 +71,7 @@ SCHEMAS: Mapping[str, type[Table]] = MappingProxyType(
         "tfscale.training.schedules.cosine": _Cosine,
         "tfscale.training.schedules.exponential": _Exponential,
         "tfscale.training.schedules.piecewise": _Piecewise,
-        "tfscale.training.schedules.plateau": _Plateau,
+        "tfscale.training.plateau.Plateau": _Plateau,
     }
 )
 """`_target_` -> its options; `_target_` itself is not among them."""
