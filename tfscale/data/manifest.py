@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from tfscale import atomic_file, user_paths
 from tfscale.data.base import Normalizer, Source, Split
 from tfscale.data.record_layout import Encoding, Feature, Layout
+from tfscale.data.saved_specs import Nesting, Part, SavedTensor, Scaling, nested, nesting_of, renest, scaling
 from tfscale.errors import UserError
 from tfscale.specs import ArraySpec, ElementSpec, Nested, leaves
 
@@ -28,33 +28,22 @@ SPLITS: Mapping[str, Split] = {"train": Split.TRAIN, "validation": Split.VALIDAT
 """Name of a split in the manifest and in the names of files."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Tensor(SavedTensor):
+    """One tensor of an example, with the fields of `Feature`."""
 
-
-class Tensor(_Part):
-    """One tensor of an example: the fields of `ArraySpec` and of `Feature`."""
-
-    name: str
     key: str
     encoding: Encoding
-    shape: tuple[int, ...]
-    dtype: str
     values: str
-    categories: int | None
-    names: tuple[str, ...] | None
-    examples: int | None
-    one_hot: bool
 
 
-class Tensors(_Part):
+class Tensors(Part):
     """Inputs or targets, and their nesting."""
 
-    nesting: Literal["one", "mapping", "tuple"]
+    nesting: Nesting
     parts: list[Tensor]
 
 
-class File(_Part):
+class File(Part):
     """One shard; `not_finite` is as in `Source`."""
 
     name: str
@@ -64,15 +53,7 @@ class File(_Part):
     not_finite: str | None
 
 
-class Scaling(_Part):
-    """A `Normalizer` as numbers: JSON keeps every float64."""
-
-    offset: list[Any] | None
-    factor: list[Any] | float | None
-    fill: list[Any] | None
-
-
-class Manifest(_Part):
+class Manifest(Part):
     """Shards of one data set."""
 
     format: Literal["tfscale"] = "tfscale"
@@ -110,54 +91,22 @@ class Manifest(_Part):
     @property
     def spec(self) -> ElementSpec:
         """One example."""
-        x, y = self._described(_spec)
+        x, y = self._described(lambda part: part.spec)
         return ElementSpec(x=x, y=y, weighted=self.weighted)
 
     def _described(self, function: Callable[[Any], Any]) -> tuple[Nested[Any], Nested[Any] | None]:
         """Applies a function to each tensor of x and y; None in place of y if there are no targets."""
-        x = _nested(self.x, [function(part) for part in self.x.parts])
-        return x, None if self.y is None else _nested(self.y, [function(part) for part in self.y.parts])
+        x = nested(self.x.nesting, self.x.parts, function)
+        return x, None if self.y is None else nested(self.y.nesting, self.y.parts, function)
 
     @property
     def input_normalizers(self) -> Nested[Normalizer]:
         """The normalizers that were fitted before the export."""
-        return _nested(self.x, [_normalizer(each) for each in self.normalizers])
-
-
-def _nested(tensors: Tensors, values: Sequence[Any]) -> Nested[Any]:
-    if tensors.nesting == "one":
-        return values[0]
-    if tensors.nesting == "tuple":
-        return tuple(values)
-    return {part.name: value for part, value in zip(tensors.parts, values, strict=True)}
+        return renest(self.x.nesting, self.x.parts, [each.normalizer for each in self.normalizers])
 
 
 def _feature(part: Tensor) -> Feature:
     return Feature(key=part.key, shape=part.shape, dtype=part.values, encoding=part.encoding)
-
-
-def _spec(part: Tensor) -> ArraySpec:
-    return ArraySpec(
-        shape=part.shape,
-        dtype=part.dtype,
-        categories=part.categories,
-        names=part.names,
-        examples=part.examples,
-        one_hot=part.one_hot,
-    )
-
-
-def _normalizer(scaling: Scaling) -> Normalizer:
-    factor = np.asarray(scaling.factor, np.float64) if isinstance(scaling.factor, list) else scaling.factor
-    offset, fill = (None if each is None else np.asarray(each, np.float64) for each in (scaling.offset, scaling.fill))
-    return Normalizer(offset=offset, factor=factor, fill=fill)
-
-
-def _scaling(normalizer: Normalizer) -> Scaling:
-    def numbers(value: np.ndarray | float | None) -> Any:
-        return value if value is None else np.asarray(value, np.float64).tolist()
-
-    return Scaling(offset=numbers(normalizer.offset), factor=numbers(normalizer.factor), fill=numbers(normalizer.fill))
 
 
 def _tensors(specs: Nested[ArraySpec], features: Nested[Feature]) -> Tensors:
@@ -176,8 +125,7 @@ def _tensors(specs: Nested[ArraySpec], features: Nested[Feature]) -> Tensors:
         )
         for (name, spec), feature in zip(leaves(specs).items(), leaves(features).values(), strict=True)
     ]
-    nesting = "mapping" if isinstance(specs, Mapping) else "tuple" if isinstance(specs, tuple) else "one"
-    return Tensors(nesting=nesting, parts=parts)
+    return Tensors(nesting=nesting_of(specs), parts=parts)
 
 
 def described(source: Source, layout: Layout) -> Manifest:
@@ -187,7 +135,7 @@ def described(source: Source, layout: Layout) -> Manifest:
         x=_tensors(source.spec.x, layout.x),
         y=None if source.spec.y is None or layout.y is None else _tensors(source.spec.y, layout.y),
         weighted=layout.weighted,
-        normalizers=[_scaling(each) for each in leaves(source.normalizers).values()],
+        normalizers=[scaling(each) for each in leaves(source.normalizers).values()],
         skipped=source.skipped,
         warnings=source.warnings,
         splits={},
