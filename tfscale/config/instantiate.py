@@ -1,5 +1,6 @@
 """Instantiates nodes with a `_target_`; `validate` has checked before that the target is allowed."""
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -36,6 +37,11 @@ def instantiate(key: str, node: Mapping[str, Any], **extra: Any) -> Any:
     except Exception as error:  # noqa: BLE001 - whatever a target raises
         explained = _explained(key, node, error)
         raise explained from (error if isinstance(explained, UserError) and explained is not error else None)
+
+
+def takes(target: str, parameter: str) -> bool:
+    """Returns whether a target has a parameter of this name."""
+    return parameter in inspect.signature(hydra.utils.get_object(target)).parameters
 
 
 def named_function(key: str, path: str) -> Callable[..., Any]:

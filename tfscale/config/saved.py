@@ -29,11 +29,17 @@ SUM = b"# sha256 of the lines above: "
 """Beginning of the file's last line."""
 
 _POSITION = "its position in the data depends on it; leave it out"
+_LEARNED = "the run has learned it from its training data, for all later data; start a new run"
 FIXED: Mapping[str, str] = MappingProxyType(
     {
         "train.batch": _POSITION,
         "seed": _POSITION,
         "strategy.replicas": _POSITION,
+        "data.normalize": _LEARNED,
+        "data.features": _LEARNED,
+        "data.categorical": _LEARNED,
+        "data.tokens": _LEARNED,
+        "data.vocabulary": _LEARNED,
         "model.freeze": "its optimizer belongs to what trains; start a new run with model.init_from=run:NAME",
         "model.init_from": "it goes on from its checkpoint; start a new run",
     }

@@ -7,6 +7,7 @@ import numpy as np
 
 from tfscale.data import labels
 from tfscale.data.base import Arrays, ArraysOf, Split
+from tfscale.data.preprocessing import Preprocessing, class_names
 from tfscale.errors import UserError
 from tfscale.specs import ArraySpec, Nested, leaves, map_parts, renested
 
@@ -152,7 +153,7 @@ def _check_finite(
 
 
 def target_specs(
-    x: Mapping[Split, ArraysOf], y: Mapping[Split, ArraysOf], classes: int | None
+    x: Mapping[Split, ArraysOf], y: Mapping[Split, ArraysOf], classes: int | None, learned: Preprocessing | None
 ) -> tuple[Nested[ArraySpec] | None, dict[Split, ArraysOf]]:
     if not y:
         return None, {}
@@ -172,7 +173,7 @@ def target_specs(
                     f"data: {_label(f'y_{_short(split)}', key)} must have targets of the shape of the training "
                     f"examples' {parts[Split.TRAIN].shape[1:]}, got {part.shape[1:]}; give the same"
                 )
-        specs[key], numbered = labels.described(_label("y", key), parts, classes)
+        specs[key], numbered = labels.described(_label("y", key), parts, classes, class_names(learned, key))
         for split, part in numbered.items():
             values[split][key] = part
     return renested(specs, y[Split.TRAIN]), {split: renested(parts, y[Split.TRAIN]) for split, parts in values.items()}

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from tfscale.data import array_specs, normalize
 from tfscale.data.array_specs import Missing
-from tfscale.data.base import Arrays, ArraysOf, Batch, Normalizer, Source, Split, is_mapped
+from tfscale.data.base import Arrays, ArraysOf, Batch, Normalizer, Source, Split, is_mapped, no_column
+from tfscale.data.preprocessing import Preprocessing
 from tfscale.specs import ArraySpec, ElementSpec, Nested, leaves, map_parts
 
 
@@ -23,6 +24,7 @@ class ArrayExamples:
         y: [N, ...] targets; None without.
         weight: [N] float32; None for 1.
         name: Index -> name of an example.
+        column: Name -> column of the data, [N]; None without columns.
     """
 
     is_slow = False
@@ -33,8 +35,9 @@ class ArrayExamples:
         y: ArraysOf | None,
         weight: np.ndarray | None = None,
         name: Callable[[int], str] = "example {}".format,
+        column: Callable[[str], np.ndarray] | None = None,
     ) -> None:
-        self._x, self._y, self._weight, self._name = x, y, weight, name
+        self._x, self._y, self._weight, self._name, self._column = x, y, weight, name, column
         self._length = len(next(iter(leaves(x).values())))
 
     def __len__(self) -> int:
@@ -55,6 +58,12 @@ class ArrayExamples:
     def targets(self) -> ArraysOf | None:
         """Returns all targets, [N, ...]."""
         return self._y
+
+    def column(self, name: str) -> np.ndarray:
+        """Returns a column of the data, [N]; see `base.Examples`."""
+        if self._column is None:
+            raise no_column(name)
+        return self._column(name)
 
     @cached_property
     def _readers(self) -> tuple[Nested[Callable], Nested[Callable] | None, Callable | None]:
@@ -80,12 +89,13 @@ def _reader(array: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
     return rows
 
 
-def source_of(arrays: Arrays, *, missing: Missing = "error") -> Source:
+def source_of(arrays: Arrays, *, missing: Missing = "error", learned: Preprocessing | None = None) -> Source:
     """Returns the source that arrays are.
 
     Args:
         arrays: The examples.
         missing: Treatment of NaN in inputs; `error` refuses them here, and `normalize` fills them for `mean`.
+        learned: Of the run that reads these data later; gives the class names.
 
     Raises:
         UserError: Dtypes, shapes, lengths or values are not those of `Arrays`; nothing is cast.
@@ -93,14 +103,20 @@ def source_of(arrays: Arrays, *, missing: Missing = "error") -> Source:
     x, y = array_specs.parts(arrays)
     names = {split: partial(arrays.names, split) if arrays.names else "example {}".format for split in x}
     inputs = array_specs.input_specs(x, arrays, missing, names)
-    targets, numbered = array_specs.target_specs(x, y, arrays.classes)
+    targets, numbered = array_specs.target_specs(x, y, arrays.classes, learned)
     length = len(next(iter(leaves(x[Split.TRAIN]).values())))
     weight = None if arrays.weight is None else array_specs.weights(arrays.weight, length)
     scale, warnings = _scale(arrays, inputs)
     return Source(
         spec=ElementSpec(x=inputs, y=targets, weighted=weight is not None),
         examples={
-            split: ArrayExamples(x[split], numbered.get(split), weight if split is Split.TRAIN else None, names[split])
+            split: ArrayExamples(
+                x[split],
+                numbered.get(split),
+                weight if split is Split.TRAIN else None,
+                names[split],
+                None if arrays.column is None else partial(arrays.column, split),
+            )
             for split in x
         },
         digest=_digest(arrays, x, y, scale, targets),
@@ -109,6 +125,7 @@ def source_of(arrays: Arrays, *, missing: Missing = "error") -> Source:
         ),
         skipped=arrays.skipped,
         warnings=warnings,
+        encoding=arrays.encoding,
     )
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, runtime_
 
 import numpy as np
 
+from tfscale.data.encoding import Encoding
+from tfscale.errors import UserError
 from tfscale.specs import ElementSpec, Nested
 
 if TYPE_CHECKING:  # sources are read before TensorFlow is imported
@@ -49,6 +51,9 @@ class Arrays(NamedTuple):
         columns: Name of each column of x, where x is a table, or of each id, where x are ids.
         names: Split and index -> name of an example for messages, such as its file and line; None for its number.
         skipped: Number of examples that the source has left out because they cannot be read.
+        encoding: The way from texts or table rows to x; None where x are the raw values.
+        column: Split and name -> a column of the data as it was read, [N], such as the keys of the examples; None
+            without columns.
     """
 
     x_train: ArraysOf
@@ -64,6 +69,8 @@ class Arrays(NamedTuple):
     columns: tuple[str, ...] | None = None
     names: Callable[[Split, int], str] | None = None
     skipped: int = 0
+    encoding: Encoding | None = None
+    column: Callable[[Split, str], np.ndarray] | None = None
 
 
 class Shard(NamedTuple):
@@ -102,6 +109,19 @@ class Examples(Protocol):
         """Returns the targets of all examples, [N, ...], to stratify and balance by; None if there are none."""
         ...
 
+    def column(self, name: str) -> np.ndarray:
+        """Returns a column of the data as it was read, [N].
+
+        Raises:
+            UserError: There is none of that name.
+        """
+        ...
+
+
+def no_column(name: str) -> UserError:
+    """Returns the error of `Examples.column` for data without columns."""
+    return UserError(f"the data have no column {name}, as they are no table; leave it out")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Normalizer:
@@ -131,6 +151,7 @@ class Source:
         warnings: Sentences about the examples for the user.
         not_finite: Clause about the first input that is NaN or infinite, where a source finds one and leaves it to
             `data.missing`; None where there is none, or where nothing looks.
+        encoding: The way from texts or table rows to numbers; None where the data are numbers.
     """
 
     spec: ElementSpec
@@ -140,6 +161,7 @@ class Source:
     skipped: int = 0
     warnings: tuple[str, ...] = ()
     not_finite: str | None = None
+    encoding: Encoding | None = None
 
 
 @runtime_checkable

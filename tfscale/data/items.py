@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale.data import array_specs, labels, normalize
-from tfscale.data.base import ArraysOf, Batch, Normalizer, Source, Split
+from tfscale.data.base import ArraysOf, Batch, Normalizer, Source, Split, no_column
 from tfscale.errors import UserError
 from tfscale.specs import ArraySpec, ElementSpec, Nested, leaves, map_parts, renested
 
@@ -91,6 +91,10 @@ class ItemExamples:
     def name(self, index: int) -> str:
         """Returns the name of an item."""
         return self._name(index)
+
+    def column(self, name: str) -> np.ndarray:
+        """Raises UserError: there are no columns."""
+        raise no_column(name)
 
     def targets(self) -> ArraysOf | None:
         """Returns all targets, [N, ...]."""

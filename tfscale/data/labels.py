@@ -17,7 +17,7 @@ MOST_CLASSES = 1_000_000
 
 
 def described(
-    name: str, parts: Mapping[Split, np.ndarray], classes: int | None
+    name: str, parts: Mapping[Split, np.ndarray], classes: int | None, names: tuple[str, ...] | None = None
 ) -> tuple[ArraySpec, Mapping[Split, np.ndarray]]:
     """Returns the spec of a target, and its values with class names replaced by numbers.
 
@@ -25,6 +25,7 @@ def described(
         name: Of the target, for messages.
         parts: [N, ...] of each split.
         classes: Number of classes, where it is known.
+        names: Of the classes, where they are known; None for those of the training examples.
 
     Raises:
         UserError: The dtype is no target's, a number is not finite or no class, or a name is not among those of the
@@ -35,8 +36,8 @@ def described(
     first = parts[Split.TRAIN]
     shape = tuple(first.shape[1:])
     kinds = {part.dtype.kind for part in parts.values()}
-    if kinds & set("USO"):
-        names, numbered = _numbered(name, parts)
+    if kinds & set("USO") or names is not None:
+        names, numbered = _numbered(name, parts, names)
         return ArraySpec(shape=shape, dtype="str", categories=len(names), names=names), numbered
     if kinds == {"f"}:
         return _measured(name, parts, shape), parts
@@ -57,10 +58,12 @@ def _dtypes(parts: Mapping[Split, np.ndarray]) -> str:
     return ", ".join(f"{part.dtype} for {split.value}" for split, part in parts.items())
 
 
-def _numbered(name: str, parts: Mapping[Split, np.ndarray]) -> tuple[tuple[str, ...], dict[Split, np.ndarray]]:
+def _numbered(
+    name: str, parts: Mapping[Split, np.ndarray], known: tuple[str, ...] | None
+) -> tuple[tuple[str, ...], dict[Split, np.ndarray]]:
     """Replaces names by their places in the sorted names of the training examples."""
     texts = {split: _texts(part) for split, part in parts.items()}
-    names = np.unique(texts[Split.TRAIN])
+    names = np.unique(texts[Split.TRAIN]) if known is None else np.asarray(known)
     numbered = {}
     for split, part in texts.items():
         unknown = np.setdiff1d(part, names)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfscale import cores
 from tfscale.data import image_decoding
-from tfscale.data.base import ArraysOf, Batch
+from tfscale.data.base import ArraysOf, Batch, no_column
 from tfscale.data.record_layout import WEIGHT, Encoding, Feature, Layout
 from tfscale.data.records import Records
 from tfscale.specs import Nested, leaves, map_parts
@@ -53,6 +53,10 @@ class RecordExamples:
     def name(self, index: int) -> str:
         """Returns the number of a record and its file."""
         return self._records.name(index)
+
+    def column(self, name: str) -> np.ndarray:
+        """Raises UserError: there are no columns."""
+        raise no_column(name)
 
     def targets(self) -> ArraysOf | None:
         """Returns all targets, [N, ...]; they are read at the first call."""

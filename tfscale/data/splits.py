@@ -42,6 +42,10 @@ class Subset:
         """Returns the name of an example; see `base.Examples`."""
         return self._examples.name(int(self._indices[index]))
 
+    def column(self, name: str) -> np.ndarray:
+        """Returns a column of the data, [n]; see `base.Examples`."""
+        return self._examples.column(name)[self._indices]
+
     def targets(self) -> ArraysOf | None:
         """Returns all targets, [n, ...]."""
         everything = self._examples.targets()

@@ -17,8 +17,9 @@ from tfscale.config.schemas.config import Config
 from tfscale.config.targets import trust
 from tfscale.config.transfer import origin_of
 from tfscale.data.base import Data, Split
+from tfscale.data.preprocessing import Preprocessing
 from tfscale.errors import UserError
-from tfscale.job.build_data import build_data, build_task
+from tfscale.job.build_data import BuiltData, build_data, build_task
 from tfscale.job.build_model import zeros
 from tfscale.job.build_replicas import build_replicas
 from tfscale.job.initial_weights import InitialWeights
@@ -39,6 +40,7 @@ class Job:
 
     Attributes:
         data: Examples of all splits.
+        preprocessing: Of the data.
         task: What is predicted.
         state: Replicas and strategy at step 0.
         plan: When to log, evaluate, save and end.
@@ -49,6 +51,7 @@ class Job:
     """
 
     data: Data
+    preprocessing: Preprocessing
     task: Task
     state: RunState
     plan: Plan
@@ -105,12 +108,13 @@ def connect(config: Config, world: World) -> Connection:
     return Connection(devices=places, threads=threads, collective=_collective(config, world, replicas))
 
 
-def build(config: Config, connection: Connection, *, restored: bool = False) -> Job:
+def build(config: Config, connection: Connection, built: BuiltData | None = None, *, restored: bool = False) -> Job:
     """Builds the job of a configuration.
 
     Args:
         config: Checked by preflight.
         connection: Of this process.
+        built: The data; None for those of the configuration, for a new run.
         restored: Whether a checkpoint will replace the state, so that `model.init_from` is not read.
 
     Raises:
@@ -118,7 +122,7 @@ def build(config: Config, connection: Connection, *, restored: bool = False) -> 
             data.
     """
     collective, replicas = connection.collective, connection.collective.size
-    built = build_data(config)
+    built = built or build_data(config)
     data = built.data
     require_equal(
         collective,
@@ -152,6 +156,7 @@ def build(config: Config, connection: Connection, *, restored: bool = False) -> 
         plateau.watch(evaluator.directions, has_validation=Split.VALIDATION in data.sizes)
     return Job(
         data=data,
+        preprocessing=built.preprocessing,
         task=task,
         state=RunState(
             step=0,

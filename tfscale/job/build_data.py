@@ -3,18 +3,20 @@
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from tfscale.config.checks import AUTO, is_reserved
-from tfscale.config.instantiate import instantiate, named_function
+from tfscale.config.instantiate import instantiate, named_function, takes
 from tfscale.config.schemas.common import own_options, pipeline_of
 from tfscale.config.schemas.config import Config
-from tfscale.config.schemas.data import PYTHON, Pipeline
-from tfscale.data import normalize
+from tfscale.config.schemas.data import PYTHON, SCHEMAS, Pipeline
+from tfscale.data import normalize, preprocessing
 from tfscale.data.arrays import source_of
 from tfscale.data.augment import Augmentation
 from tfscale.data.balance import class_weights
 from tfscale.data.base import Arrays, Data, Source, Split
 from tfscale.data.pipeline import IndexedData
+from tfscale.data.preprocessing import Preprocessing
 from tfscale.data.sequential import SequentialData
 from tfscale.data.splits import Held, hold_out
 from tfscale.errors import UserError
@@ -39,22 +41,29 @@ class BuiltData:
 
     Attributes:
         data: Their batches.
+        preprocessing: What is done with raw examples, as learned from the training examples.
         skipped: Number of examples left out because they cannot be read.
         warnings: Sentences for the user.
     """
 
     data: Data
+    preprocessing: Preprocessing
     skipped: int = 0
     warnings: Sequence[str]
 
 
-def build_data(config: Config) -> BuiltData:
-    """Returns the data, and what the user must know about them."""
-    found = _found(config)
+def build_data(config: Config, learned: Preprocessing | None = None) -> BuiltData:
+    """Returns the data, and what the user must know about them.
+
+    Args:
+        config: Checked by preflight.
+        learned: Of the run that goes on; None for a new run, which learns it from its training examples.
+    """
+    found = read_source(config, learned)
     common = pipeline_of(config.data)
     if not isinstance(found, Source):
         return _own_data(found, config, common)
-    source = _with_splits(found, common)
+    source = with_splits(found, common, learned)
     layers = [instantiate(f"data.augment[{index}]", node) for index, node in enumerate(common.augment)]
     data = IndexedData(
         source,
@@ -62,7 +71,12 @@ def build_data(config: Config) -> BuiltData:
         weigh=class_weights(source, common.class_weight),
     )
     warnings = [*source.warnings, *_left_out(source), *_unevaluated(source.examples)]
-    return BuiltData(data=data, skipped=source.skipped, warnings=warnings)
+    return BuiltData(
+        data=data,
+        preprocessing=preprocessing.of_source(source, found.digest),
+        skipped=source.skipped,
+        warnings=warnings,
+    )
 
 
 def build_source(config: Config) -> Source:
@@ -71,22 +85,31 @@ def build_source(config: Config) -> Source:
     Raises:
         UserError: The data make their batches themselves.
     """
-    found = _found(config)
+    found = read_source(config, None)
     if not isinstance(found, Source):
         raise UserError(
             f"data._target_={config.data['_target_']} implements Data and makes its batches itself, so it cannot be "
             "exported; return tfscale.data.base.Arrays or Source"
         )
-    return _with_splits(found, pipeline_of(config.data))
+    return with_splits(found, pipeline_of(config.data), None)
 
 
-def _found(config: Config) -> Source | Data:
-    """Returns what the source of a configuration gives."""
+def read_source(config: Config, learned: Preprocessing | None) -> Source | Data:
+    """Returns what the source of a configuration gives.
+
+    Args:
+        config: Checked by preflight.
+        learned: Of a run, whose tokens, categories and class names the source uses; None for new ones.
+    """
     target, options = config.data["_target_"], own_options("data", config.data)
-    given = {} if target != PYTHON else {"function": named_function("data.function", options.pop("function"))}
+    given: dict[str, Any] = {}
+    if target == PYTHON:
+        given["function"] = named_function("data.function", options.pop("function"))
+    if learned is not None and target in SCHEMAS and takes(target, "learned"):
+        given["learned"] = learned
     found = instantiate("data", {"_target_": target, **options}, **given)
     if isinstance(found, Arrays):
-        return source_of(found, missing=pipeline_of(config.data).missing)
+        return source_of(found, missing=pipeline_of(config.data).missing, learned=learned)
     if isinstance(found, Source | Data):
         return found
     raise UserError(
@@ -95,15 +118,18 @@ def _found(config: Config) -> Source | Data:
     )
 
 
-def _with_splits(source: Source, common: Pipeline) -> Source:
-    """Returns a source with what is held out and with fitted normalizers."""
+def with_splits(source: Source, common: Pipeline, learned: Preprocessing | None) -> Source:
+    """Returns a source with what is held out, and with normalizers: fitted, or those of a run."""
     if source.not_finite is not None and common.missing == "error":
         raise UserError(
             f"data: inputs must be finite, but {source.not_finite}; leave such examples out, or type "
             "data.missing=mean or data.missing=keep"
         )
     held = Held(validation=common.validation, test=common.test, stratify=common.stratify, seed=common.split_seed)
-    return normalize.fit(hold_out(source, held), common.normalize, fill_missing=common.missing == "mean")
+    divided = hold_out(source, held)
+    if learned is not None:
+        return preprocessing.adopt(divided, learned, "data")
+    return normalize.fit(divided, common.normalize, fill_missing=common.missing == "mean")
 
 
 def _own_data(data: Data, config: Config, common: Pipeline) -> BuiltData:
@@ -121,7 +147,7 @@ def _own_data(data: Data, config: Config, common: Pipeline) -> BuiltData:
             "itself; leave it out"
         )
     own = data.warnings if isinstance(data, SequentialData) else ()
-    return BuiltData(data=data, warnings=[*own, *_unevaluated(data.sizes)])
+    return BuiltData(data=data, preprocessing=preprocessing.of_data(data), warnings=[*own, *_unevaluated(data.sizes)])
 
 
 def _left_out(source: Source) -> list[str]:

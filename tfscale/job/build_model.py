@@ -9,7 +9,6 @@ import tensorflow as tf
 from tfscale.config.instantiate import instantiate
 from tfscale.config.schemas.common import separated
 from tfscale.config.schemas.config import Config
-from tfscale.data.base import Data
 from tfscale.errors import UserError
 from tfscale.job.cause import describe
 from tfscale.job.initial_weights import InitialWeights
@@ -17,12 +16,12 @@ from tfscale.specs import ArraySpec, ElementSpec, Nested, leaves, map_parts
 from tfscale.tasks.base import Task
 
 
-def build_model(config: Config, data: Data, task: Task, initial: InitialWeights | None) -> keras.Model:
+def build_model(config: Config, spec: ElementSpec, task: Task, initial: InitialWeights | None) -> keras.Model:
     """Returns a new model with the same weights at every call.
 
     Args:
         config: Checked by preflight.
-        data: Gives the shapes that the configuration leaves to it.
+        spec: Of the data; gives the shapes that the configuration leaves to them.
         task: Gives the length and activation of the output.
         initial: Weights of an earlier run or of a file.
 
@@ -30,12 +29,12 @@ def build_model(config: Config, data: Data, task: Task, initial: InitialWeights 
         UserError: The function returns no model, the model does not take the data, or no weights fit.
     """
     keras.utils.set_random_seed(config.seed)
-    built = instantiate("model", _filled(separated("model", config.model)[0], data, task))
+    built = instantiate("model", _filled(separated("model", config.model)[0], spec, task))
     if not isinstance(built, keras.Model):
         raise UserError(
             f"model._target_ must return a keras.Model, got {type(built).__name__} from {config.model['_target_']}"
         )
-    built = built if built.built else _called(built, data)
+    built = built if built.built else _called(built, spec)
     if initial is not None:
         initial.load(built)
     return built
@@ -53,26 +52,26 @@ def zeros(spec: ElementSpec) -> tuple[Nested[tf.Tensor], Nested[tf.Tensor]]:
     return map_parts(inputs, spec.x), () if spec.y is None else map_parts(targets, spec.y)
 
 
-def _called(model: keras.Model, data: Data) -> keras.Model:
+def _called(model: keras.Model, spec: ElementSpec) -> keras.Model:
     """Builds a model by a call on one example of zeros.
 
     Raises:
         UserError: The model cannot be called on it.
     """
     try:
-        model(zeros(data.spec)[0], training=False)
+        model(zeros(spec)[0], training=False)
     except UserError:
         raise
     except Exception as error:
         raise UserError(
-            f"the model {type(model).__name__} cannot be called on the inputs ({data.spec.x}): {describe(error)}"
+            f"the model {type(model).__name__} cannot be called on the inputs ({spec.x}): {describe(error)}"
         ) from error
     return model
 
 
-def _filled(node: Mapping[str, Any], data: Data, task: Task) -> dict[str, Any]:
+def _filled(node: Mapping[str, Any], spec: ElementSpec, task: Task) -> dict[str, Any]:
     """Returns a model's node with facts of the data and the task in place of auto."""
-    x, y = leaves(data.spec.x), leaves(data.spec.y or ())
+    x, y = leaves(spec.x), leaves(spec.y or ())
     facts = {
         "input_shape": _one_or_all({name: list(each.shape) for name, each in x.items()}),
         "vocabulary": _one_or_all({name: each.categories for name, each in x.items()}),

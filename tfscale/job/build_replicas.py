@@ -46,7 +46,7 @@ def build_replicas(
         Replica(
             rank=rank,
             device=device,
-            model=lambda: build_model(config, data, task, initial),
+            model=lambda: build_model(config, data.spec, task, initial),
             optimizer=lambda: instantiate("optimizer", {**config.optimizer, "_partial_": False}, learning_rate=rate),
             task=task,
             batch=config.train.batch,

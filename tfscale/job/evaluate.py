@@ -4,10 +4,10 @@ from pathlib import Path
 
 from tfscale.checkpoint.folder import newest
 from tfscale.config.schemas.config import Config
-from tfscale.data.base import Split
 from tfscale.errors import UserError
 from tfscale.job import build as building
 from tfscale.job.failure import fail
+from tfscale.job.later_data import later_data, learned_by
 from tfscale.runs import summary
 from tfscale.runs.run_directory import RunDirectory
 from tfscale.tracking.tables import person_console, results_table
@@ -37,13 +37,13 @@ def _evaluate(config: Config, world: World, directory: RunDirectory, *, of_best:
     )
     place = best(place) if of_best else place
     config = building.for_evaluation(config)
-    job = building.build(config, building.connect(config, world), restored=True)
+    connection = building.connect(config, world)
+    later = later_data(config, learned_by(directory, config))
+    if later.built.data.spec.y is None and later.built.preprocessing.spec.y is not None:
+        raise UserError("the data must have targets to evaluate on, got none; name them: data.label=COLUMN")
+    job = building.build(config, connection, later.built, restored=True)
     restore_model(job.state, place)
-    split = Split.TEST if Split.TEST in job.data.sizes else Split.VALIDATION
-    if split not in job.data.sizes:
-        raise UserError(
-            f"run {folder.name} has neither test nor validation examples; start a run with data.validation=0.1"
-        )
+    split = later.split
     row = {
         "run": folder.name,
         "examples": job.data.sizes[split],

@@ -18,9 +18,11 @@ from tfscale.collectives.checksummed import broadcast_text
 from tfscale.config import preflight, saved
 from tfscale.config.instantiate import instantiate
 from tfscale.config.schemas.config import Config
+from tfscale.data import preprocessing
 from tfscale.errors import UserError
 from tfscale.job import build, environment, report, resume
 from tfscale.job.build import Job
+from tfscale.job.build_data import build_data
 from tfscale.job.failure import fail
 from tfscale.runs.run_directory import RunDirectory, started_by_us
 from tfscale.supervision.attempt import restarts
@@ -87,7 +89,8 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], pendin
         ends=lambda: any(each.stops for each in callbacks),
     )
     restored = config.resume and resume.has_checkpoints(directory, connection.collective)
-    job = build.build(config, connection, restored=restored)
+    learned = preprocessing.read(directory.preprocessing) if config.resume else None
+    job = build.build(config, connection, build_data(config, learned), restored=restored)
     if world.is_chief and config.callbacks:
         callbacks.append(_callbacks(config, job))
     with RobustStream(directory.log(world.rank).open("ab", buffering=0)) as stream:
@@ -102,6 +105,8 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], pendin
         if world.is_chief:
             saved.write(resolved, directory.path, threads=connection.threads)
             environment.write(directory.environment)
+            if learned is None:
+                preprocessing.write(job.preprocessing, directory.preprocessing)
         for each in dict.fromkeys((console, log)):
             report.introduce(each, config, job, world, directory)
         with closing_trackers(_trackers(config, directory, world, console, log, warn)) as trackers:

@@ -1,7 +1,7 @@
 """Finds images, by folders of classes or by a table of paths and labels, and names rows without one."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ class Images:
         names: Of each image, for messages.
         keys: Path and label of each, for the digest.
         skipped: Number of images that were left out.
+        rows: Of the table that names them; None for a folder.
     """
 
     paths: Sequence[Path]
@@ -32,6 +33,7 @@ class Images:
     names: Sequence[str]
     keys: Sequence[str]
     skipped: int = 0
+    rows: table_files.Part | None = None
 
     def only(self, indices: Sequence[int]) -> "Images":
         """Returns some of the images; the others count as left out."""
@@ -41,7 +43,20 @@ class Images:
             names=[self.names[index] for index in indices],
             keys=[self.keys[index] for index in indices],
             skipped=self.skipped + len(self.paths) - len(indices),
+            rows=None if self.rows is None else self.rows.rows(indices),
         )
+
+    def column(self, name: str) -> np.ndarray:
+        """Returns a column of the table, [N]; `path` for the images of a folder.
+
+        Raises:
+            UserError: There is no such column.
+        """
+        if self.rows is not None:
+            return self.rows.column(name)
+        if name != "path":
+            raise UserError(f"images of a folder have no column {name}; use path, or data.table")
+        return np.asarray([str(path) for path in self.paths])
 
 
 def from_folder(folder: str, *, labelled: bool) -> dict[Split, Images]:
@@ -116,7 +131,7 @@ def _from_table(file: Path, root: Path | None, path: str, label: str | None, ski
     kept = [int(index) for index in np.flatnonzero(sound)]
     if not kept:
         raise UserError(f"{file} must have rows with an image and a label, got none; check data.path and data.folder")
-    rows = part if len(kept) == len(cells) else replace(part, table=part.table.take(kept))
+    rows = part if len(kept) == len(cells) else part.rows(kept)
     targets = None if label is None else table_files.target(rows, label)
     texts = [str(cells[index]) for index in kept]
     return Images(
@@ -125,6 +140,7 @@ def _from_table(file: Path, root: Path | None, path: str, label: str | None, ski
         names=[f"{begin / text} ({part.name(index)})" for index, text in zip(kept, texts, strict=True)],
         keys=texts if targets is None else [f"{text} {each}" for text, each in zip(texts, targets, strict=True)],
         skipped=part.skipped + len(cells) - len(kept),
+        rows=rows,
     )
 
 

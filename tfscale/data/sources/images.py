@@ -12,6 +12,7 @@ import numpy as np
 from tfscale import cores
 from tfscale.data import labels
 from tfscale.data.base import Normalizer, Source, Split
+from tfscale.data.preprocessing import Preprocessing, class_names
 from tfscale.data.sources import image_files
 from tfscale.data.sources.image_files import Images
 from tfscale.errors import UserError
@@ -123,6 +124,10 @@ class ImageExamples:
         """Returns the class numbers or measurements, [N]."""
         return self._targets
 
+    def column(self, name: str) -> np.ndarray:
+        """Returns a column of the table, or the paths; see `base.Examples`."""
+        return self._images.column(name)
+
 
 def images(
     *,
@@ -136,8 +141,11 @@ def images(
     crop: bool,
     channels: int,
     on_error: Literal["error", "skip"],
+    learned: Preprocessing | None = None,
 ) -> Source:
     """Returns x [height, width, channels] uint8, scaled to 0..1, and y: the class by its folder's name, or the label.
+
+    With `learned`, of the run that reads the images later, they get its size and class numbers.
 
     Raises:
         UserError: See `check`; the first image cannot be read and `size` is None; or no image of a split can be.
@@ -146,9 +154,9 @@ def images(
     found = _found(folder, table, path, label, validation_table, test_table, skip=skip)
     if skip:
         found = {split: _readable(each, channels) for split, each in found.items()}
-    shape = (int(size[0]), int(size[1])) if size is not None else _size_of(found[Split.TRAIN], channels)
+    shape = (int(size[0]), int(size[1])) if size is not None else _size(found[Split.TRAIN], channels, learned)
     parts = {split: each.targets for split, each in found.items() if each.targets is not None}
-    target, numbered = labels.described("y", parts, None) if parts else (None, {})
+    target, numbered = labels.described("y", parts, None, class_names(learned)) if parts else (None, {})
     examples = {
         split: ImageExamples(each, numbered.get(split), size=shape, crop=crop, channels=channels)
         for split, each in found.items()
@@ -162,10 +170,12 @@ def images(
     )
 
 
-def _size_of(images: Images, channels: int) -> tuple[int, int]:
-    """Returns height and width of the first image."""
+def _size(images: Images, channels: int, learned: Preprocessing | None) -> tuple[int, int]:
+    """Returns height and width of the run's images, or of the first image."""
     import tensorflow as tf
 
+    if learned is not None and isinstance(learned.spec.x, ArraySpec) and len(learned.spec.x.shape) == 3:
+        return learned.spec.x.shape[0], learned.spec.x.shape[1]
     try:
         image = tf.io.decode_image(images.paths[0].read_bytes(), channels=channels, expand_animations=False)
     except tf.errors.OpError as error:

@@ -14,6 +14,8 @@ import numpy as np
 from tfscale import user_paths
 from tfscale.data import checksums
 from tfscale.data.base import Arrays, Split
+from tfscale.data.encoding import Columns
+from tfscale.data.preprocessing import Preprocessing
 from tfscale.data.sources import table_files
 from tfscale.errors import UserError
 
@@ -106,8 +108,11 @@ def table(
     validation_file: str | None,
     test_file: str | None,
     on_error: Literal["error", "skip"],
+    learned: Preprocessing | None = None,
 ) -> Arrays:
     """Returns x [N, columns] float64 and the label columns: numbers, names, or [N, labels] if all are numbers.
+
+    With `learned`, of the run that reads the table later, it has the run's columns and categories.
 
     Raises:
         UserError: A line, a cell or a column cannot be used.
@@ -118,12 +123,14 @@ def table(
         checksums.verify(path)
     read = {split: table_files.read(path, skip=on_error == "skip") for split, path in paths.items()}
     first = read[Split.TRAIN]
-    roles = _roles(first.table.column_names, str(paths[Split.TRAIN]), label, features, categorical, weight)
-    categories = {
-        name: _categories(first, name)
-        for name in roles.features
-        if table_files.is_text(first.table, name) or name in roles.categorical
-    }
+    known = None if learned is None or not isinstance(learned.encoding, Columns) else learned.encoding.categories
+    names = first.table.column_names
+    features = features if known is None else list(known)
+    weight = weight if learned is None or weight in names else None
+    roles = _roles(names, str(paths[Split.TRAIN]), label, features, [] if known else categorical, weight)
+    categories = (
+        _all_categories(first, roles) if known is None else {name: each for name, each in known.items() if each}
+    )
     columns = tuple(
         each
         for name in roles.features
@@ -142,7 +149,20 @@ def table(
         columns=columns,
         names=lambda split, index: read[split].name(index),
         skipped=sum(part.skipped for part in read.values()),
+        encoding=Columns(
+            categories={name: tuple(categories[name]) if name in categories else None for name in roles.features}
+        ),
+        column=lambda split, name: read[split].column(name),
     )
+
+
+def _all_categories(part: table_files.Part, roles: _Roles) -> dict[str, Sequence[str]]:
+    """Returns the categories of each column that has some."""
+    return {
+        name: _categories(part, name)
+        for name in roles.features
+        if table_files.is_text(part.table, name) or name in roles.categorical
+    }
 
 
 def _categories(part: table_files.Part, name: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 import codecs
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,25 @@ class Part:
         if self.header is None or self.skipped:  # lines were left out: rows no longer number them
             return f"row {index + 1} of {self.path}"
         return f"line {index + 1 + self.header} of {self.path}"
+
+    def column(self, name: str) -> np.ndarray:
+        """Returns the cells of a column, [N]: text as str, numbers as they are.
+
+        Raises:
+            UserError: There is no such column.
+        """
+        if name not in self.table.column_names:
+            raise UserError(
+                f"{self.path} has no column {name} ({', '.join(self.table.column_names)}); correct the name"
+            )
+        values = self.table.column(name)
+        if is_text(self.table, name):
+            return np.asarray(["" if value is None else value for value in values.to_pylist()], dtype=np.str_)
+        return values.to_numpy()
+
+    def rows(self, indices: Sequence[int]) -> "Part":
+        """Returns the part with some of its rows."""
+        return replace(self, table=self.table.take(list(indices)))
 
 
 def columns(key: str, file: str) -> Sequence[str]:

@@ -5,21 +5,24 @@ training examples alone, is kept as the names of the ids. Rows are filled up in 
 recurrent network and transformer read the last position, which must be the text's own.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
 from tfscale.data.base import Arrays, Split
+from tfscale.data.encoding import Tokens
+from tfscale.data.preprocessing import Preprocessing
 from tfscale.data.sources import table_files, text_files
 from tfscale.data.sources.text_files import Texts
 from tfscale.errors import UserError
+from tfscale.specs import ArraySpec
 
 if TYPE_CHECKING:
     import keras
 
-Tokens: TypeAlias = Literal["words", "characters"]
+Unit: TypeAlias = Literal["words", "characters"]
 
 _CHUNK = 4096
 """Texts that are tokenised at a time."""
@@ -80,15 +83,18 @@ def text(
     label: str | None,
     validation_file: str | None,
     test_file: str | None,
-    tokens: Tokens,
+    tokens: Unit,
     vocabulary: int,
     length: int,
     on_error: Literal["error", "skip"],
+    learned: Preprocessing | None = None,
 ) -> Arrays:
     """Returns x [N, length] int32, ids of tokens, and y, the label of each text; or windows without labels.
 
     Id 0 fills a row up in front, id 1 is a token outside the vocabulary. A longer text is cut to its beginning. Without
     a label the texts of a split are joined in their order and cut into windows; y [N, length] is the token after each.
+
+    With `learned`, of the run that reads the texts later, they get its vocabulary, and need no label.
 
     Args:
         folder: With a folder of .txt files for each class; without a label, with .txt files.
@@ -105,32 +111,57 @@ def text(
     Raises:
         UserError: See `check`; a text is unreadable; or there are too few tokens for a window.
     """
+    from tfscale.data import layers
+
     skip = on_error == "skip"
     if folder is not None:
         read = text_files.from_folder(folder, labelled=label is not None, skip=skip)
     else:
         read = text_files.from_tables(_tables(file, validation_file, test_file), text, label, skip=skip)
-    layer = _layer(tokens, vocabulary, read[Split.TRAIN].texts)
-    names = tuple(str(each) for each in layer.get_vocabulary())
+    if learned is None:
+        layer = _adapted(tokens, vocabulary, read[Split.TRAIN].texts)
+        names = tuple(str(each) for each in layer.get_vocabulary())
+    else:
+        names = _vocabulary(learned)
+        layer = layers.vectorization(tokens, names)
     rows = {split: _Rows.of(layer, part.texts) for split, part in read.items()}
     skipped = sum(part.skipped for part in read.values())
-    if label is None:
+    if label is None and (learned is None or _has_windows(learned)):
         windows = {split: _windows(each.ids, length, split) for split, each in rows.items()}
-        return _arrays(windows, names, None, skipped, classes=len(names))
+        return _arrays(windows, names, tokens, skipped=skipped, classes=len(names))
     kept = {split: _with_tokens(rows[split], part, skip) for split, part in read.items()}
     skipped += sum(len(part.texts) - len(kept[split]) for split, part in read.items())
     labelled = {
-        split: (rows[split].padded(kept[split], length), part.targets[kept[split]]) for split, part in read.items()
+        split: (
+            rows[split].padded(kept[split], length),
+            None if label is None else part.targets[kept[split]],
+        )
+        for split, part in read.items()
     }
-    return _arrays(
-        labelled, names, lambda split, index: read[split].names[int(kept[split][index])], skipped, classes=None
+    arrays = _arrays(labelled, names, tokens, skipped=skipped, classes=None)
+    return arrays._replace(
+        names=lambda split, index: read[split].names[int(kept[split][index])],
+        column=lambda split, name: read[split].column(name)[kept[split]],
     )
 
 
+def _vocabulary(learned: Preprocessing) -> tuple[str, ...]:
+    x = learned.spec.x
+    if not isinstance(x, ArraySpec) or not isinstance(learned.encoding, Tokens) or x.names is None:
+        raise UserError("data=text needs a run that was trained on texts, got one with other inputs; give its data")
+    return x.names
+
+
+def _has_windows(learned: Preprocessing) -> bool:
+    x, y = learned.spec.x, learned.spec.y
+    return isinstance(x, ArraySpec) and isinstance(y, ArraySpec) and x.shape == y.shape
+
+
 def _arrays(
-    parts: Mapping[Split, tuple[np.ndarray, np.ndarray]],
+    parts: Mapping[Split, tuple[np.ndarray, np.ndarray | None]],
     names: tuple[str, ...],
-    named: Callable[[Split, int], str] | None,
+    tokens: Unit,
+    *,
     skipped: int,
     classes: int | None,
 ) -> Arrays:
@@ -145,23 +176,18 @@ def _arrays(
         classes=classes,
         vocabulary=len(names),
         columns=names,
-        names=named,
         skipped=skipped,
+        encoding=Tokens(unit=tokens),
     )
 
 
-def _layer(tokens: Tokens, vocabulary: int, texts: Sequence[bytes]) -> "keras.layers.TextVectorization":
+def _adapted(tokens: Unit, vocabulary: int, texts: Sequence[bytes]) -> "keras.layers.TextVectorization":
     """Returns the tokenizer with the vocabulary of the texts."""
-    import keras
     import tensorflow as tf
 
-    words = tokens == "words"
-    layer = keras.layers.TextVectorization(
-        max_tokens=vocabulary,
-        standardize="lower_and_strip_punctuation" if words else None,  # pyright: ignore[reportArgumentType]
-        split="whitespace" if words else "character",
-        ragged=True,
-    )
+    from tfscale.data import layers
+
+    layer = layers.vectorization(tokens, size=vocabulary)
     options = tf.data.Options()
     options.autotune.enabled = False  # its thread would outlive the pass
     with tf.device("/CPU:0"):

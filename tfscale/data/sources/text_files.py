@@ -24,12 +24,26 @@ class Texts:
         targets: [N] class names or numbers, or measurements; empty without a label.
         names: Of each text, for messages.
         skipped: Number of texts that were left out.
+        rows: Of the table that has them; None for files.
     """
 
     texts: Sequence[bytes]
     targets: np.ndarray
     names: Sequence[str]
     skipped: int
+    rows: table_files.Part | None = None
+
+    def column(self, name: str) -> np.ndarray:
+        """Returns a column of the table, [N]; `path` for files.
+
+        Raises:
+            UserError: There is no such column.
+        """
+        if self.rows is not None:
+            return self.rows.column(name)
+        if name != "path":
+            raise UserError(f"texts of a folder have no column {name}; use path, or a table")
+        return np.asarray(self.names)
 
 
 def paths(folder: str, *, labelled: bool) -> dict[Split, list[tuple[Path, str | None]]]:
@@ -128,6 +142,7 @@ def _from_table(path: Path, text: str, label: str | None, skip: bool) -> Texts:
         targets=np.asarray([]) if label is None else table_files.target(part, label),
         names=[part.name(index) for index in range(len(texts))],
         skipped=part.skipped,
+        rows=part,
     )
 
 

@@ -1,0 +1,92 @@
+"""Examples for a trained model: the run's own, or others, read as the run has learned to read its training data."""
+
+from dataclasses import dataclass
+
+from tfscale.config import saved
+from tfscale.config.overrides import parse
+from tfscale.config.schemas.common import pipeline_of
+from tfscale.config.schemas.config import Config
+from tfscale.data import preprocessing
+from tfscale.data.base import Data, Source, Split
+from tfscale.data.pipeline import IndexedData
+from tfscale.data.preprocessing import Preprocessing
+from tfscale.errors import UserError
+from tfscale.job.build_data import BuiltData, build_data, read_source, with_splits
+from tfscale.runs.run_directory import RunDirectory
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaterData:
+    """Examples for a trained model.
+
+    Attributes:
+        source: The examples by index; None for data that make their batches themselves.
+        built: Their batches.
+        split: The split to look at.
+    """
+
+    source: Source | None
+    built: BuiltData
+    split: Split
+
+    @property
+    def size(self) -> int:
+        """Number of examples of the split."""
+        return self.built.data.sizes[self.split]
+
+
+def learned_by(directory: RunDirectory, config: Config) -> Preprocessing:
+    """Returns the preprocessing of a run; reads its own data if the run is from before it was saved.
+
+    Args:
+        directory: Of the run.
+        config: Gives the modules that the user trusts.
+    """
+    found = preprocessing.read(directory.preprocessing)
+    if found is not None:
+        return found
+    trust = [f"trust=[{','.join(config.trust)}]"] if config.trust else []
+    return build_data(saved.read(directory.path, parse(trust))).preprocessing
+
+
+def later_data(config: Config, learned: Preprocessing, split: Split | None = None) -> LaterData:
+    """Returns the examples for a trained model.
+
+    The run's own data have their splits. Others are not divided.
+
+    Args:
+        config: Of the run, perhaps with other data.
+        learned: Of the run.
+        split: The split to look at; None for test examples, or validation examples of the run's own data without any,
+            or all examples of a file or folder without test examples.
+
+    Raises:
+        UserError: The examples are not of the kind that the run was trained on, or there are none of the split.
+    """
+    found = read_source(config, learned)
+    is_own = found.digest == learned.digest
+    if isinstance(found, Source):
+        common = pipeline_of(config.data)
+        if not is_own:
+            common = common.model_copy(update={"validation": None, "test": None, "stratify": False})
+        source = with_splits(found, common, learned)
+        data, skipped = IndexedData(source), source.skipped
+    else:
+        source, data, skipped = None, found, 0
+    built = BuiltData(data=data, preprocessing=learned, skipped=skipped, warnings=())
+    return LaterData(source=source, built=built, split=split_of(data, split, is_own=is_own))
+
+
+def split_of(data: Data, wanted: Split | None, *, is_own: bool) -> Split:
+    """Returns the split to look at; see `later_data`."""
+    order = [wanted] if wanted else [Split.TEST, Split.VALIDATION if is_own else Split.TRAIN]
+    found = next((split for split in order if split in data.sizes), None)
+    if found is not None:
+        return found
+    if wanted is not None:
+        known = ", ".join(split.value for split in data.sizes)
+        raise UserError(f"the data must have {wanted.value} examples, got {known}; choose one of them")
+    raise UserError(
+        "the run has neither test nor validation examples; start a run with data.validation=0.1, or name data: "
+        "data.file=PATH"
+    )
