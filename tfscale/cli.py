@@ -20,13 +20,14 @@ COMMANDS = {
     "resume": "continue a run that ended early: tfscale resume [NAME]",
     "runs": "list runs: state, step, result, restarts",
     "evaluate": "measure a trained run on its test data: tfscale evaluate NAME",
+    "export": "write a trained model for other programs: tfscale export NAME format=keras",
     "ls": "list groups and their options, recipes, data sets",
     "data": "fetch a data set, or export any to TFRecord shards",
     "doctor": "check this installation, Horovod included",
 }
 """Command -> what it does; the same names as `arguments.PARSERS`."""
 
-USES_KERAS = ("train", "resume", "evaluate", "data")
+USES_KERAS = ("train", "resume", "evaluate", "export", "data")
 """Commands that import Keras; doctor reports its backend."""
 
 HELP = f"""tfscale {__version__}: config-driven distributed training for TensorFlow and Keras

@@ -137,6 +137,24 @@ written to evaluation.json in the run's folder.""",
     return parser
 
 
+def _export() -> Parser:
+    parser = Parser(
+        "export",
+        "NAME [run.dir=DIR] [checkpoint=best] [format=FORMAT] [to=PATH]",
+        f"""Writes a trained model, with its preprocessing inside, in a format that other programs load.
+
+{_NAME}
+                        run=NAME does the same
+  checkpoint=WHICH      newest (the default), or best
+  format=FORMAT         keras (the default), saved_model, weights, onnx or tflite
+  to=PATH               a new name; default: NAME with the ending of the format, in this folder""",
+        """The export is loaded in a process without tfscale, and its outputs are compared with the trained model's,
+before it gets its name. onnx needs: pip install 'tfscale[onnx]'""",
+    )
+    parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
+    return parser
+
+
 def _ls() -> Parser:
     parser = Parser("ls", "[GROUP] [--config-dir DIR]", "Lists groups and their options, recipes, and data sets.")
     text = "only this group: model, data, optimizer, schedule, strategy, strategy/codec, recipe, ..."
@@ -182,6 +200,7 @@ PARSERS: Mapping[str, Callable[[], Parser]] = MappingProxyType(
         "resume": _resume,
         "runs": _runs,
         "evaluate": _evaluate,
+        "export": _export,
         "ls": _ls,
         "data": _data,
         "doctor": _doctor,

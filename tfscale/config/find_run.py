@@ -5,6 +5,7 @@ A folder with a saved configuration is a run. Runs lie in run.dir, and the jobs 
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from tfscale import user_paths
 from tfscale.errors import UserError
@@ -14,6 +15,9 @@ FILE = "config.yaml"
 
 LATEST = "latest"
 """Name that stands for the run that was started last."""
+
+Which: TypeAlias = Literal["newest", "best"]
+"""A checkpoint of a run: the newest one, or that of the best evaluation."""
 
 SHOWN = 8
 """Runs that a message lists."""

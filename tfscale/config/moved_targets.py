@@ -47,7 +47,7 @@ NEW_NODES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "task": {"_target_": "tfscale.tasks.select.auto"},
         "callbacks": {},
         "model": {"init_from": None, "freeze": []},
-        "train": {"precision": "float32", "accumulate": 1, "jit_compile": False, "ema": None},
+        "train": {"export": "keras", "precision": "float32", "accumulate": 1, "jit_compile": False, "ema": None},
         "data": {
             "validation": None,
             "test": None,

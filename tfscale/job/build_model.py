@@ -17,7 +17,7 @@ from tfscale.tasks.base import Task
 
 
 def build_model(config: Config, spec: ElementSpec, task: Task, initial: InitialWeights | None) -> keras.Model:
-    """Returns a new model with the same weights at every call.
+    """Returns a new model.
 
     Args:
         config: Checked by preflight.
@@ -28,7 +28,6 @@ def build_model(config: Config, spec: ElementSpec, task: Task, initial: InitialW
     Raises:
         UserError: The function returns no model, the model does not take the data, or no weights fit.
     """
-    keras.utils.set_random_seed(config.seed)
     built = instantiate("model", _filled(separated("model", config.model)[0], spec, task))
     if not isinstance(built, keras.Model):
         raise UserError(

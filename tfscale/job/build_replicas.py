@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import keras
+
 from tfscale.collectives.checksummed import require_equal
 from tfscale.config.instantiate import instantiate
 from tfscale.config.schemas.common import transfer_of
@@ -42,11 +44,16 @@ def build_replicas(
         UserError: The model or the optimizer does not fit.
     """
     collective = strategy.collective
+
+    def model() -> keras.Model:
+        keras.utils.set_random_seed(config.seed)  # gives every replica the same weights
+        return build_model(config, data.spec, task, initial)
+
     replicas = [
         Replica(
             rank=rank,
             device=device,
-            model=lambda: build_model(config, data.spec, task, initial),
+            model=model,
             optimizer=lambda: instantiate("optimizer", {**config.optimizer, "_partial_": False}, learning_rate=rate),
             task=task,
             batch=config.train.batch,

@@ -23,6 +23,7 @@ from tfscale.errors import UserError
 from tfscale.job import build, environment, report, resume
 from tfscale.job.build import Job
 from tfscale.job.build_data import build_data
+from tfscale.job.export import export_at_end
 from tfscale.job.failure import fail
 from tfscale.runs.run_directory import RunDirectory, started_by_us
 from tfscale.supervision.attempt import restarts
@@ -124,6 +125,7 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], pendin
             )()
             log.print(f"rank {world.rank} ended well; parameters {results['parameters_sha256']}", highlight=False)
             if world.is_chief:
+                export_at_end(resolved, directory, warn)
                 report.close(config, job, world, directory, console, trackers, results)
     return 0
 

@@ -31,6 +31,16 @@ class Position(keras.layers.Layer):
         """Returns x with the vectors added."""
         return keras.ops.add(x, self._vectors)  # pyright: ignore[reportReturnType]
 
+    def with_keras_layers(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """Returns what `call` returns, by a layer of Keras's own with the same vectors: for saved models."""
+        length, width = self._vectors.shape
+        ones = keras.ops.ones_like(x[:1, :, 0], dtype="int32")
+        places = keras.ops.subtract(keras.ops.cumsum(ones, axis=1), 1)
+        layer = keras.layers.Embedding(length, width, name=self.name)
+        layer.build()
+        layer.set_weights([self._vectors.numpy()])
+        return keras.ops.add(x, layer(places))  # pyright: ignore[reportReturnType]
+
 
 def _block(x: keras.KerasTensor, width: int, heads: int, causal: bool) -> keras.KerasTensor:
     """Attention, then a dense pair, each on the norm of what it adds to."""

@@ -4,6 +4,7 @@ runs/NAME/
     config.yaml       the resolved configuration
     environment.json  versions and settings that results depend on
     preprocessing.json  normalizers, vocabulary and class names, as learned from the training examples
+    model.keras       the trained model with its preprocessing, once the run has ended well (train.export)
     metrics.jsonl     training records and evaluations
     summary.json      results, once the run has ended well
     strategy.png      the strategy's figures over the steps, and tensors.png for each tensor; see runs/plots.py
@@ -82,6 +83,7 @@ class RunDirectory:
         self.summary = path / "summary.json"
         self.environment = path / "environment.json"
         self.preprocessing = path / "preprocessing.json"
+        self.model = path / "model"
         self.tensorboard = path / "tensorboard"
         self.events = path / "events.jsonl"
         if not self.events.exists() and (path / OLD_EVENTS).exists():

@@ -10,12 +10,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, final
 
+import keras
+
 from tfscale.checkpoint.format import DamagedError, Manifest, folder_name, verify
 from tfscale.checkpoint.reader import Checkpoint
 from tfscale.checkpoint.store import CheckpointStore, ReplicaArrays
 from tfscale.checkpoint.tensor_file import Arrays
 from tfscale.collectives.checksummed import broadcast_text
 from tfscale.errors import ExchangeError, RunError, UserError
+from tfscale.training.replica import model_variables
 from tfscale.training.state import STOPPING, RunState
 
 PAUSES = (0.0, 0.5, 2.0)
@@ -180,15 +183,27 @@ def restore_model(state: RunState, path: Path) -> None:
         DamagedError: A file is not as it was written.
         UserError: The checkpoint is of another model.
     """
+    for replica in state.replicas:
+        state.step = restore_weights(replica.model, path)
+
+
+def restore_weights(model: keras.Model, path: Path) -> int:
+    """Loads a checkpoint's consensus into a model, whose layers have the names that they had in training.
+
+    Returns:
+        Optimizer steps completed.
+
+    Raises:
+        DamagedError: A file is not as it was written.
+        UserError: The checkpoint is of another model.
+    """
     checkpoint = Checkpoint(path)
     arrays = {**checkpoint.shared(), **checkpoint.model()}
-    for replica in state.replicas:
-        for name, variable in replica.variables().items():
-            if name.startswith("model/"):
-                if name not in arrays or arrays[name].shape != tuple(variable.shape):
-                    raise UserError(f"the checkpoint in {path} is of another model: {name} does not fit")
-                variable.assign(arrays[name])
-    state.step = checkpoint.manifest.step
+    for name, variable in model_variables(model).items():
+        if name not in arrays or arrays[name].shape != tuple(variable.shape):
+            raise UserError(f"the checkpoint in {path} is of another model: {name} does not fit")
+        variable.assign(arrays[name])
+    return checkpoint.manifest.step
 
 
 def _require_equal(wanted: Arrays, got: Arrays) -> None:

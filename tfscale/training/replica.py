@@ -82,7 +82,7 @@ class Replica:
             )
         averages = {} if self.average is None else self.average.state()
         self._variables = {
-            **_model_variables(self.model),
+            **model_variables(self.model),
             **_optimizer_variables(self.optimizer),
             **{f"{AVERAGE}{path}": each for path, each in averages.items()},
         }
@@ -226,7 +226,12 @@ class Replica:
         return self._variables
 
 
-def _model_variables(model: keras.Model) -> dict[str, keras.Variable]:
+def model_variables(model: keras.Model) -> dict[str, keras.Variable]:
+    """Returns a model's variables by their names in a checkpoint.
+
+    Raises:
+        UserError: Two have one name.
+    """
     counts = Counter(variable.path for variable in model.variables)
     duplicate = next((path for path, count in counts.items() if count > 1), None)
     if duplicate is not None:  # a checkpoint is by name and could hold only one of them

@@ -197,8 +197,13 @@ def _load(variables: Variables, arrays: Arrays) -> None:
 
 
 def digest(replica: Replica) -> str:
-    """sha256 of the model's weights and statistics, in order; random streams differ between replicas."""
+    """Returns `weights_digest` of a replica's model; random streams differ between replicas."""
+    return weights_digest(replica.model)
+
+
+def weights_digest(model: keras.Model) -> str:
+    """Returns the sha256 of a model's weights and statistics, in order."""
     total = hashlib.sha256()
-    for variable in replica.model.weights:
+    for variable in model.weights:
         total.update(np.ascontiguousarray(np.asarray(variable.value)).tobytes())
     return total.hexdigest()

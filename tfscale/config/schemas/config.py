@@ -39,6 +39,7 @@ class Train(Table):
     precision: Annotated[Literal["float32", "bfloat16", "float16"], rule("float32, bfloat16 or float16")]
     accumulate: Whole
     jit_compile: Bool
+    export: Annotated[Literal["keras", "saved_model"] | None, rule("keras, saved_model or null")]
     ema: Annotated[Annotated[float, Field(ge=0, lt=1)] | None, rule("a number >= 0 and < 1, or null")]
 
 

@@ -152,6 +152,16 @@ def _vocabulary(learned: Preprocessing) -> tuple[str, ...]:
     return x.names
 
 
+def rows(texts: Sequence[bytes], learned: Preprocessing) -> np.ndarray:
+    """Returns texts as [N, length] int32, as a run has learned to; a text without tokens is a row of zeros."""
+    from tfscale.data import layers
+
+    names = _vocabulary(learned)
+    unit = learned.encoding.unit if isinstance(learned.encoding, Tokens) else "words"
+    length = learned.spec.x.shape[0] if isinstance(learned.spec.x, ArraySpec) else 0
+    return _Rows.of(layers.vectorization(unit, names), texts).padded(np.arange(len(texts)), length)
+
+
 def _has_windows(learned: Preprocessing) -> bool:
     x, y = learned.spec.x, learned.spec.y
     return isinstance(x, ArraySpec) and isinstance(y, ArraySpec) and x.shape == y.shape
