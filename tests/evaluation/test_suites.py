@@ -156,7 +156,7 @@ def test_pictures_show_something(case: str, tmp_path: Path) -> None:
     for path in drawn:
         image = matplotlib.image.imread(path)
         assert min(image.shape[:2]) > 300
-        assert len(np.unique(image[..., :3].reshape(-1, 3), axis=0)) > 10
+        assert len(np.unique(image[..., 0])) > 10
     assert not suite.draw(suite.zero(), tmp_path, "empty-")
 
 

@@ -72,7 +72,7 @@ def evaluate(
     job = building.build(config, building.connect(config, world), restored=True)
     restore_model(job.state, place)
     split = _split(job, folder.name)
-    suites = suites_of(_outputs(job, options), None if options.suites == "auto" else options.suites)
+    suites = suites_of(outputs_of(job, options), None if options.suites == "auto" else options.suites)
     slices = None if options.by is None else slices_of(options.by, job.data, job.task, split)
     scored = ScoredPass(
         job.state.replicas,
@@ -82,9 +82,8 @@ def evaluate(
         task=job.task,
         suites=suites,
         slices=slices,
-        batch=options.batch,
     )
-    result = scored(split)
+    result = scored(split, batch=options.batch)
     document: dict[str, Any] = {
         "split": split.value,
         "run": folder.name,
@@ -113,7 +112,8 @@ def _split(job: Job, run: str) -> Split:
     return split
 
 
-def _outputs(job: Job, options: EvaluationOptions) -> dict[str, Output]:
+def outputs_of(job: Job, options: EvaluationOptions) -> dict[str, Output]:
+    """Returns the outputs of a job's model by name, for the choice of suites."""
     targets = leaves(job.data.spec.y) if job.data.spec.y is not None else {}
     outputs = {}
     for name, task in tasks_by_output(job.task).items():

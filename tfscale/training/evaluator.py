@@ -85,9 +85,9 @@ class Evaluator:
             return [keras.metrics.Mean(name="loss"), *(measure.make() for measure in measures.values())]
 
     @property
-    def metrics(self) -> Sequence[Mapping[str, keras.Metric]]:
-        """The metrics of each replica by name, without the loss; `check` has built them."""
-        return [dict(zip(self._names[1:], own[1:], strict=True)) for own in self._metrics]
+    def metrics(self) -> Mapping[str, keras.Metric]:
+        """The metrics of the first replica by name, without the loss; `check` has built them."""
+        return dict(zip(self._names[1:], self._metrics[0][1:], strict=True))
 
     @property
     def directions(self) -> Mapping[str, Literal["min", "max"] | None]:

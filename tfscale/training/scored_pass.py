@@ -63,43 +63,43 @@ class ScoredPass:
 
     Args:
         replicas: This process's replicas.
-        metrics: Of each replica, by name, built.
+        metrics: By name, built; one replica uses them after another.
         data: Source of the examples.
         collective: Gathers the states of all replicas.
         task: Gives targets, losses and metrics.
         suites: Output -> suites by name.
         slices: Divides the examples; None for no slices.
-        batch: Examples that are read at a time, a multiple of BLOCK; changes no result.
     """
 
     def __init__(
         self,
         replicas: Sequence[Replica],
         *,
-        metrics: Sequence[Mapping[str, keras.Metric]],
+        metrics: Mapping[str, keras.Metric],
         data: Data,
         collective: Collective,
         task: Task,
         suites: Mapping[str, Mapping[str, Suite]],
         slices: Slices | None = None,
-        batch: int = 256,
     ) -> None:
         self._replicas, self._metrics, self._data, self._collective = replicas, metrics, data, collective
-        self._task, self._suites, self._slices, self._batch = task, suites, slices, batch
+        self._suites, self._slices = suites, slices
+        self._scores = [_Score(replica, task, metrics) for replica in replicas]
 
-    def __call__(self, split: Split) -> PassResult:
+    def __call__(self, split: Split, *, batch: int) -> PassResult:
         """Returns what the split gives. All processes must call it.
+
+        Args:
+            split: The examples.
+            batch: Examples that are read at a time, a multiple of BLOCK; changes no result.
 
         Raises:
             RunError: An output is NaN or infinite.
         """
-        shards = [
-            _ShardPass(replica, metrics, self._task, self._suites, self._slices)
-            for replica, metrics in zip(self._replicas, self._metrics, strict=True)
-        ]
-        for shard in shards:
-            place = Shard(shard.rank, self._collective.size, BLOCK)
-            shard.run(self._data.evaluate(split, place, batch=self._batch), place.bounds(self._data.sizes[split])[0])
+        shards = [_ShardPass(score, self._metrics, self._suites, self._slices) for score in self._scores]
+        for replica, shard in zip(self._replicas, shards, strict=True):
+            place = Shard(replica.rank, self._collective.size, BLOCK)
+            shard.run(self._data.evaluate(split, place, batch=batch), place.bounds(self._data.sizes[split])[0])
         contents = gather_bytes_of(self._collective, [packed(shard.states()) for shard in shards])
         total = unpacked(contents[0])
         for content in contents[1:]:
@@ -126,15 +126,12 @@ class _ShardPass:
 
     def __init__(
         self,
-        replica: Replica,
+        score: "_Score",
         metrics: Mapping[str, keras.Metric],
-        task: Task,
         suites: Mapping[str, Mapping[str, Suite]],
         slices: Slices | None,
     ) -> None:
-        self.rank = replica.rank
-        self._metrics, self._suites, self._slices = metrics, suites, slices
-        self._score = _score_function(replica, task, metrics)
+        self._score, self._metrics, self._suites, self._slices = score, metrics, suites, slices
         self._folds = {
             _key(output, name, ALL): Fold(suite) for output, named in suites.items() for name, suite in named.items()
         }
@@ -213,26 +210,41 @@ def _size(metric: keras.Metric) -> int:
     return sum(int(np.prod(variable.shape)) for variable in metric.variables)
 
 
-def _score_function(
-    replica: Replica, task: Task, metrics: Mapping[str, keras.Metric]
-) -> Callable[..., tuple[Tensors, Tensors, tf.Tensor, tf.Tensor]]:
-    """Compiles (x, y, weight) -> targets, outputs, losses [b] and the states of the metrics [m] after an update."""
+@final
+class _Score:
+    """Compiles (x, y, weight) -> targets, outputs, losses [b] and the states of the metrics [m] after an update.
 
-    @tf.function(autograph=False, jit_compile=False, reduce_retracing=True)
-    def score(x: Nested[tf.Tensor], y: Nested[tf.Tensor], weight: tf.Tensor):
-        with tf.device(replica.device):
-            outputs, targets = replica.outputs(x, training=False), task.encode(x, y)
-            for name, measure in task.measures.items():
-                metrics[name].update_state(*(leaves(part)[measure.output] for part in (targets, outputs)))
+    It is traced once, for a batch of any size: the last block is smaller, and tracing can take longer than a pass.
+    """
+
+    def __init__(self, replica: Replica, task: Task, metrics: Mapping[str, keras.Metric]) -> None:
+        self._replica, self._task, self._metrics = replica, task, metrics
+        self._compiled: Callable[..., tuple[Tensors, Tensors, tf.Tensor, tf.Tensor]] | None = None
+
+    def __call__(
+        self, x: Nested[tf.Tensor], y: Nested[tf.Tensor], weight: tf.Tensor
+    ) -> tuple[Tensors, Tensors, tf.Tensor, tf.Tensor]:
+        """Scores a block."""
+        if self._compiled is None:
+            specs = tf.nest.map_structure(
+                lambda part: tf.TensorSpec([None, *part.shape[1:]], part.dtype), (x, y, weight)
+            )
+            function = tf.function(self._score, autograph=False, jit_compile=False)
+            self._compiled = function.get_concrete_function(*specs)
+        return self._compiled(x, y, weight)  # pyright: ignore[reportOptionalCall]
+
+    def _score(self, x: Nested[tf.Tensor], y: Nested[tf.Tensor], weight: tf.Tensor):
+        with tf.device(self._replica.device):
+            outputs, targets = self._replica.outputs(x, training=False), self._task.encode(x, y)
+            for name, measure in self._task.measures.items():
+                self._metrics[name].update_state(*(leaves(part)[measure.output] for part in (targets, outputs)))
             states = [
                 tf.cast(tf.reshape(variable.value, [-1]), tf.float64)
-                for metric in metrics.values()
+                for metric in self._metrics.values()
                 for variable in metric.variables
             ]
             together = tf.concat(states, axis=0) if states else tf.zeros([0], tf.float64)
-            return targets, outputs, task.loss(targets, outputs), together
-
-    return score
+            return targets, outputs, self._task.loss(targets, outputs), together
 
 
 def _require_finite(scores: np.ndarray, numbers: np.ndarray, output: str) -> None:
