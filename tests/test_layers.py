@@ -10,6 +10,7 @@ FLOORS = {
     "startup_noise": 0.7,
     "kernels": 1, "cores": 0.5, "majority": 0.5, "world": 1, "devices": 1, "vectors": 1, "digest": 1.5,
     "collectives": 2, "checkpoint": 2, "data": 2, "models": 2, "tasks": 2, "tracking": 2,
+    "evaluation": 2,
     "compression": 3, "runs": 3, "config": 3,
     "strategies": 4, "supervision": 4,
     "training": 5, "launchers": 5,

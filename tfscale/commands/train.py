@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -10,29 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from tfscale import user_paths
-from tfscale.commands import finished
+from tfscale.commands import finished, launching
 from tfscale.config import checks, inspect, preflight, saved
 from tfscale.config.overrides import Override, key_of, parse, quoted, separate
 from tfscale.config.schemas.config import Config
 from tfscale.errors import RunError, UserError
 from tfscale.launchers import gpus
 from tfscale.launchers.hosts import HostsLauncher
-from tfscale.launchers.local import LocalLauncher
 from tfscale.launchers.rendezvous import require_loopback
-from tfscale.launchers.spawn import Spawner, die_with_parent, spawn_command, spawn_fork
+from tfscale.launchers.spawn import Spawner, die_with_parent
 from tfscale.runs import run_directory
 from tfscale.runs.run_directory import RunDirectory
 from tfscale.search import sweep
 from tfscale.search.grid import Combination, expand
-from tfscale.startup_noise import hidden_startup_noise, hidden_stderr
+from tfscale.startup_noise import hidden_startup_noise
 from tfscale.supervision.attempt import Attempt, Launcher
 from tfscale.supervision.signals import Stopped
 from tfscale.supervision.supervisor import Policy, Supervisor
 from tfscale.terminal import logger, survive_write_errors
 from tfscale.world import World, from_environment
-
-TRAIN = (sys.executable, "-P", "-m", "tfscale", "train")
-"""Command of a rank. -P: modules in the folder where the user types must not replace installed ones."""
 
 
 def main(flags: argparse.Namespace) -> int:
@@ -78,19 +73,10 @@ def train(overrides: Sequence[str], config_dir: str | None) -> int:
         if directory is not None and not given:
             directory.clear_failures()
         if world.is_chief and not given:
-            _announce(world.size)
+            launching.announce(world.size)
         with hidden_startup_noise():
             from tfscale.job.train import run_rank
         return run_rank(config, world, directory)
-
-
-def _announce(processes: int) -> None:
-    """Prints that the job starts, at once: TensorFlow takes seconds to load."""
-    from tfscale.tracking.tables import person_console
-
-    survive_write_errors("stdout")
-    noun = "process" if processes == 1 else "processes"
-    person_console().print(f"starting {processes} {noun}", highlight=False)
 
 
 def _config(overrides: Sequence[str], config_dir: str | None) -> Config:
@@ -169,10 +155,14 @@ def _launch(config: Config, words: Sequence[str], processes: int) -> int:
             except OSError as error:
                 directory.discard()
                 raise RunError(f"run.dir={directory.path.parent} cannot be written to: {error.strerror}") from None
-        _announce(processes)
+        launching.announce(processes)
         policy = Policy(max_restarts=launch.max_restarts, min_np=launch.min_np, watches=launch.hang_timeout is not None)
         on_hosts = launch.hosts is not None
-        launcher = _on_hosts(config, words, directory) if on_hosts else _here(config, words, directory, by_horovod)
+        if on_hosts:
+            launcher = _on_hosts(config, words, directory)
+        else:
+            spawner = _rank_spawner(config, words, directory)
+            launcher = launching.on_this_machine(spawner, launch, directory, by_horovod=by_horovod)
         code = Supervisor(launcher, directory=directory, policy=policy).run(processes)
     if code == 2:
         directory.discard()
@@ -184,7 +174,7 @@ def _on_hosts(config: Config, words: Sequence[str], directory: RunDirectory) -> 
     launch, began = config.launch, time.monotonic()
 
     def command(attempt: Attempt) -> Sequence[str]:
-        return [*TRAIN, *(_again(config, words, directory, began) if attempt.restarts else words)]
+        return [*launching.TFSCALE, "train", *(_again(config, words, directory, began) if attempt.restarts else words)]
 
     return HostsLauncher(
         command,
@@ -192,17 +182,6 @@ def _on_hosts(config: Config, words: Sequence[str], directory: RunDirectory) -> 
         interface=launch.network_interface,
         start_timeout=launch.start_timeout,
         directory=directory,
-    )
-
-
-def _here(config: Config, words: Sequence[str], directory: RunDirectory, by_horovod: bool) -> Launcher:
-    """Launcher of a job on this machine."""
-    return LocalLauncher(
-        _rank_spawner(config, words, directory),
-        directory=directory,
-        start_timeout=config.launch.start_timeout,
-        interface=config.launch.network_interface,
-        by_horovod=by_horovod,
     )
 
 
@@ -228,22 +207,23 @@ def _rank_spawner(config: Config, words: Sequence[str], directory: RunDirectory)
 
     def spawner(attempt: Attempt) -> Spawner:
         restarts = attempt.restarts
-        if not sys.platform.startswith("linux"):
-            return spawn_command([*TRAIN, *(_again(config, words, directory, began) if restarts else words)])
         own = config
         if restarts:
             train = config.train.model_copy(update={"max_time": _time_left(config, began)})
             own = config.model_copy(update={"resume": True, "train": train})
-        with hidden_stderr():  # TensorFlow is imported here, once, and used in the forks only
+
+        def load() -> launching.Rank:
             from tfscale.job.train import run_rank
 
-        def rank() -> int:
-            directory.release_inherited_lock()
-            with hidden_startup_noise():
-                pass
-            return run_rank(own, from_environment() or World(), RunDirectory(path))
+            def rank() -> int:
+                directory.release_inherited_lock()
+                return run_rank(own, from_environment() or World(), RunDirectory(path))
 
-        return spawn_fork(rank)
+            return rank
+
+        return launching.rank_spawner(
+            ["train", *(_again(config, words, directory, began) if restarts else words)], load
+        )
 
     return spawner
 

@@ -17,12 +17,13 @@ from yaml import YAMLError
 from tfscale import atomic_file
 from tfscale.config import compose, yaml_limits
 from tfscale.config.find_run import FILE, exists, no_such_run
-from tfscale.config.moved_targets import completed
+from tfscale.config.moved_targets import completed, renamed
 from tfscale.config.overrides import Override, key_of, keys_of, several_values
 from tfscale.config.preflight import first_lines, typed
 from tfscale.config.schemas.config import Config
 from tfscale.config.suggest import closest_key
-from tfscale.config.targets import modules_in
+from tfscale.config.targets import consent_problem, modules_in
+from tfscale.config.validate import problems_of
 from tfscale.errors import UserError
 
 SUM = b"# sha256 of the lines above: "
@@ -47,8 +48,22 @@ FIXED: Mapping[str, str] = MappingProxyType(
 """Keys that a resumed run keeps, and why."""
 
 
-def read(folder: Path, overrides: Sequence[Override]) -> Config:
+def read(
+    folder: Path,
+    overrides: Sequence[Override],
+    *,
+    unused: Mapping[str, object] = MappingProxyType({}),
+    addable: Sequence[str] = (),
+) -> Config:
     """Reads the configuration of an earlier run and applies overrides of values; groups cannot change.
+
+    What the run trusted must be trusted again where the command uses it.
+
+    Args:
+        folder: The run directory.
+        overrides: The user's changes.
+        unused: Key -> value for what the command does not use, whose code is not loaded.
+        addable: Nodes to which a key may be added.
 
     Raises:
         UserError: There is no such run, its file is damaged, or a key is unknown or out of range.
@@ -60,12 +75,12 @@ def read(folder: Path, overrides: Sequence[Override]) -> Config:
     if not exists(folder):
         raise UserError(no_such_run(folder))
     composed = _loaded(path)
-    if composed.trust and not any(key_of(override) == "trust" for override in overrides):
-        named = list(map(str, composed.trust))
-        what = "runs code of" if modules_in(named) else "began with"
-        raise UserError(f"run {folder.name} {what} {', '.join(named)}: add trust=[{','.join(named)}] if you trust it")
     for override in overrides:
-        _apply(override, composed, path)
+        _apply(override, composed, path, addable)
+    for key, value in unused.items():
+        OmegaConf.update(composed, key, value, merge=False)
+    if composed.trust and not any(key_of(override) == "trust" for override in overrides):
+        _require_trust(composed, folder)
     changed = {key_of(override) for override in overrides}
     if "train.epochs" in changed and "train.steps" not in changed and composed.train.steps is not None:
         raise UserError(
@@ -80,6 +95,21 @@ def read(folder: Path, overrides: Sequence[Override]) -> Config:
         if overrides:  # the file alone has no interpolation
             raise UserError(f"an override cannot be used: {first_lines(error)}; give a plain value") from None
         raise _damaged(path, error) from None
+
+
+def _require_trust(composed: DictConfig, folder: Path) -> None:
+    """Asks for the trust that the run began with if anything needs it, and takes it away if nothing does.
+
+    Raises:
+        UserError: It is needed.
+    """
+    named = list(map(str, composed.trust))
+    values, _ = renamed(compose.plain(composed))
+    file_is_read = consent_problem("", str(composed.model.get("init_from")), ()) is not None
+    if file_is_read or len(problems_of({**values, "trust": []})) > len(problems_of(values)):
+        what = "runs code of" if modules_in(named) else "began with"
+        raise UserError(f"run {folder.name} {what} {', '.join(named)}: add trust=[{','.join(named)}] if you trust it")
+    composed.trust = []
 
 
 def _loaded(path: Path) -> DictConfig:
@@ -100,8 +130,9 @@ def _damaged(path: Path, error: Exception) -> UserError:
     return UserError(f"{path} is damaged: {first_lines(error)}; start a new run")
 
 
-def _apply(override: Override, composed: DictConfig, path: Path) -> None:
+def _apply(override: Override, composed: DictConfig, path: Path, addable: Sequence[str]) -> None:
     key = key_of(override)
+    may_be_added = key.startswith(tuple(f"{node}." for node in addable))
     if override.is_sweep_override():
         raise UserError(several_values(override))
     if override.is_delete():
@@ -109,12 +140,14 @@ def _apply(override: Override, composed: DictConfig, path: Path) -> None:
     known = list(keys_of(composed))
     if "/" in key or (key in known and isinstance(OmegaConf.select(composed, key), DictConfig)):
         raise UserError(f"{key} cannot change in an earlier run, only values like train.epochs can; start a new run")
-    if key not in known:
+    if key not in known and may_be_added and not override.is_add():
+        raise UserError(f"{key} is not a key of this run; type +{override.input_line} to add it")
+    if key not in known and not may_be_added:
         near = closest_key(key, known)
         hint = f"did you mean {near}?" if near else f"see {path}"
         raise UserError(f"{key} is not a key that can change in an earlier run; {hint}")
     try:
-        OmegaConf.update(composed, key, override.value())
+        OmegaConf.update(composed, key, override.value(), force_add=may_be_added)
     except (OmegaConfBaseException, HydraException, ValueError) as error:
         raise UserError(f"{override.input_line} cannot be used: {first_lines(error)}; give a plain value") from None
 

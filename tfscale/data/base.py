@@ -79,10 +79,18 @@ class Shard(NamedTuple):
     Attributes:
         rank: The replica's global index.
         size: W.
+        block: Examples that are not divided: the first of them has a number that is a multiple of it.
     """
 
     rank: int
     size: int
+    block: int = 1
+
+    def bounds(self, total: int) -> tuple[int, int]:
+        """Returns the first example of a single pass that the replica takes, and the one after its last."""
+        blocks = -(-total // self.block)
+        low, high = (min(total, self.block * (blocks * rank // self.size)) for rank in (self.rank, self.rank + 1))
+        return low, high
 
 
 class Examples(Protocol):

@@ -148,8 +148,8 @@ class IndexedData:
 
     def evaluate(self, split: Split, shard: Shard, *, batch: int) -> NamedBatches:
         """Returns one pass over the shard's examples of a split; see `base.Data`."""
-        examples, total = self._source.examples[split], self.sizes[split]
-        low, high = total * shard.rank // shard.size, total * (shard.rank + 1) // shard.size
+        examples = self._source.examples[split]
+        low, high = shard.bounds(self.sizes[split])
 
         @_unconverted
         def step(indices: tf.Tensor) -> Batch:
@@ -164,6 +164,11 @@ class IndexedData:
             return first_unreadable(examples, range(first, min(first + batch, high)))
 
         return NamedBatches(_untuned(batches.prefetch(2)), fault)
+
+    def raw_inputs(self, split: Split, start: int, stop: int) -> Nested[np.ndarray]:
+        """Returns the inputs of the examples `start` to `stop`, [n, ...], as the source has them."""
+        x, _, _ = self._source.examples[split].read(tf.range(start, stop, dtype=tf.int64))
+        return tf.nest.map_structure(lambda part: part.numpy(), x)
 
     def _prepared(self, x: Nested[tf.Tensor]) -> Nested[tf.Tensor]:
         return tf.nest.map_structure(normalize.prepared, x, self.spec.x, self._source.normalizers)

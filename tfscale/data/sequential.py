@@ -70,8 +70,7 @@ class SequentialData:
 
     def evaluate(self, split: Split, shard: Shard, *, batch: int) -> NamedBatches:
         """Returns one pass over the shard's examples of a split; see `base.Data`."""
-        total = self.sizes[split]
-        low, high = total * shard.rank // shard.size, total * (shard.rank + 1) // shard.size
+        low, high = shard.bounds(self.sizes[split])
         batches = self._examples(split, 0, 0).skip(low).take(high - low).batch(batch)
         prepared = batches.map(lambda x, y, weight: (self._prepared(x), y, weight)).prefetch(2)
         return NamedBatches(

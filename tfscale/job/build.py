@@ -12,6 +12,7 @@ from tfscale.collectives.base import Collective, ranks_of
 from tfscale.collectives.checksummed import require_equal
 from tfscale.collectives.horovod import Horovod
 from tfscale.collectives.in_process import InProcess
+from tfscale.config.evaluation import AVERAGING
 from tfscale.config.instantiate import instantiate
 from tfscale.config.schemas.config import Config
 from tfscale.config.targets import trust
@@ -179,13 +180,8 @@ def for_evaluation(config: Config) -> Config:
 
     A checkpoint's model has averaged weights in their place already, so there is no average to make.
     """
-    averaging = {
-        "_target_": "tfscale.strategies.gradient_averaging.strategy.GradientAveraging",
-        "collective": {"_target_": "auto"},
-        "reproducible": False,
-    }
     train = config.train.model_copy(update={"ema": None})
-    return config.model_copy(update={"strategy": averaging, "train": train})
+    return config.model_copy(update={"strategy": dict(AVERAGING), "train": train})
 
 
 def _replicas(config: Config, world: World) -> int:

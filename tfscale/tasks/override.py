@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfscale.errors import UserError
 from tfscale.specs import Nested, leaves
 from tfscale.tasks.base import Measure, Task, Tensors, per_example
+from tfscale.tasks.several import Several
 
 
 @final
@@ -21,6 +22,9 @@ class Overridden:
         loss: Of reduction "none"; None for the task's.
         measures: Metrics by name.
 
+    Attributes:
+        inner: The other one.
+
     Raises:
         UserError: The task has several outputs, and the loss one.
     """
@@ -31,12 +35,12 @@ class Overridden:
                 f"loss={type(loss).__name__} is of one output, and the model has several "
                 f"({', '.join(leaves(task.units))}); leave loss=auto and choose task.outputs"
             )
-        self._task, self._loss = task, task.loss if loss is None else per_example(loss)
+        self.inner, self._loss = task, task.loss if loss is None else per_example(loss)
         self.name, self.units, self.activation, self.measures = task.name, task.units, task.activation, measures
 
     def encode(self, x: Tensors, y: Tensors) -> Tensors:
         """Returns the targets of a batch; see `base.Task`."""
-        return self._task.encode(x, y)
+        return self.inner.encode(x, y)
 
     def loss(self, targets: Tensors, outputs: Tensors) -> tf.Tensor:
         """Returns the loss of each example, [b]."""
@@ -44,7 +48,13 @@ class Overridden:
 
     def decode(self, outputs: Nested[np.ndarray]) -> Nested[np.ndarray]:
         """Returns the predictions; see `base.Task`."""
-        return self._task.decode(outputs)
+        return self.inner.decode(outputs)
+
+
+def tasks_by_output(task: Task) -> Mapping[str, Task]:
+    """Returns the task of each output; "" is the name of the only one."""
+    inner = task.inner if isinstance(task, Overridden) else task
+    return inner.tasks if isinstance(inner, Several) else {"": inner}
 
 
 def output_of(metric: str, task: Task) -> str:

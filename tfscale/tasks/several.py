@@ -21,6 +21,9 @@ class Several:
         tasks: Output -> its task.
         weights: Output -> factor of its loss; 1 where it is not named.
 
+    Attributes:
+        tasks: Output -> its task.
+
     Raises:
         UserError: A weight names no output.
     """
@@ -31,7 +34,8 @@ class Several:
         unknown = sorted(set(weights) - set(tasks))
         if unknown:
             raise UserError(f"task.weights must name outputs ({', '.join(tasks)}), got {', '.join(unknown)}")
-        self._tasks, self._weights = dict(tasks), {name: weights.get(name, 1.0) for name in tasks}
+        self.tasks: Mapping[str, Task] = dict(tasks)
+        self._weights = {name: weights.get(name, 1.0) for name in tasks}
         self.units: Nested[int] = {name: task.units for name, task in tasks.items()}  # pyright: ignore[reportAttributeAccessIssue, reportAssignmentType]
         self.activation: Nested[str] = {name: task.activation for name, task in tasks.items()}  # pyright: ignore[reportAttributeAccessIssue, reportAssignmentType]
         self.measures = {
@@ -42,7 +46,7 @@ class Several:
 
     def encode(self, x: Tensors, y: Tensors) -> Tensors:
         """Returns the targets by output."""
-        return {name: task.encode(x, leaves(y)[name]) for name, task in self._tasks.items()}  # pyright: ignore[reportReturnType] - each has one output
+        return {name: task.encode(x, leaves(y)[name]) for name, task in self.tasks.items()}  # pyright: ignore[reportReturnType] - each has one output
 
     def loss(self, targets: Tensors, outputs: Tensors) -> tf.Tensor:
         """Returns the weighted sum of the losses of each example, [b].
@@ -50,22 +54,19 @@ class Several:
         Raises:
             UserError: The model's outputs have other names.
         """
-        if not isinstance(outputs, Mapping) or outputs.keys() != self._tasks.keys():
+        if not isinstance(outputs, Mapping) or outputs.keys() != self.tasks.keys():
             got = ", ".join(outputs) if isinstance(outputs, Mapping) else type(outputs).__name__
             raise UserError(
-                f"the model's outputs must be a dictionary of {', '.join(self._tasks)}, as the targets are, got {got}; "
+                f"the model's outputs must be a dictionary of {', '.join(self.tasks)}, as the targets are, got {got}; "
                 "give keras.Model(outputs={name: tensor})"
             )
         return tf.add_n(
-            [
-                self._weights[name] * task.loss(leaves(targets)[name], outputs[name])
-                for name, task in self._tasks.items()
-            ]
+            [self._weights[name] * task.loss(leaves(targets)[name], outputs[name]) for name, task in self.tasks.items()]
         )
 
     def decode(self, outputs: Nested[np.ndarray]) -> Nested[np.ndarray]:
         """Returns the predictions by output."""
-        return {name: task.decode(leaves(outputs)[name]) for name, task in self._tasks.items()}  # pyright: ignore[reportReturnType] - each has one output
+        return {name: task.decode(leaves(outputs)[name]) for name, task in self.tasks.items()}  # pyright: ignore[reportReturnType] - each has one output
 
 
 def target_specs(spec: ElementSpec) -> Mapping[str, ArraySpec]:

@@ -85,6 +85,11 @@ class Evaluator:
             return [keras.metrics.Mean(name="loss"), *(measure.make() for measure in measures.values())]
 
     @property
+    def metrics(self) -> Mapping[str, keras.Metric]:
+        """The metrics of the first replica by name, without the loss; `check` has built them."""
+        return dict(zip(self._names[1:], self._metrics[0][1:], strict=True))
+
+    @property
     def directions(self) -> Mapping[str, Literal["min", "max"] | None]:
         """Name -> `min` or `max`, the better direction of the loss and each metric; None if a metric names none."""
         known: dict[str, Literal["min", "max"]] = {"up": "max", "down": "min"}
