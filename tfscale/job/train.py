@@ -18,6 +18,7 @@ from tfscale.collectives.checksummed import broadcast_text
 from tfscale.config import preflight, saved
 from tfscale.config.instantiate import instantiate
 from tfscale.config.schemas.config import Config
+from tfscale.data.base import Split
 from tfscale.errors import UserError
 from tfscale.job import build, environment, report, resume
 from tfscale.job.build import Job
@@ -138,6 +139,8 @@ def _run_info(config: Config, job: Job, world: World, directory: RunDirectory) -
         steps=job.plan.steps,
         processes=world.size,
         measurements=job.state.strategy.describe().measurements,
+        evaluate_every=job.plan.evaluate_every if Split.VALIDATION in job.data.sizes else None,
+        monitored=job.state.early_stopping.monitored,
     )
 
 
