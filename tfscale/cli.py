@@ -94,6 +94,7 @@ def _dispatch(name: str, rest: Sequence[str]) -> int:
     flags = arguments.PARSERS[name]().read(rest)
     if flags is None:
         return 0
+    flags.command = ("tfscale", name, *rest)
     _check_environment(name)
     return importlib.import_module(f"tfscale.commands.{name}").main(flags)
 

@@ -3,20 +3,23 @@
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 
 from tfscale.commands import finished, prepare, sweeps
 from tfscale.config import checks, inspect, preflight, saved
 from tfscale.config.overrides import quoted
+from tfscale.config.preflight import Composed
 from tfscale.config.schemas.config import Config
 from tfscale.errors import RunError, UserError
 from tfscale.launchers.hosts import HostsLauncher
 from tfscale.launchers.local import LocalLauncher
 from tfscale.launchers.rendezvous import require_loopback
 from tfscale.launchers.spawn import Spawner, die_with_parent, spawn_command, spawn_fork
-from tfscale.runs import run_directory
+from tfscale.runs import provenance, run_directory
 from tfscale.runs.run_directory import RunDirectory
+from tfscale.search import sweep
 from tfscale.startup_noise import hidden_startup_noise, hidden_stderr
 from tfscale.supervision.attempt import Attempt, Launcher
 from tfscale.supervision.supervisor import Policy, Supervisor
@@ -38,42 +41,93 @@ def main(flags: argparse.Namespace) -> int:
             raise UserError("--cfg and --info show one job; leave out -m and give each key one value")
         return inspect.show(flags.overrides, config_dir=flags.config_dir, info=flags.info)
     if not flags.multirun:
-        return train(flags.overrides, flags.config_dir)
+        return train(flags.overrides, flags.config_dir, flags.command)
     if from_environment() is not None:
         raise UserError("-m starts processes for each job itself; type it without horovodrun, mpirun or srun")
-    return sweeps.run(flags.overrides, flags.config_dir)
+    return sweeps.run(flags.overrides, flags.config_dir, flags.command)
 
 
-def train(overrides: Sequence[str], config_dir: str | None) -> int:
+def train(overrides: Sequence[str], config_dir: str | None, command: Sequence[str]) -> int:
     """Trains in this process, or supervises processes that train.
 
     Args:
         overrides: KEY=VALUE words.
         config_dir: The user's own conf/ folder.
+        command: The words of the command line that the user typed.
     """
     die_with_parent()
-    world = from_environment()
-    config = prepare.config_of(overrides, config_dir)
-    processes = world.size if world is not None else prepare.processes_of(config)
-    config = preflight.check_job(config, processes=processes)
-    if config.resume and not run_directory.started_by_us() and (told := finished.message(config)) is not None:
+    composed = prepare.config_of(overrides, config_dir)
+    own = [] if config_dir is None else ["--config-dir", config_dir]
+    return start(composed, Typed(command=command, overrides=overrides, again=[*overrides, *own]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Typed:
+    """The command line that starts a job.
+
+    Attributes:
+        command: Its words, as typed.
+        overrides: KEY=VALUE words of this run.
+        again: Arguments with which a rank composes the same configuration; None if it has to read the saved one.
+        facts: For environment.json.
+    """
+
+    command: Sequence[str]
+    overrides: Sequence[str]
+    again: Sequence[str] | None
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+def start(composed: Composed, typed: Typed, new: RunDirectory | None = None) -> int:
+    """Trains in this process, or supervises processes that train; every run of every command begins here.
+
+    Args:
+        composed: The configuration, valid key by key.
+        typed: Where it comes from.
+        new: Its run directory, if the command has created one.
+    """
+    world, given, began = from_environment(), run_directory.started_by_us(), time.monotonic()
+    processes = world.size if world is not None else prepare.processes_of(composed.config)
+    config = preflight.check_job(composed.config, processes=processes)
+    if config.resume and not given and (told := finished.message(config)) is not None:
         if world is None or world.is_chief:
             print(told)
         return 0
-    if world is None and _is_supervised(config, processes):
-        words = [*overrides, *([] if config_dir is None else ["--config-dir", config_dir])]
-        return _launch(config, words, processes)
+    supervised = world is None and _is_supervised(config, processes)
+    if supervised and checks.uses_horovod(config, processes):
+        if config.launch.hosts is None:
+            require_loopback()
+        config = preflight.with_replicas(config, processes)
     world = world or World()
-    given = run_directory.started_by_us()
-    directory = prepare.directory_of(config) if world.is_chief or given else None
+    directory = None
+    if world.is_chief or given:
+        directory = new or prepare.directory_of(config, composed.choices)
     with nullcontext() if directory is None or given else directory.locked():
         if directory is not None and not given:
-            directory.clear_failures()
-        if world.is_chief and not given:
-            _announce(world.size)
-        with hidden_startup_noise():
-            from tfscale.job.train import run_rank
-        return run_rank(config, world, directory)
+            if supervised:
+                _save(config, directory)
+            chosen = {"choices": dict(composed.choices)} if composed.choices else {}
+            provenance.begin(directory.environment, typed.command, typed.overrides, **chosen, **typed.facts)
+            _announce(processes)
+        if supervised and directory is not None:
+            code = _supervise(config, typed, processes, directory)
+        else:
+            code = _train(config, world, directory)
+    if directory is not None and not given:
+        if code == 2 and supervised:
+            directory.discard()
+        elif config.resume:
+            sweep.update_row(directory.path, code, time.monotonic() - began)
+    return code
+
+
+def _train(config: Config, world: World, directory: RunDirectory | None) -> int:
+    """Trains in this process."""
+    if directory is not None and not run_directory.started_by_us():
+        directory.clear_failures()
+    with hidden_startup_noise():
+        from tfscale.job.train import run_rank
+    return run_rank(config, world, directory)
 
 
 def _announce(processes: int) -> None:
@@ -91,37 +145,34 @@ def _is_supervised(config: Config, processes: int) -> bool:
     return processes > 1 or checks.uses_horovod(config, processes) or watched
 
 
-def _launch(config: Config, words: Sequence[str], processes: int) -> int:
-    by_horovod = checks.uses_horovod(config, processes)
-    if by_horovod:
-        if config.launch.hosts is None:
-            require_loopback()
-        config = preflight.with_replicas(config, processes)
-    directory = prepare.directory_of(config)
-    launch = config.launch
-    with directory.locked():
-        if not saved.exists(directory.path):  # before anything starts, so that the run can be resumed
-            try:
-                saved.write(config, directory.path)
-            except OSError as error:
-                directory.discard()
-                raise RunError(f"run.dir={directory.path.parent} cannot be written to: {error.strerror}") from None
-        _announce(processes)
-        policy = Policy(max_restarts=launch.max_restarts, min_np=launch.min_np, watches=launch.hang_timeout is not None)
-        on_hosts = launch.hosts is not None
-        launcher = _on_hosts(config, words, directory) if on_hosts else _here(config, words, directory, by_horovod)
-        code = Supervisor(launcher, directory=directory, policy=policy).run(processes)
-    if code == 2:
+def _save(config: Config, directory: RunDirectory) -> None:
+    """Saves the configuration of a new run before anything starts, so that the run can be resumed."""
+    if saved.exists(directory.path):
+        return
+    try:
+        saved.write(config, directory.path)
+    except OSError as error:
         directory.discard()
-    return code
+        raise RunError(f"run.dir={directory.path.parent} cannot be written to: {error.strerror}") from None
 
 
-def _on_hosts(config: Config, words: Sequence[str], directory: RunDirectory) -> Launcher:
+def _supervise(config: Config, typed: Typed, processes: int, directory: RunDirectory) -> int:
+    """Starts processes that train, and starts them again after a fault."""
+    launch = config.launch
+    policy = Policy(max_restarts=launch.max_restarts, min_np=launch.min_np, watches=launch.hang_timeout is not None)
+    if launch.hosts is not None:
+        launcher = _on_hosts(config, typed.again, directory)
+    else:
+        launcher = _here(config, typed.again, directory, checks.uses_horovod(config, processes))
+    return Supervisor(launcher, directory=directory, policy=policy).run(processes)
+
+
+def _on_hosts(config: Config, words: Sequence[str] | None, directory: RunDirectory) -> Launcher:
     """Launcher of a job on several hosts."""
     launch, began = config.launch, time.monotonic()
 
     def command(attempt: Attempt) -> Sequence[str]:
-        return [*TRAIN, *(_again(config, words, directory, began) if attempt.restarts else words)]
+        return [*TRAIN, *_arguments(config, words, directory, attempt.restarts, began)]
 
     return HostsLauncher(
         command,
@@ -132,7 +183,7 @@ def _on_hosts(config: Config, words: Sequence[str], directory: RunDirectory) -> 
     )
 
 
-def _here(config: Config, words: Sequence[str], directory: RunDirectory, by_horovod: bool) -> Launcher:
+def _here(config: Config, words: Sequence[str] | None, directory: RunDirectory, by_horovod: bool) -> Launcher:
     """Launcher of a job on this machine."""
     return LocalLauncher(
         _rank_spawner(config, words, directory),
@@ -143,11 +194,15 @@ def _here(config: Config, words: Sequence[str], directory: RunDirectory, by_horo
     )
 
 
-def _again(config: Config, words: Sequence[str], directory: RunDirectory, began: float) -> list[str]:
-    """Arguments of a rank that resumes a run whose job was started with `words` at `began`, in monotonic seconds."""
+def _arguments(
+    config: Config, words: Sequence[str] | None, directory: RunDirectory, restarts: int, began: float
+) -> list[str]:
+    """Arguments of a rank of a job that was started with `words` at `began`, in monotonic seconds."""
+    if words is not None and not restarts:
+        return list(words)
     left = _time_left(config, began)
     limit = [] if left is None else [f"train.max_time={left:.3f}"]
-    if config.resume:  # with the values that the user changed
+    if words is not None and config.resume:  # with the values that the user changed
         return [*words, *limit]
     path, trust = directory.path.absolute(), [f"trust=[{','.join(config.trust)}]"] if config.trust else []
     return ["resume=true", f"run.name={path.name}", f"run.dir={quoted(str(path.parent))}", *trust, *limit]
@@ -158,7 +213,7 @@ def _time_left(config: Config, began: float) -> float | None:
     return config.train.max_time and max(1e-3, config.train.max_time - (time.monotonic() - began))
 
 
-def _rank_spawner(config: Config, words: Sequence[str], directory: RunDirectory) -> Callable[[Attempt], Spawner]:
+def _rank_spawner(config: Config, words: Sequence[str] | None, directory: RunDirectory) -> Callable[[Attempt], Spawner]:
     """Returns what makes the spawner of an attempt's ranks."""
     path = directory.path.absolute()
     began = time.monotonic()
@@ -166,7 +221,7 @@ def _rank_spawner(config: Config, words: Sequence[str], directory: RunDirectory)
     def spawner(attempt: Attempt) -> Spawner:
         restarts = attempt.restarts
         if not sys.platform.startswith("linux"):
-            return spawn_command([*TRAIN, *(_again(config, words, directory, began) if restarts else words)])
+            return spawn_command([*TRAIN, *_arguments(config, words, directory, restarts, began)])
         own = config
         if restarts:
             train = config.train.model_copy(update={"max_time": _time_left(config, began)})

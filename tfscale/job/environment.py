@@ -1,15 +1,14 @@
 """Describes what the bits of a run depend on besides its settings: versions, devices, threads."""
 
 import os
-import platform
-import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from tfscale.runs import summary
+from tfscale.runs import provenance
 
 PACKAGES = ("tfscale", "tensorflow", "keras", "horovod", "numpy", "hydra-core", "omegaconf")
 
@@ -25,18 +24,29 @@ def identity() -> dict[str, Any]:
     }
 
 
-def write(path: Path) -> None:
-    """Writes environment.json: `identity`, and facts about the machine."""
-    summary.write(
-        {
-            **identity(),
-            "python": sys.version.split()[0],
-            "platform": platform.platform(),
-            "cpus": os.cpu_count(),
-            "devices": [device.name for device in tf.config.list_logical_devices()],
-        },
-        path,
-    )
+def write(path: Path, whole: Mapping[str, Any], **more: object) -> None:
+    """Completes this start in environment.json.
+
+    Args:
+        path: The file.
+        whole: `identity`, and whatever else the bits of this run depend on.
+        more: Facts about the start.
+    """
+    devices = {"devices": [device.name for device in tf.config.list_logical_devices()], "gpus": _gpus()}
+    provenance.add(path, {**whole, **provenance.machine(), **devices, **more})
+
+
+def _gpus() -> list[str]:
+    """Models of the GPUs of this process, with their compute capability where it is known."""
+    models = []
+    for device in tf.config.list_physical_devices("GPU"):
+        details = tf.config.experimental.get_device_details(device)
+        capability = details.get("compute_capability")
+        models.append(
+            str(details.get("device_name", "unknown"))
+            + (f" (compute capability {'.'.join(map(str, capability))})" if capability else "")
+        )
+    return models
 
 
 def _version(name: str) -> str | None:

@@ -5,7 +5,7 @@ import math
 import os
 import signal
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -98,11 +98,12 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], pendin
         def warn(text: str) -> None:
             console.print(f"warning: {text}", highlight=False, markup=False)
 
-        checkpoints = _checkpoints(config, job, world, directory, attempt, warn)
+        identity = {**environment.identity(), **_order_of_sums(job, world), "data": job.data.digest[:16]}
+        checkpoints = _checkpoints(config, job, world, directory, attempt, identity, warn)
         resolved = preflight.with_replicas(config, job.collective.size)
         if world.is_chief:
             saved.write(resolved, directory.path, threads=connection.threads)
-            environment.write(directory.environment)
+            environment.write(directory.environment, identity, processes=world.size, steps=job.plan.steps)
         for each in dict.fromkeys((console, log)):
             report.introduce(each, config, job, world, directory)
         with closing_trackers(_trackers(config, directory, world, console, log, warn)) as trackers:
@@ -145,14 +146,19 @@ def _run_info(config: Config, job: Job, world: World, directory: RunDirectory) -
 
 
 def _checkpoints(
-    config: Config, job: Job, world: World, directory: RunDirectory, attempt: str, warn: Callable[[str], None]
+    config: Config,
+    job: Job,
+    world: World,
+    directory: RunDirectory,
+    attempt: str,
+    identity: Mapping[str, Any],
+    warn: Callable[[str], None],
 ) -> Checkpoints:
     """Returns the checkpoints of the run, after the job has been restored from the newest if it is resumed.
 
     Raises:
         UserError: run.strict=true, and the bits depend on something else than before.
     """
-    identity = {**environment.identity(), **_order_of_sums(job, world), "data": job.data.digest[:16]}
     store = CheckpointStore(
         directory.checkpoints,
         keep=config.train.keep_checkpoints,

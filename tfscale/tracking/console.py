@@ -43,7 +43,7 @@ class ConsoleTracker:
         redraws = self._console.is_terminal and not self._console.is_dumb_terminal
         self._lines = EvaluationLines(run, only_best=redraws)
         if redraws:
-            self._bar = Progress(
+            bar = self._bar = Progress(
                 TextColumn("step"),
                 MofNCompleteColumn(),
                 BarColumn(bar_width=BAR),
@@ -52,8 +52,8 @@ class ConsoleTracker:
                 TextColumn("{task.fields[words]}"),
                 console=self._console,
             )
-            self._task = self._bar.add_task("train", total=run.steps, completed=run.start, evaluation="", words="")
-            self._bar.start()
+            self._task = bar.add_task("train", total=run.steps, completed=run.start, evaluation="", words="")
+            bar.start()
 
     def progress(self, step: int) -> None:
         """Moves the bar."""
