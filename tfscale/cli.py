@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "train a model; settings are KEY=VALUE",
     "resume": "continue a run that ended early: tfscale resume [NAME]",
     "runs": "list runs: state, step, result, restarts",
+    "reproduce": "run a run's settings again and compare the bits: tfscale reproduce NAME",
     "evaluate": "measure a trained run on its test data: tfscale evaluate NAME",
     "ls": "list groups and their options, recipes, data sets",
     "data": "fetch a data set, or export any to TFRecord shards",
@@ -26,7 +27,7 @@ COMMANDS = {
 }
 """Command -> what it does; the same names as `arguments.PARSERS`."""
 
-USES_KERAS = ("train", "resume", "evaluate", "data")
+USES_KERAS = ("train", "resume", "reproduce", "evaluate", "data")
 """Commands that import Keras; doctor reports its backend."""
 
 HELP = f"""tfscale {__version__}: config-driven distributed training for TensorFlow and Keras

@@ -78,13 +78,13 @@ class Typed:
     facts: Mapping[str, object] = field(default_factory=dict)
 
 
-def start(composed: Composed, typed: Typed, new: RunDirectory | None = None) -> int:
+def start(composed: Composed, typed: Typed, create: Callable[[Config], RunDirectory] | None = None) -> int:
     """Trains in this process, or supervises processes that train; every run of every command begins here.
 
     Args:
         composed: The configuration, valid key by key.
         typed: Where it comes from.
-        new: Its run directory, if the command has created one.
+        create: Returns its run directory; None for the one that the configuration names.
     """
     world, given, began = from_environment(), run_directory.started_by_us(), time.monotonic()
     processes = world.size if world is not None else prepare.processes_of(composed.config)
@@ -101,7 +101,7 @@ def start(composed: Composed, typed: Typed, new: RunDirectory | None = None) -> 
     world = world or World()
     directory = None
     if world.is_chief or given:
-        directory = new or prepare.directory_of(config, composed.choices)
+        directory = prepare.directory_of(config, composed.choices) if create is None else create(config)
     with nullcontext() if directory is None or given else directory.locked():
         if directory is not None and not given:
             if supervised:

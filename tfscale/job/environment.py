@@ -10,13 +10,11 @@ import tensorflow as tf
 
 from tfscale.runs import provenance
 
-PACKAGES = ("tfscale", "tensorflow", "keras", "horovod", "numpy", "hydra-core", "omegaconf")
-
 
 def identity() -> dict[str, Any]:
     """Returns versions, devices and threads."""
     return {
-        **{name: _version(name) for name in PACKAGES},
+        **{name: _version(name) for name in provenance.IDENTITY},
         "device": sorted({device.device_type for device in tf.config.list_logical_devices()}),
         "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
         "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),

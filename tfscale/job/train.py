@@ -23,6 +23,7 @@ from tfscale.errors import UserError
 from tfscale.job import build, environment, report, resume
 from tfscale.job.build import Job
 from tfscale.job.failure import fail
+from tfscale.runs import provenance
 from tfscale.runs.run_directory import RunDirectory, started_by_us
 from tfscale.supervision.attempt import restarts
 from tfscale.supervision.coordinated_stop import CoordinatedStop
@@ -104,6 +105,8 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], pendin
         if world.is_chief:
             saved.write(resolved, directory.path, threads=connection.threads)
             environment.write(directory.environment, identity, processes=world.size, steps=job.plan.steps)
+            for difference in provenance.differences(directory.environment):
+                warn(difference)
         for each in dict.fromkeys((console, log)):
             report.introduce(each, config, job, world, directory)
         with closing_trackers(_trackers(config, directory, world, console, log, warn)) as trackers:

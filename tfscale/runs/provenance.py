@@ -28,8 +28,21 @@ COMMAND = "TFSCALE_COMMAND"
 MOST_STARTS = 20
 """Starts in the file: the first, and the last ones."""
 
+MOST_DIFFERENCES = 8
+"""Differences that a warning lists."""
+
 GIT_SECONDS = 5.0
 """Seconds that git may take; in a repository on a slow disk the commit stays unknown rather than the run wait."""
+
+IDENTITY = ("tfscale", "tensorflow", "keras", "horovod", "numpy", "hydra-core", "omegaconf")
+"""Packages whose versions bits depend on."""
+
+COMPARED = (
+    *IDENTITY,
+    *("device", "intra_op_threads", "inter_op_threads", "onednn", "processes", "transport", "data"),
+    *("python", "cpu", "gpus", "packages"),
+)
+"""Facts that a run which reproduces another one compares with its own."""
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -81,6 +94,44 @@ def _write(path: Path, facts: Sequence[Mapping[str, Any]]) -> None:
     ]
     with suppress(OSError):  # a full disk does not end a run
         summary.write({**first, **({"starts": changed} if later else {})}, path)
+
+
+def differences(path: Path) -> list[str]:
+    """Returns how the last start differs from the run that it reproduces, a sentence each; none if it reproduces none.
+
+    Args:
+        path: environment.json, complete.
+    """
+    now = next(iter(starts(path)[-1:]), {})
+    original = now.get("reproduces")
+    before = original.get("facts") if isinstance(original, dict) else None
+    if not isinstance(original, dict) or not isinstance(before, dict):
+        return []
+    told = []
+    if "data" not in before:
+        told.append("it is not known whether the data are the same: the run has neither a checkpoint nor their digest")
+    elif before["data"] != now.get("data"):
+        told.append(f"the data have changed: their digest was {before['data']} and is {now.get('data')}")
+    if parts := _different(before, now):
+        more = f", and {len(parts) - MOST_DIFFERENCES} more" if len(parts) > MOST_DIFFERENCES else ""
+        told.append(f"its bits may differ: {'; '.join(parts[:MOST_DIFFERENCES])}{more}")
+    name = Path(str(original.get("run"))).name
+    return [f"run {name} is being reproduced, and {each}" for each in told]
+
+
+def _different(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Facts besides the data that differ, and packages besides IDENTITY, where they were recorded."""
+    parts = [
+        f"{name} was {before[name]} and is {now.get(name)}"
+        for name in COMPARED
+        if name not in ("data", "packages") and name in before and before[name] != now.get(name)
+    ]
+    old, new = ({**(each.get("packages") or {})} for each in (before, now))
+    others = sorted({*old, *new} - {*IDENTITY}) if old else []
+    return [
+        *parts,
+        *(f"{each} was {old.get(each)} and is {new.get(each)}" for each in others if old.get(each) != new.get(each)),
+    ]
 
 
 def machine() -> dict[str, Any]:
