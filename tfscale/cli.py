@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "train a model; settings are KEY=VALUE",
     "resume": "continue a run that ended early: tfscale resume [NAME]",
     "runs": "list runs: state, step, result, restarts",
+    "reproduce": "run a run's settings again and compare the bits: tfscale reproduce NAME",
     "evaluate": "measure a trained run on its test data: tfscale evaluate NAME",
     "export": "write a trained model for other programs: tfscale export NAME format=keras",
     "ls": "list groups and their options, recipes, data sets",
@@ -27,7 +28,7 @@ COMMANDS = {
 }
 """Command -> what it does; the same names as `arguments.PARSERS`."""
 
-USES_KERAS = ("train", "resume", "evaluate", "export", "data")
+USES_KERAS = ("train", "resume", "reproduce", "evaluate", "export", "data")
 """Commands that import Keras; doctor reports its backend."""
 
 HELP = f"""tfscale {__version__}: config-driven distributed training for TensorFlow and Keras
@@ -95,6 +96,7 @@ def _dispatch(name: str, rest: Sequence[str]) -> int:
     flags = arguments.PARSERS[name]().read(rest)
     if flags is None:
         return 0
+    flags.command = ("tfscale", name, *rest)
     _check_environment(name)
     return importlib.import_module(f"tfscale.commands.{name}").main(flags)
 

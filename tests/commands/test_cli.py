@@ -142,8 +142,10 @@ def test_a_first_run_learns_digits_in_an_empty_folder(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr == "", "TensorFlow's chatter is off"
     (run,) = (tmp_path / "runs").iterdir()
+    assert run.name == "mlp-digits-local-001", "strategy=local was called parameter_averaging"
     summary = json.loads((run / "summary.json").read_text())
     assert summary["accuracy"] >= 0.95
+    assert summary["directions"] == {"loss": "min", "accuracy": "max"}
     assert {
         "steps",
         "seconds",
@@ -158,7 +160,14 @@ def test_a_first_run_learns_digits_in_an_empty_folder(tmp_path: Path) -> None:
     assert {record["kind"] for record in records} == {"step", "train", "test"}
     assert records[-1]["accuracy"] == pytest.approx(summary["accuracy"], abs=1e-6)
     assert (run / "config.yaml").is_file()
-    assert json.loads((run / "environment.json").read_text())["tensorflow"].startswith("2.21.")
+    environment = json.loads((run / "environment.json").read_text())
+    assert environment["tensorflow"].startswith("2.21.")
+    assert environment["packages"]["tensorflow"] == environment["tensorflow"]
+    assert (environment["command"], environment["overrides"]) == ("tfscale train", [])
+    assert environment["choices"]["strategy"] == "local"
+    assert environment["folder"] == str(tmp_path)
+    assert environment["cpu"] and environment["memory"] > 1 << 28
+    assert environment["steps"] == summary["steps"]
     assert summary["parameters_sha256"] in (run / "logs" / "rank-0.log").read_text()
     assert re.search(r"test accuracy +│ 0\.9", done.stdout)
     again = tfscale("evaluate", run.name, cwd=tmp_path)

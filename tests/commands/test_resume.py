@@ -74,7 +74,7 @@ def test_a_run_that_is_not_finished_is_trained(finished: Path, limit: str, monke
     def launch(*arguments: object) -> int:
         raise Trains
 
-    monkeypatch.setattr("tfscale.commands.train._launch", launch)
+    monkeypatch.setattr("tfscale.commands.train._supervise", launch)
     with pytest.raises(Trains):
         cli.main(["resume", "one", f"train.{limit}=3"])
     (finished / "summary.json").write_text(json.dumps({"steps": 2, "epochs": 2.0, "ended_early": "enough"}))

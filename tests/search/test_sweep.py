@@ -1,6 +1,7 @@
 """Sweeps: all combinations, jobs in processes of their own, on after a failure, a table of results."""
 
 import csv
+import json
 import shlex
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tfscale.config.overrides import parse
+from tfscale.search import sweep as sweeping
 from tfscale.search.grid import expand
 
 
@@ -129,6 +131,89 @@ def test_every_job_is_checked_before_the_first_starts(tmp_path: Path) -> None:
         "job 2 (train.batch=-1 strategy=local): train.batch must be a whole number from 1 to 1e9, got -1" in done.stderr
     )
     assert not (tmp_path / "runs").exists()
+
+
+def ended(folder: Path, job: str, **results: object) -> Path:
+    """The run directory of a job that has ended well."""
+    run = folder / job
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "summary.json").write_text(json.dumps({"metrics": ["accuracy"], **results}))
+    return run
+
+
+def written(folder: Path, *rows: dict[str, object]) -> None:
+    with (folder / "summary.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_a_resumed_job_rewrites_its_row(tmp_path: Path) -> None:
+    """summary.csv kept the results, or the failure, of before `tfscale resume SWEEP/job-001`."""
+    before = {"job": "job-000", "seed": "1", "status": "done", "accuracy": "0.5", "wall_seconds": "2.5"}
+    written(tmp_path, before, {**before, "job": "job-001", "seed": "2", "status": "failed (1)", "accuracy": ""})
+    run = ended(tmp_path, "job-001", accuracy=0.75, seconds=3.0)
+    sweeping.update_row(run, 0, 1.25)
+    first, second = table(tmp_path / "summary.csv")
+    assert {name: first[name] for name in before} == before
+    assert [second[name] for name in ("seed", "status", "accuracy", "wall_seconds", "seconds")] == [
+        *("2", "done", "0.75", "3.8", "3.0")
+    ]
+    sweeping.update_row(run, 143, 1.0)
+    assert table(tmp_path / "summary.csv")[1]["status"] == "failed (143)"
+    assert table(tmp_path / "summary.csv")[1]["accuracy"] == ""
+
+
+def test_a_job_in_which_the_sweep_was_stopped_gets_a_row(tmp_path: Path) -> None:
+    written(tmp_path, {"job": "job-000", "seed": "1", "optimizer": "sgd", "status": "done", "accuracy": "0.5"})
+    run = ended(tmp_path, "job-001", accuracy=0.75)
+    (run / "environment.json").write_text(json.dumps({"overrides": ["optimizer=adam", "train.steps=2", "seed=7"]}))
+    sweeping.update_row(run, 0, 1.0)
+    row = table(tmp_path / "summary.csv")[1]
+    assert [row[name] for name in ("job", "seed", "optimizer", "status", "accuracy")] == [
+        *("job-001", "7", "adam", "done", "0.75")
+    ]
+
+
+def test_a_run_of_no_sweep_has_no_row(tmp_path: Path) -> None:
+    sweeping.update_row(ended(tmp_path, "one", accuracy=0.75), 0, 1.0)
+    assert not (tmp_path / "summary.csv").exists()
+    (tmp_path / "summary.csv").write_text("a,b\n1,2\n")
+    sweeping.update_row(ended(tmp_path, "one", accuracy=0.75), 0, 1.0)
+    assert (tmp_path / "summary.csv").read_text() == "a,b\n1,2\n", "a file of the user's"
+
+
+@pytest.mark.parametrize(("direction", "best"), [("max", "job-001"), ("min", "job-002"), (None, None)])
+def test_the_best_job_is_that_of_the_first_metric_in_its_direction(
+    direction: str | None, best: str | None, tmp_path: Path
+) -> None:
+    values = {"job-000": 0.5, "job-001": 0.9, "job-002": 0.25, "job-003": None}
+    for job, value in values.items():
+        ended(tmp_path, job, metrics=["error", "accuracy"], error=value, accuracy=1.0, directions={"error": direction})
+    rows = [{"job": job, "status": "done"} for job in values]
+    found = sweeping.best([{"job": "job-009", "status": "failed (1)"}, *rows], tmp_path)
+    assert (found and (found[0]["job"], found[1])) == (best and (best, "error"))
+    assert sweeping.best(rows[:0], tmp_path) is None
+
+
+@pytest.mark.slow
+def test_a_sweep_names_its_best_job_and_a_resumed_job_changes_the_table(tmp_path: Path) -> None:
+    done = sweep(tmp_path, "optimizer.learning_rate=1e-9,0.1", "train.steps=20", "run.name=s")
+    assert done.returncode == 0, done.stderr
+    assert "optimizer.learning_rate  status" in done.stdout
+    (best,) = (line for line in done.stdout.splitlines() if line.startswith("best: "))
+    rows = table(tmp_path / "runs" / "s" / "summary.csv")
+    accuracy = float(rows[1]["accuracy"])
+    assert best == f"best: job-001 (accuracy {accuracy:.4f}) optimizer.learning_rate=0.1"
+    environment = json.loads((tmp_path / "runs" / "s" / "job-001" / "environment.json").read_text())
+    assert environment["command"].startswith("tfscale train -m optimizer.learning_rate=1e-9,0.1 ")
+    assert "optimizer.learning_rate=0.1" in environment["overrides"]
+    resumed = tfscale(tmp_path, "resume", "s/job-001", "train.steps=60")
+    assert resumed.returncode == 0, resumed.stderr
+    first, second = table(tmp_path / "runs" / "s" / "summary.csv")
+    assert first == rows[0]
+    assert float(second["accuracy"]) > accuracy
+    assert second["optimizer.learning_rate"] == "0.1"
 
 
 @pytest.mark.slow

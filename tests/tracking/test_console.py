@@ -1,13 +1,16 @@
 """What a person sees."""
 
 import io
+import math
+import re
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from tfscale.tracking.base import Kind, Measurement, RunInfo
+from tfscale.tracking.base import Kind, Measurement, Monitored, RunInfo
 from tfscale.tracking.console import ConsoleTracker
+from tfscale.tracking.evaluation_lines import LINES
 from tfscale.tracking.tables import closing_table, human_bytes, results_table
 
 SUMMARY = {
@@ -145,7 +148,99 @@ def test_a_table_shows_missing_values_as_blanks() -> None:
     assert "None" not in text(out)
 
 
-def test_a_table_shows_brackets_as_they_are() -> None:
+def test_a_table_shows_brackets_and_keys_as_they_are() -> None:
+    """A sweep's table had a column `optimizer.learning rate`, which is not a key."""
+    out = console()
+    results_table(out, "runs", [{"optimizer.learning_rate": 0.1, "last trouble": "cannot read [/data/x]"}])
+    assert "cannot read [/data/x]" in text(out)
+    assert "optimizer.learning_rate" in text(out)
+
+
+def test_nothing_that_a_person_copies_is_cut_at_80_columns() -> None:
+    """The row `files` of the closing table ended in `…` in a terminal of 80 columns."""
+    path, name = "/data/" + 9 * "a-long-folder/" + "runs/one", "sweep-001/" + 4 * "a-long-name-" + "1"
     stream = io.StringIO()
-    results_table(Console(file=stream, width=80), "runs", [{"last trouble": "cannot read [/data/x]"}])
-    assert "cannot read [/data/x]" in stream.getvalue()
+    narrow = Console(file=stream, width=80, force_terminal=True, color_system=None)
+    command = f"tfscale evaluate run=one run.dir={path}"
+    closing_table(narrow, {**SUMMARY, "directory": path}, [command], {})
+    results_table(narrow, f"runs in {path}", [{"run": name, "a": 3 * "long value "} for _ in range(2)])
+    lines = stream.getvalue().splitlines()
+    assert f"  files: {path}" in lines
+    assert f"  {command}" in lines
+    assert f"runs in {path}" in lines
+    assert sum(line.startswith(name) for line in lines) == 2
+    assert "…" not in stream.getvalue()
+
+
+def test_the_closing_table_has_the_best_evaluation() -> None:
+    """It was in summary.json only."""
+    out = console()
+    closing_table(out, {**SUMMARY, "best": 0.97917, "best_step": 1025, "best_metric": "accuracy"}, [], {})
+    assert re.search(r"best validation accuracy +│ 0.9792 at step 1,025", text(out))
+    out = console()
+    closing_table(out, {**SUMMARY, "best": None, "best_step": -1, "best_metric": "accuracy"}, [], {})
+    assert "best" not in text(out)
+
+
+def validated(out: Console, count: int, values: list[float], *, start: int = 0) -> list[int]:
+    """Evaluates every 10 steps; returns the steps of the evaluations that have a line."""
+    tracker = ConsoleTracker(out)
+    monitored = Monitored(name="accuracy", direction="max", best=math.nan if start == 0 else max(values[:start]))
+    tracker.start(
+        RunInfo(
+            name="one",
+            folder=Path("runs/one"),
+            config={},
+            start=10 * start,
+            steps=10 * count,
+            processes=1,
+            evaluate_every=10,
+            monitored=monitored,
+        )
+    )
+    for index in range(start, count):
+        tracker.log(Kind.VALIDATION, 10 * (index + 1), {"loss": 0.5, "accuracy": values[index]})
+    tracker.finish()
+    return [int(step) for step in re.findall(r"step +(\d+)/\d+  validation", text(out))]
+
+
+@pytest.mark.parametrize("count", [1, 7, LINES, LINES + 1, 30, 1000])
+def test_evaluations_fill_at_most_a_screen(count: int) -> None:
+    """30 epochs printed 30 lines."""
+    lines = validated(console(), count, [0.5] * count)
+    assert len(lines) <= LINES + 1
+    assert len(lines) >= min(count, LINES // 2)
+    assert lines[-1] == 10 * count
+    half = count // 2
+    assert lines == sorted({*(line for line in lines if line <= 10 * half), *validated_from(count, half)})
+
+
+def validated_from(count: int, start: int) -> list[int]:
+    return validated(console(), count, [0.5] * count, start=start)
+
+
+def test_on_a_terminal_an_evaluation_has_a_line_if_it_is_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    accuracies = [0.5, 0.6, 0.55, 0.7, 0.65, 0.6]
+    out = console(terminal=True)
+    assert validated(out, 6, accuracies) == [10, 20, 40, 60]
+    assert "accuracy 0.6000 (best 0.7000)" in text(out), "the bar shows the others"
+    assert validated(console(terminal=True), 6, accuracies, start=4) == [60], "the best of earlier starts counts"
+    rising = validated(console(terminal=True), 1000, [index / 1000 for index in range(1000)])
+    assert len(rising) <= LINES + 1
+
+
+def test_a_run_that_ends_early_has_a_line_for_its_last_evaluation() -> None:
+    out = console()
+    tracker = ConsoleTracker(out)
+    tracker.start(
+        RunInfo(name="one", folder=Path("x"), config={}, start=0, steps=10_000, processes=1, evaluate_every=10)
+    )
+    for step in range(10, 80, 10):
+        tracker.log(Kind.VALIDATION, step, {"loss": step / 100})
+    tracker.log(Kind.TEST, 70, {"loss": 0.25})
+    tracker.finish()
+    assert text(out).splitlines() == [
+        "step    70/10000  validation: loss 0.7000",
+        "step    70/10000  test: loss 0.2500",
+    ]

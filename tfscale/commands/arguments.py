@@ -112,10 +112,36 @@ def _resume() -> Parser:
 def _runs() -> Parser:
     parser = Parser(
         "runs",
-        "[run.dir=DIR]",
+        "[run.dir=DIR] [--where CONDITION] [--sort KEY [--reverse]] [--columns KEY,...] [--json | --watch]",
         "Lists runs and the jobs of sweeps: state, step, result, and the restarts that they needed.",
+        """A KEY is one of the configuration (optimizer.learning_rate), a group (optimizer), one of summary.json
+(accuracy), or run, path, state, step, steps, result, processes, restarts, seconds_lost, last_failure; `--json` has
+them all.""",
     )
     parser.argument("words", "run.dir=DIR", "the folder of all runs (default: runs)", nargs="*")
+    text = "only runs for which it holds: 'accuracy>0.9', with = != < <= > or >=; all of several must hold"
+    parser.add_argument("--where", metavar="CONDITION", action="append", default=[], help=text)
+    text = "sort by a key: the best values of a metric first, others rising; runs without a value come last"
+    parser.add_argument("--sort", metavar="KEY", help=text)
+    parser.add_argument("--reverse", action="store_true", help="turn the order of --sort round")
+    parser.add_argument("--columns", metavar="KEY,...", help="show these keys, separated by commas")
+    parser.add_argument("--json", action="store_true", help="print one JSON array, with an object for each run")
+    parser.add_argument("--watch", action="store_true", help="show the runs until Ctrl-C, with their progress")
+    return parser
+
+
+def _reproduce() -> Parser:
+    parser = Parser(
+        "reproduce",
+        "NAME [run.dir=DIR] [run.name=NEW]",
+        f"""Runs the settings of a finished run again, as a new run, and tells whether it ends in the same bits.
+
+{_NAME}
+  run.name=NEW          name of the new run (default: NAME-reproduced-001)
+  launch.KEY=VALUE      other processes: launch.np=2; trust=[MODULE] if the run needs it""",
+        "Exit code 0 if parameters and metrics have the same bits, 1 if not.",
+    )
+    parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
     return parser
 
 
@@ -199,6 +225,7 @@ PARSERS: Mapping[str, Callable[[], Parser]] = MappingProxyType(
         "train": _train,
         "resume": _resume,
         "runs": _runs,
+        "reproduce": _reproduce,
         "evaluate": _evaluate,
         "export": _export,
         "ls": _ls,

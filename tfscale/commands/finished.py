@@ -6,7 +6,7 @@ Such a run used to be evaluated again and its summary overwritten with a speed o
 from tfscale import user_paths
 from tfscale.checkpoint.folder import complete
 from tfscale.checkpoint.format import DamagedError, step_of, verify
-from tfscale.config.overrides import shell_word
+from tfscale.config import follow_up
 from tfscale.config.schemas.config import Config
 from tfscale.runs.run_directory import RunDirectory
 
@@ -39,10 +39,9 @@ def message(config: Config) -> str | None:
         return None
     if left > 0:
         return None
-    place = "" if config.run.dir == "runs" else f" {shell_word('run.dir', config.run.dir)}"
     return (
         f"run {path.name} is finished: it has trained {steps:,} steps, and {limit} asks for no more; to train it "
-        f"further, type: tfscale resume {path.name}{place} {more}"
+        f"further, type: {follow_up.command('resume', path, config.trust, more)}"
     )
 
 

@@ -22,4 +22,4 @@ def main(flags: argparse.Namespace) -> int:
     folder = user_paths.expanded(given.get("run.dir", "runs"))
     path = find_run.find(names[0] if names else given.get("run.name", find_run.LATEST), folder)
     overrides = [f"run.name={quoted(path.name)}", f"run.dir={quoted(str(path.parent))}"]
-    return train.train(["resume=true", *overrides, *(str(each.input_line) for each in rest)], None)
+    return train.train(["resume=true", *overrides, *(str(each.input_line) for each in rest)], None, flags.command)

@@ -1,82 +1,118 @@
-"""`tfscale runs`: lists runs and jobs of sweeps, with their state and the restarts that they needed."""
+"""`tfscale runs`: lists runs and jobs of sweeps, with their state, results and the restarts that they needed."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from tfscale import user_paths
+from tfscale.commands import run_query
+from tfscale.commands.run_query import Condition
+from tfscale.commands.run_rows import RunRow
 from tfscale.config import find_run
-from tfscale.config.overrides import parse, separate
 from tfscale.errors import UserError
-from tfscale.runs.events import read_events
-from tfscale.runs.run_directory import RunDirectory
-from tfscale.supervision import heartbeat
+from tfscale.tracking.base import finite
 
-STOPPED = (129, 130, 143)
-"""Exit codes of a run that a signal stopped."""
+COLUMNS = ("run", "state", "step", "result", "processes", "restarts", "seconds_lost")
+"""Columns of the table, unless others are asked for."""
+
+WATCHED = ("run", "state", "step", "result", "samples_per_second", "seconds_left", "restarts")
+"""Columns of `--watch`."""
+
+PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./~ ")
+"""Characters of a value that Hydra's grammar takes as they are; importing it takes longer than listing the runs."""
 
 
 def main(flags: argparse.Namespace) -> int:
-    """Prints a table with a row for each run.
+    """Prints a table with a row for each run, or JSON, or watches the runs.
 
     Raises:
-        UserError: There are no runs, or the folder cannot be read.
+        UserError: There are no runs, the folder cannot be read, or no run has a key.
     """
-    unknown = [word for word in flags.words if not word.startswith("run.dir=")]
-    if unknown:
-        raise UserError(f"runs takes run.dir=DIR only, got {unknown[0]}; type: tfscale runs --help")
-    given, _ = separate(parse(flags.words), ("run.dir",))
-    folder = user_paths.expanded(given.get("run.dir", "runs"))
-    from tfscale.tracking.tables import person_console, results_table
-
-    paths = find_run.all_runs(folder)
-    if not paths:
+    folder = _folder(flags.words)
+    if flags.json and flags.watch:
+        raise UserError("--json and --watch exclude each other; leave out one")
+    if flags.reverse and flags.sort is None:
+        raise UserError("--reverse must come with --sort KEY; type: tfscale runs --help")
+    conditions = [run_query.condition(text) for text in flags.where]
+    columns = None if flags.columns is None else _columns(flags.columns)
+    rows = _rows(folder)
+    if not rows:
         raise find_run.no_runs(folder)
-    rows = [_row(RunDirectory(path, only_read=True), str(path.relative_to(folder))) for path in paths]
-    results_table(person_console(), f"runs in {folder}", rows)
+    keys = [*(each.key for each in conditions), *([] if flags.sort is None else [flags.sort]), *(columns or ())]
+    run_query.require_keys(keys, rows)
+
+    def chosen(rows: Sequence[RunRow]) -> Sequence[RunRow]:
+        return _chosen(rows, conditions, flags.sort, reverse=flags.reverse)
+
+    if flags.json:
+        documents = [row.all() if columns is None else _values(row, columns) for row in chosen(rows)]
+        print("[" + ",\n".join(json.dumps(finite(each)) for each in documents) + "]")
+        return 0
+    if flags.watch:
+        from tfscale.commands.run_watch import watch
+        from tfscale.tracking.tables import person_console
+
+        watch(lambda: [_shown(row, columns or WATCHED) for row in chosen(_rows(folder))], person_console())
+        return 0
+    _print(folder, chosen(rows), columns)
     return 0
 
 
-def _row(directory: RunDirectory, name: str) -> dict[str, Any]:
-    events = read_events(directory.events)
-    starts = [event for event in events if event["event"] == "start"]
-    last = next((event for event in reversed(events) if event["event"] == "end"), {})
-    results = directory.results()
-    trains = directory.is_locked()
-    metrics = results.get("metrics")
-    metric = metrics[0] if isinstance(metrics, list) and metrics and isinstance(metrics[0], str) else None
-    return {
-        "run": name,
-        "state": _state(trains, directory, last),
-        "step": _step(directory) if trains or not results else results.get("steps"),
-        "result": "" if metric is None else f"{metric} {results.get(metric)}",
-        "processes": len(starts[-1].get("processes", [])) if starts else results.get("processes", ""),
-        "restarts": sum(1 for event in starts if event.get("restarts")),
-        "seconds lost": round(sum(event.get("seconds_lost", 0) for event in events), 1),
-        "last failure": _last_failure(events),
-    }
+def _print(folder: Path, rows: Sequence[RunRow], columns: Sequence[str] | None) -> None:
+    """Prints the table, and below it why runs failed: a sentence has no place in a table."""
+    from tfscale.tracking.tables import person_console, print_line, results_table
+
+    console = person_console()
+    if not rows:
+        print_line(console, f"no run in {folder} matches")
+        return
+    results_table(console, f"runs in {folder}", [_shown(row, columns or COLUMNS) for row in rows])
+    failures = [(row.name, row.facts["last_failure"]) for row in rows if row.facts["last_failure"]]
+    if failures and columns is None:
+        print_line(console, "\n".join(["last failures:", *(f"  {name}: {cause}" for name, cause in failures)]))
 
 
-def _state(trains: bool, directory: RunDirectory, last: Mapping[str, Any]) -> str:
-    if trains:
-        return "training"
-    done = directory.summary.exists()
-    if done and directory.summary.stat().st_mtime > last.get("when", 0.0):  # continued since, under another launcher
-        return "done"
-    if last.get("code") in STOPPED:
-        return "stopped"
-    if last.get("code"):
-        return "failed"
-    return "done" if done else "ended early"
+def _folder(words: Sequence[str]) -> Path:
+    """The folder of all runs."""
+    unknown = [word for word in words if not word.startswith("run.dir=")]
+    if unknown:
+        raise UserError(f"runs takes run.dir=DIR only, got {unknown[0]}; type: tfscale runs --help")
+    name = words[-1].partition("=")[2] if words else "runs"
+    if not name or not PLAIN.issuperset(name):
+        from tfscale.config.overrides import parse, separate
+
+        name = separate(parse(words), ("run.dir",))[0].get("run.dir", "runs")
+    return user_paths.expanded(name)
 
 
-def _last_failure(events: Sequence[Mapping[str, Any]]) -> str:
-    """The cause of the last end of the processes before the end of the run; empty if there was none."""
-    causes = [event["cause"] for event in events if event["event"] == "end" and event.get("cause")]
-    return str(causes[-1]).split(". Its log", 1)[0].split("; go on", 1)[0] if causes else ""
+def _columns(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise UserError(f"--columns must be keys separated by commas, got {text}; type: --columns state,accuracy")
+    return list(dict.fromkeys(["run", *names]))
 
 
-def _step(directory: RunDirectory) -> int | None:
-    """Steps that all ranks have completed, by their heartbeats."""
-    heartbeats = [heartbeat.read(path) for path in directory.logs.glob("rank-*.heartbeat")]
-    return min((each.step for each in heartbeats if each is not None), default=None)
+def _rows(folder: Path) -> list[RunRow]:
+    return [RunRow(path, str(path.relative_to(folder))) for path in find_run.all_runs(folder)]
+
+
+def _chosen(
+    rows: Sequence[RunRow], conditions: Sequence[Condition], sort: str | None, *, reverse: bool
+) -> Sequence[RunRow]:
+    matching = [row for row in rows if all(each.holds(row) for each in conditions)]
+    return matching if sort is None else run_query.ordered(matching, sort, reverse=reverse)
+
+
+def _values(row: RunRow, columns: Sequence[str]) -> dict[str, Any]:
+    return {key: row.value(key) for key in columns}
+
+
+def _shown(row: RunRow, columns: Sequence[str]) -> dict[str, Any]:
+    """The values as a person reads them: a run that has not ended shows the steps that it is to have."""
+    values = _values(row, columns)
+    step, steps = row.facts["step"], row.facts["steps"]
+    if "step" in values and step is not None and steps is not None and step != steps:
+        values["step"] = f"{step}/{steps}"
+    return values

@@ -16,6 +16,7 @@ from tfscale.errors import HOROVOD_MISSING, UserError
 RESERVED = frozenset(
     (
         *("kind", "step", "loss", "name", "words", "run", "metrics", "directory", "ended_early", "best", "best_step"),
+        *("best_metric", "directions"),
         *("steps", "epochs", "examples", "seconds", "samples_per_second", "training_seconds", "first_step_seconds"),
         *("bytes_sent", "bytes_dense", "bytes_ratio", "parameters_sha256", "replicas", "processes"),
         *("skipped_steps", "skipped_examples"),

@@ -22,7 +22,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tfscale import user_paths
 from tfscale.config import yaml_limits
@@ -102,9 +102,14 @@ class Composer:
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """Returns the configuration under these overrides."""
+        return self.with_choices(overrides)[0]
+
+    def with_choices(self, overrides: Sequence[str]) -> tuple[DictConfig, Mapping[str, str]]:
+        """Returns the configuration under these overrides, and the option that each group has in it, as typed."""
         if _UserFolder.folder is None:  # shipped files do not change while a process runs
-            return copy.deepcopy(_shipped(tuple(overrides)))
-        return compose(CONFIG_NAME, overrides=list(overrides))
+            config, choices = _shipped(tuple(overrides))
+            return copy.deepcopy(config), choices
+        return _composed(overrides)
 
     def options(self, group: str) -> list[str]:
         """Returns the options of a group, "strategy" or "strategy/codec"; none if there is no such group."""
@@ -116,9 +121,22 @@ class Composer:
 
 
 @lru_cache(maxsize=64)
-def _shipped(overrides: tuple[str, ...]) -> DictConfig:
+def _shipped(overrides: tuple[str, ...]) -> tuple[DictConfig, Mapping[str, str]]:
     """Returns a configuration of shipped files; the jobs of a sweep choose the same groups again and again."""
-    return compose(CONFIG_NAME, overrides=list(overrides))
+    return _composed(overrides)
+
+
+def _composed(overrides: Sequence[str]) -> tuple[DictConfig, Mapping[str, str]]:
+    """Returns a configuration, and the option of each group that has one."""
+    config = compose(CONFIG_NAME, overrides=list(overrides), return_hydra_config=True)
+    choices = {
+        str(group): str(option)
+        for group, option in config.hydra.runtime.choices.items()
+        if option is not None and not str(group).startswith("hydra/")
+    }
+    with open_dict(config):  # as Hydra does
+        del config["hydra"]
+    return config, choices
 
 
 def _listed(group: str, kind: ObjectType) -> list[str]:

@@ -5,6 +5,7 @@ not wait in a queue and start N processes first.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig
@@ -27,7 +28,24 @@ _UNCOMPOSABLE = (
 """Exceptions that composing raises on a user's mistake."""
 
 
+class Composed(NamedTuple):
+    """A configuration, valid key by key, and the option that each group has in it.
+
+    Attributes:
+        config: The configuration.
+        choices: Group -> option, as typed: strategy -> local, strategy/codec -> rice; empty for that of an earlier run.
+    """
+
+    config: Config
+    choices: Mapping[str, str]
+
+
 def preflight(words: Sequence[str], *, config_dir: str | None) -> Config:
+    """Composes a configuration and checks it key by key; see `composed`."""
+    return composed(words, config_dir=config_dir).config
+
+
+def composed(words: Sequence[str], *, config_dir: str | None) -> Composed:
     """Composes a configuration and checks it key by key; `check_job` checks what holds between keys.
 
     Args:
@@ -40,14 +58,15 @@ def preflight(words: Sequence[str], *, config_dir: str | None) -> Config:
     parsed = overrides.parse(words)
     with composer(config_dir) as hydra:
         try:
-            config = typed(_compose(parsed, hydra))
+            values, choices = _compose(parsed, hydra)
+            config = typed(values)
         except _UNCOMPOSABLE as error:
             raise UserError(f"the configuration cannot be composed: {first_lines(error)}") from None
     user_paths.expanded(config.run.dir)  # so that it can be expanded wherever it is used
-    return config
+    return Composed(config, choices)
 
 
-def _compose(parsed: Sequence[overrides.Override], hydra: Composer) -> DictConfig:
+def _compose(parsed: Sequence[overrides.Override], hydra: Composer) -> tuple[DictConfig, Mapping[str, str]]:
     problems = overrides.check_groups(parsed, hydra)
     if problems:
         # Keys depend on the choices: the others are checked against the defaults of the groups with a wrong choice.
@@ -60,7 +79,7 @@ def _compose(parsed: Sequence[overrides.Override], hydra: Composer) -> DictConfi
         problems.append("trust must be given on the command line, where it is seen; type trust=[MODULE]")
     if problems:
         raise UserError(*problems)
-    return hydra.compose([str(each.input_line) for each in parsed])
+    return hydra.with_choices([str(each.input_line) for each in parsed])
 
 
 def first_lines(error: Exception) -> str:

@@ -1,23 +1,20 @@
 """Describes what the bits of a run depend on besides its settings: versions, devices, threads."""
 
 import os
-import platform
-import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from tfscale.runs import summary
-
-PACKAGES = ("tfscale", "tensorflow", "keras", "horovod", "numpy", "hydra-core", "omegaconf")
+from tfscale.runs import provenance
 
 
 def identity() -> dict[str, Any]:
     """Returns versions, devices and threads."""
     return {
-        **{name: _version(name) for name in PACKAGES},
+        **{name: _version(name) for name in provenance.IDENTITY},
         "device": sorted({device.device_type for device in tf.config.list_logical_devices()}),
         "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
         "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
@@ -25,18 +22,29 @@ def identity() -> dict[str, Any]:
     }
 
 
-def write(path: Path) -> None:
-    """Writes environment.json: `identity`, and facts about the machine."""
-    summary.write(
-        {
-            **identity(),
-            "python": sys.version.split()[0],
-            "platform": platform.platform(),
-            "cpus": os.cpu_count(),
-            "devices": [device.name for device in tf.config.list_logical_devices()],
-        },
-        path,
-    )
+def write(path: Path, whole: Mapping[str, Any], **more: object) -> None:
+    """Completes this start in environment.json.
+
+    Args:
+        path: The file.
+        whole: `identity`, and whatever else the bits of this run depend on.
+        more: Facts about the start.
+    """
+    devices = {"devices": [device.name for device in tf.config.list_logical_devices()], "gpus": _gpus()}
+    provenance.add(path, {**whole, **provenance.machine(), **devices, **more})
+
+
+def _gpus() -> list[str]:
+    """Models of the GPUs of this process, with their compute capability where it is known."""
+    models = []
+    for device in tf.config.list_physical_devices("GPU"):
+        details = tf.config.experimental.get_device_details(device)
+        capability = details.get("compute_capability")
+        models.append(
+            str(details.get("device_name", "unknown"))
+            + (f" (compute capability {'.'.join(map(str, capability))})" if capability else "")
+        )
+    return models
 
 
 def _version(name: str) -> str | None:

@@ -1,12 +1,12 @@
 """The first lines and the closing table of a run, and the documents and plots that it leaves."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from tfscale.config.overrides import shell_word
+from tfscale.config import follow_up
 from tfscale.config.schemas.config import Config
 from tfscale.data.base import Split
 from tfscale.job.build import Job
@@ -15,6 +15,7 @@ from tfscale.runs.run_directory import RunDirectory
 from tfscale.strategies.base import SKIPPED_STEPS
 from tfscale.tracking.base import Measurements, Tracker
 from tfscale.tracking.tables import closing_table
+from tfscale.training.metrics import PREFIXES
 from tfscale.world import World
 
 
@@ -62,6 +63,7 @@ def close(
     document = {
         "name": directory.path.name,
         **results,
+        "directions": _directions(job, results),
         **skipped,
         "skipped_examples": job.skipped_examples,
         "replicas": job.collective.size,
@@ -81,15 +83,22 @@ def close(
     for picture in draw(directory, console, measurements):
         tracker.artifact(picture)
     tracker.finish()  # takes the progress bar away
-    closing_table(console, document, [_evaluate_command(directory.path, config.trust)], measurements)
+    closing_table(console, document, _next_commands(directory.path, config.trust), measurements)
 
 
-def _evaluate_command(run: Path, trust: list[str]) -> str:
-    """The command line that evaluates the run."""
-    folder = run.parent
-    words = [] if str(folder) == "runs" or folder == Path("runs").absolute() else [shell_word("run.dir", str(folder))]
-    words += [f"trust=[{','.join(trust)}]"] if trust else []
-    return " ".join(["tfscale evaluate", f"run={run.name}", *words])
+def _directions(job: Job, results: Mapping[str, Any]) -> dict[str, str | None]:
+    """Loss and metrics of summary.json -> `min` or `max`, the better direction; None if a metric names none."""
+    return {
+        f"{prefix}{name}": direction
+        for prefix in PREFIXES.values()
+        for name, direction in job.evaluator.directions.items()
+        if f"{prefix}{name}" in results
+    }
+
+
+def _next_commands(run: Path, trust: Sequence[str]) -> list[str]:
+    """The command lines to go on with after the run, each for a shell."""
+    return [follow_up.command("evaluate", run, trust, by_key=True)]
 
 
 def draw(directory: RunDirectory, console: Console, measurements: Measurements) -> list[Path]:

@@ -5,7 +5,7 @@ import math
 import os
 import signal
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,14 @@ from tfscale.config import preflight, saved
 from tfscale.config.instantiate import instantiate
 from tfscale.config.schemas.config import Config
 from tfscale.data import preprocessing
+from tfscale.data.base import Split
 from tfscale.errors import UserError
 from tfscale.job import build, environment, report, resume
 from tfscale.job.build import Job
 from tfscale.job.build_data import build_data
 from tfscale.job.export import export_at_end
 from tfscale.job.failure import fail
+from tfscale.runs import provenance
 from tfscale.runs.run_directory import RunDirectory, started_by_us
 from tfscale.supervision.attempt import restarts
 from tfscale.supervision.coordinated_stop import CoordinatedStop
@@ -101,11 +103,14 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], pendin
         def warn(text: str) -> None:
             console.print(f"warning: {text}", highlight=False, markup=False)
 
-        checkpoints = _checkpoints(config, job, world, directory, attempt, warn)
+        identity = {**environment.identity(), **_order_of_sums(job, world), "data": job.data.digest[:16]}
+        checkpoints = _checkpoints(config, job, world, directory, attempt, identity, warn)
         resolved = preflight.with_replicas(config, job.collective.size)
         if world.is_chief:
             saved.write(resolved, directory.path, threads=connection.threads)
-            environment.write(directory.environment)
+            environment.write(directory.environment, identity, processes=world.size, steps=job.plan.steps)
+            for difference in provenance.differences(directory.environment):
+                warn(difference)
             if learned is None:
                 preprocessing.write(job.preprocessing, directory.preprocessing)
         for each in dict.fromkeys((console, log)):
@@ -145,18 +150,25 @@ def _run_info(config: Config, job: Job, world: World, directory: RunDirectory) -
         steps=job.plan.steps,
         processes=world.size,
         measurements=job.state.strategy.describe().measurements,
+        evaluate_every=job.plan.evaluate_every if Split.VALIDATION in job.data.sizes else None,
+        monitored=job.state.early_stopping.monitored,
     )
 
 
 def _checkpoints(
-    config: Config, job: Job, world: World, directory: RunDirectory, attempt: str, warn: Callable[[str], None]
+    config: Config,
+    job: Job,
+    world: World,
+    directory: RunDirectory,
+    attempt: str,
+    identity: Mapping[str, Any],
+    warn: Callable[[str], None],
 ) -> Checkpoints:
     """Returns the checkpoints of the run, after the job has been restored from the newest if it is resumed.
 
     Raises:
         UserError: run.strict=true, and the bits depend on something else than before.
     """
-    identity = {**environment.identity(), **_order_of_sums(job, world), "data": job.data.digest[:16]}
     store = CheckpointStore(
         directory.checkpoints,
         keep=config.train.keep_checkpoints,

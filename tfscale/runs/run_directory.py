@@ -71,6 +71,9 @@ class RunDirectory:
         logs: Name of the folder for the output of processes; commands other than training have their own.
         only_read: Whether nothing is written.
 
+    Attributes:
+        resume_command: Command line that continues the run; whoever knows where it is typed and what it trusts sets it.
+
     Raises:
         UserError: The directory does not exist, or cannot be written to.
     """
@@ -78,6 +81,7 @@ class RunDirectory:
     def __init__(self, path: Path, *, new: bool = False, logs: str = "logs", only_read: bool = False) -> None:
         self.path, self._new = path, new
         self._lock: IO[str] | None = None
+        self.resume_command = f"tfscale resume {path.name} run.dir={path.parent}"
         self.checkpoints = path / "checkpoints"
         self.metrics = path / "metrics.jsonl"
         self.summary = path / "summary.json"
@@ -185,9 +189,8 @@ class RunDirectory:
             lost: Whether steps were completed that no checkpoint has.
         """
         consequence = "; steps since its last checkpoint are lost" if lost else ""
-        folder = "" if self.path.parent.name == "runs" else f" run.dir={self.path.parent}"
         origin = "after its last checkpoint" if self.checkpoints.is_dir() else "from the beginning"
-        return f"stopped by {name}{consequence}; go on {origin} with: tfscale resume {self.path.name}{folder}"
+        return f"stopped by {name}{consequence}; go on {origin} with: {self.resume_command}"
 
     def discard(self) -> None:
         """Removes the directory if this process has created it and training has not begun; its name is free again."""

@@ -6,18 +6,21 @@ job that fails is reported, and the sweep continues.
 
 import csv
 import io
-import json
 import os
+import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tfscale import atomic_file
 from tfscale.config.overrides import quoted
 from tfscale.launchers.spawn import PARENT
+from tfscale.runs import provenance
+from tfscale.runs.run_directory import RunDirectory
 from tfscale.search.grid import Combination
 from tfscale.supervision.signals import Stopped, end, signals_raise
 
@@ -32,8 +35,21 @@ job, imports included.
 """
 
 
-def run_job(job: Combination, folder: Path, flags: Sequence[str]) -> dict[str, Any]:
+TABLE = "summary.csv"
+"""Name of the sweep's table in its folder."""
+
+SHOWN = ("seconds", "samples_per_second", "bytes_ratio")
+"""Those of RESULTS that the table on the screen has; it has to fit there."""
+
+
+def run_job(job: Combination, folder: Path, flags: Sequence[str], typed: Sequence[str]) -> dict[str, Any]:
     """Runs one job as a command; its output goes to FOLDER/JOB.log.
+
+    Args:
+        job: What it varies.
+        folder: Of the sweep.
+        flags: Arguments that all jobs have.
+        typed: The words of the sweep's command line.
 
     Returns:
         A row of the sweep's table; results are None if the job failed.
@@ -47,7 +63,7 @@ def run_job(job: Combination, folder: Path, flags: Sequence[str]) -> dict[str, A
     with (folder / f"{job.name}.log").open("wb") as log:
         process = subprocess.Popen(
             command,
-            env={**os.environ, PARENT: str(os.getpid())},
+            env={**os.environ, PARENT: str(os.getpid()), provenance.COMMAND: shlex.join(typed)},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -58,12 +74,16 @@ def run_job(job: Combination, folder: Path, flags: Sequence[str]) -> dict[str, A
         except Stopped as stopped:
             end(process, stopped.number, PATIENCE)
             raise
-    summary = _summary(folder / job.name / "summary.json") if code == 0 else {}
+    return {"job": job.name, **job.varied, **_results(folder / job.name, code, time.monotonic() - began)}
+
+
+def _results(run: Path, code: int, wall_seconds: float) -> dict[str, Any]:
+    """The part of a job's row that tells how it ended: status, metrics and RESULTS."""
+    summary = RunDirectory(run, only_read=True).results() if code == 0 else {}
     metrics = {name: summary.get(name) for name in summary.get("metrics", ())}
     status = "done" if code == 0 else f"failed ({code})"
     results = {name: summary.get(name) for name in RESULTS}
-    results["wall_seconds"] = round(time.monotonic() - began, 1)
-    return {"job": job.name, **job.varied, "status": status, **metrics, **results}
+    return {"status": status, **metrics, **results, "wall_seconds": round(wall_seconds, 1)}
 
 
 def last_line(folder: Path, job: Combination) -> str:
@@ -73,14 +93,11 @@ def last_line(folder: Path, job: Combination) -> str:
     return f"{lines[-1] if lines else 'no output'} ({log})"
 
 
-def _summary(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text())
-
-
 def run_all(
     jobs: Sequence[Combination],
     folder: Path,
     flags: Sequence[str],
+    typed: Sequence[str],
     tell: Callable[[Combination, Mapping[str, Any]], None],
 ) -> list[dict[str, Any]]:
     """Runs the jobs one after the other; after each job, calls `tell` with its row and rewrites summary.csv.
@@ -91,16 +108,73 @@ def run_all(
     rows: list[dict[str, Any]] = []
     with signals_raise():
         for job in jobs:
-            rows.append(run_job(job, folder, flags))
+            rows.append(run_job(job, folder, flags, typed))
             tell(job, rows[-1])
             rows = _aligned(rows)
-            _write_csv(folder / "summary.csv", rows)
+            _write_csv(folder / TABLE, rows)
     return rows
+
+
+def update_row(run: Path, code: int, wall_seconds: float) -> None:
+    """Rewrites the row of a job that has been resumed, or adds it; does nothing for a run that is no job of a sweep.
+
+    Args:
+        run: The run directory.
+        code: With which it has ended.
+        wall_seconds: That the resumption took; they are added to those of the row.
+    """
+    path = run.parent / TABLE
+    rows = read_table(path)
+    if not rows or not {"job", "status"} <= rows[0].keys():
+        return
+    row = next((each for each in rows if each["job"] == run.name), None)
+    if row is None:  # the sweep was ended with this job
+        row = {"job": run.name, **_varied(run, list(rows[0]))}
+        rows = sorted([*rows, row], key=lambda each: each["job"])
+    with suppress(ValueError):
+        wall_seconds += float(row.get("wall_seconds") or 0)
+    names = list(rows[0])
+    row.update(dict.fromkeys(names[names.index("status") :]), **_results(run, code, wall_seconds))
+    with suppress(OSError):  # the run has ended, whatever becomes of the table
+        _write_csv(path, _aligned(rows))
+
+
+def _varied(run: Path, columns: Sequence[str]) -> dict[str, str]:
+    """The values of a job by the columns of the table, from the overrides that it was started with."""
+    facts = next(iter(provenance.starts(run / "environment.json")), {})
+    typed = dict(str(word).split("=", 1) for word in facts.get("overrides", []) if "=" in str(word))
+    return {key: typed.get(key, typed.get(f"+{key}", "")) for key in columns[1 : columns.index("status")]}
+
+
+def read_table(path: Path) -> list[dict[str, Any]]:
+    """The rows of a sweep's table, as text; none if there is no readable table."""
+    with suppress(OSError, ValueError, csv.Error):
+        if path.is_file():
+            with path.open(encoding="utf-8", newline="") as stream:
+                return [dict(row) for row in csv.DictReader(stream)]
+    return []
+
+
+def best(rows: Sequence[Mapping[str, Any]], folder: Path) -> tuple[Mapping[str, Any], str] | None:
+    """The row of the best job that is done, and the metric that says so: the first, in its better direction.
+
+    None if no job is done, or the metric does not tell whether more is better.
+    """
+    done = [row for row in rows if row["status"] == "done"]
+    summaries = {row["job"]: RunDirectory(folder / row["job"], only_read=True).results() for row in done}
+    first = next(iter(summaries.values()), {})
+    metric = next(iter(first.get("metrics", ())), "loss")
+    sign = {"min": -1, "max": 1}.get(first.get("directions", {}).get(metric), 0)
+    values = {row["job"]: summaries[row["job"]].get(metric) for row in done}
+    compared = [row for row in done if isinstance(values[row["job"]], int | float)]
+    if not compared or not sign:
+        return None
+    return max(compared, key=lambda row: sign * values[row["job"]]), metric
 
 
 def _aligned(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Gives every row the same columns: a failed job has no metrics."""
-    fullest = max(rows, key=len)
+    fullest = dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row)
     return [{name: row.get(name) for name in fullest} for row in rows]
 
 

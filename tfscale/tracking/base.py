@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 Record = Mapping[str, float | str]
 
@@ -65,6 +65,23 @@ Measurements = Mapping[str, Measurement]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Monitored:
+    """The figure by which evaluations on the validation examples are compared.
+
+    Attributes:
+        name: The loss or a metric, as in the records.
+        direction: `min` or `max`, the better one; None if nothing is known.
+        min_delta: Least improvement over the best, in units of the figure.
+        best: The best value before this start; NaN before the first.
+    """
+
+    name: str
+    direction: Literal["min", "max"] | None
+    min_delta: float = 0.0
+    best: float = math.nan
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunInfo:
     """The facts about a run that trackers get at its start.
 
@@ -76,6 +93,8 @@ class RunInfo:
         steps: Optimizer steps of the whole run.
         processes: That train it.
         measurements: What the strategy measures.
+        evaluate_every: Steps between two evaluations on the validation examples; None if they are not regular.
+        monitored: The figure by which evaluations are compared; None if there is none.
     """
 
     name: str
@@ -85,6 +104,8 @@ class RunInfo:
     steps: int
     processes: int
     measurements: Measurements = field(default_factory=dict)
+    evaluate_every: int | None = None
+    monitored: Monitored | None = None
 
 
 class Tracker(Protocol):

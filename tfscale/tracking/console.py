@@ -1,5 +1,9 @@
-"""Progress for a person: a bar on a terminal, plain lines elsewhere."""
+"""Progress for a person: a bar on a terminal, plain lines elsewhere.
 
+The bar shows every evaluation; which of them have a line of their own says `evaluation_lines`.
+"""
+
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
@@ -8,7 +12,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tfscale.tracking.base import Kind, Record, RunInfo
+from tfscale.tracking.evaluation_lines import EvaluationLines
 from tfscale.tracking.tables import human_bytes
+
+BAR = 20
+"""Columns of the bar: at 80 columns an evaluation fits beside it."""
 
 SLOW_DATA = 0.1
 """Share of the time of steps, waiting for data, from which a line says so."""
@@ -26,21 +34,26 @@ class ConsoleTracker:
         self._console = console
         self._bar: Progress | None = None
         self._run: RunInfo | None = None
+        self._lines: EvaluationLines | None = None
+        self._untold: tuple[int, str] | None = None  # the last evaluation, as long as it has no line
 
     def start(self, run: RunInfo) -> None:
         """Shows a bar on a terminal that can redraw a line."""
         self._run = run
-        if self._console.is_terminal and not self._console.is_dumb_terminal:
-            self._bar = Progress(
+        redraws = self._console.is_terminal and not self._console.is_dumb_terminal
+        self._lines = EvaluationLines(run, only_best=redraws)
+        if redraws:
+            bar = self._bar = Progress(
                 TextColumn("step"),
                 MofNCompleteColumn(),
-                BarColumn(),
+                BarColumn(bar_width=BAR),
                 TimeRemainingColumn(),
+                TextColumn("{task.fields[evaluation]}"),
                 TextColumn("{task.fields[words]}"),
                 console=self._console,
             )
-            self._task = self._bar.add_task("train", total=run.steps, completed=run.start, words="")
-            self._bar.start()
+            self._task = bar.add_task("train", total=run.steps, completed=run.start, evaluation="", words="")
+            bar.start()
 
     def progress(self, step: int) -> None:
         """Moves the bar."""
@@ -50,13 +63,38 @@ class ConsoleTracker:
     def log(self, kind: Kind, step: int, values: Record) -> None:
         """Shows training records (loss, samples a second, the strategy's figures) and evaluations."""
         if kind in (Kind.VALIDATION, Kind.TEST):
-            self._line(step, f"{kind.value}: {'  '.join(f'{name} {value:.4f}' for name, value in values.items())}")
+            text = f"{kind.value}: {'  '.join(f'{name} {value:.4f}' for name, value in values.items())}"
+            if kind is Kind.VALIDATION:
+                self._validated(step, values, text)
+            else:
+                self._tell_last_evaluation()
+                self._line(step, text)
         elif kind is Kind.TRAIN:
             text = "  ".join(self._figures(values))
             if self._bar is not None:
                 self._bar.update(self._task, words=text)
             else:
                 self._line(step, text)
+
+    def _validated(self, step: int, values: Record, text: str) -> None:
+        """Shows an evaluation on the validation examples in the bar, and as a line if it is due."""
+        if self._lines is None or self._lines.is_due(step, values):
+            self._untold = None
+            self._line(step, text)
+        else:
+            self._untold = (step, text)
+        monitored = None if self._run is None else self._run.monitored
+        if self._bar is None or self._lines is None or monitored is None or monitored.name not in values:
+            return
+        shown = f"{monitored.name} {values[monitored.name]:.4f}"
+        best = "" if math.isnan(self._lines.best) else f" (best {self._lines.best:.4f})"
+        self._bar.update(self._task, evaluation=shown + best)
+
+    def _tell_last_evaluation(self) -> None:
+        """Prints the line of the last evaluation, unless it has been printed."""
+        if self._untold is not None:
+            self._line(*self._untold)
+            self._untold = None
 
     def _figures(self, values: Record) -> list[str]:
         """Parts of the line of a training record."""
@@ -88,6 +126,7 @@ class ConsoleTracker:
         self._console.print(f"step {step:>{len(str(steps))}}/{steps}  {text}", highlight=False)
 
     def finish(self) -> None:
-        """Takes the bar away."""
+        """Takes the bar away; the last evaluation has a line, however the run ended."""
+        self._tell_last_evaluation()
         if self._bar is not None:
             self._bar.stop()

@@ -1,8 +1,13 @@
-"""Tables for a person: the results of a run, the jobs of a sweep, the runs of a folder."""
+"""Tables for a person: the results of a run, the jobs of a sweep, the runs of a folder.
+
+What a person copies is never cut: names stand in tables whose lines only the terminal itself wraps, paths and commands
+below a table.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -36,10 +41,13 @@ def closing_table(
         next_commands: One line each.
         measurements: What the strategy measures.
     """
-    table = Table(title=f"run {summary['name']}", show_header=False, title_justify="left")
+    table = Table(show_header=False)
     for name in summary["metrics"]:
         label = f"validation {name.removeprefix('val_')}" if name.startswith("val_") else f"test {name}"
         table.add_row(label, f"{summary[name]:.4f}")
+    if summary.get("best_step", -1) >= 0 and summary.get("best") is not None:
+        label = f"best validation {summary.get('best_metric', '')}".rstrip()
+        table.add_row(label, f"{summary['best']:.4f} at step {summary['best_step']:,}")
     table.add_row("steps", f"{summary['steps']:,} ({summary['epochs']:g} epochs, {summary['examples']:,} examples)")
     if "ended_early" in summary:
         table.add_row("ended early", escape(summary["ended_early"]))
@@ -54,10 +62,15 @@ def closing_table(
         table.add_row("skipped steps", f"{summary['skipped_steps']} (a gradient was not finite)")
     if summary.get("skipped_examples"):
         table.add_row("skipped examples", f"{summary['skipped_examples']:,} (they cannot be read)")
-    table.add_row("files", escape(str(summary["directory"])))
+    print_line(console, f"run {summary['name']}")
     console.print(table, highlight=False)
-    for command in next_commands:
-        console.print(f"  {command}", highlight=False, markup=False, soft_wrap=True)
+    for line in (f"files: {summary['directory']}", *next_commands):
+        print_line(console, f"  {line}")
+
+
+def print_line(console: Console, text: str) -> None:
+    """Prints a line as it is, however long: a path or a command that a person copies."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _traffic(summary: Mapping[str, Any]) -> str:
@@ -90,17 +103,32 @@ def _means(summary: Mapping[str, Any], measurements: Measurements) -> list[tuple
     return rows
 
 
-def results_table(console: Console, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Prints rows with the same keys as a table."""
-    table = Table(title=escape(title), title_justify="left")
-    for name in rows[0] if rows else ():
-        table.add_column(name.replace("_", " "), overflow="fold")
-    for row in rows:
-        table.add_row(*("" if value is None else _cell(value) for value in row.values()))
-    console.print(table, highlight=False)
+def results_table(console: Console, title: str, rows: Sequence[Mapping[str, object]]) -> None:
+    """Prints rows with the same keys as a table: the keys as they are typed, a line a row, numbers to the right."""
+    print_line(console, "\n".join([title, *table_lines(rows)]))
+
+
+def table_lines(rows: Sequence[Mapping[str, object]]) -> list[str]:
+    """The lines of a table of rows with the same keys, the first with the keys.
+
+    rich breaks or cuts what is wider than the console, and takes a second for a thousand rows.
+    """
+    columns = [[name, *(_cell(row[name]) for row in rows)] for name in (rows[0] if rows else ())]
+    widths = [max(map(cell_len, column)) for column in columns]
+    numbers = [all(isinstance(row[name], int | float | None) for row in rows) for name in (rows[0] if rows else ())]
+    lines = [
+        "  ".join(
+            set_cell_size(cell, width) if not number else f"{' ' * (width - cell_len(cell))}{cell}"
+            for cell, width, number in zip(cells, widths, numbers, strict=True)
+        ).rstrip()
+        for cells in zip(*columns, strict=True)
+    ]
+    return [*lines[:1], "  ".join("─" * width for width in widths), *lines[1:]] if lines else []
 
 
 def _cell(value: object) -> str:
+    if value is None:
+        return ""
     if not isinstance(value, float):
-        return escape(str(value))
+        return " ".join(str(value).split())
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -16,6 +16,7 @@ from typing import Literal, final
 import numpy as np
 
 from tfscale.errors import UserError
+from tfscale.tracking.base import Monitored
 from tfscale.training.monitor import Directions, Monitor
 
 
@@ -80,6 +81,15 @@ class EarlyStopping:
     def best(self) -> float:
         """The best value so far; NaN before the first."""
         return self._monitor.best
+
+    @property
+    def monitored(self) -> Monitored:
+        """What is monitored, and the best value so far."""
+        direction: dict[int, Literal["min", "max"] | None] = {-1: "min", 1: "max", 0: None}
+        monitor = self._monitor
+        return Monitored(
+            name=monitor.name, direction=direction[monitor.sign], min_delta=monitor.min_delta, best=monitor.best
+        )
 
     def after_evaluation(self, step: int, measured: Mapping[str, float]) -> str | None:
         """Takes an evaluation.

@@ -184,6 +184,7 @@ class RunMetrics:
             **({} if self._reason is None else {"ended_early": self._reason}),
             "best_step": self._state.early_stopping.best_step,
             "best": round(self._state.early_stopping.best, 6),
+            "best_metric": self._state.early_stopping.monitored.name,
             "steps": self._state.step,
             "epochs": round(self._examples(self._state.step) / self._all, 4),
             "examples": self._examples(self._state.step),

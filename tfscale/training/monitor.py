@@ -29,6 +29,7 @@ class Monitor:
         name: Of the figure.
         sign: 1 if large values are better, -1 if small ones are, 0 if nothing is known.
         best: The best value so far; NaN before the first.
+        min_delta: Least improvement over the best.
 
     Raises:
         UserError: The figure is not measured; or a direction is needed, mode is `auto`, and the metric names none.
@@ -56,14 +57,14 @@ class Monitor:
                 f"{node}.mode=min or {node}.mode=max"
             )
         self.sign = {"min": -1, "max": 1, None: 0}[better]
-        self._min_delta = min_delta
+        self.min_delta = min_delta
         self.best = math.nan
 
     def improves(self, value: float) -> bool:
         """Returns whether a value is better than the best, whose place it then takes; a NaN is not."""
         if math.isnan(value):
             return False
-        if math.isnan(self.best) or self.sign * (value - self.best) > self._min_delta:
+        if math.isnan(self.best) or self.sign * (value - self.best) > self.min_delta:
             self.best = value
             return True
         return False
