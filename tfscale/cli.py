@@ -20,6 +20,7 @@ COMMANDS = {
     "resume": "continue a run that ended early: tfscale resume [NAME]",
     "runs": "list runs: state, step, result, restarts",
     "evaluate": "measure a trained run on its test data: tfscale evaluate NAME",
+    "report": "write an HTML page about a run, several runs or a sweep: tfscale report NAME ...",
     "ls": "list groups and their options, recipes, data sets",
     "data": "fetch a data set, or export any to TFRecord shards",
     "doctor": "check this installation, Horovod included",

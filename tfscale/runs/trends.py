@@ -8,11 +8,14 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
 POINTS = 300
+
+LARGEST = 1e300
+"""Values from here on are damage: an integer of JSON may be too large for a float."""
 
 
 class Trend(NamedTuple):
@@ -24,24 +27,30 @@ class Trend(NamedTuple):
     high: np.ndarray
 
 
-def records(metrics: Path) -> Iterator[dict[str, Any]]:
+def records(metrics: Path, damaged: list[int] | None = None) -> Iterator[dict[str, Any]]:
     """Yields the records of metrics.jsonl; damaged lines, and those without a step, are left out.
+
+    Args:
+        metrics: The file.
+        damaged: Takes the numbers of the lines that are left out, from 1.
 
     Raises:
         OSError: The file cannot be read.
     """
     with metrics.open(encoding="utf-8", errors="replace") as stream:
-        for line in stream:
+        for number, line in enumerate(stream, 1):
             try:
                 record = json.loads(line)
             except (ValueError, RecursionError):
-                continue
+                record = None
             if isinstance(record, dict) and _is_number(record.get("step")):
                 yield record
+            elif damaged is not None:
+                damaged.append(number)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
 
 
 def column(rows: Iterable[Mapping[str, Any]], name: str) -> np.ndarray:

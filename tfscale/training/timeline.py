@@ -11,7 +11,7 @@ the windows since its last log record.
 
 import json
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -36,8 +36,8 @@ class _Window:
     first: int
     length: float = 0.0
     last: int | None = None
-    phases: Counter[Phase] = field(default_factory=Counter)
-    within: Counter[str] = field(default_factory=Counter)
+    phases: dict[Phase, float] = field(default_factory=lambda: defaultdict(float))
+    within: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def line(self, origin: float) -> str:
         """The window as JSON; times in seconds, `at` since the start."""
