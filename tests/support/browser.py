@@ -61,7 +61,7 @@ def requests(driver: "Chrome") -> list[str]:
     """Addresses that the browser has been asked for since the last call, other than the content of the page itself."""
     messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
     urls = [each["params"]["request"]["url"] for each in messages if each["method"] == "Network.requestWillBeSent"]
-    return [url for url in urls if not url.startswith("data:")]
+    return [url for url in urls if not url.startswith(("data:", "chrome:"))]  # chrome: is the empty window
 
 
 def picture(driver: "Chrome", path: Path) -> Path:

@@ -44,13 +44,14 @@ class Line:
 
     def document(self, place: int) -> dict[str, Any]:
         """The line as plain lists; `place` chooses its colour and dashes."""
+        has_band = self.has_band and not np.array_equal(self.trend.low, self.trend.high)
         return {
             "label": self.label,
             "run": self.run,
             "x": [int(step) for step in self.trend.steps],
             "y": _rounded(self.trend.middle),
-            "low": _rounded(self.trend.low) if self.has_band else None,
-            "high": _rounded(self.trend.high) if self.has_band else None,
+            "low": _rounded(self.trend.low) if has_band else None,
+            "high": _rounded(self.trend.high) if has_band else None,
             "color": place % COLOURS + 1,
             "dash": place // COLOURS,
         }
@@ -254,7 +255,7 @@ def _filled(panels: Sequence[Panel]) -> list[Panel]:
 def _differs_much(lines: Sequence[Line]) -> bool:
     """Returns whether the positive values differ by a factor of more than STRETCH."""
     values = np.concatenate([line.trend.middle[line.trend.middle > 0] for line in lines])
-    return bool(values.size and values.max() / values.min() > STRETCH)
+    return bool(values.size and values.max() > STRETCH * values.min())
 
 
 def _rounded(values: np.ndarray) -> list[float | None]:

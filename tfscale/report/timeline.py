@@ -32,6 +32,9 @@ GROUPS: Mapping[str, tuple[Phase, ...]] = {
 OF_A_STEP = ("waiting for data", "step", "averaging")
 """Groups that belong to a step, beside what the strategy measures within it."""
 
+COLOURS = 14
+"""Colours of groups in page.css."""
+
 RANKS = 32
 """Ranks that a page shows."""
 
@@ -68,7 +71,7 @@ class Timeline:
     """Times of all ranks.
 
     Attributes:
-        groups: Names of the G groups.
+        groups: Names of the G groups, the parts of a step together.
         began: Date of the first start, in seconds since the epoch.
         length: Seconds from there to the end of the last window.
         ranks: Of the run, at most RANKS.
@@ -80,6 +83,12 @@ class Timeline:
     length: float
     ranks: Sequence[RankTimes]
     left_out: int
+
+    @property
+    def colors(self) -> Sequence[int]:
+        """Number of each group's colour in page.css: the same group has the same on every page."""
+        within = [name for name in self.groups if name not in GROUPS]
+        return [min([*GROUPS, *within].index(name), COLOURS - 1) for name in self.groups]
 
     def is_used(self, name: str) -> bool:
         """Returns whether a group took any time."""
@@ -112,7 +121,8 @@ def timeline_of(run: Run) -> Timeline | None:
     began = min(each.began for rank in shown for each in by_rank[rank])
     length = max(each.began + each.length for rank in shown for each in by_rank[rank]) - began
     measured = dict.fromkeys(name for rank in shown for each in by_rank[rank] for name in each.seconds)
-    groups = [*GROUPS, *(name for name in measured if name not in GROUPS)]
+    within = [name for name in measured if name not in GROUPS]
+    groups = ["waiting for data", "step", *within, *[*GROUPS][2:]]
     bins = max(20, min(BINS, MOST_BINS // len(shown)))
     ranks = [_times(rank, by_rank[rank], groups, began, max(length, 1e-6), bins) for rank in shown]
     return Timeline(groups=groups, began=began, length=length, ranks=ranks, left_out=len(by_rank) - len(shown))

@@ -107,17 +107,19 @@
     }
     const positive = panel.lines.some((line) => line.y.some((value) => value > 0));
     const isLog = chart.isLog && positive;
+    // Twelve decades are more than can be read; a value of 1e-300 would be all that the axis shows.
+    const floor = isLog ? 1e-12 * Math.max(...panel.lines.map((line) => line.y.reduce((a, b) => Math.max(a, b), 0))) : 0;
     const weight = Number($("#smoothing").value);
     const xs = panel.lines.map((line) => line.x.map((step) => place(data.clocks[line.run], step, axis)));
     const tables = panel.lines.map((line, index) => [
-      xs[index], smoothed(line.y, weight).map((value) => (value === null || (isLog && value <= 0) ? null : value)),
+      xs[index], smoothed(line.y, weight).map((value) => (value === null || (isLog && value <= floor) ? null : value)),
     ]);
     const colors = panel.lines.map((line) => css("--c" + line.color));
     const ink = css("--soft"), grid = css("--grid");
     const look = { stroke: ink, font: "12px system-ui, sans-serif", grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1, size: 4 } };
     chart.u = new uPlot({
       width: Math.max(200, plot.clientWidth), height: 230,
-      padding: [8, 12, 0, 0],
+      padding: [8, 18, 0, 0],
       scales: { x: { time: false }, y: isLog ? { distr: 3, log: 10 } : {} },
       axes: [
         { ...look, size: 28, values: (u, ticks) => ticks.map(short) },
