@@ -14,7 +14,7 @@ FLOORS = {
     "compression": 3, "runs": 3, "config": 3,
     "strategies": 4, "supervision": 4,
     "training": 5, "launchers": 5,
-    "job": 6, "search": 6,
+    "job": 6, "search": 6, "report": 6,
     "commands": 7, "cli": 8, "__main__": 9,
     "conf": -1, "recipes": -1, "scripts": 10,
 }  # fmt: skip
@@ -22,7 +22,7 @@ FLOORS = {
 
 # A parent never imports TensorFlow, and neither does anything that must answer at once.
 WITHOUT_TENSORFLOW = (
-    *("cli", "config", "launchers", "supervision", "runs", "search", "checkpoint"),
+    *("cli", "config", "launchers", "supervision", "runs", "search", "checkpoint", "report"),
     *("errors", "user_paths", "world", "terminal", "startup_noise", "cores", "majority"),
 )
 PERMITTED = {("startup_noise", "tensorflow")}  # inside a function: it is what it silences

@@ -22,6 +22,7 @@ COMMANDS = {
     "reproduce": "run a run's settings again and compare the bits: tfscale reproduce NAME",
     "evaluate": "measure a trained run on its test data: tfscale evaluate NAME",
     "export": "write a trained model for other programs: tfscale export NAME format=keras",
+    "report": "write an HTML page about a run, several runs or a sweep: tfscale report NAME ...",
     "ls": "list groups and their options, recipes, data sets",
     "data": "fetch a data set, or export any to TFRecord shards",
     "doctor": "check this installation, Horovod included",

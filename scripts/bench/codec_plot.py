@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfscale.runs.plots import COLOURS, grid, scale
+from tfscale.runs.panels import COLOURS, grid, scale
 
 RATES = ("encode", "decode", "decode_4")
 """Measurements with a rate of all and a rate of sent elements, in millions a second."""

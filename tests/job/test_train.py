@@ -19,7 +19,7 @@ def test_a_run_that_shared_leaves_its_pictures(tmp_path: Path) -> None:
     done = forked().completed(["train", *words.split()], tmp_path, os.environ)
     assert done.returncode == 0, done.stderr
     pictures = sorted((tmp_path / "runs" / "one").glob("*.png"))
-    assert [path.name for path in pictures] == ["strategy.png", "tensors.png"]
+    assert [path.name for path in pictures] == ["curves.png", "strategy.png", "tensors.png"]
     assert "warning" not in done.stdout
 
 
@@ -35,7 +35,7 @@ def test_examples_that_are_left_out_are_in_the_closing_table_and_in_the_summary(
 
 
 def test_a_picture_that_fails_is_one_line_and_no_lost_run(tmp_path: Path) -> None:
-    (tmp_path / "strategy.png").mkdir()
+    (tmp_path / "curves.png").mkdir()
     (tmp_path / "metrics.jsonl").write_text(json.dumps({"kind": "step", "step": 1, "density": 0.5}) + "\n")
     console = Console(file=io.StringIO(), width=400)
     report.draw(RunDirectory(tmp_path), console, measurements(goal=""))

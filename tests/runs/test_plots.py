@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tfscale.runs import plots
+from tfscale.runs import plots, trends
 from tfscale.strategies.gradient_sharing.measurements import measurements
 
 SHARING = measurements(goal="target 0.01")
@@ -35,16 +35,32 @@ def test_a_run_that_shared_is_drawn(tmp_path: Path) -> None:
     records = [step(number) for number in range(1, 8)] + [{"kind": "validation", "step": 7, "loss": 0.5}]
     tensors = [tensor(7, f"layer_{index}/kernel", threshold=0.1 * (1 + index)) for index in range(30)]
     drawn = plots.draw(written(tmp_path, *records, *tensors), tmp_path, SHARING)
-    assert [path.name for path in drawn] == ["strategy.png", "tensors.png"]
+    assert [path.name for path in drawn] == ["curves.png", "strategy.png", "tensors.png"]
     assert all(path.read_bytes().startswith(PNG) for path in drawn)
 
 
-def test_without_measurements_of_tensors_there_is_one_picture(tmp_path: Path) -> None:
-    assert [path.name for path in plots.draw(written(tmp_path, step(1)), tmp_path, SHARING)] == ["strategy.png"]
+def test_without_measurements_of_tensors_there_are_two_pictures(tmp_path: Path) -> None:
+    drawn = plots.draw(written(tmp_path, step(1)), tmp_path, SHARING)
+    assert [path.name for path in drawn] == ["curves.png", "strategy.png"]
 
 
-def test_nothing_is_drawn_without_a_density_nor_matplotlib_imported(tmp_path: Path) -> None:
-    metrics = written(tmp_path, {"kind": "step", "step": 1, "loss": 1.0}, {"kind": "train", "step": 1, "loss": 1.0})
+@pytest.mark.parametrize("evaluations", [0, 1, 5])
+def test_a_run_of_any_strategy_is_drawn(tmp_path: Path, evaluations: int) -> None:
+    """`local` runs drew nothing: only a strategy with panels had pictures."""
+    steps = [{"kind": "step", "step": number, "loss": 1 / number, "seconds": 0.01} for number in range(1, 40)]
+    log = {"kind": "train", "step": 39, "loss": 0.1, "learning_rate": 0.1, "samples_per_second": 500.0}
+    found = [
+        {"kind": "validation", "step": 1 + number, "loss": 0.5, "accuracy": 0.5, "top3": None}
+        for number in range(evaluations)
+    ]
+    test = {"kind": "test", "step": 39, "loss": 0.4, "accuracy": 0.6}
+    (drawn,) = plots.draw(written(tmp_path, *steps, log, *found, test), tmp_path, {})
+    assert drawn.name == "curves.png"
+    assert drawn.read_bytes().startswith(PNG)
+
+
+def test_nothing_is_drawn_without_a_step_nor_matplotlib_imported(tmp_path: Path) -> None:
+    metrics = written(tmp_path, {"kind": "test", "step": 1, "loss": 1.0}, {"kind": "train", "step": 1, "loss": 1.0})
     code = (
         "import sys; from pathlib import Path; from tfscale.runs import plots\n"
         "from tfscale.strategies.gradient_sharing.measurements import measurements\n"
@@ -62,8 +78,7 @@ def test_lines_that_are_not_whole_are_survived(tmp_path: Path, end: str) -> None
     metrics = written(tmp_path, step(1), step(2))
     with metrics.open("a") as stream:
         stream.write(end)
-    (drawn,) = plots.draw(metrics, tmp_path, SHARING)
-    assert drawn.read_bytes().startswith(PNG)
+    assert [path.read_bytes()[:8] for path in plots.draw(metrics, tmp_path, SHARING)] == [PNG, PNG]
 
 
 @pytest.mark.parametrize(
@@ -83,12 +98,12 @@ def test_missing_zero_and_negative_values_are_drawn_without_a_warning(
 
 def test_a_long_run_is_drawn_as_few_medians(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lengths = []
-    trend = plots._trend
+    trend = plots.trend
 
     def noted(*arguments: object) -> object:
         lengths.append(len(trend(*arguments).steps))
         return trend(*arguments)
 
-    monkeypatch.setattr(plots, "_trend", noted)
+    monkeypatch.setattr(plots, "trend", noted)
     plots.draw(written(tmp_path, *(step(number) for number in range(1, 3002))), tmp_path, SHARING)
-    assert plots.POINTS / 2 < max(lengths) <= plots.POINTS
+    assert trends.POINTS / 2 < max(lengths) <= trends.POINTS

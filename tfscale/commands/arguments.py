@@ -145,6 +145,20 @@ def _reproduce() -> Parser:
     return parser
 
 
+def _report() -> Parser:
+    parser = Parser(
+        "report",
+        "[RUN ...] [to=FILE.html] [run.dir=DIR]",
+        f"""Writes one HTML page, which needs no network, about a run, several runs or a sweep.
+
+{_NAME}; a sweep, for all of its jobs;
+                        without a name: latest
+  to=FILE.html          the page; by default report.html in the folder of the run or sweep, in run.dir for several""",
+    )
+    parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
+    return parser
+
+
 def _evaluate() -> Parser:
     parser = Parser(
         "evaluate",
@@ -228,6 +242,7 @@ PARSERS: Mapping[str, Callable[[], Parser]] = MappingProxyType(
         "reproduce": _reproduce,
         "evaluate": _evaluate,
         "export": _export,
+        "report": _report,
         "ls": _ls,
         "data": _data,
         "doctor": _doctor,

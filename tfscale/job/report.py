@@ -49,6 +49,12 @@ def _examples(job: Job) -> str:
     return f"{' and '.join(filter(None, (', '.join(parts[:-1]), parts[-1])))} examples"
 
 
+def describe_figures(job: Job, directory: RunDirectory) -> None:
+    """Writes figures.json: what the strategy's figures mean, for pages that are made after the run."""
+    described = job.state.strategy.describe().measurements
+    summary.write({name: vars(each) for name, each in described.items()}, directory.figures)
+
+
 def close(
     config: Config,
     job: Job,
@@ -71,6 +77,7 @@ def close(
         "batch": config.train.batch,
         "global_batch": config.train.batch * job.collective.size,
         "trainable_parameters": job.layout.size,
+        "directions": dict(job.evaluator.directions),
         "directory": str(directory.path),
     }
     summary.write(document, directory.summary)

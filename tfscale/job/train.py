@@ -41,6 +41,7 @@ from tfscale.tracking.tensorboard import TensorBoardTracker
 from tfscale.tracking.trackers import Trackers, closing_trackers
 from tfscale.training.callbacks import KerasCallbacks
 from tfscale.training.checkpoints import Checkpoints
+from tfscale.training.timeline import Timeline
 from tfscale.training.trainer import Trainer
 from tfscale.world import World
 
@@ -80,7 +81,7 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], pendin
     own = f"{uuid.uuid4().hex}\n{'' if holder[0] is None else holder[0].path}"
     attempt, _, path = broadcast_text(connection.collective, own).partition("\n")
     directory = holder[0] = holder[0] or RunDirectory(Path(path))
-    heartbeat = heartbeat or _heartbeat(config, world, directory)
+    heartbeat = Timeline(directory.timeline(world.rank), heartbeat or _heartbeat(config, world, directory))
     callbacks: list[KerasCallbacks] = []
     stop = CoordinatedStop(
         directory.logs,
@@ -113,9 +114,10 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], pendin
                 warn(difference)
             if learned is None:
                 preprocessing.write(job.preprocessing, directory.preprocessing)
+            report.describe_figures(job, directory)
         for each in dict.fromkeys((console, log)):
             report.introduce(each, config, job, world, directory)
-        with closing_trackers(_trackers(config, directory, world, console, log, warn)) as trackers:
+        with closing_trackers(_trackers(config, directory, world, console, log, warn, heartbeat)) as trackers:
             trackers.start(_run_info(resolved, job, world, directory))
             results = Trainer(
                 job.state,
@@ -214,9 +216,10 @@ def _trackers(
     console: Console,
     log: Console,
     warn: Callable[[str], None],
+    timeline: Timeline,
 ) -> Trackers:
-    """Each process tracks its run in its log; the chief on the console, in metrics.jsonl and TensorBoard, too."""
-    trackers: list[Tracker] = [ConsoleTracker(log)]
+    """Each process tracks its run in its log and timeline; the chief on console, metrics.jsonl and TensorBoard, too."""
+    trackers: list[Tracker] = [ConsoleTracker(log), timeline]
     if world.is_chief:
         trackers += [ConsoleTracker(console), JsonlTracker(directory.metrics)]
         if config.run.tensorboard:

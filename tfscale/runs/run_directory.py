@@ -7,7 +7,10 @@ runs/NAME/
     model.keras       the trained model with its preprocessing, once the run has ended well (train.export)
     metrics.jsonl     training records and evaluations
     summary.json      results, once the run has ended well
-    strategy.png      the strategy's figures over the steps, and tensors.png for each tensor; see runs/plots.py
+    figures.json      what the figures of metrics.jsonl mean: labels, units, panels
+    curves.png        loss, metrics, learning rate and speed; see runs/plots.py
+    strategy.png      the strategy's figures over the steps, and tensors.png for each tensor
+    timeline/         rank-N.jsonl: seconds of each phase of a rank; see training/timeline.py
     checkpoints/      see checkpoint/format.py
     events.jsonl      starts and ends of its processes; see runs/events.py
     lock              held by the process that trains it
@@ -88,6 +91,7 @@ class RunDirectory:
         self.environment = path / "environment.json"
         self.preprocessing = path / "preprocessing.json"
         self.model = path / "model"
+        self.figures = path / "figures.json"
         self.tensorboard = path / "tensorboard"
         self.events = path / "events.jsonl"
         if not self.events.exists() and (path / OLD_EVENTS).exists():
@@ -114,6 +118,10 @@ class RunDirectory:
     def stack(self, rank: int) -> Path:
         """File with the Python stacks of a rank that hung."""
         return self.logs / f"rank-{rank}.stack"
+
+    def timeline(self, rank: int) -> Path:
+        """File with the times of a rank's phases."""
+        return self.path / "timeline" / f"rank-{rank}.jsonl"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
