@@ -17,7 +17,7 @@ from yaml import YAMLError
 from tfscale import atomic_file
 from tfscale.config import compose, yaml_limits
 from tfscale.config.find_run import FILE, exists, no_such_run
-from tfscale.config.moved_targets import completed
+from tfscale.config.moved_targets import MOVED_KEYS, completed
 from tfscale.config.overrides import Override, key_of, keys_of, several_values
 from tfscale.config.preflight import first_lines, typed
 from tfscale.config.schemas.config import Config
@@ -103,6 +103,8 @@ def _apply(override: Override, composed: DictConfig, path: Path) -> None:
     known = list(keys_of(composed))
     if "/" in key or (key in known and isinstance(OmegaConf.select(composed, key), DictConfig)):
         raise UserError(f"{key} cannot change in an earlier run, only values like train.epochs can; start a new run")
+    if key in MOVED_KEYS:
+        raise UserError(f"{key} is not a key any more; type {MOVED_KEYS[key]} when you start a run")
     if key not in known:
         near = closest_key(key, known)
         hint = f"did you mean {near}?" if near else f"see {path}"

@@ -78,8 +78,9 @@ def close(
         )
     tracker.summary(document)
     measurements = job.state.strategy.describe().measurements
-    for picture in draw(directory, console, measurements):
-        tracker.artifact(picture)
+    pictures = draw(directory, console, measurements)
+    for made in (*directory.documents(), *pictures):
+        tracker.artifact(made)
     tracker.finish()  # takes the progress bar away
     closing_table(console, document, [_evaluate_command(directory.path, config.trust)], measurements)
 

@@ -28,14 +28,16 @@ from tfscale.supervision.coordinated_stop import CoordinatedStop
 from tfscale.supervision.heartbeat import Heartbeat
 from tfscale.supervision.signals import PendingSignal, Stopped, signals_noted
 from tfscale.terminal import RobustStream, logger, survive_write_errors
+from tfscale.tracking import curves
+from tfscale.tracking.background import TIMEOUT, Background
 from tfscale.tracking.base import RunInfo, Tracker
 from tfscale.tracking.console import ConsoleTracker
 from tfscale.tracking.jsonl import JsonlTracker
 from tfscale.tracking.tables import person_console
-from tfscale.tracking.tensorboard import TensorBoardTracker
 from tfscale.tracking.trackers import Trackers, closing_trackers
 from tfscale.training.callbacks import KerasCallbacks
 from tfscale.training.checkpoints import Checkpoints
+from tfscale.training.observer import Observer
 from tfscale.training.trainer import Trainer
 from tfscale.world import World
 
@@ -116,6 +118,7 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], pendin
                 stop=stop,
                 heartbeat=heartbeat,
                 callbacks=callbacks[0] if callbacks else None,
+                observer=_observer(config, job) if world.is_chief else None,
             )()
             log.print(f"rank {world.rank} ended well; parameters {results['parameters_sha256']}", highlight=False)
             if world.is_chief:
@@ -128,6 +131,14 @@ def _callbacks(config: Config, job: Job) -> KerasCallbacks:
     return KerasCallbacks(made, job.state.replicas[0].model, epoch=job.plan.epoch, steps=job.plan.steps)
 
 
+def _observer(config: Config, job: Job) -> Observer | None:
+    """Returns the observer of the chief's first replica, if a tracker asks for what it sees."""
+    ratios, histograms = (any(node.get(key) for node in config.tracker.values()) for key in ("ratios", "histograms"))
+    if not ratios and not histograms:
+        return None
+    return Observer(job.state.replicas[0], ratios=ratios, histograms=histograms, is_due=job.plan.logs)
+
+
 def _run_info(config: Config, job: Job, world: World, directory: RunDirectory) -> RunInfo:
     """Returns what trackers are told at the start."""
     return RunInfo(
@@ -138,6 +149,9 @@ def _run_info(config: Config, job: Job, world: World, directory: RunDirectory) -
         steps=job.plan.steps,
         processes=world.size,
         measurements=job.state.strategy.describe().measurements,
+        id=directory.id() if world.is_chief and config.tracker else "",
+        tags=environment.origin(directory.environment) if world.is_chief else {},
+        earlier=lambda: curves.earlier(directory.metrics, job.state.step),
     )
 
 
@@ -196,10 +210,13 @@ def _trackers(
     log: Console,
     warn: Callable[[str], None],
 ) -> Trackers:
-    """Each process tracks its run in its log; the chief on the console, in metrics.jsonl and TensorBoard, too."""
+    """Each process tracks its run in its log; the chief on the console, in metrics.jsonl and as configured, too."""
     trackers: list[Tracker] = [ConsoleTracker(log)]
-    if world.is_chief:
-        trackers += [ConsoleTracker(console), JsonlTracker(directory.metrics)]
-        if config.run.tensorboard:
-            trackers.append(TensorBoardTracker(directory.tensorboard))
-    return Trackers(trackers, warn=warn)
+    if not world.is_chief:
+        return Trackers(trackers, warn=warn)
+    recorded = JsonlTracker(directory.metrics)
+    trackers += [ConsoleTracker(console), recorded]
+    for name, node in config.tracker.items():
+        tracker = instantiate(f"tracker.{name}", node)
+        trackers.append(Background(name, tracker, timeout=node.get("timeout", TIMEOUT), warn=warn))
+    return Trackers(trackers, warn=warn, recorded=recorded)

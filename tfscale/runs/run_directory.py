@@ -8,6 +8,8 @@ runs/NAME/
     strategy.png      the strategy's figures over the steps, and tensors.png for each tensor; see runs/plots.py
     checkpoints/      see checkpoint/format.py
     events.jsonl      starts and ends of its processes; see runs/events.py
+    id                of the run, for trackers outside of this directory
+    tensorboard/      event files, and wandb/, where these trackers are chosen
     lock              held by the process that trains it
     logs/             rank-N.log, output; rank-N.error, the failure; rank-N.heartbeat, step and phase; rank-N.stack,
                       Python stacks of a hang; logs-evaluation/ has the same of `tfscale evaluate`
@@ -17,6 +19,7 @@ import fcntl
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -80,7 +83,6 @@ class RunDirectory:
         self.metrics = path / "metrics.jsonl"
         self.summary = path / "summary.json"
         self.environment = path / "environment.json"
-        self.tensorboard = path / "tensorboard"
         self.events = path / "events.jsonl"
         if not self.events.exists() and (path / OLD_EVENTS).exists():
             self.events = path / OLD_EVENTS
@@ -167,6 +169,21 @@ class RunDirectory:
                 failures.append(Failure(**json.loads(path.read_text())))
         own = [failure for failure in failures if failure.restarts == restarts]
         return min(own, key=lambda failure: (failure.retryable, failure.when), default=None)
+
+    def documents(self) -> list[Path]:
+        """Files that say what the run was and what came of it, and its model where it was exported."""
+        named = (self.summary, self.path / "config.yaml", self.environment)
+        return [*(path for path in named if path.is_file()), *sorted(self.path.glob("*.keras"))]
+
+    def id(self) -> str:
+        """Id of the run, unlike that of any other; made when it is first asked for, and kept."""
+        path = self.path / "id"
+        with suppress(OSError):
+            if known := path.read_text(encoding="utf-8").strip():
+                return known
+        made = uuid.uuid4().hex
+        atomic_file.replace(path, f"{made}\n")
+        return made
 
     def describe_failure(self, failure: Failure, *, alone: bool = False) -> str:
         """Message about a failure; `alone` if its process is the only one of the job."""

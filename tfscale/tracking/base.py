@@ -5,7 +5,7 @@ tables and plots know no strategy.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -21,7 +21,11 @@ class Kind(Enum):
     """One for each step: loss, seconds and the strategy's measurements."""
 
     TENSOR = "tensor"
-    """One for each trainable tensor at a log step, with its `name`."""
+    """One for each trainable tensor at a log step, with its `name`, if the strategy or a tracker asks for them."""
+
+    HISTOGRAM = "histogram"
+    """At a log step, if a tracker asks for them: `name`, `of` (parameters or updates), `low`, `high`, and the number
+    of elements in each of the ranges of equal width between those two, `count_0`, `count_1` ..."""
 
     TRAIN = "train"
     """One for each `train.log_every` steps: loss, learning rate, speed and the strategy's measurements."""
@@ -72,10 +76,13 @@ class RunInfo:
         name: Of the run.
         folder: Its run directory.
         config: The resolved configuration, as plain values.
-        start: Optimizer steps completed, when resumed.
+        start: Optimizer steps completed, when resumed. Steps after it were logged before if the run was killed.
         steps: Optimizer steps of the whole run.
         processes: That train it.
         measurements: What the strategy measures.
+        id: Of the run, unlike that of any other, and the same at every start; empty if no tracker needs it.
+        tags: Facts about its origin, such as the command line.
+        earlier: Yields the training and evaluation records up to `start`, in order, with kind and step.
     """
 
     name: str
@@ -85,6 +92,9 @@ class RunInfo:
     steps: int
     processes: int
     measurements: Measurements = field(default_factory=dict)
+    id: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    earlier: Callable[[], Iterable[tuple[Kind, int, Record]]] = tuple
 
 
 class Tracker(Protocol):
