@@ -1,6 +1,7 @@
 """Checks rules between keys, of a configuration whose single keys are valid."""
 
 import importlib
+import os
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -93,6 +94,11 @@ def _trackers(config: Config) -> list[str]:
         f"tracker={name} must have the package {package}, and it is not there; type: pip install 'tfscale[{package}]'"
         for name, package in needed.items()
         if package is not None and find_spec(package) is None
+    ] + [
+        f"tracker.{name}.tracking_uri must name a server or a folder, got null; type "
+        f"tracker.{name}.tracking_uri=http://HOST:5000 or =file:FOLDER, or set MLFLOW_TRACKING_URI"
+        for name, node in config.tracker.items()
+        if node.get("tracking_uri", "") is None and "MLFLOW_TRACKING_URI" not in os.environ
     ]
 
 

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -115,8 +116,8 @@ def _apply(override: Override, composed: DictConfig, path: Path) -> None:
         raise UserError(f"{override.input_line} cannot be used: {first_lines(error)}; give a plain value") from None
 
 
-def write(config: Config, folder: Path, *, threads: int | None = None) -> None:
-    """Writes the resolved configuration into a run directory, as a whole or not at all.
+def write(config: Config, folder: Path, *, threads: int | None = None) -> dict[str, Any]:
+    """Writes the resolved configuration into a run directory, as a whole or not at all; returns it as plain values.
 
     Args:
         config: Resolved.
@@ -131,6 +132,7 @@ def write(config: Config, folder: Path, *, threads: int | None = None) -> None:
         document["launch"]["threads"] = threads
     text = OmegaConf.to_yaml(OmegaConf.create(document)).encode()
     atomic_file.replace(folder / FILE, text + SUM + _sum(text))
+    return document
 
 
 def _sum(text: bytes) -> bytes:

@@ -5,7 +5,7 @@ import math
 import os
 import signal
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,13 +101,14 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], pendin
 
         checkpoints = _checkpoints(config, job, world, directory, attempt, warn)
         resolved = preflight.with_replicas(config, job.collective.size)
+        document: Mapping[str, Any] = {}
         if world.is_chief:
-            saved.write(resolved, directory.path, threads=connection.threads)
+            document = saved.write(resolved, directory.path, threads=connection.threads)
             environment.write(directory.environment)
         for each in dict.fromkeys((console, log)):
             report.introduce(each, config, job, world, directory)
         with closing_trackers(_trackers(config, directory, world, console, log, warn)) as trackers:
-            trackers.start(_run_info(resolved, job, world, directory))
+            trackers.start(_run_info(document, job, world, directory))
             results = Trainer(
                 job.state,
                 job.plan,
@@ -139,17 +140,17 @@ def _observer(config: Config, job: Job) -> Observer | None:
     return Observer(job.state.replicas[0], ratios=ratios, histograms=histograms, is_due=job.plan.logs)
 
 
-def _run_info(config: Config, job: Job, world: World, directory: RunDirectory) -> RunInfo:
-    """Returns what trackers are told at the start."""
+def _run_info(config: Mapping[str, Any], job: Job, world: World, directory: RunDirectory) -> RunInfo:
+    """Returns what trackers are told at the start; whether a start resumes the run is no setting of the run."""
     return RunInfo(
         name=directory.path.name,
         folder=directory.path,
-        config=config.model_dump(mode="json"),
+        config={key: value for key, value in config.items() if key != "resume"},
         start=job.state.step,
         steps=job.plan.steps,
         processes=world.size,
         measurements=job.state.strategy.describe().measurements,
-        id=directory.id() if world.is_chief and config.tracker else "",
+        id=directory.id() if config.get("tracker") else "",
         tags=environment.origin(directory.environment) if world.is_chief else {},
         earlier=lambda: curves.earlier(directory.metrics, job.state.step),
     )

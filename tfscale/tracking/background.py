@@ -59,7 +59,7 @@ class Background:
                 return
             self._lost = True
         if self._refusal is None or self._done:
-            self._warn(f"tracker.{self._name} gets no more records, and the run goes on: {reason[:300]}")
+            self._warn(f"tracker.{self._name} gets no more records, and the run goes on: {reason[:200]}")
 
     def _call(self, call: Callable[[], None]) -> None:
         if not self._lost:

@@ -34,6 +34,9 @@ class WandbTracker:
     def __init__(self, *, project: str, entity: str | None, mode: Literal["online", "offline"], timeout: float) -> None:
         self._project, self._entity, self._timeout = project, entity, timeout
         self._mode: Literal["online", "offline"] = mode
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # nothing is sent to anyone but the server
+        import wandb  # noqa: F401 - seconds, which no timeout counts
+
         self._run: Any = None
         self._rows, self._sent, self._ended_well = 0, 0, False
         self._last: dict[Kind, int] = {}
@@ -44,7 +47,6 @@ class WandbTracker:
         Raises:
             UserError: Nobody is logged in.
         """
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # nothing is sent to anyone but the server
         import wandb
 
         if self._mode == "online" and not wandb.login(prompt=False):  # it would wait for someone to type a key
