@@ -109,8 +109,9 @@ def _rows(
             yield _row(f"{group}/{key}", option, f"an option of [`{group}/{key}`](#{_anchor(f'{group}/{key}')})", None)
     fields = {} if table is None else table.model_fields
     for key, value in values.items():
-        if isinstance(value, dict) and "_target_" in value:  # one of several metrics
-            yield _row(f"{path}.{key}._target_", value["_target_"], f"a class of `keras.{path}`", comments.get(key))
+        if isinstance(value, dict) and "_target_" in value:  # one of several metrics or trackers
+            rule = f"a class of `keras.{path}`" if path == "metrics" else "a class of tfscale, or of your own"
+            yield _row(f"{path}.{key}._target_", value["_target_"], rule, comments.get(key))
             yield from _rows(f"{path}.{key}", value, comments, TARGET_SCHEMAS.get(value["_target_"]))
         elif not key.startswith("_") and key != "defaults":
             field = fields.get(key)
@@ -137,7 +138,7 @@ def _anchor(group: str) -> str:
 
 def _comments(text: str) -> dict[str, str]:
     """Key -> the comment beside it."""
-    found = re.findall(r"^(\w+):[^#\n]*#\s*(.+)$", text, re.MULTILINE)
+    found = re.findall(r"^ *(\w+):[^#\n]*#\s*(.+)$", text, re.MULTILINE)
     return {key: comment.strip() for key, comment in found}
 
 

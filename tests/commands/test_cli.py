@@ -228,7 +228,7 @@ def test_a_model_that_does_not_take_the_data_is_exit_code_2_and_leaves_its_name_
 
 
 def test_tensorboard_files_are_written(tmp_path: Path) -> None:
-    done = tfscale("train", "run.tensorboard=true", "train.steps=3", "run.name=one", cwd=tmp_path)
+    done = tfscale("train", "tracker=tensorboard", "train.steps=3", "run.name=one", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert list((tmp_path / "runs" / "one" / "tensorboard").glob("events.out.*"))
 

@@ -60,7 +60,8 @@ NEEDS = {
 GIVEN = {"spec", "directions", "has_validation", "collective", "learning_rate", "total_steps", "replicas", "processes"}
 
 
-# Built elsewhere: with real processes, with a model of the user's own in tests/tasks, or in tests/data (no network).
+# Built elsewhere: with real processes, with a model of the user's own in tests/tasks, in tests/data (no
+# network), or in tests/tracking.
 COMPOSED = (
     "data=keras",
     "data=huggingface",
@@ -69,6 +70,8 @@ COMPOSED = (
     "task=segmentation",
     "task=next_token",
     "task=several",
+    "tracker=mlflow",
+    "tracker=wandb",
 )
 
 

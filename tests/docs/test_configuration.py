@@ -19,7 +19,7 @@ def test_every_option_has_a_heading_and_every_key_a_row() -> None:
         group = "/".join(path.relative_to(ROOT / "conf").parent.parts)
         assert f"### `{group}={path.stem}`" in LINES
         keys = [key for key in yaml.safe_load(path.read_text()) if key != "defaults" and not key.startswith("_")]
-        suffix = "._target_" if group == "metrics" else ""
+        suffix = "._target_" if group in ("metrics", "tracker") else ""
         node = COMMON_GROUPS.get(group, group.replace("/", "."))
         assert {f"{node}.{key}{suffix}" for key in keys} <= rows
 
@@ -32,6 +32,7 @@ def test_every_row_says_what_a_value_may_be() -> None:
 
 def test_rows_have_default_rule_and_comment() -> None:
     assert "| `train.log_every` | `50` | a whole number of steps from 1 to 1e9 | steps |" in LINES
+    assert "| `tracker.mlflow.experiment` | `tfscale` | text | name; created unless it exists |" in LINES
     assert "| `strategy/codec` | `smallest` | an option of [`strategy/codec`](#strategycodec) |  |" in LINES
     assert (
         "| `[optimizer.clipvalue]` | `null` | a number > 0, or null | add it: `+optimizer.clipvalue=VALUE` |" in LINES

@@ -19,6 +19,7 @@ import yaml
 
 from tests.support.forked_commands import ForkedCommands
 from tfscale.commands.data import EXPORT_KEYS
+from tfscale.config.overrides import keys_of
 
 ROOT = Path(__file__).parent.parent.parent
 README = ROOT / "README.md"
@@ -177,5 +178,5 @@ def known_settings() -> set[str]:
         text = path.read_text()
         package = re.match(r"# @package (\w+)", text)
         group = package[1] if package else ".".join(path.relative_to(ROOT / "conf").parent.parts)
-        known |= {f"{group}.{key}" for key in yaml.safe_load(text) or {}}
+        known |= {f"{group}.{key}" for key in keys_of(yaml.safe_load(text) or {})}
     return known

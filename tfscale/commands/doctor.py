@@ -150,7 +150,7 @@ def _kernels() -> Finding:
 
 def _tensorboard() -> Finding:
     installed = importlib.util.find_spec("tensorboard") is not None
-    report = "installed" if installed else "not installed: run.tensorboard=true cannot be used"
+    report = "installed" if installed else "not installed: tracker=tensorboard cannot be used"
     return Finding(works=installed, report=report, fix="pip install 'tfscale[tensorboard]'", needed=False)
 
 

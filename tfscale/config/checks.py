@@ -1,6 +1,7 @@
 """Checks rules between keys, of a configuration whose single keys are valid."""
 
 import importlib
+import os
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 from tfscale.config import transfer
 from tfscale.config.schemas import data as data_schemas
+from tfscale.config.schemas import trackers as tracker_schemas
 from tfscale.config.schemas.common import own_options
 from tfscale.config.schemas.config import Config
 from tfscale.config.strategy_settings import settings_of
@@ -62,6 +64,7 @@ def problems_of(config: Config, processes: int) -> list[str]:
         *_schedule(config),
         *_monitors(config),
         *_metrics(config),
+        *_trackers(config),
         *problems_of_data(config),
         *transfer.problems_of(config),
     ]
@@ -83,9 +86,21 @@ def _train(config: Config) -> list[str]:
         )
     if config.resume and config.run.name is None:
         problems.append("resume=true must have the run's name; type run.name=NAME (`ls` in the folder run.dir)")
-    if config.run.tensorboard and find_spec("tensorboard") is None:
-        problems.append("run.tensorboard=true needs the package tensorboard; type: pip install 'tfscale[tensorboard]'")
     return problems
+
+
+def _trackers(config: Config) -> list[str]:
+    needed = {name: tracker_schemas.PACKAGES.get(node["_target_"]) for name, node in config.tracker.items()}
+    return [
+        f"tracker={name} must have the package {package}, and it is not there; type: pip install 'tfscale[{package}]'"
+        for name, package in needed.items()
+        if package is not None and find_spec(package) is None
+    ] + [
+        f"tracker.{name}.tracking_uri must name a server or a folder, got null; type "
+        f"tracker.{name}.tracking_uri=http://HOST:5000 or =file:FOLDER, or set MLFLOW_TRACKING_URI"
+        for name, node in config.tracker.items()
+        if node.get("tracking_uri", "") is None and "MLFLOW_TRACKING_URI" not in os.environ
+    ]
 
 
 def _strategy(config: Config) -> list[str]:

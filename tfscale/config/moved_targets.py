@@ -42,9 +42,19 @@ RENAMED_VALUES: Mapping[tuple[str, str, str], str] = MappingProxyType({("strateg
 """Node, key and old value -> the current value."""
 
 
+MOVED_KEYS: Mapping[str, str] = MappingProxyType({"run.tensorboard": "tracker=tensorboard"})
+"""Key that is no more -> what to type instead."""
+
+TENSORBOARD: Mapping[str, Any] = MappingProxyType(
+    {"_target_": "tfscale.tracking.tensorboard.TensorBoardTracker", "histograms": False, "ratios": False}
+)
+"""The tracker that `run.tensorboard=true` was."""
+
+
 NEW_NODES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "task": {"_target_": "tfscale.tasks.select.auto"},
+        "tracker": {},
         "callbacks": {},
         "model": {"init_from": None, "freeze": []},
         "train": {"export": "keras", "precision": "float32", "accumulate": 1, "jit_compile": False, "ema": None},
@@ -80,9 +90,21 @@ NEW_OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 
 
 def completed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Adds to the configuration of an earlier run what was introduced since."""
+    """Adds to the configuration of an earlier run what was introduced since, and takes out what is no more."""
+    values, _ = _without_run_tensorboard(values)
     whole = {**values, **{name: {**node, **(values.get(name) or {})} for name, node in NEW_NODES.items()}}
     return {name: _with_new_options(node) if isinstance(node, dict) else node for name, node in whole.items()}
+
+
+def _without_run_tensorboard(values: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Replaces the key `run.tensorboard` by a tracker; returns whether the key was there."""
+    run = values.get("run")
+    if not isinstance(run, dict) or "tensorboard" not in run:
+        return dict(values), False
+    changed = {**values, "run": {key: value for key, value in run.items() if key != "tensorboard"}}
+    if run["tensorboard"] is True:
+        changed["tracker"] = {"tensorboard": dict(TENSORBOARD), **(changed.get("tracker") or {})}
+    return changed, True
 
 
 def _with_new_options(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,7 +121,8 @@ def renamed(values: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, str
         The configuration with current paths and values, and what it had in their place, old -> current.
     """
     old = {target: current(target) for target in _targets(values) if current(target) != target}
-    changed, told = _replaced(values, old), dict(old)
+    changed, had_tensorboard = _without_run_tensorboard(_replaced(values, old))
+    told = {**old, **({"run.tensorboard": MOVED_KEYS["run.tensorboard"]} if had_tensorboard else {})}
     model = changed.get("model")
     if isinstance(model, dict) and str(model.get("_target_")).startswith(SHIPPED_MODELS) and "classes" in model:
         model["outputs"] = model.pop("classes")

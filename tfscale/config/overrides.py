@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tfscale.config.compose import Composer
-from tfscale.config.moved_targets import current
+from tfscale.config.moved_targets import MOVED_KEYS, current
 from tfscale.config.schemas.by_target import TARGET_SCHEMAS
 from tfscale.config.schemas.fields import Table
 from tfscale.config.suggest import closest, closest_key
@@ -28,6 +28,9 @@ from tfscale.errors import UserError, first_line
 
 _UNREADABLE = "~#!;<>^&`="
 """Characters that Hydra's grammar has no unquoted value with, besides those beyond ASCII."""
+
+LIST_GROUPS = ("tracker",)
+"""Groups of which any number of options can be chosen, tracker=[mlflow,wandb]."""
 
 _GRAMMAR = ",[]{}()'\"\\"
 """Characters that have a meaning in Hydra's grammar of values."""
@@ -121,6 +124,9 @@ def check_groups(overrides: Sequence[Override], composer: Composer) -> list[str]
             problems.append(
                 f"{key} cannot be set: tfscale runs Hydra itself; use run.dir and run.name for folders, -m for sweeps"
             )
+        elif override.is_sweep_override() and key in LIST_GROUPS:
+            options = str(override.input_line).partition("=")[2]
+            problems.append(f"{override.input_line} is a sweep; type {key}=[{options}] for all of them, or add -m")
         elif override.is_sweep_override():
             problems.append(f"{override.input_line} has several values; add -m to run a job for each")
         elif key in groups and not override.is_delete():
@@ -132,10 +138,18 @@ def check_groups(overrides: Sequence[Override], composer: Composer) -> list[str]
 
 
 def _option_problem(group: str, override: Override, composer: Composer) -> list[str]:
-    options = composer.options(group)
     value = override.value()
+    if group in LIST_GROUPS and isinstance(value, list):
+        return [problem for each in value for problem in _problem_of_option(group, each, composer)]
+    return _problem_of_option(group, value, composer)
+
+
+def _problem_of_option(group: str, value: object, composer: Composer) -> list[str]:
+    options = composer.options(group)
     if value in options:
         return []
+    if group in LIST_GROUPS and value is None:
+        return [f"{group} must be a list of options, got null; type {group}=[] for none"]
     if group in ("train", "run", "launch") and not isinstance(value, str):
         return [f"{group} must be one of {', '.join(options)}, got {value}; set {group}.KEY=VALUE instead"]
     near = closest(str(value), options)
@@ -220,6 +234,8 @@ def _has(table: type[Table], parts: Sequence[str]) -> bool:
 
 def _unknown(key: str, base: DictConfig, composer: Composer, known: Sequence[str]) -> str:
     group, _, part = key.partition(".")
+    if key in MOVED_KEYS:
+        return f"{key} is not a key any more; type {MOVED_KEYS[key]}"
     if part and group in composer.groups():
         having = [
             option for option in composer.options(group) if key in keys_of(composer.compose([f"{group}={option}"]))

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -17,7 +18,7 @@ from yaml import YAMLError
 from tfscale import atomic_file
 from tfscale.config import compose, yaml_limits
 from tfscale.config.find_run import FILE, exists, no_such_run
-from tfscale.config.moved_targets import completed, renamed
+from tfscale.config.moved_targets import MOVED_KEYS, completed, renamed
 from tfscale.config.overrides import Override, key_of, keys_of, several_values
 from tfscale.config.preflight import first_lines, typed
 from tfscale.config.schemas.config import Config
@@ -140,6 +141,8 @@ def _apply(override: Override, composed: DictConfig, path: Path, addable: Sequen
     known = list(keys_of(composed))
     if "/" in key or (key in known and isinstance(OmegaConf.select(composed, key), DictConfig)):
         raise UserError(f"{key} cannot change in an earlier run, only values like train.epochs can; start a new run")
+    if key in MOVED_KEYS:
+        raise UserError(f"{key} is not a key any more; type {MOVED_KEYS[key]} when you start a run")
     if key not in known and may_be_added and not override.is_add():
         raise UserError(f"{key} is not a key of this run; type +{override.input_line} to add it")
     if key not in known and not may_be_added:
@@ -152,8 +155,8 @@ def _apply(override: Override, composed: DictConfig, path: Path, addable: Sequen
         raise UserError(f"{override.input_line} cannot be used: {first_lines(error)}; give a plain value") from None
 
 
-def write(config: Config, folder: Path, *, threads: int | None = None) -> None:
-    """Writes the resolved configuration into a run directory, as a whole or not at all.
+def write(config: Config, folder: Path, *, threads: int | None = None) -> dict[str, Any]:
+    """Writes the resolved configuration into a run directory, as a whole or not at all; returns it as plain values.
 
     Args:
         config: Resolved.
@@ -168,6 +171,7 @@ def write(config: Config, folder: Path, *, threads: int | None = None) -> None:
         document["launch"]["threads"] = threads
     text = OmegaConf.to_yaml(OmegaConf.create(document)).encode()
     atomic_file.replace(folder / FILE, text + SUM + _sum(text))
+    return document
 
 
 def _sum(text: bytes) -> bytes:

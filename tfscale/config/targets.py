@@ -35,6 +35,7 @@ ALLOWED_TARGETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "task": ("tfscale.tasks.",),
         "loss": ("auto", "keras.losses."),
         "metrics": ("auto", "keras.metrics."),
+        "tracker": ("tfscale.tracking.",),
         "callbacks": (),
         "early_stopping": ("tfscale.training.early_stopping.",),
         "strategy": ("tfscale.strategies.",),
@@ -45,7 +46,7 @@ ALLOWED_TARGETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """Node -> prefixes of the paths that its `_target_` may name, besides trusted modules."""
 
-NAMED_NODES = ("metrics", "callbacks")
+NAMED_NODES = ("metrics", "tracker", "callbacks")
 """Nodes that hold several nodes with a `_target_`, by names that the user chooses."""
 
 ALLOWED_AUGMENTATIONS = ("keras.layers.Random",)

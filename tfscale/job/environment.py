@@ -1,5 +1,6 @@
 """Describes what the bits of a run depend on besides its settings: versions, devices, threads."""
 
+import json
 import os
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -45,6 +46,16 @@ def _gpus() -> list[str]:
             + (f" (compute capability {'.'.join(map(str, capability))})" if capability else "")
         )
     return models
+
+
+def origin(path: Path) -> dict[str, str]:
+    """Returns what environment.json says of the run's origin: command and git, where it has them."""
+    document = json.loads(path.read_text(encoding="utf-8"))
+    found: dict[str, str] = {}
+    for name, value in document.items():
+        if name.startswith(("command", "git")) and value is not None:
+            found[name] = value if isinstance(value, str) else json.dumps(value)
+    return found
 
 
 def _version(name: str) -> str | None:

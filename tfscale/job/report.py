@@ -77,7 +77,6 @@ def close(
         "batch": config.train.batch,
         "global_batch": config.train.batch * job.collective.size,
         "trainable_parameters": job.layout.size,
-        "directions": dict(job.evaluator.directions),
         "directory": str(directory.path),
     }
     summary.write(document, directory.summary)
@@ -87,8 +86,9 @@ def close(
         )
     tracker.summary(document)
     measurements = job.state.strategy.describe().measurements
-    for picture in draw(directory, console, measurements):
-        tracker.artifact(picture)
+    pictures = draw(directory, console, measurements)
+    for made in (*directory.documents(), *pictures):
+        tracker.artifact(made)
     tracker.finish()  # takes the progress bar away
     closing_table(console, document, _next_commands(directory.path, config.trust), measurements)
 

@@ -33,14 +33,16 @@ from tfscale.supervision.coordinated_stop import CoordinatedStop
 from tfscale.supervision.heartbeat import Heartbeat
 from tfscale.supervision.signals import PendingSignal, Stopped, signals_noted
 from tfscale.terminal import RobustStream, logger, survive_write_errors
+from tfscale.tracking import curves
+from tfscale.tracking.background import TIMEOUT, Background
 from tfscale.tracking.base import RunInfo, Tracker
 from tfscale.tracking.console import ConsoleTracker
 from tfscale.tracking.jsonl import JsonlTracker
 from tfscale.tracking.tables import person_console
-from tfscale.tracking.tensorboard import TensorBoardTracker
 from tfscale.tracking.trackers import Trackers, closing_trackers
 from tfscale.training.callbacks import KerasCallbacks
 from tfscale.training.checkpoints import Checkpoints
+from tfscale.training.observer import Observer
 from tfscale.training.timeline import Timeline
 from tfscale.training.trainer import Trainer
 from tfscale.world import World
@@ -107,8 +109,9 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], pendin
         identity = {**environment.identity(), **_order_of_sums(job, world), "data": job.data.digest[:16]}
         checkpoints = _checkpoints(config, job, world, directory, attempt, identity, warn)
         resolved = preflight.with_replicas(config, job.collective.size)
+        document: Mapping[str, Any] = {}
         if world.is_chief:
-            saved.write(resolved, directory.path, threads=connection.threads)
+            document = saved.write(resolved, directory.path, threads=connection.threads)
             environment.write(directory.environment, identity, processes=world.size, steps=job.plan.steps)
             for difference in provenance.differences(directory.environment):
                 warn(difference)
@@ -118,7 +121,7 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], pendin
         for each in dict.fromkeys((console, log)):
             report.introduce(each, config, job, world, directory)
         with closing_trackers(_trackers(config, directory, world, console, log, warn, heartbeat)) as trackers:
-            trackers.start(_run_info(resolved, job, world, directory))
+            trackers.start(_run_info(document, job, world, directory))
             results = Trainer(
                 job.state,
                 job.plan,
@@ -129,6 +132,7 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], pendin
                 stop=stop,
                 heartbeat=heartbeat,
                 callbacks=callbacks[0] if callbacks else None,
+                observer=_observer(config, job) if world.is_chief else None,
             )()
             log.print(f"rank {world.rank} ended well; parameters {results['parameters_sha256']}", highlight=False)
             if world.is_chief:
@@ -142,18 +146,29 @@ def _callbacks(config: Config, job: Job) -> KerasCallbacks:
     return KerasCallbacks(made, job.state.replicas[0].model, epoch=job.plan.epoch, steps=job.plan.steps)
 
 
-def _run_info(config: Config, job: Job, world: World, directory: RunDirectory) -> RunInfo:
-    """Returns what trackers are told at the start."""
+def _observer(config: Config, job: Job) -> Observer | None:
+    """Returns the observer of the chief's first replica, if a tracker asks for what it sees."""
+    ratios, histograms = (any(node.get(key) for node in config.tracker.values()) for key in ("ratios", "histograms"))
+    if not ratios and not histograms:
+        return None
+    return Observer(job.state.replicas[0], ratios=ratios, histograms=histograms, is_due=job.plan.logs)
+
+
+def _run_info(config: Mapping[str, Any], job: Job, world: World, directory: RunDirectory) -> RunInfo:
+    """Returns what trackers are told at the start; whether a start resumes the run is no setting of the run."""
     return RunInfo(
         name=directory.path.name,
         folder=directory.path,
-        config=config.model_dump(mode="json"),
+        config={key: value for key, value in config.items() if key != "resume"},
         start=job.state.step,
         steps=job.plan.steps,
         processes=world.size,
         measurements=job.state.strategy.describe().measurements,
         evaluate_every=job.plan.evaluate_every if Split.VALIDATION in job.data.sizes else None,
         monitored=job.state.early_stopping.monitored,
+        id=directory.id() if config.get("tracker") else "",
+        tags=environment.origin(directory.environment) if world.is_chief else {},
+        earlier=lambda: curves.earlier(directory.metrics, job.state.step),
     )
 
 
@@ -218,10 +233,13 @@ def _trackers(
     warn: Callable[[str], None],
     timeline: Timeline,
 ) -> Trackers:
-    """Each process tracks its run in its log and timeline; the chief on console, metrics.jsonl and TensorBoard, too."""
+    """Each process tracks its run in its log and timeline; the chief on the console, in metrics.jsonl and as asked."""
     trackers: list[Tracker] = [ConsoleTracker(log), timeline]
-    if world.is_chief:
-        trackers += [ConsoleTracker(console), JsonlTracker(directory.metrics)]
-        if config.run.tensorboard:
-            trackers.append(TensorBoardTracker(directory.tensorboard))
-    return Trackers(trackers, warn=warn)
+    if not world.is_chief:
+        return Trackers(trackers, warn=warn)
+    recorded = JsonlTracker(directory.metrics)
+    trackers += [ConsoleTracker(console), recorded]
+    for name, node in config.tracker.items():
+        tracker = instantiate(f"tracker.{name}", node)
+        trackers.append(Background(name, tracker, timeout=node.get("timeout", TIMEOUT), warn=warn))
+    return Trackers(trackers, warn=warn, recorded=recorded)

@@ -13,6 +13,8 @@ runs/NAME/
     timeline/         rank-N.jsonl: seconds of each phase of a rank; see training/timeline.py
     checkpoints/      see checkpoint/format.py
     events.jsonl      starts and ends of its processes; see runs/events.py
+    id                of the run, for trackers outside of this directory
+    tensorboard/      event files, and wandb/, where these trackers are chosen
     lock              held by the process that trains it
     logs/             rank-N.log, output; rank-N.error, the failure; rank-N.heartbeat, step and phase; rank-N.stack,
                       Python stacks of a hang; logs-evaluation/ has the same of `tfscale evaluate`
@@ -22,6 +24,7 @@ import fcntl
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -92,7 +95,6 @@ class RunDirectory:
         self.preprocessing = path / "preprocessing.json"
         self.model = path / "model"
         self.figures = path / "figures.json"
-        self.tensorboard = path / "tensorboard"
         self.events = path / "events.jsonl"
         if not self.events.exists() and (path / OLD_EVENTS).exists():
             self.events = path / OLD_EVENTS
@@ -183,6 +185,21 @@ class RunDirectory:
                 failures.append(Failure(**json.loads(path.read_text())))
         own = [failure for failure in failures if failure.restarts == restarts]
         return min(own, key=lambda failure: (failure.retryable, failure.when), default=None)
+
+    def documents(self) -> list[Path]:
+        """Files that say what the run was and what came of it, and its model where it was exported."""
+        named = (self.summary, self.path / "config.yaml", self.environment)
+        return [*(path for path in named if path.is_file()), *sorted(self.path.glob("*.keras"))]
+
+    def id(self) -> str:
+        """Id of the run, unlike that of any other; made when it is first asked for, and kept."""
+        path = self.path / "id"
+        with suppress(OSError):
+            if known := path.read_text(encoding="utf-8").strip():
+                return known
+        made = uuid.uuid4().hex
+        atomic_file.replace(path, f"{made}\n")
+        return made
 
     def describe_failure(self, failure: Failure, *, alone: bool = False) -> str:
         """Message about a failure; `alone` if its process is the only one of the job."""

@@ -134,7 +134,7 @@ def update_row(run: Path, code: int, wall_seconds: float) -> None:
     with suppress(ValueError):
         wall_seconds += float(row.get("wall_seconds") or 0)
     names = list(rows[0])
-    row.update(dict.fromkeys(names[names.index("status") :]), **_results(run, code, wall_seconds))
+    row |= {**dict.fromkeys(names[names.index("status") :]), **_results(run, code, wall_seconds)}
     with suppress(OSError):  # the run has ended, whatever becomes of the table
         _write_csv(path, _aligned(rows))
 

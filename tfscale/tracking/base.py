@@ -5,7 +5,7 @@ tables and plots know no strategy.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -21,7 +21,11 @@ class Kind(Enum):
     """One for each step: loss, seconds and the strategy's measurements."""
 
     TENSOR = "tensor"
-    """One for each trainable tensor at a log step, with its `name`."""
+    """One for each trainable tensor at a log step, with its `name`, if the strategy or a tracker asks for them."""
+
+    HISTOGRAM = "histogram"
+    """At a log step, if a tracker asks for them: `name`, `of` (parameters or updates), `low`, `high`, and the number
+    of elements in each of the ranges of equal width between those two, `count_0`, `count_1` ..."""
 
     TRAIN = "train"
     """One for each `train.log_every` steps: loss, learning rate, speed and the strategy's measurements."""
@@ -89,12 +93,15 @@ class RunInfo:
         name: Of the run.
         folder: Its run directory.
         config: The resolved configuration, as plain values.
-        start: Optimizer steps completed, when resumed.
+        start: Optimizer steps completed, when resumed. Steps after it were logged before if the run was killed.
         steps: Optimizer steps of the whole run.
         processes: That train it.
         measurements: What the strategy measures.
         evaluate_every: Steps between two evaluations on the validation examples; None if they are not regular.
         monitored: The figure by which evaluations are compared; None if there is none.
+        id: Of the run, unlike that of any other, and the same at every start; empty if no tracker needs it.
+        tags: Facts about its origin, such as the command line.
+        earlier: Yields the training and evaluation records up to `start`, in order, with kind and step.
     """
 
     name: str
@@ -106,6 +113,9 @@ class RunInfo:
     measurements: Measurements = field(default_factory=dict)
     evaluate_every: int | None = None
     monitored: Monitored | None = None
+    id: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    earlier: Callable[[], Iterable[tuple[Kind, int, Record]]] = tuple
 
 
 class Tracker(Protocol):

@@ -7,6 +7,7 @@ from typing import Any, final
 
 from tfscale.errors import UserError, first_line
 from tfscale.tracking.base import Kind, Record, RunInfo, Tracker
+from tfscale.tracking.jsonl import JsonlTracker
 
 
 @contextmanager
@@ -24,11 +25,14 @@ class Trackers:
 
     Args:
         trackers: In this order.
+        recorded: One of them, whose records of a repeated step are the ones that all get.
         warn: Takes a sentence about a tracker that has failed.
     """
 
-    def __init__(self, trackers: Sequence[Tracker], *, warn: Callable[[str], None]) -> None:
-        self._trackers, self._warn = list(trackers), warn
+    def __init__(
+        self, trackers: Sequence[Tracker], *, warn: Callable[[str], None], recorded: JsonlTracker | None = None
+    ) -> None:
+        self._trackers, self._warn, self._recorded = list(trackers), warn, recorded
 
     def _each(self, call: Callable[[Tracker], None]) -> None:
         for tracker in list(self._trackers):
@@ -54,7 +58,8 @@ class Trackers:
 
     def log(self, kind: Kind, step: int, values: Record) -> None:
         """See `base.Tracker`."""
-        self._each(lambda tracker: tracker.log(kind, step, values))
+        same = values if self._recorded is None else self._recorded.first(kind, step, values)
+        self._each(lambda tracker: tracker.log(kind, step, same))
 
     def message(self, step: int, text: str) -> None:
         """See `base.Tracker`."""

@@ -15,6 +15,7 @@ import tensorflow as tf
 from tfscale.data.base import Batch, Data, Shard
 from tfscale.strategies.base import SKIPPED_STEPS, Strategy
 from tfscale.supervision.phase import Phase
+from tfscale.training.observer import Observer
 from tfscale.training.replica import Replica
 from tfscale.training.state import RunState
 
@@ -52,6 +53,7 @@ def training_steps(
     seed: int,
     prefetch: int,
     heartbeat: Callable[[Phase, int], None] = lambda phase, step: None,
+    observer: Observer | None = None,
 ) -> Iterator[StepInfo]:
     """Trains without end, from `state.step` on; `state` is up to date at every yield.
 
@@ -63,6 +65,7 @@ def training_steps(
         seed: Of the order of examples.
         prefetch: Batches prepared ahead, for each replica.
         heartbeat: Called with each phase that begins, and the steps completed.
+        observer: Looks at the parameters before and after each step; None in a run that does not ask.
     """
     feeds = [
         data.train(Shard(replica.rank, shards), batch=batch, seed=seed, start=state.step, prefetch=prefetch)
@@ -75,6 +78,8 @@ def training_steps(
     score = _score_function(state.replicas)
     feed = zip(*feeds, strict=True)
     while True:
+        if observer is not None:
+            observer.before(state.step + 1)
         began = time.perf_counter()
         heartbeat(Phase.DATA, state.step)
         batches = next(feed)
@@ -92,6 +97,8 @@ def training_steps(
         if average is not None:
             average(tf.constant(state.step, tf.int64))
         seconds = time.perf_counter() - began
+        if observer is not None:
+            observer.after()
         yield StepInfo(
             step=state.step,
             losses=losses,

@@ -14,6 +14,7 @@ from tfscale.collectives.checksummed import gather_checksummed
 from tfscale.data.base import Split
 from tfscale.tracking.base import Kind, Tracker
 from tfscale.training.loop import StepInfo
+from tfscale.training.observer import Observer
 from tfscale.training.state import RunState
 
 
@@ -39,10 +40,13 @@ class RunMetrics:
         examples: Training examples.
         batch: B.
         tracker: Gets the records.
+        observer: Of the tensors of a replica; None in a run that does not ask.
     """
 
-    def __init__(self, state: RunState, *, examples: int, batch: int, tracker: Tracker) -> None:
-        self._state, self._all, self._tracker = state, examples, tracker
+    def __init__(
+        self, state: RunState, *, examples: int, batch: int, tracker: Tracker, observer: Observer | None = None
+    ) -> None:
+        self._state, self._all, self._tracker, self._observer = state, examples, tracker, observer
         self._collective = state.strategy.collective
         self._whole = batch * self._collective.size
         self._steps: list[StepInfo] = []
@@ -133,12 +137,23 @@ class RunMetrics:
             if each.step != self._first_number:  # the first one compiles
                 self._told += 1
                 self._sums.update({name: values[name] for name in self._averaged_figures if name in values})
-        columns = {name: values.numpy() for name, values in self._state.strategy.tensor_measurements().items()}
-        if columns and self._steps:
-            for index, name in enumerate(self._state.replicas[0].layout.names):
-                values = {what: float(column[index]) for what, column in columns.items()}
-                self._tracker.log(Kind.TENSOR, self._steps[-1].step, {"name": name, **values})
+        if self._steps:
+            self._log_tensors(self._steps[-1].step)
         self._steps.clear()
+
+    def _log_tensors(self, step: int) -> None:
+        """Logs what the strategy and the observer, if there is one, have measured of each tensor."""
+        columns = {name: values.numpy() for name, values in self._state.strategy.tensor_measurements().items()}
+        ratios = {} if self._observer is None else self._observer.ratios()
+        for index, name in enumerate(self._state.replicas[0].layout.names):
+            values = {what: float(column[index]) for what, column in columns.items()}
+            values |= {"update_ratio": ratios[name]} if name in ratios else {}
+            if values:
+                self._tracker.log(Kind.TENSOR, step, {"name": name, **values})
+        if self._observer is not None:
+            for histogram in self._observer.histograms():
+                self._tracker.log(Kind.HISTOGRAM, step, histogram)
+            self._observer.clear()
 
     def evaluated(self, split: Split, measured: dict[str, float]) -> None:
         """Takes an evaluation on the validation or the test examples."""

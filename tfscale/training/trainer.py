@@ -20,6 +20,7 @@ from tfscale.training.checkpoints import Checkpoints
 from tfscale.training.evaluator import Evaluator
 from tfscale.training.loop import StepInfo, training_steps
 from tfscale.training.metrics import RunMetrics
+from tfscale.training.observer import Observer
 from tfscale.training.state import RunState, digest
 
 MIN_INTERVAL = 10
@@ -51,6 +52,10 @@ class Plan:
     evaluate_every: int
     checkpoint_every: int
     nonfinite: nonfinite.Policy
+
+    def logs(self, step: int) -> bool:
+        """Returns whether there is a log record after a step, unless the run ends before it."""
+        return step == self.steps or step % self.log_every == 0
 
 
 def automatic_interval(epoch: int) -> int:
@@ -97,6 +102,7 @@ class Trainer:
             the state is saved. All processes of the job must get the same result.
         heartbeat: Called with each phase that this process enters, and the steps completed.
         callbacks: Of the user's own; None in all processes but one.
+        observer: Of the tensors of a replica; None in a run that does not ask, and in all processes but one.
     """
 
     def __init__(
@@ -111,11 +117,14 @@ class Trainer:
         stop: Callable[[int, Callable[[int], bool]], Exception | None],
         heartbeat: Callable[[Phase, int], None],
         callbacks: KerasCallbacks | None = None,
+        observer: Observer | None = None,
     ) -> None:
+        self._observer = observer
         self._stop, self._heartbeat, self._callbacks = stop, heartbeat, callbacks
         self._state, self._plan, self._data = state, plan, data
         self._evaluator, self._checkpoints, self._tracker = evaluator, checkpoints, tracker
-        self._metrics = RunMetrics(state, examples=data.sizes[Split.TRAIN], batch=plan.batch, tracker=tracker)
+        examples = data.sizes[Split.TRAIN]
+        self._metrics = RunMetrics(state, examples=examples, batch=plan.batch, tracker=tracker, observer=observer)
         self._nonfinite = nonfinite.NonFinite(plan.nonfinite, state, checkpoints, every=plan.checkpoint_every)
         self._ended = state.early_stopping.ended  # if it was restarted just after that
 
@@ -130,6 +139,7 @@ class Trainer:
             seed=self._plan.seed,
             prefetch=self._plan.prefetch,
             heartbeat=self._heartbeat,
+            observer=self._observer,
         )
         if self._ended or self._state.step >= self._plan.steps:
             self._callbacks = None  # nothing is left to look on at
@@ -157,7 +167,7 @@ class Trainer:
         self._metrics.note(info)
         self._handle_nonfinite(info)
         step, planned, reason = info.step, info.step == self._plan.steps, None
-        logs = planned or step % self._plan.log_every == 0
+        logs = self._plan.logs(step)
         if logs:
             reason = self._log(info)
         asked = None if planned else self._stop(step, self._is_sync_step)  # after the log, which synchronizes

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from tfscale.config.schemas import augment, data, exchange, losses, models, optimizers, tasks, training
+from tfscale.config.schemas import augment, data, exchange, losses, models, optimizers, tasks, trackers, training
 from tfscale.config.schemas.fields import Table
 from tfscale.config.strategy_settings import all_settings
 
@@ -18,6 +18,7 @@ TARGET_SCHEMAS: Mapping[str, type[Table]] = MappingProxyType(
         **optimizers.SCHEMAS,
         **losses.SCHEMAS,
         **training.SCHEMAS,
+        **trackers.SCHEMAS,
         **exchange.SCHEMAS,
         **_STRATEGIES,
     }

@@ -49,7 +49,6 @@ class Run(Table):
     dir: Annotated[str, rule("a folder", min_length=1)]
     name: Name
     strict: Bool
-    tensorboard: Bool
 
 
 class Launch(Table):
@@ -86,6 +85,7 @@ class Config(Table):
     loss: dict[str, Any]
     early_stopping: dict[str, Any]
     metrics: Annotated[dict[str, dict[str, Any]], rule("names with a _target_ each, at least one", min_length=1)]
+    tracker: Annotated[dict[str, dict[str, Any]], rule("names with a _target_ each")]
     callbacks: Annotated[dict[str, dict[str, Any]], rule("names with a _target_ each")]
     train: Train
     run: Run
