@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tfscale.scripts.chaos.faults import damage
 
 from tests.support.checkpoints import saved as saved_checkpoint
 from tests.support.datasets import WORKS, write_idx, write_works
@@ -30,7 +31,6 @@ from tfscale.job.build import Job
 from tfscale.runs import summary
 from tfscale.runs.events import EventLog, read_events
 from tfscale.runs.run_directory import Failure, RunDirectory
-from tfscale.scripts.chaos.faults import damage
 from tfscale.supervision import heartbeat
 from tfscale.supervision.phase import Phase
 from tfscale.tracking.base import Kind, RunInfo

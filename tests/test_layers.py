@@ -15,14 +15,14 @@ FLOORS = {
     "strategies": 4, "supervision": 4,
     "training": 5, "launchers": 5,
     "job": 6, "search": 6, "report": 6,
-    "commands": 7, "cli": 8, "__main__": 9,
+    "api": 7, "commands": 7, "cli": 8, "__main__": 9,
     "conf": -1, "recipes": -1, "scripts": 10,
 }  # fmt: skip
 """The number of each folder's floor; a fraction where one file of a floor serves the others of it."""
 
 # A parent never imports TensorFlow, and neither does anything that must answer at once.
 WITHOUT_TENSORFLOW = (
-    *("cli", "config", "launchers", "supervision", "runs", "search", "checkpoint", "report"),
+    *("cli", "api", "config", "launchers", "supervision", "runs", "search", "checkpoint", "report"),
     *("errors", "user_paths", "world", "terminal", "startup_noise", "cores", "majority"),
 )
 PERMITTED = {("startup_noise", "tensorflow")}  # inside a function: it is what it silences

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
+from tfscale.scripts.datasets import __main__ as datasets
 
 from tests.support.in_place import run
 from tfscale.data.base import Shard, Split
 from tfscale.job.build import Job
-from tfscale.scripts.datasets import __main__ as datasets
 
 
 def examples(job: Job, split: Split) -> tuple[np.ndarray, np.ndarray]:

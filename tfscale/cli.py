@@ -21,6 +21,7 @@ COMMANDS = {
     "runs": "list runs: state, step, result, restarts",
     "reproduce": "run a run's settings again and compare the bits: tfscale reproduce NAME",
     "evaluate": "measure a trained run on its test data: tfscale evaluate NAME",
+    "predict": "predict examples with a trained model: tfscale predict NAME data.file=FILE to=DIR",
     "export": "write a trained model for other programs: tfscale export NAME format=keras",
     "report": "write an HTML page about a run, several runs or a sweep: tfscale report NAME ...",
     "ls": "list groups and their options, recipes, data sets",
@@ -29,7 +30,7 @@ COMMANDS = {
 }
 """Command -> what it does; the same names as `arguments.PARSERS`."""
 
-USES_KERAS = ("train", "resume", "reproduce", "evaluate", "export", "data")
+USES_KERAS = ("train", "resume", "reproduce", "evaluate", "predict", "export", "data")
 """Commands that import Keras; doctor reports its backend."""
 
 HELP = f"""tfscale {__version__}: config-driven distributed training for TensorFlow and Keras

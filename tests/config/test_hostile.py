@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tfscale.scripts.fuzz import cases, settings
 
 from tfscale.config import saved, targets, validate, yaml_limits
 from tfscale.config.instantiate import instantiate
@@ -15,7 +16,6 @@ from tfscale.config.saved import SUM
 from tfscale.config.schemas.config import Config
 from tfscale.config.targets import ALLOWED_TARGETS
 from tfscale.errors import UserError
-from tfscale.scripts.fuzz import cases, settings
 
 GADGETS = (Path(__file__).parent / "gadgets.txt").read_text().split()
 """Names that have been used to run code from configuration files, or would do harm when they are called."""

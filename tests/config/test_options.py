@@ -12,6 +12,8 @@ import keras
 import numpy as np
 import pytest
 import yaml
+from tfscale.scripts.datasets import __main__ as datasets
+from tfscale.scripts.datasets import docstrings
 
 from tests.support.in_place import run
 from tests.support.small_files import small_files
@@ -20,8 +22,6 @@ from tfscale.config.compose import composer, recipe_texts
 from tfscale.config.preflight import preflight
 from tfscale.config.schemas.by_target import TARGET_SCHEMAS
 from tfscale.job.build import Job
-from tfscale.scripts.datasets import __main__ as datasets
-from tfscale.scripts.datasets import docstrings
 
 ROOT = Path(__file__).parent.parent.parent
 # What an option needs beside itself to be built on this machine.

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import yaml
+from tfscale.scripts.docs.configuration import page
 
 from tfscale.config.schemas.common import COMMON_GROUPS
-from tfscale.scripts.docs.configuration import page
 
 ROOT = Path(__file__).parent.parent.parent
 LINES = page().splitlines()

@@ -7,13 +7,13 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+from tfscale.scripts.build import kernels
 
 from tfscale.compression.backends.base import Spec
 from tfscale.compression.backends.select import select
 from tfscale.compression.codecs.smallest import Smallest
 from tfscale.errors import UserError
 from tfscale.kernels import library
-from tfscale.scripts.build import kernels
 from tfscale.vectors import Layout
 
 SPEC = Spec(

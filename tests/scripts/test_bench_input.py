@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tfscale.scripts.bench.input import CASES, config_of
+from tfscale.scripts.bench.input_speed import Speed, compared
 
 from tfscale.data.base import Shard
 from tfscale.job.build_data import build_data
-from tfscale.scripts.bench.input import CASES, config_of
-from tfscale.scripts.bench.input_speed import Speed, compared
 
 N, BATCH = 32, 8
 ALIASED = "decode, resize without antialias"

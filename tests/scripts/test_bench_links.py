@@ -7,12 +7,12 @@ import signal
 from collections.abc import Sequence
 
 import pytest
-
-from tfscale.config.preflight import check_job, preflight
 from tfscale.scripts.bench import links
 from tfscale.scripts.bench import links_worker as bench_links_worker
 from tfscale.scripts.bench.links_network import commands, named, undisturbed
 from tfscale.scripts.bench.links_worker import FP16, FP32, SHARING, STRATEGIES, Measured, Task
+
+from tfscale.config.preflight import check_job, preflight
 from tfscale.supervision.signals import Stopped, signals_raise
 
 

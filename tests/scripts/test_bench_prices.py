@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
+from tfscale.scripts.bench.prices import interval_of_median, prices, switched_digests
 
 from tests.support.in_place import SMALL, run
 from tfscale.job.build import Job
-from tfscale.scripts.bench.prices import interval_of_median, prices, switched_digests
 
 
 def test_a_price_is_what_a_round_took_beyond_its_plain_steps() -> None:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tfscale.scripts.chaos.faults import outliving
 
 from tests.support.forked_commands import forked
 from tests.support.processes import command, digest, finish, launched, own_data, ranks_of, started, summary
@@ -19,7 +20,6 @@ from tfscale.launchers.local import LocalLauncher
 from tfscale.launchers.spawn import Spawner, spawn_command
 from tfscale.runs.events import read_events
 from tfscale.runs.run_directory import RunDirectory
-from tfscale.scripts.chaos.faults import outliving
 from tfscale.supervision.attempt import Attempt, LaunchResult, Outcome
 from tfscale.supervision.supervisor import Policy, Supervisor
 

@@ -8,12 +8,12 @@ import numpy as np
 from sklearn.datasets import make_multilabel_classification
 from tfscale.scripts.datasets import __main__ as datasets
 
-from tfscale.job.build import Job
-from tfscale.job.evaluate import outputs_of
 from tfscale.config.schemas.evaluation import EvaluationOptions
 from tfscale.data.base import Data
 from tfscale.evaluation.base import Suite
 from tfscale.evaluation.select import suites_of
+from tfscale.job.build import Job
+from tfscale.job.evaluate import outputs_of
 from tfscale.training.scored_pass import PassResult, ScoredPass, Slices
 
 WORDS: Mapping[str, Sequence[str]] = {

@@ -177,6 +177,29 @@ written to evaluation.json in the run's folder.""",
     return parser
 
 
+def _predict() -> Parser:
+    parser = Parser(
+        "predict",
+        "NAME to=DIR [run.dir=DIR] [data.file=FILE] [predict.KEY=VALUE ...] [launch.np=N]",
+        f"""Predicts examples with a trained run and writes the predictions to files.
+
+{_NAME}
+                        run=NAME does the same
+  to=DIR                a new folder; or that of a prediction that was interrupted, which continues
+  data.KEY=VALUE        other data than the run's: data.file=FILE, or another source, data=images data.folder=DIR; the
+                        vocabulary, categories, normalizers and class names stay the run's
+  predict.keys=COLUMN   column of the data whose values name the examples (default: their numbers)
+  predict.scores=true   the model's outputs, too: a probability for each class
+  predict.loss=true     the loss of each example; needs targets
+  predict.format=FORMAT parquet (the default), csv, jsonl or npz
+  predict.split=SPLIT   training, validation or test (default: test examples, or all of other data without any)
+  checkpoint=WHICH      newest (the default), or best
+  launch.np=N           processes that divide the examples; the predictions have the same bits""",
+    )
+    parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
+    return parser
+
+
 def _export() -> Parser:
     parser = Parser(
         "export",
@@ -241,6 +264,7 @@ PARSERS: Mapping[str, Callable[[], Parser]] = MappingProxyType(
         "runs": _runs,
         "reproduce": _reproduce,
         "evaluate": _evaluate,
+        "predict": _predict,
         "export": _export,
         "report": _report,
         "ls": _ls,

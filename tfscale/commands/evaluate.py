@@ -2,12 +2,10 @@
 
 import argparse
 
-from tfscale import user_paths
 from tfscale.commands import launching
-from tfscale.config import find_run, saved
+from tfscale.commands.named_run import named_run
+from tfscale.config import other_data
 from tfscale.config.evaluation import UNUSED, separate_options
-from tfscale.config.overrides import parse, separate
-from tfscale.errors import UserError
 from tfscale.runs.run_directory import RunDirectory
 from tfscale.startup_noise import hidden_startup_noise
 from tfscale.world import World, from_environment
@@ -22,17 +20,11 @@ def main(flags: argparse.Namespace) -> int:
     Raises:
         UserError: There is no such run, or a value is wrong.
     """
-    names, values = find_run.names_and_values(flags.words)
-    given, rest = separate(parse(values), ("run", "run.dir", "launch.np"))
-    names += [given["run"]] if "run" in given else []
-    if not names:
-        raise UserError("evaluate must have the name of a run; type: tfscale evaluate NAME")
-    if len(names) > 1:
-        raise UserError(f"evaluate must have one run, got {' and '.join(names)}; type: tfscale evaluate {names[0]}")
-    options, rest = separate_options(rest)
-    world, processes = launching.processes_here(given.get("launch.np"))
-    folder = find_run.find(names[0], user_paths.expanded(given.get("run.dir", "runs")))
-    config = saved.read(folder, rest, unused=UNUSED, addable=("metrics",))
+    run = named_run("evaluate", flags.words, ("launch.np",))
+    options, rest = separate_options(run.overrides)
+    world, processes = launching.processes_here(run.given.get("launch.np"), by_horovod=True)
+    folder = run.folder
+    config = other_data.read(folder, rest, needs_labels=True, unused=UNUSED, addable=("metrics",))
 
     def load() -> launching.Rank:
         from tfscale.job.evaluate import evaluate_run
@@ -42,7 +34,9 @@ def main(flags: argparse.Namespace) -> int:
     if world is None and processes > 1:
         words = ["evaluate", *(word for word in flags.words if not word.startswith("launch.np="))]
         directory = RunDirectory(folder, logs=LOGS)
-        return launching.run_once(words, load, launch=config.launch, directory=directory, processes=processes)
+        return launching.run_once(
+            words, load, launch=config.launch, directory=directory, processes=processes, by_horovod=True
+        )
     with hidden_startup_noise():
         rank = load()
     return rank()

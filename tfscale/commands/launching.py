@@ -69,11 +69,12 @@ def on_this_machine(
     )
 
 
-def processes_here(given: str | None) -> tuple[World | None, int]:
+def processes_here(given: str | None, *, by_horovod: bool) -> tuple[World | None, int]:
     """Returns this process among those that a launcher of the user's has started, and how many there are or will be.
 
     Args:
         given: `launch.np` of the command line; None if it is not there.
+        by_horovod: Whether the processes exchange tensors.
 
     Raises:
         UserError: It is no number, or a launcher has decided it, or there is no Horovod.
@@ -89,7 +90,7 @@ def processes_here(given: str | None) -> tuple[World | None, int]:
             )
         return world, world.size
     processes = 1 if given is None else int(given)
-    if processes > 1 and find_spec("horovod") is None:
+    if by_horovod and processes > 1 and find_spec("horovod") is None:
         raise UserError(HOROVOD_MISSING)
     return None, processes
 
@@ -101,6 +102,7 @@ def run_once(
     launch: Launch,
     directory: RunDirectory,
     processes: int,
+    by_horovod: bool,
 ) -> int:
     """Starts the processes of a command once and returns its exit code; a failure has been printed.
 
@@ -110,12 +112,14 @@ def run_once(
         launch: Of the run's configuration.
         directory: Where the ranks have their logs; the run itself may be in training.
         processes: P.
+        by_horovod: Whether they exchange tensors.
     """
-    require_loopback()
+    if by_horovod:
+        require_loopback()
     directory.clear_failures()
     announce(processes)
     spawner = rank_spawner(command, load)
-    launcher = on_this_machine(lambda attempt: spawner, launch, directory, by_horovod=True)
+    launcher = on_this_machine(lambda attempt: spawner, launch, directory, by_horovod=by_horovod)
     result = launcher.run(Attempt(processes=processes))
     if result.outcome is Outcome.STOPPED:
         logger.info(f"stopped by {signal.Signals(result.code - 128).name}")

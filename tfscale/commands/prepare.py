@@ -51,6 +51,8 @@ def directory_of(config: Config, choices: Mapping[str, str]) -> RunDirectory:
         choices: Group -> option, as typed; names a new run.
     """
     directory = _directory_of(config, choices)
+    if run_directory.PATH_FILE in os.environ:
+        Path(os.environ[run_directory.PATH_FILE]).write_text(str(directory.path.absolute()), encoding="utf-8")
     directory.resume_command = follow_up.command("resume", directory.path, config.trust)
     return directory
 

@@ -26,6 +26,11 @@ UNUSED: Mapping[str, object] = MappingProxyType(
 )
 """Keys that no evaluation uses, and values without code: a trained model needs no trust for them."""
 
+UNUSED_BY_MODEL: Mapping[str, object] = MappingProxyType(
+    {**UNUSED, "metrics": {"auto": {"_target_": "auto"}}, "tracker": {}}
+)
+"""Keys that no use of the trained model alone needs, likewise."""
+
 SUITES = "evaluation"
 _KEYS = {
     SUITES: "suites",

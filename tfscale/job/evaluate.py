@@ -89,7 +89,7 @@ def evaluate(
     )
     result = scored(split, batch=options.batch)
     document: dict[str, Any] = {
-        "split": split.value,
+        "split": later.shown,
         "run": folder.name,
         "examples": job.data.sizes[split],
         "step": job.state.step,

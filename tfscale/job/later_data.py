@@ -23,11 +23,18 @@ class LaterData:
         source: The examples by index; None for data that make their batches themselves.
         built: Their batches.
         split: The split to look at.
+        is_own: Whether these are the run's own data, which have splits.
     """
 
     source: Source | None
     built: BuiltData
     split: Split
+    is_own: bool
+
+    @property
+    def shown(self) -> str:
+        """The examples, for users: test, validation, training, or all those of other data."""
+        return self.split.value if self.is_own or self.split is not Split.TRAIN else "all"
 
     @property
     def size(self) -> int:
@@ -49,7 +56,9 @@ def learned_by(directory: RunDirectory, config: Config) -> Preprocessing:
     return build_data(saved.read(directory.path, parse(trust))).preprocessing
 
 
-def later_data(config: Config, learned: Preprocessing, split: Split | None = None) -> LaterData:
+def later_data(
+    config: Config, learned: Preprocessing, split: Split | None = None, *, may_train: bool = False
+) -> LaterData:
     """Returns the examples for a trained model.
 
     The run's own data have their splits. Others are not divided.
@@ -59,6 +68,7 @@ def later_data(config: Config, learned: Preprocessing, split: Split | None = Non
         learned: Of the run.
         split: The split to look at; None for test examples, or validation examples of the run's own data without any,
             or all examples of a file or folder without test examples.
+        may_train: Whether it is the training examples if the run's own data have no others.
 
     Raises:
         UserError: The examples are not of the kind that the run was trained on, or there are none of the split.
@@ -74,12 +84,16 @@ def later_data(config: Config, learned: Preprocessing, split: Split | None = Non
     else:
         source, data, skipped = None, found, 0
     built = BuiltData(data=data, preprocessing=learned, skipped=skipped, warnings=())
-    return LaterData(source=source, built=built, split=split_of(data, split, is_own=is_own))
+    return LaterData(
+        source=source, built=built, split=split_of(data, split, is_own=is_own, may_train=may_train), is_own=is_own
+    )
 
 
-def split_of(data: Data, wanted: Split | None, *, is_own: bool) -> Split:
+def split_of(data: Data, wanted: Split | None, *, is_own: bool, may_train: bool = False) -> Split:
     """Returns the split to look at; see `later_data`."""
     order = [wanted] if wanted else [Split.TEST, Split.VALIDATION if is_own else Split.TRAIN]
+    if may_train:
+        order.append(Split.TRAIN)
     found = next((split for split in order if split in data.sizes), None)
     if found is not None:
         return found

@@ -35,6 +35,9 @@ from tfscale import atomic_file
 from tfscale.errors import UserError
 from tfscale.world import from_environment
 
+PATH_FILE = "TFSCALE_PATH_FILE"
+"""Variable with the path of a file that gets the path of the run directory, for whoever has started the command."""
+
 VARIABLE = "TFSCALE_RUN"
 """Environment variable of a rank that tfscale has started: its run directory."""
 

@@ -1,0 +1,270 @@
+"""The Python interface: train, load and compose, for scripts and notebooks.
+
+Training runs in processes of its own, as TensorFlow cannot change its devices in a process that has used it, and as a
+supervised run must outlive a failed process. A trained model is loaded into this process.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+from tfscale import user_paths
+from tfscale.checkpoint.folder import newest_complete
+from tfscale.config import find_run, saved
+from tfscale.config.evaluation import UNUSED_BY_MODEL
+from tfscale.config.find_run import Which
+from tfscale.config.overrides import parse, quoted
+from tfscale.config.preflight import preflight
+from tfscale.errors import RunError, UserError
+from tfscale.runs.run_directory import PATH_FILE, RunDirectory
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+
+    from tfscale.job.trained import Trained
+
+COMMAND = (sys.executable, "-P", "-m", "tfscale")
+"""Beginning of a command. -P: modules in the working folder must not replace installed ones."""
+
+PREFIX = "tfscale: "
+"""Of the messages of a command."""
+
+
+def compose(*overrides: str, config_dir: str | None = None) -> dict[str, Any]:
+    """Returns the configuration under some overrides, checked; nothing starts.
+
+    Args:
+        overrides: As on the command line: "model=lenet", "train.batch=64".
+        config_dir: A folder of your own with options and recipes.
+
+    Raises:
+        UserError: A key or value is wrong.
+    """
+    return preflight(list(overrides), config_dir=config_dir).model_dump(mode="json")
+
+
+def train(*overrides: str, config_dir: str | None = None, progress: bool = True) -> "Run":
+    """Trains in processes of its own, and returns the run once it has ended.
+
+    An interrupt stops the run after a checkpoint; `tfscale resume NAME` continues it.
+
+    Args:
+        overrides: As on the command line: "model=lenet", "strategy=sharing", "launch.np=2".
+        config_dir: A folder of your own with options and recipes.
+        progress: Whether the lines that a run prints are printed here.
+
+    Raises:
+        UserError: A key or value is wrong, or the data cannot be used; nothing was trained.
+        RunError: The run failed.
+
+    Example:
+        >>> run = tfscale.train("train.epochs=3")  # doctest: +SKIP
+        >>> run.summary["accuracy"]  # doctest: +SKIP
+        0.97
+    """
+    if not any(parse_key(word) == "resume" for word in overrides):  # a resumed run has keys of its own
+        preflight(list(overrides), config_dir=config_dir)
+    flags = [] if config_dir is None else ["--config-dir", config_dir]
+    with tempfile.TemporaryDirectory() as folder:
+        told = Path(folder) / "run"
+        _command(["train", *flags, *overrides], {PATH_FILE: str(told)}, progress=progress)
+        return Run(Path(told.read_text()), trust=_trusted(overrides))
+
+
+def load(name: str, *, run_dir: str = "runs", trust: Sequence[str] = ()) -> "Run":
+    """Returns an earlier run.
+
+    Args:
+        name: A run in `run_dir`, SWEEP/job-001 for a job of a sweep, the path of a run, or "latest".
+        run_dir: The folder of all runs.
+        trust: Modules of your own that the run uses, as `trust` on the command line.
+
+    Raises:
+        UserError: There is no such run.
+    """
+    return Run(find_run.find(name, user_paths.expanded(run_dir)), trust=trust)
+
+
+@final
+class Run:
+    """A run, by its directory.
+
+    Args:
+        folder: The run directory.
+        trust: Modules of your own that the run uses.
+    """
+
+    def __init__(self, folder: Path, *, trust: Sequence[str] = ()) -> None:
+        self._directory, self._trust = RunDirectory(folder.absolute(), only_read=True), list(trust)
+        self._loaded: dict[tuple[str, str], Trained] = {}
+
+    def __repr__(self) -> str:
+        return f"tfscale.load({str(self.folder)!r})"
+
+    @property
+    def folder(self) -> Path:
+        """The run directory."""
+        return self._directory.path
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.folder.name
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The results, as in summary.json; empty until the run has ended well."""
+        return dict(self._directory.results())
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The records of metrics.jsonl, in order: one dictionary each, ready for `pandas.DataFrame`."""
+        records = []
+        if self._directory.metrics.is_file():
+            for line in self._directory.metrics.read_text(encoding="utf-8").splitlines():
+                records.append(json.loads(line))
+        return records
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration."""
+        return saved.read(self.folder, self._trust_override()).model_dump(mode="json")
+
+    def model(self, checkpoint: Which = "newest") -> "keras.Model":
+        """Returns the trained model with its preprocessing inside: raw examples in, the model's outputs out.
+
+        Raises:
+            UserError: There is no intact checkpoint.
+        """
+        from tfscale.job.serving import serving_model
+
+        return serving_model(self._trained(checkpoint), takes_text=True)
+
+    def predict(self, x: Any, *, scores: bool = False, checkpoint: Which = "newest") -> "np.ndarray | dict[str, Any]":
+        """Predicts raw examples in this process; `tfscale predict` is for files and many examples.
+
+        Args:
+            x: [n, ...] as the run's data have them: an array of pixels or of a table's columns, a list of texts, a
+                DataFrame or dictionary of columns; a dictionary of arrays for a model with several inputs.
+            scores: Whether the outputs are returned in place of the predictions: probabilities of classes.
+            checkpoint: "newest", or "best" for that of the best evaluation.
+
+        Returns:
+            [n]: class names or numbers, or measurements; by output if the model has several.
+
+        Raises:
+            UserError: The examples are not of the run's kind.
+        """
+        from tfscale.job.predict_here import predict_here
+
+        return predict_here(self._trained(checkpoint), x, scores=scores)
+
+    def evaluate(self, *overrides: str, checkpoint: Which = "newest", progress: bool = False) -> dict[str, Any]:
+        """Evaluates the run, in a process of its own.
+
+        Args:
+            overrides: As for `tfscale evaluate`: "evaluation=[classification,roc]", "data.file=test.csv".
+            checkpoint: "newest", or "best" for that of the best evaluation.
+            progress: Whether what the command prints is printed here.
+
+        Returns:
+            The document of evaluation.json.
+
+        Raises:
+            UserError: An override is wrong.
+            RunError: The evaluation failed.
+        """
+        words = ["evaluate", *self._words(), f"checkpoint={checkpoint}", *overrides]
+        _command(words, {}, progress=progress)
+        return json.loads((self.folder / "evaluation.json").read_text(encoding="utf-8"))
+
+    def export(self, format: str, to: str | os.PathLike[str], *, checkpoint: Which = "newest") -> Path:
+        """Exports the model, as `tfscale export` does, and returns the path.
+
+        Args:
+            format: keras, saved_model, weights, onnx or tflite.
+            to: A new path.
+            checkpoint: "newest", or "best" for that of the best evaluation.
+
+        Raises:
+            UserError: The path is taken or has another ending, or the format cannot hold the model.
+            RunError: The file cannot be written, or gives other outputs.
+        """
+        from tfscale.job.export import export, require
+
+        path = user_paths.expanded(Path(to))
+        require(format, path)
+        export(self._trained(checkpoint), format, path)
+        return path
+
+    def _trained(self, checkpoint: Which) -> "Trained":
+        """Returns the model of a checkpoint, loaded once."""
+        from tfscale.job.trained import load as load_trained
+
+        newest = newest_complete(self._directory.checkpoints)
+        place = (checkpoint, "" if newest is None else newest.name)
+        if place not in self._loaded:  # the run may have gone on since
+            config = saved.read(self.folder, self._trust_override(), unused=UNUSED_BY_MODEL)
+            self._loaded[place] = load_trained(config, self._directory, checkpoint, warnings.warn)
+        return self._loaded[place]
+
+    def _trust_override(self) -> list[Any]:
+        return parse([f"trust=[{','.join(self._trust)}]"]) if self._trust else []
+
+    def _words(self) -> list[str]:
+        trust = [f"trust=[{','.join(self._trust)}]"] if self._trust else []
+        return [f"run={quoted(self.name)}", f"run.dir={quoted(str(self.folder.parent))}", *trust]
+
+
+def parse_key(word: str) -> str:
+    """Returns the key of an override as it was typed."""
+    return word.partition("=")[0].lstrip("+~")
+
+
+def _trusted(overrides: Sequence[str]) -> list[str]:
+    named = [word.partition("=")[2] for word in overrides if parse_key(word) == "trust"]
+    return [each for each in re.split(r"[\[\],\s]+", named[-1]) if each] if named else []
+
+
+def _command(words: Sequence[str], environment: Mapping[str, str], *, progress: bool) -> None:
+    """Runs a command to its end.
+
+    Raises:
+        UserError: Its input is wrong.
+        RunError: It failed, or was stopped.
+        KeyboardInterrupt: This process was interrupted; the command has ended.
+    """
+    process = subprocess.Popen(
+        [*COMMAND, *words],
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,
+    )
+    lines: list[str] = []
+    try:
+        for line in process.stdout or ():
+            lines.append(line.rstrip("\n"))
+            if progress and not line.startswith(PREFIX):
+                print(line, end="", flush=True)
+        code = process.wait()
+    except BaseException:
+        process.send_signal(signal.SIGINT)  # the run saves a checkpoint
+        process.wait()
+        raise
+    if code:
+        problems = [line.removeprefix(PREFIX) for line in lines if line.startswith(PREFIX)] or lines[-1:]
+        raise UserError(*problems) if code == 2 else RunError("\n".join(problems) or f"exit code {code}")

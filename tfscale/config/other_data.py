@@ -1,0 +1,57 @@
+"""The configuration of an earlier run with other data: what `evaluate` and `predict` read."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tfscale.config import checks, saved
+from tfscale.config.overrides import Override, key_of
+from tfscale.config.preflight import preflight
+from tfscale.config.schemas.common import separated
+from tfscale.config.schemas.config import Config
+from tfscale.errors import UserError
+
+
+def read(folder: Path, overrides: Sequence[Override], *, needs_labels: bool, **options: Any) -> Config:
+    """Reads the configuration of an earlier run, with the data that overrides name.
+
+    `data.file=PATH` changes a value of the run's source; `data=SOURCE data.file=PATH` names another source. What was
+    learned from the training data stays the run's (see `job.later_data`).
+
+    Args:
+        folder: The run directory.
+        overrides: Of the command.
+        needs_labels: Whether data without the labels that the configuration names are refused.
+        options: Of `saved.read`.
+
+    Raises:
+        UserError: There is no such run, or a value is wrong.
+    """
+    source = [each for each in overrides if key_of(each) == "data"]
+    others = [each for each in overrides if key_of(each).startswith("data.")]
+    if not source:
+        config = saved.read(folder, overrides, **options)
+        return _checked(config, needs_labels) if others else config
+    rest = [each for each in overrides if each not in source and each not in others]
+    config = saved.read(folder, rest, **options)
+    trust = [f"trust=[{','.join(config.trust)}]"] if config.trust else []
+    words = [*(str(each.input_line) for each in (*source, *others)), *trust]
+    composed = preflight(words, config_dir=None)
+    own, _ = separated("data", composed.data)
+    _, common = separated("data", config.data)
+    return _checked(config.model_copy(update={"data": {**own, **common}}), needs_labels)
+
+
+def _checked(config: Config, needs_labels: bool) -> Config:
+    """Returns the configuration, without the label if the data have none.
+
+    Raises:
+        UserError: The source refuses its options.
+    """
+    problems = checks.problems_of_data(config)
+    if not problems:
+        return config
+    bare = config.model_copy(update={"data": {**config.data, "label": None}})
+    if needs_labels or config.data.get("label") is None or checks.problems_of_data(bare):
+        raise UserError(*problems)
+    return bare

@@ -1,0 +1,97 @@
+"""Predicts a few raw examples in the caller's process: what `Run.predict` does."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfscale.data.encoding import Columns, Tokens
+from tfscale.errors import UserError, first_line
+from tfscale.job.serving import serving_model
+from tfscale.job.trained import Trained
+from tfscale.specs import ArraySpec, leaves
+
+BATCH = 256
+"""Examples at a time."""
+
+
+def predict_here(trained: Trained, x: Any, *, scores: bool) -> np.ndarray | dict[str, Any]:
+    """Returns the predictions of raw examples, or the outputs; see `api.Run.predict`.
+
+    Raises:
+        UserError: The examples are not of the kind that the run was trained on.
+    """
+    model = serving_model(trained, takes_text=True)
+    inputs = _inputs(trained, model, x)
+    counts = sorted({len(part) for part in inputs.values()})
+    if len(counts) != 1 or not counts[0]:
+        raise UserError(f"the examples must have the same number of each input, at least one, got {counts}")
+    parts = []
+    for start in range(0, counts[0], BATCH):
+        given = {name: tf.constant(part[start : start + BATCH]) for name, part in inputs.items()}
+        try:
+            outputs = model(given if isinstance(model.input, dict) else list(given.values()), training=False)
+        except tf.errors.InvalidArgumentError as error:  # a category that no training example has
+            raise UserError(f"the examples cannot be predicted: {first_line(error)}") from error
+        parts.append(tf.nest.map_structure(lambda part: part.numpy(), outputs))
+    whole = tf.nest.map_structure(lambda *each: np.concatenate(each), *parts)
+    found = leaves(whole if scores else trained.task.decode(whole))
+    return found[""] if found.keys() == {""} else found
+
+
+def _inputs(trained: Trained, model: Any, x: Any) -> dict[str, np.ndarray]:
+    """Returns the examples by the names of the model's inputs."""
+    learned = trained.preprocessing
+    names = [each.name for each in model.inputs]
+    if isinstance(learned.encoding, Tokens):
+        texts = [x] if isinstance(x, str) else list(x)
+        wrong = next((each for each in texts if not isinstance(each, str)), None)
+        if wrong is not None:
+            raise UserError(f"the examples must be texts, got {type(wrong).__name__}; give a list of str")
+        return {names[0]: np.asarray(texts)}
+    if isinstance(learned.encoding, Columns) and not isinstance(x, np.ndarray | list | tuple):
+        columns = {name: np.asarray(_column(x, name)) for name in learned.encoding.categories}
+        if len(names) > 1 or names[0] in columns:
+            return {
+                name: values.astype(np.float64 if learned.encoding.categories[name] is None else np.str_)
+                for name, values in columns.items()
+            }
+        return {names[0]: np.stack(list(columns.values()), axis=1).astype(np.float64)}
+    given = (
+        leaves(x) if isinstance(x, Mapping) else dict(zip(names, x, strict=True)) if isinstance(x, tuple) else {"": x}
+    )
+    specs = leaves(learned.spec.x)
+    if given.keys() != specs.keys():
+        raise UserError(f"the examples must have the inputs {', '.join(specs) or 'x'}, got {', '.join(given)}")
+    return {name: _array(given[key], specs[key]) for name, key in zip(names, specs, strict=True)}
+
+
+def _column(x: Any, name: str) -> Any:
+    try:
+        return x[name]
+    except (KeyError, TypeError, IndexError):
+        raise UserError(
+            f"the examples must have a column {name}; give a DataFrame or a dictionary of columns"
+        ) from None
+
+
+def _array(values: Any, spec: ArraySpec) -> np.ndarray:
+    array = np.asarray(values)
+    wanted = "int32" if spec.categories is not None else spec.dtype
+    if array.shape[1:] != spec.shape:
+        raise UserError(
+            f"the examples must have shape {('n', *spec.shape)}, got {array.shape}; the first axis is that of examples"
+        )
+    if not _has_meaning_of(array, np.dtype(wanted)):
+        raise UserError(f"the examples must be {wanted} as the run was trained on, got {array.dtype}; convert them")
+    return array.astype(wanted)
+
+
+def _has_meaning_of(array: np.ndarray, wanted: np.dtype) -> bool:
+    """Returns whether numbers mean the same in the run's dtype: bytes are scaled, floats are not."""
+    if wanted.kind == "f":
+        return array.dtype.kind in "fi"
+    if wanted.kind in "iu":
+        return array.dtype.kind in "iu" and np.array_equal(array.astype(wanted), array)
+    return array.dtype == wanted
