@@ -132,15 +132,15 @@ def require(kind: str, path: Path) -> None:
 
 def write(trained: Trained, kind: str, model: keras.Model, path: Path) -> None:
     """Writes a model in a format, with its metadata."""
-    FORMATS[kind].write(model, path, metadata(trained, model))
+    FORMATS[kind].write(model, path, {**metadata(trained), **({} if kind == "weights" else signature(model))})
 
 
 def _serving(trained: Trained, form: Format) -> keras.Model:
     return serving_model(trained, takes_text=form.takes_text, wide=form.wide)
 
 
-def metadata(trained: Trained, model: keras.Model) -> dict[str, Any]:
-    """Returns what an export says of itself: origin, class names, inputs and outputs."""
+def metadata(trained: Trained) -> dict[str, Any]:
+    """Returns what an export says of itself: its origin, and the names of classes and columns."""
     learned = trained.preprocessing
     targets = {name or "output": spec for name, spec in leaves(learned.spec.y or ()).items()}
     inputs = leaves(learned.spec.x)
@@ -151,8 +151,14 @@ def metadata(trained: Trained, model: keras.Model) -> dict[str, Any]:
         "sha256": trained.digest,
         "task": trained.task.name,
         "classes": {name: spec.names for name, spec in targets.items() if spec.names is not None},
-        "inputs": {each.name: {"dtype": each.dtype, "shape": list(each.shape[1:])} for each in model.inputs},
         "columns": {name or "input": spec.names for name, spec in inputs.items() if spec.names is not None},
+    }
+
+
+def signature(model: keras.Model) -> dict[str, Any]:
+    """Returns the inputs and outputs of a serving model, for its metadata."""
+    return {
+        "inputs": {each.name: {"dtype": each.dtype, "shape": list(each.shape[1:])} for each in model.inputs},
         "outputs": output_names(model),
     }
 

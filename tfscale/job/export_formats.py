@@ -87,7 +87,9 @@ def _write_saved_model(model: keras.Model, path: Path, metadata: Mapping[str, An
 
 
 def _write_keras(model: keras.Model, path: Path, metadata: Mapping[str, Any]) -> None:
-    foreign = sorted(set(_foreign_classes(keras.saving.serialize_keras_object(model))))
+    layers = [type(layer) for layer in model._flatten_layers()]
+    foreign = [f"{each.__module__}.{each.__qualname__}" for each in layers if not each.__module__.startswith("keras.")]
+    foreign = foreign or sorted(set(_foreign_classes(keras.saving.serialize_keras_object(model))))
     if foreign:
         raise UserError(
             f"format=keras must have layers of Keras alone, as such a file loads without your code, got {foreign[0]}; "

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale.data.encoding import Columns, Tokens
-from tfscale.errors import UserError, first_line
+from tfscale.errors import UserError
 from tfscale.job.serving import serving_model
 from tfscale.job.trained import Trained
 from tfscale.specs import ArraySpec, leaves
@@ -30,10 +30,8 @@ def predict_here(trained: Trained, x: Any, *, scores: bool) -> np.ndarray | dict
     parts = []
     for start in range(0, counts[0], BATCH):
         given = {name: tf.constant(part[start : start + BATCH]) for name, part in inputs.items()}
-        try:
-            outputs = model(given if isinstance(model.input, dict) else list(given.values()), training=False)
-        except tf.errors.InvalidArgumentError as error:  # a category that no training example has
-            raise UserError(f"the examples cannot be predicted: {first_line(error)}") from error
+        tensors = list(given.values())
+        outputs = model(given if isinstance(model.input, dict) else tensors if len(tensors) > 1 else tensors[0])
         parts.append(tf.nest.map_structure(lambda part: part.numpy(), outputs))
     whole = tf.nest.map_structure(lambda *each: np.concatenate(each), *parts)
     found = leaves(whole if scores else trained.task.decode(whole))
@@ -52,6 +50,7 @@ def _inputs(trained: Trained, model: Any, x: Any) -> dict[str, np.ndarray]:
         return {names[0]: np.asarray(texts)}
     if isinstance(learned.encoding, Columns) and not isinstance(x, np.ndarray | list | tuple):
         columns = {name: np.asarray(_column(x, name)) for name in learned.encoding.categories}
+        _require_known(columns, learned.encoding)
         if len(names) > 1 or names[0] in columns:
             return {
                 name: values.astype(np.float64 if learned.encoding.categories[name] is None else np.str_)
@@ -65,6 +64,16 @@ def _inputs(trained: Trained, model: Any, x: Any) -> dict[str, np.ndarray]:
     if given.keys() != specs.keys():
         raise UserError(f"the examples must have the inputs {', '.join(specs) or 'x'}, got {', '.join(given)}")
     return {name: _array(given[key], specs[key]) for name, key in zip(names, specs, strict=True)}
+
+
+def _require_known(columns: Mapping[str, np.ndarray], encoding: Columns) -> None:
+    for name, known in encoding.categories.items():
+        unknown = np.setdiff1d(columns[name].astype(np.str_), known or ()) if known is not None else np.asarray([])
+        if len(unknown):
+            raise UserError(
+                f"the column {name} must have categories of the training examples, got {str(unknown[0])!r}; leave "
+                "such examples out"
+            )
 
 
 def _column(x: Any, name: str) -> Any:

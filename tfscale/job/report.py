@@ -63,6 +63,7 @@ def close(
     console: Console,
     tracker: Tracker,
     results: Mapping[str, Any],
+    model: Path | None,
 ) -> None:
     """Writes summary.json, draws the plots, hands both to the trackers and prints the closing table."""
     skipped = {name: int(value) for name, value in job.state.strategy.measurements().items() if name == SKIPPED_STEPS}
@@ -90,7 +91,7 @@ def close(
     for made in (*directory.documents(), *pictures):
         tracker.artifact(made)
     tracker.finish()  # takes the progress bar away
-    closing_table(console, document, _next_commands(directory.path, config.trust), measurements)
+    closing_table(console, document, _next_lines(directory.path, config.trust, model), measurements)
 
 
 def _directions(job: Job, results: Mapping[str, Any]) -> dict[str, str | None]:
@@ -103,9 +104,15 @@ def _directions(job: Job, results: Mapping[str, Any]) -> dict[str, str | None]:
     }
 
 
-def _next_commands(run: Path, trust: Sequence[str]) -> list[str]:
-    """The command lines to go on with after the run, each for a shell."""
-    return [follow_up.command("evaluate", run, trust, by_key=True)]
+def _next_lines(run: Path, trust: Sequence[str], model: Path | None) -> list[str]:
+    """The command lines to go on with after the run, each for a shell, and the way to use its model."""
+    lines = [follow_up.command(name, run, trust, by_key=True) for name in ("evaluate", "export")]
+    name = run.name if run.parent in (Path("runs"), Path("runs").absolute()) else str(run)
+    trusted = f", trust={list(trust)}" if trust else ""
+    lines.append(f"in Python: tfscale.load({name!r}{trusted}).predict(x)")
+    if model is not None:
+        lines.append(f"model: {model}")
+    return lines
 
 
 def draw(directory: RunDirectory, console: Console, measurements: Measurements) -> list[Path]:

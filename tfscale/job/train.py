@@ -136,8 +136,8 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], pendin
             )()
             log.print(f"rank {world.rank} ended well; parameters {results['parameters_sha256']}", highlight=False)
             if world.is_chief:
-                export_at_end(resolved, directory, warn)
-                report.close(config, job, world, directory, console, trackers, results)
+                model = export_at_end(resolved, directory, warn)
+                report.close(config, job, world, directory, console, trackers, results, model)
     return 0
 
 

@@ -1,0 +1,151 @@
+"""Exports: every format, verified in a process without tfscale; what fails never has the final name."""
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from tests.support.trained_models import of_job, trained
+from tfscale.errors import RunError, UserError
+from tfscale.job import export as exporting
+from tfscale.job.build import Job
+from tfscale.job.export import TOLERANCE, export, require
+from tfscale.job.export_formats import FORMATS, METADATA
+
+ENDINGS = {"keras": ".keras", "saved_model": "", "weights": ".safetensors", "onnx": ".onnx", "tflite": ".tflite"}
+needs_onnx = pytest.mark.skipif(
+    any(find_spec(name) is None for name in ("onnx", "tf2onnx", "onnxruntime")),
+    reason="the packages of the extra onnx are not installed; type: make extras",
+)
+FORMAT = [pytest.param(kind, marks=needs_onnx if kind == "onnx" else ()) for kind in ENDINGS]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["image", "table with categories", "words", "table with gaps", "characters", "pairs"])
+@pytest.mark.parametrize("form", FORMAT)
+def test_each_format_holds_each_kind_of_model(
+    form: str, kind: str, build_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """`export` itself loads the file in a process without tfscale and compares; here it must have done so."""
+    path = tmp_path / f"model{ENDINGS[form]}"
+    difference = export(trained(kind, build_job, tmp_path), form, path)
+    assert path.exists() and difference <= TOLERANCE
+    assert not list(tmp_path.glob(".*partial*"))
+
+
+def test_weights_are_read_back_by_another_program(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    model = trained("image", build_job, tmp_path)
+    assert export(model, "weights", tmp_path / "w.safetensors") == 0.0
+    assert export(model, "weights", tmp_path / "w.weights.h5") == 0.0
+    twin = keras.models.clone_model(model.model)
+    twin.load_weights(tmp_path / "w.weights.h5")
+    np.testing.assert_array_equal(twin.get_weights()[0], model.model.get_weights()[0])
+
+
+def test_the_metadata_are_in_a_keras_file(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    model = trained("table with categories", build_job, tmp_path)
+    path = tmp_path / "m.keras"
+    exporting.write(model, "keras", exporting._serving(model, FORMATS["keras"]), path)
+    with zipfile.ZipFile(path) as archive:
+        found = json.loads(archive.read(METADATA))
+    assert found["classes"] == {"output": ["no", "yes"]} and found["outputs"] == ["output"]
+    loaded: Any = keras.models.load_model(path)
+    assert loaded.output_shape == (None, 2)
+
+
+def damage(monkeypatch: pytest.MonkeyPatch, form: str, after: Callable[[Path], None]) -> None:
+    """Lets a writer leave something else than it was to write."""
+    write = FORMATS[form].write
+
+    def damaged(model: keras.Model, path: Path, metadata: Mapping[str, Any]) -> None:
+        write(model, path, metadata)
+        after(path)
+
+    monkeypatch.setattr(exporting, "FORMATS", {**FORMATS, form: replace(FORMATS[form], write=damaged)})
+
+
+def test_an_export_with_other_weights_is_not_kept(
+    build_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = trained("image", build_job, tmp_path)
+
+    def flip(path: Path) -> None:
+        content = bytearray(path.read_bytes())
+        content[-2] ^= 0x40
+        path.write_bytes(content)
+
+    damage(monkeypatch, "weights", flip)
+    with pytest.raises(RunError, match="format=weights changes the outputs of this model by"):
+        export(model, "weights", tmp_path / "w.safetensors")
+    assert not list(tmp_path.glob("*w.safetensors*"))
+
+
+def test_half_an_export_is_not_kept(
+    build_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damage(monkeypatch, "keras", lambda path: path.write_bytes(path.read_bytes()[:3000]))
+    with pytest.raises(RunError, match="the export cannot be loaded without tfscale"):
+        export(trained("image", build_job, tmp_path), "keras", tmp_path / "m.keras")
+    assert not list(tmp_path.glob("*m.keras*"))
+
+
+def test_a_killed_export_has_no_final_name(tmp_path: Path) -> None:
+    """The name is given by the last step, a rename, once the comparison has been made."""
+    source = Path(exporting.__file__).read_text()
+    body = source[source.index("def export(") : source.index("def require(")]
+    order = [body.index(text) for text in ("write(trained", "verify(trained", "os.rename(")]
+    assert order == sorted(order)
+
+
+@pytest.mark.parametrize(
+    ("form", "name", "message"),
+    [
+        ("keras", "taken.keras", "to must be a new name, got .*taken.keras, which exists"),
+        ("keras", "a.h5", r"to must end in \.keras for format=keras, got .*a\.h5"),
+        ("weights", "a.h5", r"to must end in \.safetensors or \.weights\.h5"),
+        ("tflite", "no/a.tflite", "to must lie in an existing folder"),
+    ],
+)
+def test_a_wrong_name_is_refused_at_once(form: str, name: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "taken.keras").touch()
+    with pytest.raises(UserError, match=message):
+        require(form, tmp_path / name)
+
+
+def test_a_model_of_the_users_own_class_needs_saved_model(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    """A .keras file of it would load only where its class is; the message names the class and the other format."""
+    job = build_job("data=digits", "strategy.replicas=1")
+
+    class Own(keras.Model):
+        def __init__(self, inner: keras.Model) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+            return self.inner(x)  # pyright: ignore[reportReturnType]
+
+    model = replace(of_job(job), model=Own(job.state.replicas[0].model))
+    with pytest.raises(UserError, match=r"got .*Own; type format=saved_model"):
+        export(model, "keras", tmp_path / "m.keras")
+
+
+def test_the_script_that_verifies_imports_nothing_of_tfscale(tmp_path: Path) -> None:
+    """It runs with -I on a copy outside of the package, so an import of tfscale's own modules would fail or be seen."""
+    copy = shutil.copy(Path(exporting.check_export.__file__), tmp_path / "check.py")
+    np.savez(tmp_path / "in.npz")
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save_weights(tmp_path / "w.weights.h5")
+    words = [sys.executable, "-I", str(copy), "weights", "w.weights.h5", "in.npz", "out.npz"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "out.npz") as file:
+        assert len(file.files) >= 2
