@@ -255,16 +255,17 @@ def _command(words: Sequence[str], environment: Mapping[str, str], *, progress: 
         start_new_session=True,
     )
     lines: list[str] = []
-    try:
-        for line in process.stdout or ():
-            lines.append(line.rstrip("\n"))
-            if progress and not line.startswith(PREFIX):
-                print(line, end="", flush=True)
-        code = process.wait()
-    except BaseException:
-        process.send_signal(signal.SIGINT)  # the run saves a checkpoint
-        process.wait()
-        raise
+    with process:
+        try:
+            for line in process.stdout or ():
+                lines.append(line.rstrip("\n"))
+                if progress and not line.startswith(PREFIX):
+                    print(line, end="", flush=True)
+            code = process.wait()
+        except BaseException:
+            process.send_signal(signal.SIGINT)  # the run saves a checkpoint
+            process.wait()
+            raise
     if code:
         problems = [line.removeprefix(PREFIX) for line in lines if line.startswith(PREFIX)] or lines[-1:]
         raise UserError(*problems) if code == 2 else RunError("\n".join(problems) or f"exit code {code}")

@@ -99,7 +99,7 @@ def _serve() -> None:
     from tfscale.startup_noise import hidden_stderr
 
     with hidden_stderr():
-        from tfscale.job import evaluate, train  # noqa: F401 - for the forks
+        from tfscale.job import evaluate, export, predict, train  # noqa: F401 - for the forks
     for line in sys.stdin:
         words, folder, environment, *files = json.loads(line)
         pid = os.fork()

@@ -49,9 +49,8 @@ class Part:
             UserError: There is no such column.
         """
         if name not in self.table.column_names:
-            raise UserError(
-                f"{self.path} has no column {name} ({', '.join(self.table.column_names)}); correct the name"
-            )
+            known = ", ".join(self.table.column_names)
+            raise UserError(f"{self.path} must have a column {name}, got {known}; correct the name")
         values = self.table.column(name)
         if is_text(self.table, name):
             return np.asarray(["" if value is None else value for value in values.to_pylist()], dtype=np.str_)
