@@ -36,7 +36,7 @@ def tfscale(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedP
         ["ls"],
         ["--version"],
         *(["train", "--help"], ["resume", "-h"], ["runs", "--help"], ["evaluate", "--help"], ["ls", "--help"]),
-        *(["data", "--help"], ["doctor", "--help"], ["data"]),
+        *(["reproduce", "--help"], ["data", "--help"], ["doctor", "--help"], ["data"]),
     ],
 )
 def test_what_must_answer_at_once_imports_nothing_that_takes_time(words: list[str]) -> None:

@@ -3,6 +3,7 @@
 import io
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -228,6 +229,24 @@ def test_on_a_terminal_an_evaluation_has_a_line_if_it_is_the_best(monkeypatch: p
     assert validated(console(terminal=True), 6, accuracies, start=4) == [60], "the best of earlier starts counts"
     rising = validated(console(terminal=True), 1000, [index / 1000 for index in range(1000)])
     assert len(rising) <= LINES + 1
+
+
+def test_at_80_columns_the_bar_and_the_evaluation_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """rich took the columns of the step and the bar for the figures of training: `s… loss 1.4176  3,246 samples/s`."""
+    monkeypatch.setenv("TERM", "xterm")
+    out = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+    tracker = ConsoleTracker(out)
+    monitored = Monitored(name="accuracy", direction="max")
+    run = RunInfo(name="one", folder=Path("x"), config={}, start=0, steps=1230, processes=1, evaluate_every=10)
+    tracker.start(replace(run, monitored=monitored))
+    tracker.log(Kind.TRAIN, 50, {"loss": 0.5, "samples_per_second": 1234.0, "data_share": 0.3})
+    for accuracy in (0.75, 0.5):
+        tracker.log(Kind.VALIDATION, 50, {"loss": 0.5, "accuracy": accuracy})
+    tracker.progress(615)
+    tracker.finish()
+    bars = [line for line in re.split(r"[\r\n]+", text(out)) if "615/1230" in line]
+    assert bars, text(out)
+    assert re.search(r"step +615/1230 ━+ +\S+ accuracy 0\.5000 \(best 0\.7500\)", bars[-1])
 
 
 def test_a_run_that_ends_early_has_a_line_for_its_last_evaluation() -> None:

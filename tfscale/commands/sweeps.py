@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def run(overrides: Sequence[str], config_dir: str | None, typed: Sequence[str]) -> int:
     """Checks every job of the sweep, then runs them one after the other."""
-    from tfscale.tracking.tables import person_console
+    from tfscale.tracking.tables import person_console, print_line
 
     jobs = expand(parse(overrides))
     problems = []
@@ -36,16 +36,14 @@ def run(overrides: Sequence[str], config_dir: str | None, typed: Sequence[str]) 
     folder = prepare.new_directory(configs[0], "sweep").path
     survive_write_errors("stdout")
     console = person_console()
-    console.print(f"{len(jobs)} jobs in {folder}", highlight=False, markup=False)
+    print_line(console, f"{len(jobs)} jobs in {folder}")
 
     def tell(job: Combination, row: Mapping[str, Any]) -> None:
         what = " ".join(f"{key}={value}" for key, value in job.varied.items())
         done = row["status"] == "done"
         more = f" ({row['seconds']:.1f} s of training)" if done else f"; {sweep.last_line(folder, job)}"
-        console.print(
-            f"{job.number + 1}/{len(jobs)}  {what}  {row['status']} in {row['wall_seconds']:.1f} s{more}",
-            highlight=False,
-            markup=False,
+        print_line(
+            console, f"{job.number + 1}/{len(jobs)}  {what}  {row['status']} in {row['wall_seconds']:.1f} s{more}"
         )
 
     flags = [] if config_dir is None else ["--config-dir", config_dir]

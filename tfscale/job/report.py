@@ -14,7 +14,7 @@ from tfscale.runs import plots, summary
 from tfscale.runs.run_directory import RunDirectory
 from tfscale.strategies.base import SKIPPED_STEPS
 from tfscale.tracking.base import Measurements, Tracker
-from tfscale.tracking.tables import closing_table
+from tfscale.tracking.tables import closing_table, print_line
 from tfscale.training.metrics import PREFIXES
 from tfscale.world import World
 
@@ -35,7 +35,7 @@ def introduce(console: Console, config: Config, job: Job, world: World, director
         lines.append(f"going on after step {job.state.step:,}")
     lines += [f"warning: {warning}" for warning in job.warnings]
     for line in [*lines, f"run: {directory.path}"]:
-        console.print(line, highlight=False, markup=False)
+        print_line(console, line)
 
 
 def _frozen(job: Job) -> str:

@@ -38,7 +38,7 @@ from tfscale.tracking.background import TIMEOUT, Background
 from tfscale.tracking.base import RunInfo, Tracker
 from tfscale.tracking.console import ConsoleTracker
 from tfscale.tracking.jsonl import JsonlTracker
-from tfscale.tracking.tables import person_console
+from tfscale.tracking.tables import person_console, print_line
 from tfscale.tracking.trackers import Trackers, closing_trackers
 from tfscale.training.callbacks import KerasCallbacks
 from tfscale.training.checkpoints import Checkpoints
@@ -104,7 +104,7 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], pendin
         console = person_console() if world.is_chief else log
 
         def warn(text: str) -> None:
-            console.print(f"warning: {text}", highlight=False, markup=False)
+            print_line(console, f"warning: {text}")
 
         identity = {**environment.identity(), **_order_of_sums(job, world), "data": job.data.digest[:16]}
         checkpoints = _checkpoints(config, job, world, directory, attempt, identity, warn)

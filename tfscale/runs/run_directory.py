@@ -2,7 +2,7 @@
 
 runs/NAME/
     config.yaml       the resolved configuration
-    environment.json  versions and settings that results depend on
+    environment.json  command, code, packages and machine of each start; see runs/provenance.py
     preprocessing.json  normalizers, vocabulary and class names, as learned from the training examples
     model.keras       the trained model with its preprocessing, once the run has ended well (train.export)
     metrics.jsonl     training records and evaluations
@@ -40,7 +40,6 @@ PATH_FILE = "TFSCALE_PATH_FILE"
 
 VARIABLE = "TFSCALE_RUN"
 """Environment variable of a rank that tfscale has started: its run directory."""
-
 
 OLD_EVENTS = "membership.jsonl"
 """Name of events.jsonl in run directories of 2026-11-27 and before."""
@@ -210,11 +209,9 @@ class RunDirectory:
         return f"{'' if alone else f'rank {failure.rank} failed: '}{failure.message}{log}"
 
     def describe_stop(self, name: str, *, lost: bool = False) -> str:
-        """Message about a stop, with the command that resumes the run.
+        """Message about a stop by the signal `name`, with the command that resumes the run.
 
-        Args:
-            name: Name of the signal.
-            lost: Whether steps were completed that no checkpoint has.
+        `lost` tells that steps were completed which no checkpoint has.
         """
         consequence = "; steps since its last checkpoint are lost" if lost else ""
         origin = "after its last checkpoint" if self.checkpoints.is_dir() else "from the beginning"
@@ -242,10 +239,9 @@ class RunDirectory:
 
     def is_full(self) -> bool:
         """Returns whether the disk of the run is full."""
-        try:
+        with suppress(OSError):
             return shutil.disk_usage(self.path).free < MIN_FREE
-        except OSError:
-            return False
+        return False
 
     def clear_failures(self) -> None:
         """Removes the failures, heartbeats, stacks and stop requests of an earlier start."""

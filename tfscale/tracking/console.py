@@ -10,6 +10,7 @@ from typing import Any, final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from tfscale.tracking.base import Kind, Record, RunInfo
 from tfscale.tracking.evaluation_lines import EvaluationLines
@@ -48,9 +49,13 @@ class ConsoleTracker:
                 MofNCompleteColumn(),
                 BarColumn(bar_width=BAR),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[evaluation]}"),
-                TextColumn("{task.fields[words]}"),
+                # Takes what is left of the line and is cut there; the other columns would share the cut with it.
+                TextColumn(
+                    "{task.fields[evaluation]}{task.fields[words]}",
+                    table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+                ),
                 console=self._console,
+                expand=True,
             )
             self._task = bar.add_task("train", total=run.steps, completed=run.start, evaluation="", words="")
             bar.start()
@@ -88,7 +93,7 @@ class ConsoleTracker:
             return
         shown = f"{monitored.name} {values[monitored.name]:.4f}"
         best = "" if math.isnan(self._lines.best) else f" (best {self._lines.best:.4f})"
-        self._bar.update(self._task, evaluation=shown + best)
+        self._bar.update(self._task, evaluation=f"{shown}{best}  ")
 
     def _tell_last_evaluation(self) -> None:
         """Prints the line of the last evaluation, unless it has been printed."""
