@@ -38,7 +38,6 @@ from tfscale.world import from_environment
 VARIABLE = "TFSCALE_RUN"
 """Environment variable of a rank that tfscale has started: its run directory."""
 
-
 OLD_EVENTS = "membership.jsonl"
 """Name of events.jsonl in run directories of 2026-11-27 and before."""
 
