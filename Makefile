@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test extras test-all lint types docs wheel clean
+.PHONY: help setup train test extras browser test-all lint types docs wheel clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,13 +34,16 @@ train: $(READY) ## LeNet learns MNIST on two processes that share compressed gra
 test: $(READY) ## the test suite, real Horovod processes included; at most 10 minutes on two idle cores
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal -m "not slow"
 
-extras: $(VENV)/.extras ## what only tests of extras need: MLflow and its server, Weights & Biases
+extras: $(VENV)/.extras ## what only tests of extras need: MLflow and its server, Weights & Biases, selenium
 
 $(VENV)/.extras: $(READY) tests/extras.txt tests/mlflow_server.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt -r tests/extras.txt
 	$(PYTHON) -m venv $(VENV)/mlflow-server
 	$(VENV)/mlflow-server/bin/python -m pip install -q --disable-pip-version-check -r tests/mlflow_server.txt
 	@touch $@
+
+browser: ## Chromium for the tests of reports, by apt-get; they are skipped without it
+	apt-get install -y --no-install-recommends chromium chromium-driver fonts-dejavu-core
 
 test-all: $(VENV)/.extras ## the rest: packages, soaks, long fault tests; at most 25 minutes on two idle cores
 	$(BIN)/python -m pytest -v -n 2 --dist worksteal -m slow

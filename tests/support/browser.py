@@ -20,7 +20,7 @@ SCHEMES = ("light", "dark")
 
 needs_browser = pytest.mark.skipif(
     find_spec("selenium") is None or not all(map(shutil.which, PROGRAMS)),
-    reason="needs Chromium and selenium: apt-get install chromium chromium-driver, then make extras",
+    reason="needs Chromium and selenium: make browser extras",
 )
 
 

@@ -14,10 +14,8 @@ from tfscale.runs import provenance
 from tfscale.runs.events import read_events
 from tfscale.runs.run_directory import RunDirectory
 from tfscale.runs.settings import Settings, flattened
+from tfscale.runs.state import state_of
 from tfscale.supervision import heartbeat
-
-STOPPED = (129, 130, 143)
-"""Exit codes of a run that a signal stopped."""
 
 TAIL = 1 << 16
 """Bytes at the end of metrics.jsonl that are read."""
@@ -55,7 +53,6 @@ class RunRow:
         directory, results = self._directory, self.results
         events = read_events(directory.events)
         starts = [event for event in events if event["event"] == "start"]
-        last = next((event for event in reversed(events) if event["event"] == "end"), {})
         trains = directory.is_locked()
         running = trains or not results
         metrics = results.get("metrics")
@@ -63,7 +60,7 @@ class RunRow:
         return {
             "run": self.name,
             "path": str(directory.path),
-            "state": _state(trains, directory, last),
+            "state": state_of(directory, events, trains=trains),
             "step": _step(directory) if running else results.get("steps"),
             "steps": self._start.get("steps") if running else results.get("steps"),
             "result": None if metric is None or results.get(metric) is None else f"{metric} {results[metric]:.4g}",
@@ -122,19 +119,6 @@ class RunRow:
 
     def _node(self, key: str) -> Mapping[str, Any]:
         return self._settings.node(key.partition(".")[0])
-
-
-def _state(trains: bool, directory: RunDirectory, last: Mapping[str, Any]) -> str:
-    if trains:
-        return "training"
-    done = directory.summary.exists()
-    if done and directory.summary.stat().st_mtime > last.get("when", 0.0):  # continued since, under another launcher
-        return "done"
-    if last.get("code") in STOPPED:
-        return "stopped"
-    if last.get("code"):
-        return "failed"
-    return "done" if done else "ended early"
 
 
 def _last_failure(events: Sequence[Mapping[str, Any]]) -> str | None:

@@ -79,4 +79,5 @@ def _show(
         what = " ".join(f"{key}={value}" for key, value in varied.items())
         print_line(console, f"best: {row['job']} ({metric} {row[metric]:.4f}) {what}".rstrip())
         print_line(console, f"  {follow_up.command('evaluate', folder / row['job'], trust, by_key=True)}")
+    print_line(console, f"  {follow_up.command('report', folder, [])}")
     print_line(console, f"  {folder / sweep.TABLE}")

@@ -16,6 +16,7 @@ from tfscale.report.columns import Columns
 from tfscale.runs import trends
 from tfscale.runs.events import read_events
 from tfscale.runs.run_directory import RunDirectory
+from tfscale.runs.state import state_of
 from tfscale.supervision import heartbeat
 
 KINDS = ("step", "train", "validation", "test")
@@ -23,9 +24,6 @@ KINDS = ("step", "train", "validation", "test")
 
 LARGEST = 8 << 20
 """Bytes of a JSON document, at most; metrics.jsonl may have any length."""
-
-STOPPED = (129, 130, 143)
-"""Exit codes of a run that a signal stopped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +80,11 @@ def read_run(path: Path, name: str) -> Run:
     }
     events = read_events(directory.events)
     records, remarks = _records(directory.metrics, notes)
-    trains = directory.is_locked()
     steps = records["step"].column("step")
     return Run(
         name=name,
         path=path,
-        state=_state(directory, documents["summary"], events, trains=trains),
+        state=state_of(directory, events, trains=directory.is_locked()),
         step=_step(directory, documents["summary"], int(steps[-1]) if len(steps) else None),
         config=_config(path / FILE, notes),
         events=events,
@@ -141,21 +138,6 @@ def _records(path: Path, notes: list[str]) -> tuple[Mapping[str, Columns], Seque
     if damaged:
         notes.append(f"{len(damaged):,} line(s) of {path.name} are damaged and left out")
     return found, remarks
-
-
-def _state(
-    directory: RunDirectory, summary: Mapping[str, Any], events: Sequence[Mapping[str, Any]], *, trains: bool
-) -> str:
-    if trains:
-        return "training"
-    last = next((event for event in reversed(events) if event["event"] == "end"), {})
-    if summary and directory.summary.stat().st_mtime > last.get("when", 0.0):
-        return "done"
-    if last.get("code") in STOPPED:
-        return "stopped"
-    if last.get("code"):
-        return "failed"
-    return "done" if summary else "ended early"
 
 
 def _step(directory: RunDirectory, summary: Mapping[str, Any], recorded: int | None) -> int | None:

@@ -32,8 +32,9 @@ def direction(runs: Sequence[Run], metric: str) -> str:
     name = metric.removeprefix("val_")
     for run in runs:
         recorded = run.summary.get("directions")
-        if isinstance(recorded, dict) and recorded.get(name) in ("min", "max"):
-            return str(recorded[name])
+        known = (recorded.get(metric), recorded.get(name)) if isinstance(recorded, dict) else ()
+        if found := next((each for each in known if each in ("min", "max")), None):
+            return found
     parts = name.lower().split("_")
     return "min" if any(word in parts or name.lower().endswith(word) for word in SMALLER) else "max"
 
