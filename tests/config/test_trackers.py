@@ -85,9 +85,7 @@ def test_mlflow_needs_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setattr(checks, "find_spec", lambda package: package)
     config = preflight(("tracker=mlflow",), config_dir=None)
-    with pytest.raises(
-        UserError, match=r"got null; type tracker\.mlflow\.tracking_uri=http://HOST:5000 or =file:FOLDER"
-    ):
+    with pytest.raises(UserError, match=r"got null; type tracker\.mlflow\.tracking_uri=http://HOST:5000, or set"):
         check_job(config, processes=1)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:5000")
     check_job(config, processes=1)
