@@ -101,15 +101,18 @@ def test_a_run_with_two_kills_is_one_run_everywhere_with_the_curves_of_metrics_j
     texts = {name: each if isinstance(each, str) else json.dumps(each) for name, each in config.items()}
     assert {each["key"]: each["value"] for each in there["data"]["params"]} == texts
     settings, _ = wandb_run(run)
-    assert settings.pop("origin") is not None
+    command = json.loads((run / "environment.json").read_text())["command"]
+    assert settings.pop("origin") == {"command": command}
     assert flattened(settings) == config
     summary = json.loads((run / "summary.json").read_text())
     logged = {name.removeprefix("summary/"): each for name, each in server.curves(there).items()}
     assert logged["accuracy"] == [(50, summary["accuracy"])]
+    assert logged["best_step"] == [(50, float(summary["best_step"]))]
     tags = {each["key"]: each["value"] for each in there["data"]["tags"]}
     assert tags["summary.parameters_sha256"] == summary["parameters_sha256"]
     (offline,) = run.glob("wandb/offline-run-*")
-    for name in ("summary.json", "config.yaml", "environment.json"):
+    assert tags["command"] == command
+    for name in ("summary.json", "config.yaml", "environment.json", "curves.png", "model.keras"):
         assert server.artifact(there, name) == (offline / "files" / name).read_bytes() == (run / name).read_bytes()
 
     ran(tmp_path, "resume", killed_training.RUN, "train.steps=60")
