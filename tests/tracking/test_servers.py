@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from psutil import process_iter
 
 from tests.support import killed_training
 from tests.support.forked_commands import BEFORE, ROOT, forked
+from tests.support.processes import wait_until
 from tests.support.tracked import (
     SERVER,
     Curves,
@@ -28,7 +30,7 @@ from tests.support.tracked import (
 from tfscale.runs.events import read_events
 from tfscale.tracking.curves import flattened
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nothing_is_left_behind")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_process_is_left_behind")]
 MISSING = [name for name in ("mlflow", "wandb", "tensorboard") if find_spec(name) is None]
 needs_packages = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}; type: make extras")
 needs_server = pytest.mark.skipif(not SERVER.exists(), reason=f"no MLflow server in {SERVER}; type: make extras")
@@ -41,21 +43,24 @@ JOB = (
 
 
 @pytest.fixture
-def server(nothing_is_left_behind: Path, tmp_path: Path) -> Iterator[MlflowServer]:
-    """A server that ends before the test looks for what is left behind."""
+def no_process_is_left_behind(tmp_path: Path) -> Iterator[None]:
+    """W&B's own processes end with the run; its empty temporary folders stay when a run is killed."""
+    yield
+    wait_until(lambda: not any(tmp_path in Path(each.info["cwd"] or "").parents for each in process_iter(["cwd"])))
+
+
+@pytest.fixture
+def server(no_process_is_left_behind: None, tmp_path: Path) -> Iterator[MlflowServer]:
+    """A server that ends before the test looks for processes."""
     with mlflow_server(tmp_path / "server") as running:
         yield running
 
 
 def ran(folder: Path, *words: str, code: int = 0, **environment: str) -> str:
-    """Runs a command, whose exit code must be `code`; returns what it said.
-
-    W&B leaves empty temporary folders behind when its process is killed, so they are not where tests look for ours.
-    """
-    (folder / "tmp").mkdir(exist_ok=True)
-    own = {"PYTHONPATH": str(ROOT), "HOME": str(folder), "TMPDIR": str(folder / "tmp")}
-    whole = {**os.environ, **own, **environment}
-    got, said = forked().run(words, folder, whole)
+    """Runs a command, whose exit code must be `code`; returns what it said."""
+    (folder / "work").mkdir(exist_ok=True)
+    whole = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(folder), **environment}
+    got, said = forked().run(words, folder / "work", whole)
     assert got == code, said
     return said
 
@@ -87,7 +92,7 @@ def test_a_run_with_two_kills_is_one_run_everywhere_with_the_curves_of_metrics_j
     uri = f"tracker.mlflow.tracking_uri={server.address}"
     kill = {BEFORE: f"{killed_training.__name__}:{killed_training.twice.__name__}"}
     said = ran(tmp_path, *JOB, uri, **kill)
-    run = tmp_path / "runs" / killed_training.RUN
+    run = tmp_path / "work" / "runs" / killed_training.RUN
     assert "going on after step 20" in said and "going on after step 30" in said and "warning" not in said, said
     assert [event["event"] for event in read_events(run / "events.jsonl")].count("start") == 3
     loss = curves_of(run / "metrics.jsonl")["train/loss"]
@@ -101,15 +106,18 @@ def test_a_run_with_two_kills_is_one_run_everywhere_with_the_curves_of_metrics_j
     texts = {name: each if isinstance(each, str) else json.dumps(each) for name, each in config.items()}
     assert {each["key"]: each["value"] for each in there["data"]["params"]} == texts
     settings, _ = wandb_run(run)
-    assert settings.pop("origin") is not None
+    command = json.loads((run / "environment.json").read_text())["command"]
+    assert settings.pop("origin") == {"command": command}
     assert flattened(settings) == config
     summary = json.loads((run / "summary.json").read_text())
     logged = {name.removeprefix("summary/"): each for name, each in server.curves(there).items()}
     assert logged["accuracy"] == [(50, summary["accuracy"])]
+    assert logged["best_step"] == [(50, float(summary["best_step"]))]
     tags = {each["key"]: each["value"] for each in there["data"]["tags"]}
     assert tags["summary.parameters_sha256"] == summary["parameters_sha256"]
     (offline,) = run.glob("wandb/offline-run-*")
-    for name in ("summary.json", "config.yaml", "environment.json"):
+    assert tags["command"] == command
+    for name in ("summary.json", "config.yaml", "environment.json", "curves.png", "model.keras"):
         assert server.artifact(there, name) == (offline / "files" / name).read_bytes() == (run / name).read_bytes()
 
     ran(tmp_path, "resume", killed_training.RUN, "train.steps=60")
@@ -142,7 +150,7 @@ def test_an_mlflow_server_that_is_not_there_is_one_warning(tmp_path: Path, silen
     words = (f"tracker.mlflow.tracking_uri=http://127.0.0.1:{port}", "tracker.mlflow.timeout=4")
     (warning,) = warnings_of(ran(tmp_path, *SHORT, "tracker=mlflow", *words))
     assert warning.startswith("warning: tracker.mlflow gets no more records, and the run goes on: "), warning
-    assert (tmp_path / "runs" / "one" / "summary.json").exists()
+    assert (tmp_path / "work" / "runs" / "one" / "summary.json").exists()
 
 
 @needs_packages
@@ -157,7 +165,7 @@ def test_a_wandb_server_that_is_not_there_is_one_warning(tmp_path: Path, silent:
     )
     (warning,) = warnings_of(said)
     assert warning.startswith("warning: tracker.wandb gets no more records, and the run goes on: "), warning
-    assert (tmp_path / "runs" / "one" / "summary.json").exists()
+    assert (tmp_path / "work" / "runs" / "one" / "summary.json").exists()
 
 
 @needs_packages
@@ -171,14 +179,15 @@ def test_wandb_without_a_login_is_exit_code_2_and_says_what_to_type(tmp_path: Pa
 def test_a_server_that_dies_is_one_warning_and_gets_the_rest_when_the_run_is_resumed(tmp_path: Path) -> None:
     """The server is killed after a step, and started again before the run is resumed."""
     with mlflow_server(tmp_path / "server") as server:
-        (tmp_path / "assassin.py").write_text(ASSASSIN)
+        (tmp_path / "work").mkdir()
+        (tmp_path / "work" / "assassin.py").write_text(ASSASSIN)
         words = (f"tracker.mlflow.tracking_uri={server.address}", "tracker.mlflow.timeout=4", "tracker=mlflow")
         killer = ("+callbacks.assassin._target_=assassin.Assassin", f"+callbacks.assassin.pid={server.process.pid}")
         said = ran(tmp_path, *SHORT, *words, *killer, "trust=[assassin]")
         (warning,) = warnings_of(said)
         assert warning.startswith("warning: tracker.mlflow gets no more records, and the run goes on: "), warning
         end_group(server.process)
-    run = tmp_path / "runs" / "one"
+    run = tmp_path / "work" / "runs" / "one"
     summary = json.loads((run / "summary.json").read_text())
     assert summary["steps"] == 20
     with mlflow_server(tmp_path / "server") as server:

@@ -96,10 +96,12 @@ def _trackers(config: Config) -> list[str]:
         for name, package in needed.items()
         if package is not None and find_spec(package) is None
     ] + [
-        f"tracker.{name}.tracking_uri must name a server or a folder, got null; type "
-        f"tracker.{name}.tracking_uri=http://HOST:5000 or =file:FOLDER, or set MLFLOW_TRACKING_URI"
+        f"tracker.{name}.tracking_uri must be the address of a server, got null; type "
+        f"tracker.{name}.tracking_uri=http://HOST:5000, or set MLFLOW_TRACKING_URI"
         for name, node in config.tracker.items()
-        if node.get("tracking_uri", "") is None and "MLFLOW_TRACKING_URI" not in os.environ
+        if node["_target_"] == tracker_schemas.MLFLOW
+        and node["tracking_uri"] is None
+        and "MLFLOW_TRACKING_URI" not in os.environ
     ]
 
 

@@ -49,13 +49,11 @@ def _gpus() -> list[str]:
 
 
 def origin(path: Path) -> dict[str, str]:
-    """Returns what environment.json says of the run's origin: command and git, where it has them."""
+    """Returns the origin of a run, of environment.json: `command`, and in a repository `git.commit` and `git.dirty`."""
     document = json.loads(path.read_text(encoding="utf-8"))
-    found: dict[str, str] = {}
-    for name, value in document.items():
-        if name.startswith(("command", "git")) and value is not None:
-            found[name] = value if isinstance(value, str) else json.dumps(value)
-    return found
+    found = {"command": document.get("command")}
+    found |= {f"git.{name}": value for name, value in (document.get("git") or {}).items()}
+    return {name: str(value) for name, value in found.items() if value is not None}
 
 
 def _version(name: str) -> str | None:

@@ -42,18 +42,20 @@ class MlflowTracker:
     """
 
     def __init__(self, *, tracking_uri: str | None, experiment: str, timeout: float) -> None:
-        self._experiment = experiment
+        self._uri, self._experiment = tracking_uri, experiment
         self._run, self._ended_well = "", False
         _set_environment(timeout)
-        from mlflow import MlflowClient  # seconds, which no timeout counts
+        import mlflow  # noqa: F401 - seconds, which no timeout counts
 
-        self._client = MlflowClient(tracking_uri=tracking_uri)
+        self._client: Any = None
         self._last: dict[str, int] = {}
         self._waiting: list[Metric] = []
 
     def start(self, run: RunInfo) -> None:
         """Creates the run on the server, or continues it."""
-        client = self._client
+        from mlflow import MlflowClient
+
+        self._client = client = MlflowClient(tracking_uri=self._uri)
         experiment = client.get_experiment_by_name(self._experiment)
         number = client.create_experiment(self._experiment) if experiment is None else experiment.experiment_id
         found = client.search_runs([number], filter_string=f"tags.`{RUN_TAG}` = '{run.id}'", max_results=1)

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from tfscale.config.schemas.fields import Bool, OptionalText, Positive, Table, Text, rule
 
+MLFLOW = "tfscale.tracking.mlflow.MlflowTracker"
+
 
 class _TensorBoard(Table):
     histograms: Bool
@@ -28,7 +30,7 @@ class _Wandb(Table):
 SCHEMAS: Mapping[str, type[Table]] = MappingProxyType(
     {
         "tfscale.tracking.tensorboard.TensorBoardTracker": _TensorBoard,
-        "tfscale.tracking.mlflow.MlflowTracker": _Mlflow,
+        MLFLOW: _Mlflow,
         "tfscale.tracking.wandb.WandbTracker": _Wandb,
     }
 )
@@ -37,7 +39,7 @@ SCHEMAS: Mapping[str, type[Table]] = MappingProxyType(
 PACKAGES: Mapping[str, str] = MappingProxyType(
     {
         "tfscale.tracking.tensorboard.TensorBoardTracker": "tensorboard",
-        "tfscale.tracking.mlflow.MlflowTracker": "mlflow",
+        MLFLOW: "mlflow",
         "tfscale.tracking.wandb.WandbTracker": "wandb",
     }
 )
