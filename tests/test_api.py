@@ -168,16 +168,3 @@ def test_the_same_lines_run_as_a_script(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "2 mlp-digits-sharing-001"
-
-
-@pytest.mark.slow
-def test_the_same_lines_run_in_a_jupyter_kernel(tmp_path: Path) -> None:
-    """A kernel has replaced sys.stdout, and runs an event loop."""
-    nbformat = pytest.importorskip("nbformat", reason="the packages of notebooks are not installed; type: make extras")
-    nbclient = pytest.importorskip("nbclient", reason="the packages of notebooks are not installed; type: make extras")
-    lines = [*SCRIPT.strip().splitlines(), "import numpy as np", "print(run.predict(np.zeros((3, 8, 8, 1))).shape)"]
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("\n".join(lines))])
-    os.environ["PYTHONPATH"] = str(ROOT)
-    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    text = "".join(each.get("text", "") for each in notebook.cells[0].outputs)
-    assert "test accuracy" in text and text.splitlines()[-1] == "(3,)"

@@ -68,5 +68,20 @@ def test_every_command_works_in_the_order_of_the_readme(tmp_path: Path, small_da
     assert len(said) >= 9
     (shown,) = (block for block in blocks(README) if "│ test accuracy" in block.text)
     names = re.findall(r"^│ ([a-z ]+?) +│", shown.text, re.MULTILINE)
-    assert len(names) == 9
+    assert len(names) == 6
     assert [name for name in names if f"│ {name}" not in said[shown.commands[0]]] == [], said[shown.commands[0]]
+
+
+@pytest.mark.slow
+@pytest.mark.horovod
+def test_the_lines_of_python_run_in_a_jupyter_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel has replaced sys.stdout, and runs an event loop; the test above runs the same lines as a script."""
+    nbformat = pytest.importorskip("nbformat", reason="the packages of notebooks are not installed; type: make extras")
+    nbclient = pytest.importorskip("nbclient", reason="the packages of notebooks are not installed; type: make extras")
+    (lines,) = (block.text for block in blocks(README) if block.path == "first.py")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(lines)])
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    text = "".join(each.get("text", "") for each in notebook.cells[0].outputs)
+    assert "│ test accuracy" in text and "[0 1 2]" in text
+    assert (tmp_path / "digits.safetensors").exists()

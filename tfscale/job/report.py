@@ -106,7 +106,7 @@ def _directions(job: Job, results: Mapping[str, Any]) -> dict[str, str | None]:
 
 def _next_lines(run: Path, trust: Sequence[str], model: Path | None) -> list[str]:
     """The command lines to go on with after the run, each for a shell, and the way to use its model."""
-    lines = [follow_up.command(name, run, trust, by_key=True) for name in ("evaluate", "export")]
+    lines = [follow_up.command("evaluate", run, trust, by_key=True), follow_up.command("report", run, ())]
     name = run.name if run.parent in (Path("runs"), Path("runs").absolute()) else str(run)
     trusted = f", trust={list(trust)}" if trust else ""
     lines.append(f"in Python: tfscale.load({name!r}{trusted}).predict(x)")
