@@ -11,7 +11,7 @@ import pytest
 from tests.support.in_place import composed
 from tfscale.data import preprocessing
 from tfscale.data.arrays import source_of
-from tfscale.data.base import Arrays, Normalizer, Source, Split
+from tfscale.data.base import Arrays, Normalizer, Shard, Source, Split
 from tfscale.data.encoding import Columns, Tokens
 from tfscale.data.preprocessing import Preprocessing, adopt
 from tfscale.errors import UserError
@@ -179,3 +179,37 @@ def test_the_order_of_examples_and_bits_of_a_resumed_run_do_not_change() -> None
     assert read_source(config, learned).digest == learned.digest
     one, other = (leaves(each.normalizers)[""].factor for each in (again.preprocessing, learned))
     np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+
+
+class Whole:
+    """Data of a user's own, which make their batches themselves."""
+
+    spec, sizes, digest = source_of(Arrays(X, Y)).spec, {Split.TRAIN: 4}, "whole"
+
+    def train(self, *arguments: object, **options: object) -> list:
+        raise AssertionError("no batch is needed")
+
+    def evaluate(self, *arguments: object, **options: object) -> list:
+        raise AssertionError("no batch is needed")
+
+
+def test_data_that_make_their_batches_cannot_be_normalized_as_those_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would reach the model as they are, without a word."""
+    monkeypatch.setattr("tfscale.job.later_data.read_source", lambda config, learned: Whole())
+    source = source_of(Arrays(X, Y))
+    plain = preprocessing.of_source(source, "other")
+    assert later_data(composed(), plain).size == 4
+    scaled = replace(plain, normalizers=Normalizer(offset=np.ones(3)))
+    with pytest.raises(UserError, match="cannot be normalized as the run's were"):
+        later_data(composed(), scaled)
+
+
+def test_datasets_of_a_function_are_normalized_as_those_of_a_run() -> None:
+    words = ("data=python", "data.function=tests.support.datasets.sevens", "trust=[tests.support.datasets]")
+    config = composed(*words)
+    learned = build_data(config).preprocessing
+    scaled = replace(learned, normalizers=Normalizer(factor=0.5), digest="of another run")
+    later = later_data(config, scaled)
+    (x, _, _), *_ = later.built.data.evaluate(later.split, Shard(0, 1), batch=4)
+    (raw, _, _), *_ = build_data(config).data.evaluate(later.split, Shard(0, 1), batch=4)
+    np.testing.assert_allclose(np.asarray(x), np.asarray(raw) / 2)  # pyright: ignore[reportArgumentType]

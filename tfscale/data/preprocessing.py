@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from pydantic import ValidationError
 
 from tfscale import atomic_file, user_paths
@@ -73,10 +74,23 @@ def of_source(source: Source, digest: str) -> Preprocessing:
     return Preprocessing(spec=source.spec, normalizers=source.normalizers, encoding=source.encoding, digest=digest)
 
 
-def of_data(data: Data) -> Preprocessing:
-    """Returns that of data which make their batches themselves: none."""
+def of_data(data: Data, normalizers: Nested[Normalizer] | None = None) -> Preprocessing:
+    """Returns that of data which make their batches themselves.
+
+    Args:
+        data: The data.
+        normalizers: Of each input; None for none.
+    """
     none = map_parts(lambda _: Normalizer(), data.spec.x)
-    return Preprocessing(spec=data.spec, normalizers=none, encoding=None, digest=data.digest)
+    return Preprocessing(spec=data.spec, normalizers=normalizers or none, encoding=None, digest=data.digest)
+
+
+def is_none(learned: Preprocessing) -> bool:
+    """Returns whether the model gets the numbers as they are."""
+    normalizers = leaves(learned.normalizers).values()
+    factors = [1.0 if each.factor is None else each.factor for each in normalizers]
+    plain = all(each.offset is None and each.fill is None for each in normalizers)
+    return learned.encoding is None and plain and all(np.all(np.equal(factor, 1)) for factor in factors)
 
 
 def class_names(learned: Preprocessing | None, target: str = "") -> tuple[str, ...] | None:
@@ -101,13 +115,17 @@ def adopt(source: Source, learned: Preprocessing, where: str) -> Source:
     Raises:
         UserError: The inputs or targets are not of the kind that the run was trained on.
     """
-    _require_like("inputs", source.spec.x, learned.spec.x, where)
+    return replace(source, spec=adopted_spec(source.spec, learned, where), normalizers=learned.normalizers)
+
+
+def adopted_spec(spec: ElementSpec, learned: Preprocessing, where: str) -> ElementSpec:
+    """Returns the spec of later data as a run has it, without targets where they have none; raises like `adopt`."""
+    _require_like("inputs", spec.x, learned.spec.x, where)
     y = None
-    if source.spec.y is not None and learned.spec.y is not None:
-        _require_like("targets", source.spec.y, learned.spec.y, where)
+    if spec.y is not None and learned.spec.y is not None:
+        _require_like("targets", spec.y, learned.spec.y, where)
         y = learned.spec.y
-    spec = replace(learned.spec, y=y, weighted=source.spec.weighted)
-    return replace(source, spec=spec, normalizers=learned.normalizers)
+    return replace(learned.spec, y=y, weighted=spec.weighted)
 
 
 def _require_like(what: str, own: Nested[ArraySpec], wanted: Nested[ArraySpec], where: str) -> None:

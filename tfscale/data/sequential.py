@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfscale.data import normalize
 from tfscale.data.base import Batch, Normalizer, Shard, Split
+from tfscale.data.preprocessing import Preprocessing, adopted_spec
 from tfscale.data.unreadable import NamedBatches
 from tfscale.errors import informative_line
 from tfscale.specs import ElementSpec, Nested
@@ -30,6 +31,9 @@ class SequentialData:
         digest: sha256, in hexadecimal, of what identifies the examples.
         normalizers: Of each input.
         warnings: Sentences about the examples for the user.
+
+    Attributes:
+        normalizers: Of each input.
     """
 
     def __init__(
@@ -42,8 +46,24 @@ class SequentialData:
         normalizers: Nested[Normalizer],
         warnings: Sequence[str] = (),
     ) -> None:
-        self._make, self._normalizers = make, normalizers
+        self._make, self.normalizers = make, normalizers
         self.spec, self.sizes, self.digest, self.warnings = spec, sizes, digest, tuple(warnings)
+
+    def adopting(self, learned: Preprocessing) -> "SequentialData":
+        """Returns the examples with the preprocessing of a run.
+
+        Raises:
+            UserError: They are not of the kind that it was trained on.
+        """
+        spec = adopted_spec(self.spec, learned, "data")
+        return SequentialData(
+            self._make,
+            spec=spec,
+            sizes=self.sizes,
+            digest=self.digest,
+            normalizers=learned.normalizers,
+            warnings=self.warnings,
+        )
 
     def train(self, shard: Shard, *, batch: int, seed: int, start: int, prefetch: int) -> NamedBatches:
         """Returns endless (x, y, weight); see `base.Data`."""
@@ -84,7 +104,7 @@ class SequentialData:
         return self._make(split, epoch, seed).apply(counted)
 
     def _prepared(self, x: Nested[tf.Tensor]) -> Nested[tf.Tensor]:
-        return tf.nest.map_structure(normalize.prepared, x, self.spec.x, self._normalizers)
+        return tf.nest.map_structure(normalize.prepared, x, self.spec.x, self.normalizers)
 
 
 def first_fault(examples: tf.data.Dataset, where: str) -> str | None:

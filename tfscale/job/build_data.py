@@ -147,7 +147,12 @@ def _own_data(data: Data, config: Config, common: Pipeline) -> BuiltData:
             "itself; leave it out"
         )
     own = data.warnings if isinstance(data, SequentialData) else ()
-    return BuiltData(data=data, preprocessing=preprocessing.of_data(data), warnings=[*own, *_unevaluated(data.sizes)])
+    normalizers = data.normalizers if isinstance(data, SequentialData) else None
+    return BuiltData(
+        data=data,
+        preprocessing=preprocessing.of_data(data, normalizers),
+        warnings=[*own, *_unevaluated(data.sizes)],
+    )
 
 
 def _left_out(source: Source) -> list[str]:

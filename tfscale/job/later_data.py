@@ -10,6 +10,7 @@ from tfscale.data import preprocessing
 from tfscale.data.base import Data, Source, Split
 from tfscale.data.pipeline import IndexedData
 from tfscale.data.preprocessing import Preprocessing
+from tfscale.data.sequential import SequentialData
 from tfscale.errors import UserError
 from tfscale.job.build_data import BuiltData, build_data, read_source, with_splits
 from tfscale.runs.run_directory import RunDirectory
@@ -82,11 +83,24 @@ def later_data(
         source = with_splits(found, common, learned)
         data, skipped = IndexedData(source), source.skipped
     else:
-        source, data, skipped = None, found, 0
+        source, data, skipped = None, _own_batches(found, learned, is_own=is_own), 0
     built = BuiltData(data=data, preprocessing=learned, skipped=skipped, warnings=())
     return LaterData(
         source=source, built=built, split=split_of(data, split, is_own=is_own, may_train=may_train), is_own=is_own
     )
+
+
+def _own_batches(data: Data, learned: Preprocessing, *, is_own: bool) -> Data:
+    """Returns data that make their batches themselves, with the preprocessing of the run."""
+    if isinstance(data, SequentialData):
+        return data.adopting(learned)
+    preprocessing.adopted_spec(data.spec, learned, "data")
+    if not is_own and not preprocessing.is_none(learned):
+        raise UserError(
+            "data that implement tfscale.data.base.Data make their batches themselves and cannot be normalized as the "
+            "run's were; name data of a source, or return tfscale.data.base.Arrays"
+        )
+    return data
 
 
 def split_of(data: Data, wanted: Split | None, *, is_own: bool, may_train: bool = False) -> Split:
