@@ -24,6 +24,10 @@ WORDS: Mapping[str, Sequence[str]] = {
     ),
     "breast_cancer": ("recipe=binary_breast_cancer", "strategy/collective=in_process"),
     "diabetes": ("recipe=regression_diabetes", "strategy/collective=in_process"),
+    "linnerud": (
+        *("data=table", "data.file=linnerud.csv", "data.label=[Weight,Waist,Pulse]", "data.test=0.25", "model=mlp"),
+        *("task=regression", "data.normalize=standardize"),
+    ),
     "multilabel": (
         *("data=table", "data.file=labels.csv", "data.label=[a,b,c,d]", "data.test=0.4", "model=mlp"),
         *("data.normalize=standardize",),
@@ -34,7 +38,7 @@ WORDS: Mapping[str, Sequence[str]] = {
 
 def write_files(folder: Path) -> None:
     """Writes the files that `WORDS` name."""
-    for name in ("breast_cancer", "diabetes"):
+    for name in ("breast_cancer", "diabetes", "linnerud"):
         datasets.WRITERS[name](folder)
     x, y = make_multilabel_classification(400, n_features=6, n_classes=4, random_state=1)
     lines = [",".join([*(f"x{index}" for index in range(6)), *"abcd", "group"])]

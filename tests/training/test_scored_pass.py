@@ -126,6 +126,33 @@ def test_diabetes_is_what_scikit_learn_computes(build: Callable[[str, int], Job]
     assert suite["mae"] == pytest.approx(got["mae"], rel=1e-6)
 
 
+TWO_OUTPUTS = (
+    *("model._target_=tests.support.two_outputs.net", "~model.hidden", "~model.dropout"),
+    "trust=[tests.support.two_outputs]",
+)
+
+
+def test_several_outputs_have_the_figures_of_their_tasks(
+    build_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = [f"{n % 7},{n % 5},{'abc'[n % 3]},{n / 9}" for n in range(300)]
+    (tmp_path / "two.csv").write_text("\n".join(["p,q,kind,size", *lines]))
+    words = ("data=table", "data.file=two.csv", "data.label=[kind,size]", "data.test=0.5", *TWO_OUTPUTS)
+    documents = []
+    for replicas in (1, 3):
+        job = build_job(*words, f"strategy.replicas={replicas}")
+        made, suites = scored_pass(job)
+        documents.append(figures_of(made(Split.TEST, batch=BLOCK), suites))
+    assert documents[0] == documents[1]
+    got: Mapping[str, Any] = documents[0]
+    assert [name for name in got if " " in name] == [
+        *("kind calibration all", "kind classification all", "kind roc all", "size regression all")
+    ]
+    assert got["kind classification all"]["examples"] == got["size regression all"]["examples"] == 150
+    assert [row["class"] for row in got["kind classification all"]["per_class"]] == ["a", "b", "c"]
+
+
 def test_the_model_sees_every_example_once_for_all_suites_and_metrics(
     build: Callable[[str, int], Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -162,16 +162,23 @@ def _report() -> Parser:
 def _evaluate() -> Parser:
     parser = Parser(
         "evaluate",
-        "NAME [run.dir=DIR] [checkpoint=best] [KEY=VALUE ...]",
+        "NAME [run.dir=DIR] [evaluation=[SUITE,...]] [evaluation.by=COLUMN] [launch.np=N] [KEY=VALUE ...]",
         f"""Measures a trained run on its test data.
 
 {_NAME}
                         run=NAME does the same
   checkpoint=WHICH      newest (the default), or best: that of the best evaluation, which early_stopping.keep_best=true
                         keeps
-  KEY=VALUE             a value of the run's configuration to change, such as data.folder=DIR""",
-        """Under horovodrun -np N the test data is divided over N processes, with the same result. It is printed, and
-written to evaluation.json in the run's folder.""",
+  evaluation=[SUITE,...]  of classification, binary, multilabel, roc, calibration and regression those that fit the
+                        task; auto (the default) takes all that do
+  evaluation.by=COLUMN  each suite for each value of a column, too; target is the class
+  evaluation.threshold=0.5, evaluation.top_k=5, evaluation.batch=256
+                        of binary and multilabel outputs; of several classes; examples read at a time
+  launch.np=N           number of processes to start here, 1 by default; horovodrun -np N does the same
+  KEY=VALUE             a value of the run's configuration to change, such as data.folder=DIR
+  +metrics.NAME.KEY=VALUE  a metric to add""",
+        """The result is the same on any number of processes. It is printed, and written to evaluation.json in the run's
+folder, beside pictures.""",
     )
     parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
     return parser
