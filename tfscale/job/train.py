@@ -28,6 +28,7 @@ from tfscale.job.export import export_at_end
 from tfscale.job.failure import fail
 from tfscale.runs import provenance
 from tfscale.runs.run_directory import RunDirectory, started_by_us
+from tfscale.runs.run_id import run_id
 from tfscale.supervision.attempt import restarts
 from tfscale.supervision.coordinated_stop import CoordinatedStop
 from tfscale.supervision.heartbeat import Heartbeat
@@ -166,7 +167,7 @@ def _run_info(config: Mapping[str, Any], job: Job, world: World, directory: RunD
         measurements=job.state.strategy.describe().measurements,
         evaluate_every=job.plan.evaluate_every if Split.VALIDATION in job.data.sizes else None,
         monitored=job.state.early_stopping.monitored,
-        id=directory.id() if config.get("tracker") else "",
+        id=run_id(directory.path) if config.get("tracker") else "",
         tags=environment.origin(directory.environment) if world.is_chief else {},
         earlier=lambda: curves.earlier(directory.metrics, job.state.step),
     )

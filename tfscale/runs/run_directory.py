@@ -24,7 +24,6 @@ import fcntl
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -192,16 +191,6 @@ class RunDirectory:
         """Files that say what the run was and what came of it, and its model where it was exported."""
         named = (self.summary, self.path / "config.yaml", self.environment)
         return [*(path for path in named if path.is_file()), *sorted(self.path.glob("*.keras"))]
-
-    def id(self) -> str:
-        """Id of the run, unlike that of any other; made when it is first asked for, and kept."""
-        path = self.path / "id"
-        with suppress(OSError):
-            if known := path.read_text(encoding="utf-8").strip():
-                return known
-        made = uuid.uuid4().hex
-        atomic_file.replace(path, f"{made}\n")
-        return made
 
     def describe_failure(self, failure: Failure, *, alone: bool = False) -> str:
         """Message about a failure; `alone` if its process is the only one of the job."""

@@ -1,0 +1,28 @@
+"""The id of a run, by which trackers outside of its directory find it at every start: names are used again."""
+
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+from tfscale import atomic_file
+
+FILE = "id"
+"""In the run directory."""
+
+
+def run_id(folder: Path) -> str:
+    """Returns the id of a run, unlike that of any other; made when it is first asked for, and kept.
+
+    Args:
+        folder: The run directory.
+
+    Raises:
+        OSError: It cannot be kept.
+    """
+    path = folder / FILE
+    with suppress(OSError):
+        if known := path.read_text(encoding="utf-8").strip():
+            return known
+    made = uuid.uuid4().hex
+    atomic_file.replace(path, f"{made}\n")
+    return made
