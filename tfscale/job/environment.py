@@ -49,7 +49,6 @@ def _gpus() -> list[str]:
 
 
 def origin(path: Path) -> dict[str, str]:
-    """Returns the origin of a run, of environment.json: `command`, and in a repository `git.commit` and `git.dirty`."""
     """Returns a run's origin from its environment.json: `command`, and in a repository `git.commit` and `git.dirty`."""
     document = json.loads(path.read_text(encoding="utf-8"))
     found = {"command": document.get("command")}
