@@ -19,7 +19,7 @@ from tests.support.datasets import WORKS, write_idx, write_works
 from tests.support.in_place import SMALL, run
 from tfscale.checkpoint import format as checkpoint_format
 from tfscale.checkpoint.format import DamagedError
-from tfscale.commands import runs
+from tfscale.commands.run_rows import RunRow
 from tfscale.config import preflight, saved
 from tfscale.data import checksums
 from tfscale.data.base import Arrays
@@ -172,7 +172,7 @@ def test_no_damage_to_the_records_of_a_run_ends_a_command(tmp_path: Path) -> Non
             changed += 1
             assert len(error.problems) == 1
         directory = RunDirectory(place, only_read=True)
-        assert runs._row(directory, "one")["run"] == "one"
+        assert RunRow(place, "one").all()["run"] == "one"
         directory.first_failure(0)
         assert all(isinstance(event["event"], str) for event in read_events(directory.events))
         again = JsonlTracker(directory.metrics)
@@ -188,7 +188,7 @@ def test_records_that_are_no_files_are_not_waited_for(tmp_path: Path) -> None:
     for name in ("events.jsonl", "summary.json", "lock", "logs/rank-0.heartbeat"):
         os.mkfifo(tmp_path / name)
     directory = RunDirectory(tmp_path, only_read=True)
-    assert runs._row(directory, "one")["step"] is None
+    assert RunRow(tmp_path, "one").all()["step"] is None
     assert directory.ended_after() is None
     with pytest.raises(UserError, match="lock is not a file"), directory.locked():
         pass

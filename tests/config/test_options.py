@@ -57,7 +57,17 @@ NEEDS = {
     "strategy/threshold": ("strategy=sharing", "strategy/collective=in_process"),
 }
 # Filled in by job.py, not by the configuration.
-GIVEN = {"spec", "directions", "has_validation", "collective", "learning_rate", "total_steps", "replicas", "processes"}
+GIVEN = {
+    "learned",
+    "spec",
+    "directions",
+    "has_validation",
+    "collective",
+    "learning_rate",
+    "total_steps",
+    "replicas",
+    "processes",
+}
 
 
 # Built elsewhere: with real processes, with a model of the user's own in tests/tasks, in tests/data (no
