@@ -28,7 +28,7 @@ from unittest import mock
 from tfscale.scripts.fuzz.cases import Cases
 
 from tfscale import cli
-from tfscale.commands import evaluate, train
+from tfscale.commands import evaluate, prepare, train
 
 SCREEN = (24, 6000)
 """Lines and characters of a refusal, at most."""
@@ -133,8 +133,9 @@ def fuzz(numbers: Sequence[int], seed: int) -> tuple[Counter[str], list[str]]:
         signal.signal(signal.SIGALRM, _late)
         try:
             with (
-                mock.patch.object(train, "_directory", side_effect=Accepted),
-                mock.patch.object(train.run_directory, "create", side_effect=Accepted),
+                mock.patch.object(train, "require_loopback"),  # opens a socket
+                mock.patch.object(prepare, "directory_of", side_effect=Accepted),
+                mock.patch.object(prepare.run_directory, "create", side_effect=Accepted),
                 mock.patch.object(evaluate, "hidden_startup_noise", side_effect=Accepted),
             ):
                 for name in (
