@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
 
-    from tfscale.job.trained import Trained
+    from tfscale.inference.trained import Trained
 
 COMMAND = (sys.executable, "-P", "-m", "tfscale")
 """Beginning of a command. -P: modules in the working folder must not replace installed ones."""
@@ -145,7 +145,7 @@ class Run:
         Raises:
             UserError: There is no intact checkpoint.
         """
-        from tfscale.job.serving import serving_model
+        from tfscale.inference.serving import serving_model
 
         return serving_model(self._trained(checkpoint), takes_text=True)
 
@@ -164,7 +164,7 @@ class Run:
         Raises:
             UserError: The examples are not of the run's kind.
         """
-        from tfscale.job.predict_here import predict_here
+        from tfscale.inference.predict_here import predict_here
 
         return predict_here(self._trained(checkpoint), x, scores=scores)
 
@@ -199,7 +199,7 @@ class Run:
             UserError: The path is taken or has another ending, or the format cannot hold the model.
             RunError: The file cannot be written, or gives other outputs.
         """
-        from tfscale.job.export import export, require
+        from tfscale.inference.export import export, require
 
         path = user_paths.expanded(Path(to))
         require(format, path)

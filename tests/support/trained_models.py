@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tfscale.inference.trained import Trained
 from tfscale.job.build import Job
-from tfscale.job.trained import Trained
 from tfscale.training.state import weights_digest
 
 KINDS: dict[str, tuple[str, ...]] = {

@@ -16,10 +16,11 @@ from tfscale.config.prediction import PredictionOptions
 from tfscale.config.schemas.config import Config
 from tfscale.data.base import Batch, Shard
 from tfscale.errors import RunError, UserError
+from tfscale.inference.prediction_files import Columns, Plan, read_manifest
+from tfscale.inference.trained import Trained
 from tfscale.job.failure import fail
 from tfscale.job.later_data import LaterData, later_data
-from tfscale.job.prediction_files import Columns, Plan, read_manifest
-from tfscale.job.trained import Trained, load
+from tfscale.job.trained import load
 from tfscale.runs.run_directory import RunDirectory
 from tfscale.specs import Nested, leaves
 from tfscale.terminal import survive_write_errors

@@ -1,7 +1,6 @@
-"""A trained model as its run directory has it; needs neither the training data nor other processes."""
+"""Loads a trained model from its run directory; needs neither the training data nor other processes."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import keras
 import tensorflow as tf
@@ -10,35 +9,13 @@ from tfscale.checkpoint.folder import newest
 from tfscale.config.find_run import Which
 from tfscale.config.schemas.config import Config
 from tfscale.config.targets import trust
-from tfscale.data.preprocessing import Preprocessing
+from tfscale.inference.trained import Trained
 from tfscale.job.build_data import build_task
 from tfscale.job.build_model import build_model
 from tfscale.job.later_data import learned_by
 from tfscale.runs.run_directory import RunDirectory
-from tfscale.tasks.base import Task
 from tfscale.training.checkpoints import best, restore_weights
 from tfscale.training.state import weights_digest
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """A trained model.
-
-    Attributes:
-        name: Of the run.
-        preprocessing: What turns raw examples into inputs of the model.
-        task: Decodes its outputs.
-        model: Takes inputs as the pipeline gives them; float32.
-        step: Optimizer steps that it has had.
-        digest: sha256 of its weights.
-    """
-
-    name: str
-    preprocessing: Preprocessing
-    task: Task
-    model: keras.Model
-    step: int
-    digest: str
 
 
 def load(config: Config, directory: RunDirectory, which: Which, warn: Callable[[str], None]) -> Trained:

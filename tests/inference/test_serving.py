@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from tests.support.trained_models import KINDS, trained
+from tfscale.inference.export import metadata
+from tfscale.inference.export_formats import output_names
+from tfscale.inference.export_samples import samples
+from tfscale.inference.serving import plain_layers, serving_model
 from tfscale.job.build import Job
-from tfscale.job.export import metadata
-from tfscale.job.export_formats import output_names
-from tfscale.job.export_samples import samples
-from tfscale.job.serving import plain_layers, serving_model
 from tfscale.specs import leaves
 
 

@@ -16,10 +16,10 @@ import pytest
 
 from tests.support.trained_models import of_job, trained
 from tfscale.errors import RunError, UserError
-from tfscale.job import export as exporting
+from tfscale.inference import export as exporting
+from tfscale.inference.export import PACKAGES, TOLERANCE, export, require
+from tfscale.inference.export_formats import FORMATS, METADATA
 from tfscale.job.build import Job
-from tfscale.job.export import PACKAGES, TOLERANCE, export, require
-from tfscale.job.export_formats import FORMATS, METADATA
 
 ENDINGS = {"keras": ".keras", "saved_model": "", "weights": ".safetensors", "onnx": ".onnx", "tflite": ".tflite"}
 CASES = [
@@ -55,7 +55,7 @@ def test_weights_are_read_back_by_another_program(build_job: Callable[..., Job],
 def test_the_metadata_are_in_a_keras_file(build_job: Callable[..., Job], tmp_path: Path) -> None:
     model = trained("table with categories", build_job, tmp_path)
     path = tmp_path / "m.keras"
-    exporting.write(model, "keras", exporting._serving(model, FORMATS["keras"]), path)
+    exporting.write(model, "keras", exporting.serving(model, FORMATS["keras"]), path)
     with zipfile.ZipFile(path) as archive:
         found = json.loads(archive.read(METADATA))
     assert found["classes"] == {"output": ["no", "yes"]} and found["outputs"] == ["output"]
@@ -141,7 +141,7 @@ def test_a_model_of_the_users_own_class_needs_saved_model(build_job: Callable[..
 
 def test_the_script_that_verifies_imports_nothing_of_tfscale(tmp_path: Path) -> None:
     """It runs with -I on a copy outside of the package, so an import of tfscale's own modules would fail or be seen."""
-    copy = shutil.copy(Path(exporting.check_export.__file__), tmp_path / "check.py")
+    copy = shutil.copy(Path(exporting.export_check.__file__), tmp_path / "check.py")
     np.savez(tmp_path / "in.npz")
     keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save_weights(tmp_path / "w.weights.h5")
     words = [sys.executable, "-I", str(copy), "weights", "w.weights.h5", "in.npz", "out.npz"]

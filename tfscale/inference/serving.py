@@ -11,7 +11,7 @@ import keras
 from tfscale.data import layers
 from tfscale.data.encoding import Columns, Tokens
 from tfscale.errors import UserError
-from tfscale.job.trained import Trained
+from tfscale.inference.trained import Trained
 from tfscale.models.transformer import Position
 from tfscale.specs import ArraySpec, leaves, renested
 

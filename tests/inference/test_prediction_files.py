@@ -8,7 +8,7 @@ import pytest
 from pyarrow import csv, parquet
 
 from tfscale.errors import UserError
-from tfscale.job.prediction_files import MANIFEST, Plan, encoded, read_manifest
+from tfscale.inference.prediction_files import MANIFEST, Plan, encoded, read_manifest
 
 COLUMNS = {"key": np.asarray(["a", 'b"', "ä"]), "prediction": np.asarray([1, 2, 3]), "score": np.asarray([0.5, 1, 0])}
 

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from tfscale.data.encoding import Columns, Tokens
 from tfscale.errors import UserError
-from tfscale.job.serving import serving_model
-from tfscale.job.trained import Trained
+from tfscale.inference.serving import serving_model
+from tfscale.inference.trained import Trained
 from tfscale.specs import ArraySpec, leaves
 
 BATCH = 256

@@ -16,7 +16,7 @@ from tfscale.data.base import Normalizer
 from tfscale.data.encoding import Columns, Tokens
 from tfscale.data.preprocessing import Preprocessing
 from tfscale.data.sources import text
-from tfscale.job.serving import INPUT
+from tfscale.inference.serving import INPUT
 from tfscale.specs import ArraySpec, Nested, leaves, renested
 
 COUNT = 8

@@ -1,6 +1,6 @@
 """Runs an exported model on some examples in a process of its own; a script that does not import tfscale.
 
-    python -I check_export.py FORMAT MODEL INPUTS.npz OUTPUTS.npz
+    python -I export_check.py FORMAT MODEL INPUTS.npz OUTPUTS.npz
 
 Inputs are by name, [b, ...]; outputs are written by name. For the format `weights` the outputs are all arrays.
 """

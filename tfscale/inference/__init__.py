@@ -1,0 +1,1 @@
+"""A trained model at work: predictions, and exports that other programs load."""
