@@ -4,6 +4,7 @@ Training runs in processes of its own, as TensorFlow cannot change its devices i
 supervised run must outlive a failed process. A trained model is loaded into this process.
 """
 
+import itertools
 import json
 import os
 import re
@@ -13,14 +14,16 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from tfscale import user_paths
+from tfscale import keras_backend, user_paths
 from tfscale.checkpoint.folder import newest_complete
 from tfscale.config import find_run, saved
 from tfscale.config.evaluation import UNUSED_BY_MODEL
-from tfscale.config.find_run import Which
+from tfscale.config.exports import format_of
+from tfscale.config.find_run import Which, checkpoint_of
 from tfscale.config.overrides import parse, quoted
 from tfscale.config.preflight import preflight
 from tfscale.errors import RunError, UserError
@@ -105,7 +108,8 @@ class Run:
 
     def __init__(self, folder: Path, *, trust: Sequence[str] = ()) -> None:
         self._directory, self._trust = RunDirectory(folder.absolute(), only_read=True), list(trust)
-        self._loaded: dict[tuple[str, str], Trained] = {}
+        self._loaded: tuple[tuple[str, str], Trained] | None = None
+        self._served: keras.Model | None = None
 
     def __repr__(self) -> str:
         return f"tfscale.load({str(self.folder)!r})"
@@ -130,8 +134,9 @@ class Run:
         """The records of metrics.jsonl, in order: one dictionary each, ready for `pandas.DataFrame`."""
         records = []
         if self._directory.metrics.is_file():
-            for line in self._directory.metrics.read_text(encoding="utf-8").splitlines():
-                records.append(json.loads(line))
+            for line in self._directory.metrics.read_text(encoding="utf-8", errors="replace").splitlines():
+                with suppress(ValueError):  # a run that is in training may be writing the last one
+                    records.append(json.loads(line))
         return records
 
     @property
@@ -142,12 +147,14 @@ class Run:
     def model(self, checkpoint: Which = "newest") -> "keras.Model":
         """Returns the trained model with its preprocessing inside: raw examples in, the model's outputs out.
 
+        Each call returns a model of its own, which may be trained or changed.
+
         Raises:
             UserError: There is no intact checkpoint.
         """
         from tfscale.inference.serving import serving_model
 
-        return serving_model(self._trained(checkpoint), takes_text=True)
+        return serving_model(self._load(checkpoint_of(checkpoint)), takes_text=True)
 
     def predict(self, x: Any, *, scores: bool = False, checkpoint: Which = "newest") -> "np.ndarray | dict[str, Any]":
         """Predicts raw examples in this process; `tfscale predict` is for files and many examples.
@@ -166,7 +173,7 @@ class Run:
         """
         from tfscale.inference.predict_here import predict_here
 
-        return predict_here(self._trained(checkpoint), x, scores=scores)
+        return predict_here(self._trained(checkpoint), self._serving(checkpoint), x, scores=scores)
 
     def evaluate(self, *overrides: str, checkpoint: Which = "newest", progress: bool = False) -> dict[str, Any]:
         """Evaluates the run, in a process of its own.
@@ -202,20 +209,34 @@ class Run:
         from tfscale.inference.export import export, require
 
         path = user_paths.expanded(Path(to))
-        require(format, path)
-        export(self._trained(checkpoint), format, path)
+        kind = format_of(format)
+        require(kind, path)
+        export(self._trained(checkpoint), kind, path)
         return path
 
     def _trained(self, checkpoint: Which) -> "Trained":
         """Returns the model of a checkpoint, loaded once."""
+        which, newest = checkpoint_of(checkpoint), newest_complete(self._directory.checkpoints)
+        place = (which, "" if newest is None else newest.name)
+        if self._loaded is None or self._loaded[0] != place:  # the run may have gone on since
+            self._loaded, self._served = (place, self._load(which)), None
+        return self._loaded[1]
+
+    def _load(self, which: Which) -> "Trained":
+        keras_backend.require()
         from tfscale.job.trained import load as load_trained
 
-        newest = newest_complete(self._directory.checkpoints)
-        place = (checkpoint, "" if newest is None else newest.name)
-        if place not in self._loaded:  # the run may have gone on since
-            config = saved.read(self.folder, self._trust_override(), unused=UNUSED_BY_MODEL)
-            self._loaded[place] = load_trained(config, self._directory, checkpoint, warnings.warn)
-        return self._loaded[place]
+        config = saved.read(self.folder, self._trust_override(), unused=UNUSED_BY_MODEL)
+        return load_trained(config, self._directory, which, warnings.warn)
+
+    def _serving(self, checkpoint: Which) -> "keras.Model":
+        """Returns the model of a checkpoint with its preprocessing, made once."""
+        from tfscale.inference.serving import serving_model
+
+        trained = self._trained(checkpoint)
+        if self._served is None:
+            self._served = serving_model(trained, takes_text=True)
+        return self._served
 
     def _trust_override(self) -> list[Any]:
         return parse([f"trust=[{','.join(self._trust)}]"]) if self._trust else []
@@ -259,13 +280,23 @@ def _command(words: Sequence[str], environment: Mapping[str, str], *, progress: 
         try:
             for line in process.stdout or ():
                 lines.append(line.rstrip("\n"))
-                if progress and not line.startswith(PREFIX):
+                if progress:
                     print(line, end="", flush=True)
             code = process.wait()
         except BaseException:
             process.send_signal(signal.SIGINT)  # the run saves a checkpoint
-            process.wait()
+            try:
+                process.communicate()
+            except BaseException:
+                process.kill()
+                raise
             raise
     if code:
-        problems = [line.removeprefix(PREFIX) for line in lines if line.startswith(PREFIX)] or lines[-1:]
-        raise UserError(*problems) if code == 2 else RunError("\n".join(problems) or f"exit code {code}")
+        problems = _last_problems(lines)
+        raise UserError(*problems) if code == 2 else RunError(problems[-1] if problems else f"exit code {code}")
+
+
+def _last_problems(lines: Sequence[str]) -> list[str]:
+    """Returns the messages at the end of what a command has printed; the last line if there is none."""
+    found = [*itertools.takewhile(lambda line: line.startswith(PREFIX), reversed(lines))]
+    return [line.removeprefix(PREFIX) for line in reversed(found)] or [*lines[-1:]]

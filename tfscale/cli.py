@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from tfscale import __version__
+from tfscale import __version__, keras_backend
 from tfscale.commands import arguments
 from tfscale.errors import RunError, UserError
 from tfscale.terminal import logger, open_standard_streams, survive_write_errors
@@ -114,9 +114,8 @@ def _check_environment(name: str) -> None:
     except FileNotFoundError:
         raise UserError("the current folder has been removed; change to another one: cd DIR") from None
     os.environ["MPLBACKEND"] = "agg"  # plots are files; a notebook's backend may not be installed here
-    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # before ~/.keras/keras.json
-    if name in USES_KERAS and backend != "tensorflow":
-        raise UserError(f"KERAS_BACKEND must be tensorflow, got {backend}; type: unset KERAS_BACKEND")
+    if name in USES_KERAS:
+        keras_backend.require()
 
 
 def _print_error(error: UserError | RunError) -> None:

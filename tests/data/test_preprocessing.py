@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.support.in_place import composed
+from tfscale.config import saved
 from tfscale.data import preprocessing
 from tfscale.data.arrays import source_of
 from tfscale.data.base import Arrays, Normalizer, Shard, Source, Split
@@ -17,6 +18,7 @@ from tfscale.data.preprocessing import Preprocessing, adopt
 from tfscale.errors import UserError
 from tfscale.job.build_data import build_data, read_source
 from tfscale.job.later_data import later_data
+from tfscale.runs.run_directory import RunDirectory
 from tfscale.specs import ArraySpec, ElementSpec, leaves
 
 TABLE = "size,color,kind\n1,red,a\n2,blue,b\n3,red,b\n4,green,a\n"
@@ -31,10 +33,11 @@ def learned_from(tmp_path: Path, content: str, *words: str) -> tuple[Preprocessi
         return composed(*words, f"data.file={tmp_path / name}")
 
     learned = build_data(config("train.csv")).preprocessing
+    saved.write(config("train.csv"), tmp_path)
 
     def read(later: str) -> Source:
         (tmp_path / "later.csv").write_text(later)
-        found = later_data(config("later.csv"), learned)
+        found = later_data(config("later.csv"), learned, RunDirectory(tmp_path, only_read=True))
         assert found.source is not None
         return found.source
 
@@ -161,13 +164,27 @@ def test_a_changed_digit_is_found(tmp_path: Path) -> None:
         preprocessing.read(path)
 
 
-def test_other_data_are_not_divided_and_the_runs_own_are() -> None:
+def a_run(folder: Path, *words: str) -> RunDirectory:
+    """Returns the directory of a run with a configuration and nothing else."""
+    saved.write(composed(*words), folder)
+    return RunDirectory(folder, only_read=True)
+
+
+def test_other_data_are_not_divided_and_the_runs_own_are(tmp_path: Path) -> None:
     config = composed("data=digits", "data.validation=0.25")
-    built = build_data(config)
-    own = later_data(config, built.preprocessing)
+    built, run = build_data(config), a_run(tmp_path, "data=synthetic")
+    own = later_data(config, built.preprocessing, run)
     assert own.is_own and own.split is Split.TEST and own.built.data.sizes == built.data.sizes
-    other = later_data(config, replace(built.preprocessing, digest="of others"))
+    other = later_data(config, replace(built.preprocessing, digest="of others"), run)
     assert not other.is_own and Split.VALIDATION not in other.built.data.sizes
+
+
+def test_data_that_have_changed_are_not_taken_for_others(tmp_path: Path) -> None:
+    """Nobody has named them: their test examples may have been training examples."""
+    config = composed("data=digits")
+    learned = replace(build_data(config).preprocessing, digest="before")
+    with pytest.raises(UserError, match="are not those that it was trained on, so its splits are unknown"):
+        later_data(config, learned, a_run(tmp_path, "data=digits"))
 
 
 def test_the_order_of_examples_and_bits_of_a_resumed_run_do_not_change() -> None:
@@ -193,23 +210,26 @@ class Whole:
         raise AssertionError("no batch is needed")
 
 
-def test_data_that_make_their_batches_cannot_be_normalized_as_those_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_that_make_their_batches_cannot_be_normalized_as_those_of_a_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """They would reach the model as they are, without a word."""
     monkeypatch.setattr("tfscale.job.later_data.read_source", lambda config, learned: Whole())
     source = source_of(Arrays(X, Y))
     plain = preprocessing.of_source(source, "other")
-    assert later_data(composed(), plain).size == 4
+    run = a_run(tmp_path, "data=synthetic")
+    assert later_data(composed(), plain, run).size == 4
     scaled = replace(plain, normalizers=Normalizer(offset=np.ones(3)))
     with pytest.raises(UserError, match="cannot be normalized as the run's were"):
-        later_data(composed(), scaled)
+        later_data(composed(), scaled, run)
 
 
-def test_datasets_of_a_function_are_normalized_as_those_of_a_run() -> None:
+def test_datasets_of_a_function_are_normalized_as_those_of_a_run(tmp_path: Path) -> None:
     words = ("data=python", "data.function=tests.support.datasets.sevens", "trust=[tests.support.datasets]")
     config = composed(*words)
     learned = build_data(config).preprocessing
     scaled = replace(learned, normalizers=Normalizer(factor=0.5), digest="of another run")
-    later = later_data(config, scaled)
+    later = later_data(config, scaled, a_run(tmp_path, "data=synthetic"))
     (x, _, _), *_ = later.built.data.evaluate(later.split, Shard(0, 1), batch=4)
     (raw, _, _), *_ = build_data(config).data.evaluate(later.split, Shard(0, 1), batch=4)
     np.testing.assert_allclose(np.asarray(x), np.asarray(raw) / 2)  # pyright: ignore[reportArgumentType]

@@ -1,7 +1,9 @@
 """Exports: every format, verified in a process without tfscale; what fails never has the final name."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -12,16 +14,19 @@ from typing import Any
 
 import keras
 import numpy as np
+import psutil
 import pytest
 
+from tests.support.forked_commands import ROOT, forked
+from tests.support.processes import wait_until
 from tests.support.trained_models import of_job, trained
+from tfscale.config.exports import ENDINGS
 from tfscale.errors import RunError, UserError
 from tfscale.inference import export as exporting
 from tfscale.inference.export import PACKAGES, TOLERANCE, export, require
-from tfscale.inference.export_formats import FORMATS, METADATA
+from tfscale.inference.export_formats import METADATA, WRITERS
 from tfscale.job.build import Job
 
-ENDINGS = {"keras": ".keras", "saved_model": "", "weights": ".safetensors", "onnx": ".onnx", "tflite": ".tflite"}
 CASES = [
     *((form, kind) for form in ENDINGS for kind in ("image", "table with categories", "words")),
     *(("tflite", "table with gaps"), ("onnx", "characters"), ("keras", "characters"), ("saved_model", "pairs")),
@@ -37,7 +42,7 @@ def test_each_format_holds_each_kind_of_model(
     if form == "onnx":
         for name in PACKAGES["onnx"]:
             pytest.importorskip(name, reason="the packages of the extra onnx are not installed; type: make extras")
-    path = tmp_path / f"model{ENDINGS[form]}"
+    path = tmp_path / f"model{ENDINGS[form][0]}"
     difference = export(trained(kind, build_job, tmp_path), form, path)
     assert path.exists() and difference <= TOLERANCE
     assert not list(tmp_path.glob(".*partial*"))
@@ -55,7 +60,7 @@ def test_weights_are_read_back_by_another_program(build_job: Callable[..., Job],
 def test_the_metadata_are_in_a_keras_file(build_job: Callable[..., Job], tmp_path: Path) -> None:
     model = trained("table with categories", build_job, tmp_path)
     path = tmp_path / "m.keras"
-    exporting.write(model, "keras", exporting.serving(model, FORMATS["keras"]), path)
+    exporting.write(model, "keras", exporting.serving(model, WRITERS["keras"]), path)
     with zipfile.ZipFile(path) as archive:
         found = json.loads(archive.read(METADATA))
     assert found["classes"] == {"output": ["no", "yes"]} and found["outputs"] == ["output"]
@@ -65,13 +70,13 @@ def test_the_metadata_are_in_a_keras_file(build_job: Callable[..., Job], tmp_pat
 
 def damage(monkeypatch: pytest.MonkeyPatch, form: str, after: Callable[[Path], None]) -> None:
     """Lets a writer leave something else than it was to write."""
-    write = FORMATS[form].write
+    write = WRITERS[form].write
 
     def damaged(model: keras.Model, path: Path, metadata: Mapping[str, Any]) -> None:
         write(model, path, metadata)
         after(path)
 
-    monkeypatch.setattr(exporting, "FORMATS", {**FORMATS, form: replace(FORMATS[form], write=damaged)})
+    monkeypatch.setattr(exporting, "WRITERS", {**WRITERS, form: replace(WRITERS[form], write=damaged)})
 
 
 def test_an_export_with_other_weights_is_not_kept(
@@ -99,12 +104,30 @@ def test_half_an_export_is_not_kept(
     assert not list(tmp_path.glob("*m.keras*"))
 
 
+@pytest.mark.slow
 def test_a_killed_export_has_no_final_name(tmp_path: Path) -> None:
-    """The name is given by the last step, a rename, once the comparison has been made."""
-    source = Path(exporting.__file__).read_text()
-    body = source[source.index("def export(") : source.index("def require(")]
-    order = [body.index(text) for text in ("write(trained", "verify(trained", "os.rename(")]
-    assert order == sorted(order)
+    """Killed while it verifies what it has written; the name is given after that."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = forked().completed(["train", "train.steps=3", "run.name=r"], tmp_path, os.environ)
+    assert done.returncode == 0, done.stderr
+    command = [sys.executable, "-m", "tfscale", "export", "r", "format=saved_model", "to=out"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True)
+    wait_until(lambda: bool(list(tmp_path.glob(".*partial*/saved_model.pb"))))
+    family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    for each in family:
+        each.send_signal(signal.SIGKILL)
+    process.wait()
+    psutil.wait_procs(family, timeout=20)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_lambda_is_code_and_no_layer_of_keras(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    """Keras itself refuses to load it, so the file at a run's end would have been of no use."""
+    job = build_job("data=digits", "strategy.replicas=1")
+    x = keras.Input((8, 8, 1))
+    model = keras.Model(x, job.state.replicas[0].model(keras.layers.Lambda(lambda each: each)(x)))
+    with pytest.raises(UserError, match=r"got keras\.layers\.Lambda; choose saved_model"):
+        export(replace(of_job(job), model=model), "keras", tmp_path / "m.keras")
 
 
 @pytest.mark.parametrize(
@@ -135,16 +158,16 @@ def test_a_model_of_the_users_own_class_needs_saved_model(build_job: Callable[..
             return self.inner(x)  # pyright: ignore[reportReturnType]
 
     model = replace(of_job(job), model=Own(job.state.replicas[0].model))
-    with pytest.raises(UserError, match=r"got .*Own; type format=saved_model"):
+    with pytest.raises(UserError, match=r"got .*Own; choose saved_model"):
         export(model, "keras", tmp_path / "m.keras")
 
 
 def test_the_script_that_verifies_imports_nothing_of_tfscale(tmp_path: Path) -> None:
-    """It runs with -I on a copy outside of the package, so an import of tfscale's own modules would fail or be seen."""
-    copy = shutil.copy(Path(exporting.export_check.__file__), tmp_path / "check.py")
+    """It runs on a copy outside of the package, and makes every import of tfscale fail."""
+    copy = shutil.copy(Path(str(exporting.export_check.__file__)), tmp_path / "check.py")
     np.savez(tmp_path / "in.npz")
     keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save_weights(tmp_path / "w.weights.h5")
-    words = [sys.executable, "-I", str(copy), "weights", "w.weights.h5", "in.npz", "out.npz"]
+    words = [sys.executable, "-P", str(copy), "weights", "w.weights.h5", "in.npz", "out.npz"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     with np.load(tmp_path / "out.npz") as file:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from tfscale import user_paths
 from tfscale.config import find_run
-from tfscale.config.find_run import Which
 from tfscale.config.overrides import Override, parse, separate
 from tfscale.errors import UserError
 
@@ -46,18 +45,3 @@ def named_run(command: str, words: Sequence[str], keys: Sequence[str]) -> NamedR
         raise UserError(f"{command} must have one run, got {' and '.join(names)}; type: tfscale {command} {names[0]}")
     folder = find_run.find(names[0], user_paths.expanded(given.get("run.dir", "runs")))
     return NamedRun(folder=folder, given=given, overrides=rest)
-
-
-def checkpoint_of(given: Mapping[str, str]) -> Which:
-    """Returns which checkpoint the key `checkpoint` names.
-
-    Raises:
-        UserError: It names none.
-    """
-    match given.get("checkpoint", "newest"):
-        case "newest":
-            return "newest"
-        case "best":
-            return "best"
-        case other:
-            raise UserError(f"checkpoint must be newest or best, got {other}; leave it out for the newest")

@@ -3,7 +3,7 @@
 import argparse
 
 from tfscale.commands import launching
-from tfscale.commands.named_run import checkpoint_of, named_run
+from tfscale.commands.named_run import named_run
 from tfscale.config import other_data
 from tfscale.config.evaluation import UNUSED_BY_MODEL
 from tfscale.config.prediction import KEYS, options_of
@@ -22,7 +22,7 @@ def main(flags: argparse.Namespace) -> int:
         UserError: There is no such run, or a value is wrong.
     """
     run = named_run("predict", flags.words, ("checkpoint", "launch.np", *KEYS))
-    options = options_of(run.given, checkpoint_of(run.given))
+    options = options_of(run.given)
     world, processes = launching.processes_here(run.given.get("launch.np"), by_horovod=False)
     config = other_data.read(run.folder, run.overrides, needs_labels=options.loss, unused=UNUSED_BY_MODEL)
     directory = RunDirectory(run.folder, logs=LOGS)

@@ -51,10 +51,16 @@ def directory_of(config: Config, choices: Mapping[str, str]) -> RunDirectory:
         choices: Group -> option, as typed; names a new run.
     """
     directory = _directory_of(config, choices)
-    if run_directory.PATH_FILE in os.environ:
-        Path(os.environ[run_directory.PATH_FILE]).write_text(str(directory.path.absolute()), encoding="utf-8")
+    note_path(directory.path)
     directory.resume_command = follow_up.command("resume", directory.path, config.trust)
     return directory
+
+
+def note_path(path: Path) -> None:
+    """Tells whoever has started this command where the run lies, once."""
+    file = os.environ.pop(run_directory.PATH_FILE, None)
+    if file is not None:
+        Path(file).write_text(str(path.absolute()), encoding="utf-8")
 
 
 def _directory_of(config: Config, choices: Mapping[str, str]) -> RunDirectory:

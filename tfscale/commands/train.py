@@ -85,6 +85,7 @@ def start(composed: Composed, typed: Typed, create: Callable[[Config], RunDirect
     config = preflight.check_job(composed.config, processes=processes)
     if config.resume and not given and (told := finished.message(config)) is not None:
         if world is None or world.is_chief:
+            prepare.note_path(checks.run_folder(config))
             print(told)
         return 0
     supervised = world is None and _is_supervised(config, processes)

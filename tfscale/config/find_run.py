@@ -19,6 +19,18 @@ LATEST = "latest"
 Which: TypeAlias = Literal["newest", "best"]
 """A checkpoint of a run: the newest one, or that of the best evaluation."""
 
+
+def checkpoint_of(text: str) -> Which:
+    """Returns the checkpoint of a name.
+
+    Raises:
+        UserError: It names none.
+    """
+    if text == "newest" or text == "best":
+        return text
+    raise UserError(f"checkpoint must be newest or best, got {text}; leave it out for the newest")
+
+
 SHOWN = 8
 """Runs that a message lists."""
 

@@ -27,11 +27,13 @@ def read(folder: Path, overrides: Sequence[Override], *, needs_labels: bool, **o
     Raises:
         UserError: There is no such run, or a value is wrong.
     """
+    named = [key_of(each) for each in overrides]
+    may_drop = not needs_labels and "data.label" not in named
     source = [each for each in overrides if key_of(each) == "data"]
     others = [each for each in overrides if key_of(each).startswith("data.")]
     if not source:
         config = saved.read(folder, overrides, **options)
-        return _checked(config, needs_labels) if others else config
+        return _checked(config, may_drop=may_drop) if others else config
     rest = [each for each in overrides if each not in source and each not in others]
     config = saved.read(folder, rest, **options)
     trust = [f"trust=[{','.join(config.trust)}]"] if config.trust else []
@@ -39,11 +41,11 @@ def read(folder: Path, overrides: Sequence[Override], *, needs_labels: bool, **o
     composed = preflight(words, config_dir=None)
     own, _ = separated("data", composed.data)
     _, common = separated("data", config.data)
-    return _checked(config.model_copy(update={"data": {**own, **common}}), needs_labels)
+    return _checked(config.model_copy(update={"data": {**own, **common}}), may_drop=may_drop)
 
 
-def _checked(config: Config, needs_labels: bool) -> Config:
-    """Returns the configuration, without the label if the data have none.
+def _checked(config: Config, *, may_drop: bool) -> Config:
+    """Returns the configuration; without the label if the data have none and it may be dropped.
 
     Raises:
         UserError: The source refuses its options.
@@ -52,6 +54,6 @@ def _checked(config: Config, needs_labels: bool) -> Config:
     if not problems:
         return config
     bare = config.model_copy(update={"data": {**config.data, "label": None}})
-    if needs_labels or config.data.get("label") is None or checks.problems_of_data(bare):
+    if not may_drop or config.data.get("label") is None or checks.problems_of_data(bare):
         raise UserError(*problems)
     return bare

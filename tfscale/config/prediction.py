@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfscale import user_paths
-from tfscale.config.find_run import Which
+from tfscale.config.find_run import Which, checkpoint_of
 from tfscale.data.base import Split
 from tfscale.errors import UserError
 
@@ -38,7 +38,7 @@ class PredictionOptions:
     split: Split | None = None
 
 
-def options_of(given: Mapping[str, str], checkpoint: Which) -> PredictionOptions:
+def options_of(given: Mapping[str, str]) -> PredictionOptions:
     """Returns the options that were typed.
 
     Raises:
@@ -55,7 +55,7 @@ def options_of(given: Mapping[str, str], checkpoint: Which) -> PredictionOptions
     keys = given.get("predict.keys", "null")
     return PredictionOptions(
         to=user_paths.expanded(given["to"]),
-        checkpoint=checkpoint,
+        checkpoint=checkpoint_of(given.get("checkpoint", "newest")),
         keys=None if keys == "null" else keys,
         scores=_flag(given, "predict.scores"),
         loss=_flag(given, "predict.loss"),

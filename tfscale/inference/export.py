@@ -18,9 +18,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfscale.config.exports import ENDINGS, Format
 from tfscale.errors import RunError, UserError
 from tfscale.inference import export_check
-from tfscale.inference.export_formats import FORMATS, Format, output_names
+from tfscale.inference.export_formats import WRITERS, Writer, output_names
 from tfscale.inference.export_samples import samples
 from tfscale.inference.serving import plain_layers, serving_model
 from tfscale.inference.trained import Trained
@@ -29,11 +30,11 @@ from tfscale.specs import leaves
 TOLERANCE = 1e-5
 """Largest difference of an output, absolute where it is below 1 and otherwise relative."""
 
-PACKAGES: Mapping[str, tuple[str, ...]] = {"onnx": ("onnx", "tf2onnx", "onnxruntime")}
+PACKAGES: Mapping[Format, tuple[str, ...]] = {"onnx": ("onnx", "tf2onnx", "onnxruntime")}
 """Format -> packages of its extra."""
 
 
-def export(trained: Trained, kind: str, path: Path) -> float:
+def export(trained: Trained, kind: Format, path: Path) -> float:
     """Writes and verifies an export.
 
     Args:
@@ -48,7 +49,7 @@ def export(trained: Trained, kind: str, path: Path) -> float:
         UserError: The name is taken or has another ending, a package is missing, or the format cannot hold the model.
         RunError: The disk is full; or the export has other outputs than the trained model.
     """
-    form = FORMATS[kind]
+    form = WRITERS[kind]
     require(kind, path)
     partial = path.with_name(f".{os.getpid()}.partial.{path.name}")
     model = plain_layers(trained.model) if kind == "weights" else serving(trained, form)
@@ -63,30 +64,30 @@ def export(trained: Trained, kind: str, path: Path) -> float:
     return difference
 
 
-def require(kind: str, path: Path) -> None:
+def require(kind: Format, path: Path) -> None:
     """Checks the name of an export, before a model is built.
 
     Raises:
         UserError: See `export`.
     """
-    form = FORMATS[kind]
+    endings = ENDINGS[kind]
     missing = [name for name in PACKAGES.get(kind, ()) if find_spec(name) is None]
     if missing:
         raise UserError(f"format={kind} needs the package {missing[0]}; type: pip install 'tfscale[{kind}]'")
-    if not path.name.endswith(form.endings):
-        raise UserError(f"to must end in {' or '.join(form.endings)} for format={kind}, got {path}; give another name")
+    if not path.name.endswith(endings):
+        raise UserError(f"to must end in {' or '.join(endings)} for format={kind}, got {path}; give another name")
     if path.exists() or path.is_symlink():
         raise UserError(f"to must be a new name, got {path}, which exists; give another, or remove it")
     if not path.absolute().parent.is_dir():
         raise UserError(f"to must lie in an existing folder, got {path}; make {path.absolute().parent}")
 
 
-def write(trained: Trained, kind: str, model: keras.Model, path: Path) -> None:
+def write(trained: Trained, kind: Format, model: keras.Model, path: Path) -> None:
     """Writes a model in a format, with its metadata."""
-    FORMATS[kind].write(model, path, {**metadata(trained), **({} if kind == "weights" else signature(model))})
+    WRITERS[kind].write(model, path, {**metadata(trained), **({} if kind == "weights" else signature(model))})
 
 
-def serving(trained: Trained, form: Format) -> keras.Model:
+def serving(trained: Trained, form: Writer) -> keras.Model:
     return serving_model(trained, takes_text=form.takes_text, wide=form.wide)
 
 
@@ -114,13 +115,13 @@ def signature(model: keras.Model) -> dict[str, Any]:
     }
 
 
-def verify(trained: Trained, kind: str, model: keras.Model, path: Path) -> float:
+def verify(trained: Trained, kind: Format, model: keras.Model, path: Path) -> float:
     """Loads an export without tfscale, and returns the largest difference of an output to the trained model's.
 
     Raises:
         RunError: It cannot be loaded, or has other outputs.
     """
-    form = FORMATS[kind]
+    form = WRITERS[kind]
     if kind == "weights":
         raw, wanted = {}, _weights(model, path)
     else:
@@ -159,13 +160,13 @@ def _difference(found: np.ndarray, wanted: np.ndarray) -> float:
     return float((apart / np.maximum(1.0, np.abs(np.asarray(wanted, np.float64)))).max())
 
 
-def _loaded(kind: str, path: Path, raw: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _loaded(kind: Format, path: Path, raw: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     with tempfile.TemporaryDirectory() as folder:
         inputs, outputs = Path(folder) / "inputs.npz", Path(folder) / "outputs.npz"
         arrays: dict[str, Any] = dict(raw)
         np.savez(inputs, **arrays)
         script = str(Path(export_check.__file__))
-        words = [sys.executable, "-I", script, kind, str(path), str(inputs), str(outputs)]
+        words = [sys.executable, "-P", script, kind, str(path), str(inputs), str(outputs)]
         done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
         if done.returncode:
             lines = done.stderr.strip().splitlines() or ["no message"]

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from tfscale.data.encoding import Columns, Tokens
 from tfscale.errors import UserError
-from tfscale.inference.serving import serving_model
 from tfscale.inference.trained import Trained
 from tfscale.specs import ArraySpec, leaves
 
@@ -16,13 +16,18 @@ BATCH = 256
 """Examples at a time."""
 
 
-def predict_here(trained: Trained, x: Any, *, scores: bool) -> np.ndarray | dict[str, Any]:
+def predict_here(trained: Trained, model: keras.Model, x: Any, *, scores: bool) -> np.ndarray | dict[str, Any]:
     """Returns the predictions of raw examples, or the outputs; see `api.Run.predict`.
+
+    Args:
+        trained: The model as it was trained.
+        model: With its preprocessing inside.
+        x: The examples.
+        scores: Whether the outputs are returned.
 
     Raises:
         UserError: The examples are not of the kind that the run was trained on.
     """
-    model = serving_model(trained, takes_text=True)
     inputs = _inputs(trained, model, x)
     counts = sorted({len(part) for part in inputs.values()})
     if len(counts) != 1 or not counts[0]:
@@ -43,7 +48,10 @@ def _inputs(trained: Trained, model: Any, x: Any) -> dict[str, np.ndarray]:
     learned = trained.preprocessing
     names = [each.name for each in model.inputs]
     if isinstance(learned.encoding, Tokens):
-        texts = [x] if isinstance(x, str) else list(x)
+        given = np.asarray([x] if isinstance(x, str) else x, dtype=object)
+        if given.ndim != 1:
+            raise UserError(f"the examples must be a list of texts, got {type(x).__name__}; give a list of str")
+        texts = given.tolist()
         wrong = next((each for each in texts if not isinstance(each, str)), None)
         if wrong is not None:
             raise UserError(f"the examples must be texts, got {type(wrong).__name__}; give a list of str")
@@ -57,6 +65,11 @@ def _inputs(trained: Trained, model: Any, x: Any) -> dict[str, np.ndarray]:
                 for name, values in columns.items()
             }
         return {names[0]: np.stack(list(columns.values()), axis=1).astype(np.float64)}
+    if isinstance(learned.encoding, Columns) and len(names) > 1:
+        raise UserError(
+            f"the examples must have the columns {', '.join(names)}, got {type(x).__name__}; give a DataFrame or a "
+            "dictionary of columns"
+        )
     given = (
         leaves(x) if isinstance(x, Mapping) else dict(zip(names, x, strict=True)) if isinstance(x, tuple) else {"": x}
     )

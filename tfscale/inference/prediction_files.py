@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,6 +25,12 @@ from tfscale import atomic_file, user_paths
 from tfscale.errors import RunError, UserError
 
 MANIFEST = "manifest.json"
+PATIENCE = 60.0
+"""Seconds without a new shard after which a process no longer waits for the others."""
+
+POLL = 0.1
+"""Seconds between two looks at what the others have done."""
+
 SEALS = ".shards"
 """Folder of the seals, until there is a manifest."""
 
@@ -79,8 +86,15 @@ class Plan:
             raise RunError(f"to={self.folder} cannot be made ({error.strerror}); give another path") from None
 
         def finish() -> None:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            self._finish()
+            deadline, known = time.monotonic() + PATIENCE, -1
+            while not (self.folder / MANIFEST).exists() and time.monotonic() < deadline:
+                fcntl.flock(handle, fcntl.LOCK_EX)  # once no other process is at work
+                self._finish()
+                fcntl.flock(handle, fcntl.LOCK_UN)
+                sealed = len(list((self.folder / SEALS).glob("*.json")))
+                if sealed > known:
+                    deadline, known = time.monotonic() + PATIENCE, sealed
+                time.sleep(POLL)  # another process may not have begun yet
 
         try:
             fcntl.flock(handle, fcntl.LOCK_SH)
@@ -108,6 +122,8 @@ class Plan:
                 f"to={self.folder} must be a new folder, or that of the same prediction, got one with {what}"
             )
         if before != self.digest:
+            for stale in (self.folder / SEALS).glob("*.json"):
+                stale.unlink(missing_ok=True)
             (self.folder / SEALS).mkdir(exist_ok=True)
             atomic_file.replace(mark, self.digest)
 
@@ -151,10 +167,9 @@ class Plan:
         if not (self.folder / MANIFEST).exists():
             seals = []
             for number in range(self.shards):
-                try:
-                    seals.append(json.loads(self._seal(number).read_text()))
-                except (OSError, ValueError):
+                if not self.is_sealed(number):
                     return
+                seals.append(json.loads(self._seal(number).read_text()))
             content = {**self.identity, "files": seals}
             atomic_file.replace(
                 self.folder / MANIFEST, json.dumps({**content, "sha256": _sum(content)}, indent=1) + "\n"

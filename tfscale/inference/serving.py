@@ -16,9 +16,11 @@ from tfscale.models.transformer import Position
 from tfscale.specs import ArraySpec, leaves, renested
 
 RANDOM = tuple(
-    getattr(keras.layers, name) for name in dir(keras.layers) if name.startswith("Random") and name != "RandomGenerator"
+    getattr(keras.layers, name)
+    for name in dir(keras.layers)
+    if (name.startswith("Rand") and name != "RandomCrop") or name in ("AugMix", "CutMix", "MixUp")
 )
-"""Layers of augmentation."""
+"""Layers of augmentation, which change nothing outside of training; RandomCrop crops the middle there."""
 
 INPUT = "input"
 """Name of the only input that has none of its own."""

@@ -1,12 +1,12 @@
 """Evaluates a checkpoint of a run: the part of `tfscale evaluate` that needs TensorFlow."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from tfscale.checkpoint.folder import newest
 from tfscale.config.schemas.config import Config
 from tfscale.config.schemas.evaluation import EvaluationOptions
 from tfscale.errors import UserError
@@ -18,13 +18,14 @@ from tfscale.job.evaluation_tables import show
 from tfscale.job.failure import fail
 from tfscale.job.later_data import later_data, learned_by
 from tfscale.job.slices import slices_of
+from tfscale.job.trained import chosen_checkpoint
 from tfscale.runs import summary
 from tfscale.runs.run_directory import RunDirectory
 from tfscale.specs import ArraySpec, leaves
 from tfscale.tasks.override import tasks_by_output
 from tfscale.terminal import survive_write_errors
 from tfscale.tracking.tables import person_console
-from tfscale.training.checkpoints import best, restore_model
+from tfscale.training.checkpoints import restore_model
 from tfscale.training.scored_pass import ALL, PassResult, ScoredPass, Slices
 from tfscale.world import World
 
@@ -66,11 +67,11 @@ def evaluate(
         UserError: The run has no checkpoint or nothing to evaluate on, or an option does not fit it.
         RunError: An output of the model is not finite.
     """
-    place = newest(folder / "checkpoints", lambda place, error: _warn_of_damage(place, error, console))
-    place = best(place) if options.checkpoint == "best" else place
+    directory = RunDirectory(folder, only_read=True)
+    place = chosen_checkpoint(directory, options.checkpoint, partial(_warn, console))
     config = building.for_evaluation(config)
     connection = building.connect(config, world)
-    later = later_data(config, learned_by(RunDirectory(folder, only_read=True), config))
+    later = later_data(config, learned_by(directory, config), directory)
     if later.built.data.spec.y is None and later.built.preprocessing.spec.y is not None:
         raise UserError("the data must have targets to evaluate on, got none; name them: data.label=COLUMN")
     job = building.build(config, connection, later.built, restored=True)
@@ -154,7 +155,6 @@ def _draw(result: PassResult, suites: Mapping[str, Mapping[str, Suite]], folder:
     return [path.name for path in drawn]
 
 
-def _warn_of_damage(place: Path, error: Exception, console: Console | None) -> None:
+def _warn(console: Console | None, text: str) -> None:
     if console is not None:
-        text = f"warning: checkpoint {place.name} is damaged ({error}); using the one before it"
-        console.print(text, highlight=False, markup=False)
+        console.print(f"warning: {text}", highlight=False, markup=False)

@@ -4,17 +4,18 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from tfscale.config.exports import ENDINGS, Format
 from tfscale.config.find_run import Which
 from tfscale.config.schemas.config import Config
 from tfscale.errors import first_line
 from tfscale.inference.export import discard, export, require, serving, write
-from tfscale.inference.export_formats import FORMATS
+from tfscale.inference.export_formats import WRITERS
 from tfscale.job.trained import load
 from tfscale.runs.run_directory import RunDirectory
 from tfscale.tracking.tables import person_console
 
 
-def export_run(config: Config, directory: RunDirectory, which: Which, kind: str, path: Path) -> int:
+def export_run(config: Config, directory: RunDirectory, which: Which, kind: Format, path: Path) -> int:
     """Exports a checkpoint of a run, and says what was written and how it was verified."""
     require(kind, path)
     console = person_console()
@@ -43,17 +44,17 @@ def export_at_end(config: Config, directory: RunDirectory, warn: Callable[[str],
     kind = config.train.export
     if kind is None:
         return None
-    form = FORMATS[kind]
-    path = directory.model.with_name(f"{directory.model.name}{form.endings[0]}")
+    path = directory.model.with_name(f"{directory.model.name}{ENDINGS[kind][0]}")
     partial = path.with_name(f".partial.{path.name}")
     try:
         discard(partial)
         trained = load(config, directory, "newest", warn)
-        write(trained, kind, serving(trained, form), partial)
+        write(trained, kind, serving(trained, WRITERS[kind]), partial)
         discard(path) if path.is_dir() else None
         os.replace(partial, path)
     except Exception as error:  # noqa: BLE001 - the run has ended well, whatever becomes of the export
-        discard(partial)
-        warn(f"the model was not written to {path.name}: {first_line(error)}")
+        for each in (partial, path):  # one of an earlier end would be of other weights
+            discard(each)
+        warn(f"the model was not written to {path.name} (train.export={kind}): {first_line(error)}")
         return None
     return path

@@ -51,14 +51,22 @@ def learned_by(directory: RunDirectory, config: Config) -> Preprocessing:
         config: Gives the modules that the user trusts.
     """
     found = preprocessing.read(directory.preprocessing)
-    if found is not None:
-        return found
+    return build_data(_as_saved(directory, config)).preprocessing if found is None else found
+
+
+def _as_saved(directory: RunDirectory, config: Config) -> Config:
+    """Returns the configuration of a run without overrides."""
     trust = [f"trust=[{','.join(config.trust)}]"] if config.trust else []
-    return build_data(saved.read(directory.path, parse(trust))).preprocessing
+    return saved.read(directory.path, parse(trust))
 
 
 def later_data(
-    config: Config, learned: Preprocessing, split: Split | None = None, *, may_train: bool = False
+    config: Config,
+    learned: Preprocessing,
+    directory: RunDirectory,
+    split: Split | None = None,
+    *,
+    may_train: bool = False,
 ) -> LaterData:
     """Returns the examples for a trained model.
 
@@ -67,15 +75,22 @@ def later_data(
     Args:
         config: Of the run, perhaps with other data.
         learned: Of the run.
+        directory: Of the run.
         split: The split to look at; None for test examples, or validation examples of the run's own data without any,
             or all examples of a file or folder without test examples.
         may_train: Whether it is the training examples if the run's own data have no others.
 
     Raises:
-        UserError: The examples are not of the kind that the run was trained on, or there are none of the split.
+        UserError: The examples are not of the kind that the run was trained on, or there are none of the split; or the
+            run's own data have changed, so that its test examples may have been training examples.
     """
     found = read_source(config, learned)
     is_own = found.digest == learned.digest
+    if not is_own and config.data == _as_saved(directory, config).data:
+        raise UserError(
+            f"the data of run {directory.path.name} are not those that it was trained on, so its splits are unknown; "
+            "name the data to use all their examples: data.file=PATH, data.folder=DIR or data=SOURCE"
+        )
     if isinstance(found, Source):
         common = pipeline_of(config.data)
         if not is_own:

@@ -4,6 +4,7 @@ Processes share nothing but the folder: rank r of P predicts the shards r, r + P
 size, the last one filled up, so that a prediction has the same bits at every number of processes.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -41,7 +42,7 @@ def predict_run(config: Config, world: World, directory: RunDirectory, options: 
         if world.is_chief:
             directory.clear_failures()
         done = predict(config, world, directory, options)
-        if done is not None and world.is_chief:
+        if world.is_chief:
             keys = "" if options.keys is None else f", keys {options.keys}"
             person_console().print(
                 f"{options.to}: {done['examples']:,} predictions of {done['split']} examples in {len(done['files'])} "
@@ -55,10 +56,8 @@ def predict_run(config: Config, world: World, directory: RunDirectory, options: 
         return fail(error, world, directory)
 
 
-def predict(
-    config: Config, world: World, directory: RunDirectory, options: PredictionOptions
-) -> Mapping[str, Any] | None:
-    """Predicts this rank's shards.
+def predict(config: Config, world: World, directory: RunDirectory, options: PredictionOptions) -> Mapping[str, Any]:
+    """Predicts this rank's shards, and waits for those of the others.
 
     Args:
         config: Of the run, perhaps with other data.
@@ -67,11 +66,11 @@ def predict(
         options: Of the command.
 
     Returns:
-        The manifest; None if another rank has failed.
+        The manifest.
 
     Raises:
         UserError: The examples or the options do not fit the run, or the folder holds something else.
-        RunError: An output is not finite, or a file cannot be written.
+        RunError: An output is not finite, a file cannot be written, or another rank has stopped.
     """
     place = devices.claim(1, local_rank=world.local_rank, local_size=world.local_size)[0]
     console = person_console(quiet=not world.is_chief)
@@ -81,7 +80,7 @@ def predict(
 
     with tf.device(place):
         trained = load(config, directory, options.checkpoint, warn)
-    later = later_data(config, trained.preprocessing, options.split, may_train=True)
+    later = later_data(config, trained.preprocessing, directory, options.split, may_train=True)
     if later.built.skipped:
         warn(f"{later.built.skipped:,} examples cannot be read and are left out")
     columns = _Columns(trained, later, options)
@@ -89,7 +88,7 @@ def predict(
         folder=options.to,
         format=options.format,
         shards=-(-later.size // SHARD),
-        identity=_identity(trained, later, options),
+        identity={**_identity(trained, later, options), "keys_sha256": columns.keys_digest},
     )
     with plan.at_work() as finish:
         if read_manifest(plan.folder) is None:
@@ -99,7 +98,9 @@ def predict(
                     plan.write(number, columns.of_shard(number, plan.shards, compute))
         finish()
     found = read_manifest(plan.folder)
-    if found is not None and any(found.get(key) != value for key, value in plan.identity.items()):
+    if found is None:
+        raise RunError(f"to={plan.folder} lacks predictions of another process; type the command again")
+    if any(found.get(key) != value for key, value in plan.identity.items()):
         raise UserError(
             f"to={plan.folder} holds predictions of other examples or of another model; give another folder"
         )
@@ -152,6 +153,11 @@ class _Columns:
             raise UserError("predict.loss=true must have targets, and the data have none; name them: data.label=COLUMN")
         self._keys = None if options.keys is None else _unique_keys(later, options.keys)
 
+    @property
+    def keys_digest(self) -> str | None:
+        """sha256 of the keys; None without."""
+        return None if self._keys is None else hashlib.sha256(repr(self._keys.tolist()).encode()).hexdigest()
+
     def of_shard(self, number: int, shards: int, compute: Compute) -> Columns:
         """Returns the columns of a shard, in the order of its examples."""
         later = self._later
@@ -168,6 +174,11 @@ class _Columns:
             if not each.all():
                 first = low + int(np.argmin(each))
                 raise RunError(f"the prediction of {self._name(first)} is not finite; check the example and the run")
+        if self._options.keys in columns:
+            raise UserError(
+                f"predict.keys must have another name than {self._options.keys}, which is a column of the predictions; "
+                "rename the column of the data"
+            )
         keys = np.arange(low, high) if self._keys is None else self._keys[low:high]
         return {self._options.keys or "index": keys, **columns}
 

@@ -32,6 +32,7 @@ from tfscale.runs.run_id import run_id
 from tfscale.supervision.attempt import restarts
 from tfscale.supervision.coordinated_stop import CoordinatedStop
 from tfscale.supervision.heartbeat import Heartbeat
+from tfscale.supervision.phase import Phase
 from tfscale.supervision.signals import PendingSignal, Stopped, signals_noted
 from tfscale.terminal import RobustStream, logger, survive_write_errors
 from tfscale.tracking import curves
@@ -137,7 +138,9 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], pendin
             )()
             log.print(f"rank {world.rank} ended well; parameters {results['parameters_sha256']}", highlight=False)
             if world.is_chief:
+                heartbeat(Phase.CLOSING, job.state.step)  # what follows may take as long as the end of training
                 model = export_at_end(resolved, directory, warn)
+                heartbeat(Phase.CLOSING, job.state.step)
                 report.close(config, job, world, directory, console, trackers, results, model)
     return 0
 

@@ -1,6 +1,7 @@
 """Loads a trained model from its run directory; needs neither the training data nor other processes."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import keras
 import tensorflow as tf
@@ -18,6 +19,24 @@ from tfscale.training.checkpoints import best, restore_weights
 from tfscale.training.state import weights_digest
 
 
+def chosen_checkpoint(directory: RunDirectory, which: Which, warn: Callable[[str], None]) -> Path:
+    """Returns an intact checkpoint of a run.
+
+    Args:
+        directory: Of the run.
+        which: The newest, or that of the best evaluation.
+        warn: Takes a sentence about a damaged one that is skipped.
+
+    Raises:
+        UserError: There is none.
+    """
+    found = newest(
+        directory.checkpoints,
+        lambda path, error: warn(f"checkpoint {path.name} is damaged ({error}); using the one before it"),
+    )
+    return best(found) if which == "best" else found
+
+
 def load(config: Config, directory: RunDirectory, which: Which, warn: Callable[[str], None]) -> Trained:
     """Builds a run's model and gives it the weights of a checkpoint.
 
@@ -33,17 +52,16 @@ def load(config: Config, directory: RunDirectory, which: Which, warn: Callable[[
         UserError: There is no intact checkpoint, or it is of another model.
     """
     trust(config.trust)
-    place = newest(
-        directory.checkpoints,
-        lambda place, error: warn(f"checkpoint {place.name} is damaged ({error}); using the one before it"),
-    )
-    place = best(place) if which == "best" else place
+    checkpoint = chosen_checkpoint(directory, which, warn)
     learned = learned_by(directory, config)
     task = build_task(config, learned.spec)
-    keras.utils.clear_session(free_memory=False)
+    policy = keras.config.dtype_policy()
+    keras.utils.clear_session(free_memory=False)  # which also forgets the caller's policy
+    keras.config.set_dtype_policy("float32")
     with tf.device("/CPU:0") if not tf.config.list_physical_devices("GPU") else tf.device("/GPU:0"):
         model = build_model(config, learned.spec, task, None)
-    step = restore_weights(model, place)
+    keras.config.set_dtype_policy(policy)
+    step = restore_weights(model, checkpoint)
     return Trained(
         name=directory.path.name,
         preprocessing=learned,
