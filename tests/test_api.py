@@ -2,12 +2,15 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -120,6 +123,23 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
         "the column color must have categories of the training examples, got 'pink'",
     ),
     "no text": (lambda f: tfscale.load(str(f / "runs/texts")).predict([3]), "must be texts, got int"),
+    "texts in a dictionary": (
+        lambda f: tfscale.load(str(f / "runs/texts")).predict({"text": ["good"]}),
+        "must be a list of texts, got dict",
+    ),
+    "NaN": (
+        lambda f: tfscale.load(str(f / "runs/table")).predict({"size": [1, None], "color": ["red", "red"]}),
+        "the outputs of example 1 are not finite",
+    ),
+    "an array of categories": (
+        lambda f: tfscale.load(str(f / "runs/table")).predict(np.zeros((2, 2))),
+        "must have a column size, got ndarray",
+    ),
+    "checkpoint": (
+        lambda f: tfscale.load(str(f / "runs/digits")).model("bset"),  # pyright: ignore[reportArgumentType]
+        "checkpoint must be newest or best, got bset",
+    ),
+    "format": (lambda f: tfscale.load(str(f / "runs/digits")).export("pkl", f / "m"), "format must be one of keras"),
     "ending": (
         lambda f: tfscale.load(str(f / "runs/digits")).export("onnx", f / "m.keras"),
         r"to must end in \.onnx",
@@ -138,6 +158,27 @@ def test_mistakes_are_exceptions_with_the_messages_of_the_command_line(case: str
     (folder / "broken.npz").write_bytes(b"no archive")
     with working_in(tmp_path), pytest.raises(tfscale.UserError, match=message):
         call(folder)
+
+
+def test_loading_changes_nothing_of_the_caller(folder: Path) -> None:
+    """A notebook has a dtype policy and seeds of its own, and threads."""
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    state = random.getstate()
+    try:
+        run = tfscale.load(str(folder / "runs" / "digits"))
+        assert run.model().layers[-1].dtype_policy.name == "float32"
+        with ThreadPoolExecutor(4) as pool:
+            images = np.zeros((2, 8, 8, 1), np.float32)
+            found = list(pool.map(lambda _: tfscale.load(str(run.folder)).predict(images).tolist(), range(4)))  # pyright: ignore[reportAttributeAccessIssue]
+        assert found == [found[0]] * 4
+        assert keras.config.dtype_policy().name == "mixed_bfloat16" and random.getstate() == state
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def test_a_finished_run_that_is_resumed_is_returned(folder: Path) -> None:
+    with working_in(folder):
+        assert tfscale.train("resume=true", "run.name=digits", progress=False).name == "digits"
 
 
 def test_an_evaluation_is_a_dictionary(folder: Path) -> None:

@@ -192,7 +192,9 @@ class Run:
         """
         words = ["evaluate", *self._words(), f"checkpoint={checkpoint}", *overrides]
         _command(words, {}, progress=progress)
-        return json.loads((self.folder / "evaluation.json").read_text(encoding="utf-8"))
+        written = [path for name in ("", "other-data-") if (path := self.folder / f"{name}evaluation.json").is_file()]
+        newest = max(written, key=lambda path: path.stat().st_mtime_ns)
+        return json.loads(newest.read_text(encoding="utf-8"))
 
     def export(self, format: str, to: str | os.PathLike[str], *, checkpoint: Which = "newest") -> Path:
         """Exports the model, as `tfscale export` does, and returns the path.

@@ -62,6 +62,33 @@ def test_rows_need_no_label_to_be_predicted(folder: Path) -> None:
     assert table(folder / "bare").to_pydict() == {"index": [0], "prediction": ["yes"]}
 
 
+def test_a_file_that_is_named_is_predicted_as_a_whole(folder: Path) -> None:
+    """Also that of the training data, of which the run knows a test split."""
+    assert "60 predictions of all examples" in predict(folder, "to=whole", "data.file=train.csv")
+
+
+def test_other_keys_are_another_prediction(folder: Path) -> None:
+    (folder / "keys.csv").write_text("key,size,color\na,1,red\n")
+    predict(folder, "data.file=keys.csv", "to=keyed", "predict.keys=key")
+    (folder / "keys.csv").write_text("key,size,color\nb,1,red\n")
+    words = ["predict", "r", "data.file=keys.csv", "to=keyed", "predict.keys=key"]
+    done = forked().completed(words, folder, os.environ)
+    assert done.returncode == 2 and "holds predictions of other examples" in done.stderr
+
+
+def test_data_that_have_changed_must_be_named(folder: Path, tmp_path: Path) -> None:
+    """A row more, and training examples would have been evaluated as if they were others."""
+    (tmp_path / "t.csv").write_text("size,color,big\n" + "1,red,no\n5,blue,yes\n" * 10)
+    words = ("train", "data=table", "data.file=t.csv", "data.label=big", "data.test=0.2", "train.steps=2", "run.name=r")
+    assert forked().completed(words, tmp_path, os.environ).returncode == 0
+    with (tmp_path / "t.csv").open("a") as stream:
+        stream.write("2,red,no\n")
+    for command in (["evaluate", "r"], ["predict", "r", "to=out"]):
+        done = forked().completed(command, tmp_path, os.environ)
+        assert done.returncode == 2 and "so its splits are unknown; name the data" in done.stderr
+    assert "21 predictions of all examples" in predict(tmp_path, "to=out", "data.file=t.csv")
+
+
 def test_the_test_examples_of_the_run_are_the_default(folder: Path) -> None:
     assert "12 predictions of test examples" in predict(folder, "to=own")
     assert "48 predictions of training examples" in predict(folder, "to=training", "predict.split=training")
@@ -71,7 +98,8 @@ def test_a_repeated_command_keeps_what_is_there(folder: Path) -> None:
     predict(folder, "to=twice")
     before = {path.name: path.stat().st_mtime_ns for path in (folder / "twice").iterdir()}
     predict(folder, "to=twice")
-    assert {path.name: path.stat().st_mtime_ns for path in (folder / "twice").iterdir()} == before
+    after = {path.name: path.stat().st_mtime_ns for path in (folder / "twice").iterdir()}
+    assert after == before and len(after) == 2
 
 
 @pytest.mark.parametrize(
@@ -110,6 +138,7 @@ def test_wrong_input_is_one_message(
         ("k,size,color\na,1,red\na,2,red\n", ("predict.keys=k",), "predict.keys=k must be unique, got a in line 2"),
         ("k,size,color\n,1,red\nb,2,red\n", ("predict.keys=k",), "is empty in line 2"),
         ("size,color\n1,red\n", ("predict.keys=k",), "must have a column k, got size, color"),
+        ("prediction,size,color\n1,1,red\n", ("predict.keys=prediction",), "must have another name than prediction"),
     ],
 )
 def test_examples_that_cannot_be_predicted_are_named(
@@ -118,7 +147,7 @@ def test_examples_that_cannot_be_predicted_are_named(
     (folder / "wrong.csv").write_text(content)
     done = forked().completed(["predict", "r", "data.file=wrong.csv", "to=wrong", *words], folder, os.environ)
     assert done.returncode == 2 and message in done.stderr, done.stderr
-    assert not (folder / "wrong").exists()
+    assert not list((folder / "wrong").glob("*.parquet"))
 
 
 @pytest.mark.slow

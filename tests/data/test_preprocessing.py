@@ -233,3 +233,44 @@ def test_datasets_of_a_function_are_normalized_as_those_of_a_run(tmp_path: Path)
     (x, _, _), *_ = later.built.data.evaluate(later.split, Shard(0, 1), batch=4)
     (raw, _, _), *_ = build_data(config).data.evaluate(later.split, Shard(0, 1), batch=4)
     np.testing.assert_allclose(np.asarray(x), np.asarray(raw) / 2)  # pyright: ignore[reportArgumentType]
+
+
+def test_categories_and_classes_that_look_like_numbers_stay_text(tmp_path: Path) -> None:
+    """A later file with "01" and "1" alone was read as a column of numbers: every "01" became a "1"."""
+    content = "k,y\n01,01\n1,1\nx,b\n"
+    words = ("data=table", "data.label=y", "data.categorical=[k]")
+    _, read = learned_from(tmp_path, content, *words)
+    source = read("k,y\n01,01\n1,1\n01,01\n")
+    np.testing.assert_array_equal(x_of(source), [[1, 0, 0], [0, 1, 0], [1, 0, 0]])
+    assert y_of(source) == [0, 1, 0]
+
+
+def test_several_measurements_that_happen_to_be_whole_are_still_measurements(tmp_path: Path) -> None:
+    words = ("data=table", "data.label=[a,b]", "data.features=[x]")
+    learned, read = learned_from(tmp_path, "x,a,b\n1,0.5,1.5\n2,1.5,2.5\n", *words)
+    source = read("x,a,b\n1,0.5,7\n")
+    assert source.spec.y == learned.spec.y
+
+
+def test_a_column_without_a_cell_is_filled(tmp_path: Path) -> None:
+    words = ("data=table", "data.label=y", "data.missing=mean", "task=classification")
+    _, read = learned_from(tmp_path, "a,b,y\n1,2,u\n3,,v\n", *words)
+    assert np.isnan(x_of(read("a,b,y\n1,,u\n2,,v\n"))[:, 1]).all()
+
+
+def test_keys_are_text_unless_python_writes_them_so(tmp_path: Path) -> None:
+    words = ("data=table", "data.label=y", "data.features=[a]")
+    _, read = learned_from(tmp_path, "id,n,a,y\n1,1,1,u\n2,2,2,v\n", *words)
+    examples = read("id,n,a,y\n007,7,1,u\n12345678901234567890,8,2,v\n").examples[Split.TRAIN]
+    assert examples.column("id").tolist() == ["007", "12345678901234567890"]
+    assert examples.column("n").tolist() == [7, 8]
+
+
+def test_texts_of_a_source_named_anew_have_the_tokens_of_the_run(tmp_path: Path) -> None:
+    """data=text has tokens=words; the run had characters, and every text became a row of unknown ids."""
+    words = ("data=text", "data.length=3", "data.tokens=characters", "model=gru")
+    learned, _ = learned_from(tmp_path, TEXTS, *words)
+    (tmp_path / "later.csv").write_text("text,label\nday,nice\n")
+    anew = composed("data=text", "data.length=3", "model=gru", f"data.file={tmp_path / 'later.csv'}")
+    source = later_data(anew, learned, RunDirectory(tmp_path, only_read=True)).source
+    assert source is not None and (x_of(source) > 1).all()

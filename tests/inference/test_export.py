@@ -95,6 +95,17 @@ def test_an_export_with_other_weights_is_not_kept(
     assert not list(tmp_path.glob("*w.safetensors*"))
 
 
+@pytest.mark.slow
+def test_an_export_that_rounds_inputs_too_much_is_not_kept(build_job: Callable[..., Job], tmp_path: Path) -> None:
+    """Timestamps need 64 bits, which TensorFlow Lite lacks: outputs of real rows were others, and nobody said so."""
+    rows = "".join(f"{1_700_000_000 + 37 * n % 200},{'ab'[n % 2]}\n" for n in range(40))
+    (tmp_path / "t.csv").write_text("t,y\n" + rows)
+    words = ("data=table", f"data.file={tmp_path}/t.csv", "data.label=y", "data.normalize=standardize")
+    model = of_job(build_job(*words, "strategy.replicas=1"))
+    with pytest.raises(RunError, match="format=tflite changes the outputs of this model by"):
+        export(model, "tflite", tmp_path / "m.tflite")
+
+
 def test_half_an_export_is_not_kept(
     build_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

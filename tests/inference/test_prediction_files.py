@@ -77,6 +77,20 @@ def test_a_start_that_wrote_nothing_does_not_bind_the_folder(tmp_path: Path) -> 
     assert read_manifest(tmp_path / "out") is not None
 
 
+def test_two_predictions_into_one_folder_are_never_mixed(tmp_path: Path) -> None:
+    """The second has claimed the folder before the first has written anything."""
+    one, two = plan(tmp_path), plan(tmp_path, identity={"model": "other"})
+    with one.at_work() as finish:
+        with two.at_work() as _:
+            one.write(0, COLUMNS)
+            assert one.is_sealed(0) and not two.is_sealed(0)
+            two.write(1, COLUMNS)
+        assert not one.is_sealed(1)
+        one.write(1, COLUMNS)
+        finish()
+    assert (read_manifest(one.folder) or {})["model"] == "m"
+
+
 def test_every_format_holds_the_same_columns(tmp_path: Path) -> None:
     for kind in ("parquet", "csv", "jsonl", "npz"):
         (tmp_path / kind).write_bytes(encoded(COLUMNS, kind))

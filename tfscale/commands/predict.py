@@ -22,7 +22,7 @@ def main(flags: argparse.Namespace) -> int:
         UserError: There is no such run, or a value is wrong.
     """
     run = named_run("predict", flags.words, ("checkpoint", "launch.np", *KEYS))
-    options = options_of(run.given)
+    options = options_of(run.given, names_data=other_data.is_named(run.overrides))
     world, processes = launching.processes_here(run.given.get("launch.np"), by_horovod=False)
     config = other_data.read(run.folder, run.overrides, needs_labels=options.loss, unused=UNUSED_BY_MODEL)
     directory = RunDirectory(run.folder, logs=LOGS)

@@ -21,6 +21,12 @@ AVERAGING: Mapping[str, Any] = MappingProxyType(
 )
 """The strategy that evaluates a saved model, whatever trained it: a replica a process."""
 
+CONSTANT: Mapping[str, Any] = MappingProxyType({"_target_": "tfscale.training.schedules.constant", "warmup_steps": 0})
+"""A schedule that needs no validation examples."""
+
+NEVER_STOPS: Mapping[str, Any] = MappingProxyType({"patience": None, "target": None, "keep_best": False})
+"""Values of `early_stopping` that need no validation examples."""
+
 UNUSED: Mapping[str, object] = MappingProxyType(
     {"callbacks": {}, "strategy": {**AVERAGING, "replicas": "auto"}, "model.init_from": None}
 )

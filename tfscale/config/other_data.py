@@ -12,6 +12,11 @@ from tfscale.config.schemas.config import Config
 from tfscale.errors import UserError
 
 
+def is_named(overrides: Sequence[Override]) -> bool:
+    """Returns whether overrides name data."""
+    return any(key_of(each).split(".")[0] == "data" for each in overrides)
+
+
 def read(folder: Path, overrides: Sequence[Override], *, needs_labels: bool, **options: Any) -> Config:
     """Reads the configuration of an earlier run, with the data that overrides name.
 
@@ -39,21 +44,22 @@ def read(folder: Path, overrides: Sequence[Override], *, needs_labels: bool, **o
     trust = [f"trust=[{','.join(config.trust)}]"] if config.trust else []
     words = [*(str(each.input_line) for each in (*source, *others)), *trust]
     composed = preflight(words, config_dir=None)
+    if composed.data["_target_"] == config.data["_target_"]:  # the run's source: its options hold where none is typed
+        return _checked(saved.read(folder, [*rest, *others], **options), may_drop=may_drop)
     own, _ = separated("data", composed.data)
     _, common = separated("data", config.data)
     return _checked(config.model_copy(update={"data": {**own, **common}}), may_drop=may_drop)
 
 
 def _checked(config: Config, *, may_drop: bool) -> Config:
-    """Returns the configuration; without the label if the data have none and it may be dropped.
+    """Returns the configuration; without the label if it may be dropped: predictions need none.
 
     Raises:
         UserError: The source refuses its options.
     """
+    if may_drop and "label" in config.data:
+        config = config.model_copy(update={"data": {**config.data, "label": None}})
     problems = checks.problems_of_data(config)
-    if not problems:
-        return config
-    bare = config.model_copy(update={"data": {**config.data, "label": None}})
-    if not may_drop or config.data.get("label") is None or checks.problems_of_data(bare):
+    if problems:
         raise UserError(*problems)
-    return bare
+    return config

@@ -27,6 +27,7 @@ class PredictionOptions:
         loss: Whether the loss of each example is written.
         format: Of the files.
         split: Of the data; None for the usual one (see `job.later_data`).
+        names_data: Whether data were named on the command line.
     """
 
     to: Path
@@ -36,10 +37,15 @@ class PredictionOptions:
     loss: bool = False
     format: str = "parquet"
     split: Split | None = None
+    names_data: bool = False
 
 
-def options_of(given: Mapping[str, str]) -> PredictionOptions:
+def options_of(given: Mapping[str, str], *, names_data: bool) -> PredictionOptions:
     """Returns the options that were typed.
+
+    Args:
+        given: Key -> value.
+        names_data: Whether data were named.
 
     Raises:
         UserError: One is missing or out of range.
@@ -61,6 +67,7 @@ def options_of(given: Mapping[str, str]) -> PredictionOptions:
         loss=_flag(given, "predict.loss"),
         format=kind,
         split=SPLITS.get(split),
+        names_data=names_data,
     )
 
 

@@ -124,7 +124,7 @@ def source_of(arrays: Arrays, *, missing: Missing = "error", learned: Preprocess
             lambda spec: Normalizer(factor=scale) if spec.categories is None else Normalizer(), inputs
         ),
         skipped=arrays.skipped,
-        warnings=warnings,
+        warnings=(*arrays.warnings, *warnings),
         encoding=arrays.encoding,
     )
 

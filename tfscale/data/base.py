@@ -52,6 +52,7 @@ class Arrays(NamedTuple):
         names: Split and index -> name of an example for messages, such as its file and line; None for its number.
         skipped: Number of examples that the source has left out because they cannot be read.
         encoding: The way from texts or table rows to x; None where x are the raw values.
+        warnings: Sentences about the examples for the user.
         column: Split and name -> a column of the data as it was read, [N], such as the keys of the examples; None
             without columns.
     """
@@ -70,6 +71,7 @@ class Arrays(NamedTuple):
     names: Callable[[Split, int], str] | None = None
     skipped: int = 0
     encoding: Encoding | None = None
+    warnings: tuple[str, ...] = ()
     column: Callable[[Split, str], np.ndarray] | None = None
 
 
@@ -160,6 +162,8 @@ class Source:
         not_finite: Clause about the first input that is NaN or infinite, where a source finds one and leaves it to
             `data.missing`; None where there is none, or where nothing looks.
         encoding: The way from texts or table rows to numbers; None where the data are numbers.
+        contents: Split -> sha256 of what its examples are read from, where `digest` has names and sizes alone; None
+            where `digest` has everything.
     """
 
     spec: ElementSpec
@@ -170,6 +174,7 @@ class Source:
     warnings: tuple[str, ...] = ()
     not_finite: str | None = None
     encoding: Encoding | None = None
+    contents: Callable[[Split], str] | None = None
 
 
 @runtime_checkable

@@ -26,13 +26,13 @@ class Subset:
     """
 
     def __init__(self, examples: Examples, indices: np.ndarray) -> None:
-        self._examples, self._indices, self.is_slow = examples, np.asarray(indices, np.int64), examples.is_slow
+        self._examples, self.indices, self.is_slow = examples, np.asarray(indices, np.int64), examples.is_slow
         with tf.device("/CPU:0"):
-            self._tensor = tf.constant(self._indices)
+            self._tensor = tf.constant(self.indices)
 
     def __len__(self) -> int:
         """Returns the number of examples."""
-        return len(self._indices)
+        return len(self.indices)
 
     def read(self, indices: tf.Tensor) -> Batch:
         """Returns the examples of indices; see `base.Examples`."""
@@ -40,18 +40,18 @@ class Subset:
 
     def name(self, index: int) -> str:
         """Returns the name of an example; see `base.Examples`."""
-        return self._examples.name(int(self._indices[index]))
+        return self._examples.name(int(self.indices[index]))
 
     def column(self, name: str) -> np.ndarray:
         """Returns a column of the data, [n]; see `base.Examples`."""
-        return self._examples.column(name)[self._indices]
+        return self._examples.column(name)[self.indices]
 
     def targets(self) -> ArraysOf | None:
         """Returns all targets, [n, ...]."""
         everything = self._examples.targets()
         if everything is None:
             return None
-        return tf.nest.map_structure(lambda part: part[self._indices], everything)
+        return tf.nest.map_structure(lambda part: part[self.indices], everything)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,11 +19,12 @@ import keras
 import numpy as np
 
 from tfscale.config.exports import ENDINGS, Format
+from tfscale.data.encoding import Columns
 from tfscale.errors import RunError, UserError
 from tfscale.inference import export_check
 from tfscale.inference.export_formats import WRITERS, Writer, output_names
 from tfscale.inference.export_samples import samples
-from tfscale.inference.serving import plain_layers, serving_model
+from tfscale.inference.serving import input_names, plain_layers, serving_model
 from tfscale.inference.trained import Trained
 from tfscale.specs import leaves
 
@@ -104,6 +105,7 @@ def metadata(trained: Trained) -> dict[str, Any]:
         "task": trained.task.name,
         "classes": {name: spec.names for name, spec in targets.items() if spec.names is not None},
         "columns": {name or "input": spec.names for name, spec in inputs.items() if spec.names is not None},
+        "input_of_column": input_names(learned.encoding) if isinstance(learned.encoding, Columns) else {},
     }
 
 

@@ -22,6 +22,7 @@ import tensorflow as tf
 from tfscale.config import exports
 from tfscale.errors import UserError, first_line
 from tfscale.specs import leaves
+from tfscale.startup_noise import hidden_stderr
 
 METADATA = "tfscale.json"
 """Name of the metadata's file."""
@@ -180,7 +181,8 @@ def _write_tflite(model: keras.Model, path: Path, metadata: Mapping[str, Any]) -
             for name, spec in _signature(model).items()
         }
         try:
-            content = _converted(model, specs)
+            with hidden_stderr():  # of the first attempt, whose failure is none
+                content = _converted(model, specs)
             break
         except Exception as error:  # noqa: BLE001 - the converter raises several kinds
             failure = error.with_traceback(None)

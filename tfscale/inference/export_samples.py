@@ -16,7 +16,7 @@ from tfscale.data.base import Normalizer
 from tfscale.data.encoding import Columns, Tokens
 from tfscale.data.preprocessing import Preprocessing
 from tfscale.data.sources import text
-from tfscale.inference.serving import INPUT
+from tfscale.inference.serving import INPUT, input_names, narrow
 from tfscale.specs import ArraySpec, Nested, leaves, renested
 
 COUNT = 8
@@ -47,10 +47,11 @@ def samples(learned: Preprocessing, *, takes_text: bool, wide: bool) -> Samples:
         raw, rows = _table(random, encoding, _normalizer(learned, ""))
         by_column = takes_text and any(encoding.categories.values())
         dtype = "float64" if wide else "float32"
-        given = raw if by_column else {INPUT: rows.astype(dtype)}
-        return Samples(raw=given, prepared=_prepared(learned, {"": rows if by_column else given[INPUT]}))
-    drawn = {name: _drawn(random, part, _normalizer(learned, name), wide) for name, part in leaves(spec).items()}
-    return Samples(raw={name or INPUT: part for name, part in drawn.items()}, prepared=_prepared(learned, drawn))
+        raw = {name: raw[column] for column, name in input_names(encoding).items()}
+        return Samples(raw=raw if by_column else {INPUT: rows.astype(dtype)}, prepared=_prepared(learned, {"": rows}))
+    drawn = {name: _drawn(random, part, _normalizer(learned, name)) for name, part in leaves(spec).items()}
+    raw = {name or INPUT: part if wide else part.astype(narrow(str(part.dtype))) for name, part in drawn.items()}
+    return Samples(raw=raw, prepared=_prepared(learned, drawn))  # of the values before they are rounded
 
 
 def _normalizer(learned: Preprocessing, name: str) -> Normalizer:
@@ -66,7 +67,7 @@ def _prepared(learned: Preprocessing, raw: Mapping[str, np.ndarray]) -> Nested[t
     return renested(parts, learned.spec.x)
 
 
-def _drawn(random: np.random.Generator, spec: ArraySpec, normalizer: Normalizer, wide: bool) -> np.ndarray:
+def _drawn(random: np.random.Generator, spec: ArraySpec, normalizer: Normalizer) -> np.ndarray:
     shape = (COUNT, *spec.shape)
     if spec.categories is not None:
         return random.integers(0, spec.categories, shape).astype(np.int32)
@@ -78,8 +79,7 @@ def _drawn(random: np.random.Generator, spec: ArraySpec, normalizer: Normalizer,
         values = random.integers(0, 2, shape)
     else:
         values = _measurements(random, shape, normalizer)
-    narrow = {"float64": "float32", "int64": "int32", "uint64": "uint32", "float16": "float32"}
-    return values.astype(spec.dtype if wide else narrow.get(spec.dtype, spec.dtype))
+    return values.astype(spec.dtype)
 
 
 def _measurements(random: np.random.Generator, shape: tuple[int, ...], normalizer: Normalizer) -> np.ndarray:

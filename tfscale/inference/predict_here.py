@@ -8,7 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale.data.encoding import Columns, Tokens
+from tfscale.data.sources.table import MISSING
 from tfscale.errors import UserError
+from tfscale.inference.serving import input_names
 from tfscale.inference.trained import Trained
 from tfscale.specs import ArraySpec, leaves
 
@@ -39,6 +41,12 @@ def predict_here(trained: Trained, model: keras.Model, x: Any, *, scores: bool) 
         outputs = model(given if isinstance(model.input, dict) else tensors if len(tensors) > 1 else tensors[0])
         parts.append(tf.nest.map_structure(lambda part: part.numpy(), outputs))
     whole = tf.nest.map_structure(lambda *each: np.concatenate(each), *parts)
+    for part in leaves(whole).values():
+        finite = np.isfinite(part).reshape(len(part), -1).all(axis=1)
+        if not finite.all():
+            raise UserError(
+                f"the outputs of example {int(np.argmin(finite))} are not finite; look for NaN among its inputs"
+            )
     found = leaves(whole if scores else trained.task.decode(whole))
     return found[""] if found.keys() == {""} else found
 
@@ -56,50 +64,50 @@ def _inputs(trained: Trained, model: Any, x: Any) -> dict[str, np.ndarray]:
         if wrong is not None:
             raise UserError(f"the examples must be texts, got {type(wrong).__name__}; give a list of str")
         return {names[0]: np.asarray(texts)}
-    if isinstance(learned.encoding, Columns) and not isinstance(x, np.ndarray | list | tuple):
-        columns = {name: np.asarray(_column(x, name)) for name in learned.encoding.categories}
-        _require_known(columns, learned.encoding)
-        if len(names) > 1 or names[0] in columns:
-            return {
-                name: values.astype(np.float64 if learned.encoding.categories[name] is None else np.str_)
-                for name, values in columns.items()
-            }
-        return {names[0]: np.stack(list(columns.values()), axis=1).astype(np.float64)}
-    if isinstance(learned.encoding, Columns) and len(names) > 1:
-        raise UserError(
-            f"the examples must have the columns {', '.join(names)}, got {type(x).__name__}; give a DataFrame or a "
-            "dictionary of columns"
-        )
-    given = (
-        leaves(x) if isinstance(x, Mapping) else dict(zip(names, x, strict=True)) if isinstance(x, tuple) else {"": x}
-    )
+    if isinstance(learned.encoding, Columns):
+        by_column = any(each is not None for each in learned.encoding.categories.values())
+        if by_column or not isinstance(x, np.ndarray | list | tuple):
+            columns = {name: _cells(x, name, known) for name, known in learned.encoding.categories.items()}
+            if not by_column:
+                return {names[0]: np.stack(list(columns.values()), axis=1)}
+            return {name: columns[column] for column, name in input_names(learned.encoding).items()}
     specs = leaves(learned.spec.x)
+    given = leaves(x) if isinstance(x, Mapping | tuple) else {"": x}
     if given.keys() != specs.keys():
         raise UserError(f"the examples must have the inputs {', '.join(specs) or 'x'}, got {', '.join(given)}")
     return {name: _array(given[key], specs[key]) for name, key in zip(names, specs, strict=True)}
 
 
-def _require_known(columns: Mapping[str, np.ndarray], encoding: Columns) -> None:
-    for name, known in encoding.categories.items():
-        unknown = np.setdiff1d(columns[name].astype(np.str_), known or ()) if known is not None else np.asarray([])
-        if len(unknown):
-            raise UserError(
-                f"the column {name} must have categories of the training examples, got {str(unknown[0])!r}; leave "
-                "such examples out"
-            )
-
-
-def _column(x: Any, name: str) -> Any:
+def _cells(x: Any, name: str, known: tuple[str, ...] | None) -> np.ndarray:
+    """Returns a column [n]: numbers, an empty cell NaN; or text, each a category of the training examples."""
     try:
-        return x[name]
+        column = np.asarray(x[name])
     except (KeyError, TypeError, IndexError):
         raise UserError(
-            f"the examples must have a column {name}; give a DataFrame or a dictionary of columns"
+            f"the examples must have a column {name}, got {type(x).__name__}; give a DataFrame or a dictionary of "
+            "columns"
         ) from None
+    if column.ndim != 1:
+        raise UserError(f"the column {name} must be a list, got shape {column.shape}; give one value an example")
+    if known is None:
+        try:
+            return column.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"the column {name} must hold numbers: {error}; convert it") from None
+    texts = [MISSING if each is None or each == "" or each != each else str(each) for each in column.tolist()]
+    unknown = next((each for each in texts if each not in known), None)
+    if unknown is not None:
+        raise UserError(
+            f"the column {name} must have categories of the training examples, got {unknown!r}; leave such examples out"
+        )
+    return np.asarray(texts)
 
 
 def _array(values: Any, spec: ArraySpec) -> np.ndarray:
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # rows of different lengths
+        raise UserError(f"the examples must be an array: {error}") from None
     wanted = "int32" if spec.categories is not None else spec.dtype
     if array.shape[1:] != spec.shape:
         raise UserError(

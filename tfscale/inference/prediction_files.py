@@ -98,7 +98,9 @@ class Plan:
 
         try:
             fcntl.flock(handle, fcntl.LOCK_SH)
-            self._claim()
+            with (self.folder / SEALS / "lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                self._claim()
             yield finish
         finally:
             os.close(handle)
@@ -106,6 +108,7 @@ class Plan:
     def _claim(self) -> None:
         """Marks the folder as that of this prediction, unless it is complete."""
         if (self.folder / MANIFEST).exists():
+            _remove_seals(self.folder)
             return
         ours = {self.name(number) for number in range(self.shards)}
         found = {
@@ -116,8 +119,8 @@ class Plan:
         others = sorted(found - ours)
         if others or (found and before != self.digest):
             what = others[0] if others else "predictions of other examples or of another model"
-            with suppress(OSError):
-                (self.folder / SEALS).rmdir()
+            if before is None:  # nothing of ours is there
+                _remove_seals(self.folder)
             raise UserError(
                 f"to={self.folder} must be a new folder, or that of the same prediction, got one with {what}"
             )
@@ -132,7 +135,8 @@ class Plan:
         try:
             seal = json.loads(self._seal(number).read_text())
             with (self.folder / self.name(number)).open("rb") as stream:
-                return hashlib.file_digest(stream, "sha256").hexdigest() == seal["sha256"]
+                same = hashlib.file_digest(stream, "sha256").hexdigest() == seal["sha256"]
+            return same and seal["of"] == self.digest
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
@@ -154,6 +158,7 @@ class Plan:
             os.replace(partial, path)
             rows = len(next(iter(columns.values())))
             seal = {"name": path.name, "examples": rows, "sha256": hashlib.sha256(content).hexdigest()}
+            seal["of"] = self.digest
             atomic_file.replace(self._seal(number), json.dumps(seal))
         except OSError as error:
             raise RunError(
@@ -169,15 +174,15 @@ class Plan:
             for number in range(self.shards):
                 if not self.is_sealed(number):
                     return
-                seals.append(json.loads(self._seal(number).read_text()))
+                seal = json.loads(self._seal(number).read_text())
+                seals.append({name: seal[name] for name in ("name", "examples", "sha256")})
             content = {**self.identity, "files": seals}
             atomic_file.replace(
                 self.folder / MANIFEST, json.dumps({**content, "sha256": _sum(content)}, indent=1) + "\n"
             )
-        for path in [*(self.folder / SEALS).glob("*"), *self.folder.glob(".predictions-*")]:
+        for path in self.folder.glob(".predictions-*"):  # of processes that were killed
             path.unlink(missing_ok=True)
-        with suppress(OSError):
-            (self.folder / SEALS).rmdir()
+        _remove_seals(self.folder)
 
 
 Finish = Callable[[], None]
@@ -185,6 +190,13 @@ Finish = Callable[[], None]
 
 def _sum(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _remove_seals(folder: Path) -> None:
+    for path in (folder / SEALS).glob("*"):
+        path.unlink(missing_ok=True)
+    with suppress(OSError):
+        (folder / SEALS).rmdir()
 
 
 def read_manifest(folder: Path) -> Mapping[str, Any] | None:
@@ -222,7 +234,7 @@ def encoded(columns: Columns, kind: str) -> bytes:
         np.savez(stream, **arrays)
     elif kind == "jsonl":
         rows = zip(*(values.tolist() for values in columns.values()), strict=True)
-        lines = (json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False) for row in rows)
+        lines = (json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False, default=str) for row in rows)
         stream.write("".join(f"{line}\n" for line in lines).encode())
     elif kind == "csv":
         deep = next((name for name, values in columns.items() if values.ndim > 1), None)
@@ -238,4 +250,4 @@ def encoded(columns: Columns, kind: str) -> bytes:
 
 
 def _arrow(values: np.ndarray) -> pa.Array:
-    return pa.array(values) if values.ndim == 1 else pa.array(list(values.reshape(len(values), -1)))
+    return pa.array(values if values.ndim == 1 else values.tolist())

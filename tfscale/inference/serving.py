@@ -4,6 +4,7 @@ It consists of Keras's own layers and operations, so that what is saved of it lo
 training inputs at random are taken out: they are no part of a prediction, and TensorFlow Lite has no such operations.
 """
 
+import re
 from typing import Any
 
 import keras
@@ -48,11 +49,12 @@ def serving_model(trained: Trained, *, takes_text: bool, wide: bool = True) -> k
         inputs = keras.Input((), dtype="string", name="text")
         raw: Any = layers.ids_of_texts(inputs, encoding.unit, spec.names or (), spec.shape[0])
     elif by_column and isinstance(encoding, Columns):
+        names = input_names(encoding)
         inputs = {
-            name: keras.Input((), dtype="float64" if known is None else "string", name=name)
-            for name, known in encoding.categories.items()
+            names[column]: keras.Input((), dtype="float64" if known is None else "string", name=names[column])
+            for column, known in encoding.categories.items()
         }
-        raw = layers.row_of_columns(inputs, encoding.categories)
+        raw = layers.row_of_columns({column: inputs[name] for column, name in names.items()}, encoding.categories)
     else:
         inputs = renested({name: _input(name, part, wide) for name, part in leaves(spec).items()}, spec)
         raw = inputs
@@ -68,12 +70,27 @@ def serving_model(trained: Trained, *, takes_text: bool, wide: bool = True) -> k
     return keras.Model(inputs, outputs, name=_identifier(trained.name))
 
 
+def input_names(encoding: Columns) -> dict[str, str]:
+    """Returns column -> name of its input: letters, digits and _, as formats take them.
+
+    Raises:
+        UserError: Two columns would have one name.
+    """
+    names = {column: re.sub(r"\W", "_", column, flags=re.ASCII) or "_" for column in encoding.categories}
+    names = {column: f"_{name}" if name[0].isdigit() else name for column, name in names.items()}
+    twice = next((column for column in names if [*names.values()].count(names[column]) > 1), None)
+    if twice is not None:
+        raise UserError(f"the column {twice} must differ from others in letters or digits; rename it in the data")
+    return names
+
+
 def _input(name: str, part: ArraySpec, wide: bool) -> Any:
-    dtype = "int32" if part.categories is not None else part.dtype if wide else _narrow(part.dtype)
+    dtype = "int32" if part.categories is not None else part.dtype if wide else narrow(part.dtype)
     return keras.Input(part.shape, dtype=dtype, name=name or INPUT)
 
 
-def _narrow(dtype: str) -> str:
+def narrow(dtype: str) -> str:
+    """Returns the dtype of at most 32 bits that is nearest to another."""
     return {"float64": "float32", "int64": "int32", "uint64": "uint32", "float16": "float32"}.get(dtype, dtype)
 
 

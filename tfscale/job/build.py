@@ -12,7 +12,7 @@ from tfscale.collectives.base import Collective, ranks_of
 from tfscale.collectives.checksummed import require_equal
 from tfscale.collectives.horovod import Horovod
 from tfscale.collectives.in_process import InProcess
-from tfscale.config.evaluation import AVERAGING
+from tfscale.config.evaluation import AVERAGING, CONSTANT, NEVER_STOPS
 from tfscale.config.instantiate import instantiate
 from tfscale.config.schemas.config import Config
 from tfscale.config.targets import trust
@@ -180,8 +180,13 @@ def for_evaluation(config: Config) -> Config:
 
     A checkpoint's model has averaged weights in their place already, so there is no average to make.
     """
-    train = config.train.model_copy(update={"ema": None})
-    return config.model_copy(update={"strategy": dict(AVERAGING), "train": train})
+    changes = {
+        "strategy": dict(AVERAGING),
+        "train": config.train.model_copy(update={"ema": None}),
+        "schedule": dict(CONSTANT),
+        "early_stopping": {**config.early_stopping, **NEVER_STOPS},
+    }
+    return config.model_copy(update=changes)
 
 
 def _replicas(config: Config, world: World) -> int:

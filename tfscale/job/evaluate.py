@@ -16,7 +16,7 @@ from tfscale.job import build as building
 from tfscale.job.build import Job
 from tfscale.job.evaluation_tables import show
 from tfscale.job.failure import fail
-from tfscale.job.later_data import later_data, learned_by
+from tfscale.job.later_data import data_name, later_data, learned_by
 from tfscale.job.slices import slices_of
 from tfscale.job.trained import chosen_checkpoint
 from tfscale.runs import summary
@@ -29,9 +29,11 @@ from tfscale.training.checkpoints import restore_model
 from tfscale.training.scored_pass import ALL, PassResult, ScoredPass, Slices
 from tfscale.world import World
 
-DOCUMENT = "evaluation.json"
-PICTURES = "evaluation-"
-"""Beginning of the names of pictures in the run directory."""
+DOCUMENT = "evaluation"
+"""Beginning of the names of the document and the pictures in the run directory."""
+
+OTHER = "other-data"
+"""Beginning of the names where the data are not the run's own: its own evaluation stays."""
 
 
 def evaluate_run(config: Config, world: World, directory: RunDirectory, options: EvaluationOptions) -> int:
@@ -42,7 +44,7 @@ def evaluate_run(config: Config, world: World, directory: RunDirectory, options:
             directory.clear_failures()
         console = person_console(quiet=not world.is_chief)
         document = evaluate(config, world, directory.path, options, console=console)
-        show(console, config, document)
+        show(console, document)
         return 0
     except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - recorded before the others fail
         return fail(error, world, directory)
@@ -91,6 +93,7 @@ def evaluate(
     result = scored(split, batch=options.batch)
     document: dict[str, Any] = {
         "split": later.shown,
+        "data": data_name(config.data),
         "run": folder.name,
         "examples": job.data.sizes[split],
         "step": job.state.step,
@@ -100,8 +103,9 @@ def evaluate(
     if slices is not None:
         document["slices"] = _slices(result, suites, str(options.by), slices)
     if world.is_chief:
-        document["pictures"] = _draw(result, suites, folder)
-        summary.write(document, folder / DOCUMENT)
+        stem = DOCUMENT if later.is_own else f"{OTHER}-{DOCUMENT}"
+        document["pictures"] = _draw(result, suites, folder, f"{stem}-")
+        summary.write(document, folder / f"{stem}.json")
     return document
 
 
@@ -144,12 +148,12 @@ def _slices(result: PassResult, suites: Mapping[str, Mapping[str, Suite]], by: s
     }
 
 
-def _draw(result: PassResult, suites: Mapping[str, Mapping[str, Suite]], folder: Path) -> list[str]:
-    for old in folder.glob(f"{PICTURES}*.png"):
+def _draw(result: PassResult, suites: Mapping[str, Mapping[str, Suite]], folder: Path, beginning: str) -> list[str]:
+    for old in folder.glob(f"{beginning}*.png"):
         old.unlink(missing_ok=True)
     drawn = []
     for output, named in suites.items():
-        stem = f"{PICTURES}{output}-" if output else PICTURES
+        stem = f"{beginning}{output}-" if output else beginning
         for name, suite in named.items():
             drawn += suite.draw(result.states[output, name, ALL], folder, stem)
     return [path.name for path in drawn]

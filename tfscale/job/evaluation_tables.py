@@ -5,17 +5,15 @@ from typing import Any
 
 from rich.console import Console
 
-from tfscale.config.schemas.config import Config
 from tfscale.evaluation.base import UNDEFINED
 from tfscale.tracking.tables import results_table
 
 
-def show(console: Console, config: Config, document: Mapping[str, Any]) -> None:
+def show(console: Console, document: Mapping[str, Any]) -> None:
     """Prints the metrics, then the figures of each suite."""
     nested = ("evaluations", "slices", "pictures")
-    row = {key: value for key, value in document.items() if key != "split" and key not in nested}
-    name = config.data.get("name") or config.data["_target_"]
-    results_table(console, f"{document['split']} examples of {name}", [row])
+    row = {key: value for key, value in document.items() if key not in ("split", "data", *nested)}
+    results_table(console, f"{document['split']} examples of {document['data']}", [row])
     rows = [{"suite": suite, "figures": text} for suite, text in _lines(document["evaluations"], "")]
     if rows:
         results_table(console, "evaluations", rows)

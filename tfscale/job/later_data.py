@@ -1,6 +1,8 @@
 """Examples for a trained model: the run's own, or others, read as the run has learned to read its training data."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tfscale.config import saved
 from tfscale.config.overrides import parse
@@ -38,6 +40,11 @@ class LaterData:
         return self.split.value if self.is_own or self.split is not Split.TRAIN else "all"
 
     @property
+    def contents(self) -> str | None:
+        """sha256 of what the examples are read from; None if the digest of the data has it."""
+        return None if self.source is None or self.source.contents is None else self.source.contents(self.split)
+
+    @property
     def size(self) -> int:
         """Number of examples of the split."""
         return self.built.data.sizes[self.split]
@@ -67,6 +74,7 @@ def later_data(
     split: Split | None = None,
     *,
     may_train: bool = False,
+    is_named: bool = False,
 ) -> LaterData:
     """Returns the examples for a trained model.
 
@@ -78,6 +86,7 @@ def later_data(
         directory: Of the run.
         split: The split to look at; None for test examples, or validation examples of the run's own data without any,
             or all examples of a file or folder without test examples.
+        is_named: Whether all examples are meant if the user has named the run's own data.
         may_train: Whether it is the training examples if the run's own data have no others.
 
     Raises:
@@ -85,8 +94,8 @@ def later_data(
             run's own data have changed, so that its test examples may have been training examples.
     """
     found = read_source(config, learned)
-    is_own = found.digest == learned.digest
-    if not is_own and config.data == _as_saved(directory, config).data:
+    is_own = found.digest == learned.digest and not (is_named and split is None)
+    if found.digest != learned.digest and not is_named and config.data == _as_saved(directory, config).data:
         raise UserError(
             f"the data of run {directory.path.name} are not those that it was trained on, so its splits are unknown; "
             "name the data to use all their examples: data.file=PATH, data.folder=DIR or data=SOURCE"
@@ -133,3 +142,9 @@ def split_of(data: Data, wanted: Split | None, *, is_own: bool, may_train: bool 
         "the run has neither test nor validation examples; start a run with data.validation=0.1, or name data: "
         "data.file=PATH"
     )
+
+
+def data_name(node: Mapping[str, Any]) -> str:
+    """Returns the name of data for users: a data set, a file or a folder, or the source."""
+    named = (node.get(key) for key in ("name", "file", "table", "folder", "files", "function"))
+    return str(next((each for each in named if each), node["_target_"].rpartition(".")[2]))

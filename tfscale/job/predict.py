@@ -16,6 +16,7 @@ from tfscale import devices
 from tfscale.config.prediction import PredictionOptions
 from tfscale.config.schemas.config import Config
 from tfscale.data.base import Batch, Shard
+from tfscale.data.splits import Subset
 from tfscale.errors import RunError, UserError
 from tfscale.inference.prediction_files import Columns, Plan, read_manifest
 from tfscale.inference.trained import Trained
@@ -80,7 +81,9 @@ def predict(config: Config, world: World, directory: RunDirectory, options: Pred
 
     with tf.device(place):
         trained = load(config, directory, options.checkpoint, warn)
-    later = later_data(config, trained.preprocessing, directory, options.split, may_train=True)
+    later = later_data(
+        config, trained.preprocessing, directory, options.split, may_train=True, is_named=options.names_data
+    )
     if later.built.skipped:
         warn(f"{later.built.skipped:,} examples cannot be read and are left out")
     columns = _Columns(trained, later, options)
@@ -114,6 +117,7 @@ def _identity(trained: Trained, later: LaterData, options: PredictionOptions) ->
         "step": trained.step,
         "model": trained.digest,
         "data": later.built.data.digest,
+        "contents": later.contents,
         "split": later.shown,
         "examples": later.size,
         **{name: value for name, value in asdict(options).items() if name in ("keys", "scores", "loss", "format")},
@@ -179,8 +183,14 @@ class _Columns:
                 f"predict.keys must have another name than {self._options.keys}, which is a column of the predictions; "
                 "rename the column of the data"
             )
-        keys = np.arange(low, high) if self._keys is None else self._keys[low:high]
+        keys = self._numbers(low, high) if self._keys is None else self._keys[low:high]
         return {self._options.keys or "index": keys, **columns}
+
+    def _numbers(self, low: int, high: int) -> np.ndarray:
+        """Returns the numbers of examples in the data that they were read from, before a split was held out."""
+        later = self._later
+        examples = None if later.source is None else later.source.examples[later.split]
+        return examples.indices[low:high] if isinstance(examples, Subset) else np.arange(low, high)
 
     def _name(self, index: int) -> str:
         later = self._later
@@ -211,6 +221,8 @@ def _spread(prefix: str, what: str, values: np.ndarray, names: tuple[str, ...] |
     """Returns a column for each number of an example, or one column for arrays."""
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
+        if names is not None and len(names) == 2:  # a probability of the second class
+            return {f"{prefix}{what}_{names[1]}": values}
     if values.ndim != 2:
         return {f"{prefix}{what}": values}
     labels = names if names is not None and len(names) == values.shape[1] else map(str, range(values.shape[1]))

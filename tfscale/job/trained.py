@@ -1,6 +1,9 @@
 """Loads a trained model from its run directory; needs neither the training data nor other processes."""
 
-from collections.abc import Callable
+import random
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
@@ -17,6 +20,9 @@ from tfscale.job.later_data import learned_by
 from tfscale.runs.run_directory import RunDirectory
 from tfscale.training.checkpoints import best, restore_weights
 from tfscale.training.state import weights_digest
+
+_LOADING = threading.Lock()
+"""Held while a model is built: Keras numbers the layers of a process, by which weights are saved."""
 
 
 def chosen_checkpoint(directory: RunDirectory, which: Which, warn: Callable[[str], None]) -> Path:
@@ -37,6 +43,17 @@ def chosen_checkpoint(directory: RunDirectory, which: Which, warn: Callable[[str
     return best(found) if which == "best" else found
 
 
+@contextmanager
+def _settings_kept() -> Iterator[None]:
+    """Restores what building a model changes of the process: Keras's dtype policy, and Python's random state."""
+    policy, state = keras.config.dtype_policy(), random.getstate()
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
+        random.setstate(state)
+
+
 def load(config: Config, directory: RunDirectory, which: Which, warn: Callable[[str], None]) -> Trained:
     """Builds a run's model and gives it the weights of a checkpoint.
 
@@ -55,12 +72,11 @@ def load(config: Config, directory: RunDirectory, which: Which, warn: Callable[[
     checkpoint = chosen_checkpoint(directory, which, warn)
     learned = learned_by(directory, config)
     task = build_task(config, learned.spec)
-    policy = keras.config.dtype_policy()
-    keras.utils.clear_session(free_memory=False)  # which also forgets the caller's policy
-    keras.config.set_dtype_policy("float32")
-    with tf.device("/CPU:0") if not tf.config.list_physical_devices("GPU") else tf.device("/GPU:0"):
-        model = build_model(config, learned.spec, task, None)
-    keras.config.set_dtype_policy(policy)
+    with _LOADING, _settings_kept():
+        keras.utils.clear_session(free_memory=False)
+        keras.config.set_dtype_policy("float32")
+        with tf.device("/GPU:0" if tf.config.list_physical_devices("GPU") else "/CPU:0"):
+            model = build_model(config, learned.spec, task, None)
     step = restore_weights(model, checkpoint)
     return Trained(
         name=directory.path.name,

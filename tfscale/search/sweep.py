@@ -156,14 +156,17 @@ def read_table(path: Path) -> list[dict[str, Any]]:
 
 
 def best(rows: Sequence[Mapping[str, Any]], folder: Path) -> tuple[Mapping[str, Any], str] | None:
-    """The row of the best job that is done, and the metric that says so: the first, in its better direction.
+    """The row of the best job that is done, and the metric that says so: the first of the validation
+    examples, or of the test examples if there are none, in its better direction.
 
     None if no job is done, or the metric does not tell whether more is better.
     """
     done = [row for row in rows if row["status"] == "done"]
     summaries = {row["job"]: RunDirectory(folder / row["job"], only_read=True).results() for row in done}
     first = next(iter(summaries.values()), {})
-    metric = next(iter(first.get("metrics", ())), "loss")
+    metrics = [*first.get("metrics", ())]
+    validated = [name for name in metrics if name.startswith("val_") and name != "val_loss"]
+    metric = next(iter([*validated, *metrics]), "loss")  # a choice by the test would be part of training
     sign = {"min": -1, "max": 1}.get(first.get("directions", {}).get(metric), 0)
     values = {row["job"]: summaries[row["job"]].get(metric) for row in done}
     compared = [row for row in done if isinstance(values[row["job"]], int | float)]

@@ -167,6 +167,7 @@ def images(
         digest=_digest(found, (shape, crop, channels)),
         normalizers=Normalizer(factor=1 / 255),
         skipped=sum(each.skipped for each in found.values()),
+        contents=lambda split: _contents(found[split]),
     )
 
 
@@ -199,6 +200,15 @@ def _readable(images: Images, channels: int) -> Images:
     if not kept:
         raise UserError(f"{images.names[0]} and all others of its split are no images; check the files")
     return images.only(kept)
+
+
+def _contents(images: Images) -> str:
+    """Returns the sha256 of the files."""
+    total = hashlib.sha256()
+    for path in images.paths:
+        with path.open("rb") as stream:
+            total.update(hashlib.file_digest(stream, "sha256").digest())
+    return total.hexdigest()
 
 
 def _digest(images: Mapping[Split, Images], settings: object) -> str:

@@ -15,9 +15,10 @@ from tfscale import user_paths
 from tfscale.data import checksums
 from tfscale.data.base import Arrays, Split
 from tfscale.data.encoding import Columns
-from tfscale.data.preprocessing import Preprocessing
+from tfscale.data.preprocessing import Preprocessing, class_names
 from tfscale.data.sources import table_files
 from tfscale.errors import UserError
+from tfscale.specs import ArraySpec
 
 MOST_CATEGORIES = 1000
 """Categories of a column; more would be columns of an unreasonable model."""
@@ -121,9 +122,11 @@ def table(
     paths = {split: user_paths.expanded(name) for split, name in files.items() if name is not None}
     for path in paths.values():
         checksums.verify(path)
-    read = {split: table_files.read(path, skip=on_error == "skip") for split, path in paths.items()}
-    first = read[Split.TRAIN]
     known = None if learned is None or not isinstance(learned.encoding, Columns) else learned.encoding.categories
+    texts = [name for name, each in (known or {}).items() if each is not None]
+    texts += [] if label is None or class_names(learned) is None else [label] if isinstance(label, str) else label
+    read = {split: table_files.read(path, skip=on_error == "skip", as_text=texts) for split, path in paths.items()}
+    first = read[Split.TRAIN]
     names = first.table.column_names
     features = features if known is None else list(known)
     weight = weight if learned is None or weight in names else None
@@ -137,7 +140,7 @@ def table(
         for each in ([f"{name}={category}" for category in categories[name]] if name in categories else [name])
     )
     x = {split: _matrix(part, roles.features, categories) for split, part in read.items()}
-    y = {split: _targets(part, roles.labels) for split, part in read.items()}
+    y = {split: _targets(part, roles.labels, learned) for split, part in read.items()}
     return Arrays(
         x[Split.TRAIN],
         y[Split.TRAIN],
@@ -152,25 +155,36 @@ def table(
         encoding=Columns(
             categories={name: tuple(categories[name]) if name in categories else None for name in roles.features}
         ),
+        warnings=() if learned is not None else _warnings(categories, first.table.num_rows),
         column=lambda split, name: read[split].column(name),
+    )
+
+
+def _warnings(categories: Mapping[str, Sequence[str]], rows: int) -> tuple[str, ...]:
+    """Returns a sentence for each column that names rows rather than categories of them."""
+    return tuple(
+        f"column {name} has {len(each):,} different texts in {rows:,} rows, and each becomes an input; leave it out by "
+        "data.features, or keep it for predict.keys"
+        for name, each in categories.items()
+        if len(each) > max(20, rows / 2)
     )
 
 
 def _all_categories(part: table_files.Part, roles: _Roles) -> dict[str, Sequence[str]]:
     """Returns the categories of each column that has some."""
     return {
-        name: _categories(part, name)
+        name: _categories(part, name, named=name in roles.categorical)
         for name in roles.features
         if table_files.is_text(part.table, name) or name in roles.categorical
     }
 
 
-def _categories(part: table_files.Part, name: str) -> list[str]:
-    """Returns the categories of a column of the training file, sorted."""
+def _categories(part: table_files.Part, name: str, *, named: bool) -> list[str]:
+    """Returns the categories of a column of the training file, sorted; `named` if the user says that it has some."""
     values = _texts(part, name)
     found = sorted(set(values))
     numbers = [value for value in found if _is_number(value)]
-    if len(found) > 2 and len(numbers) > len(found) / 2 and table_files.is_text(part.table, name):
+    if not named and len(found) > 2 and len(numbers) > len(found) / 2 and table_files.is_text(part.table, name):
         odd = next((value for value in found if not _is_number(value)), found[0])  # "1_0" is one to Python alone
         index = values.index(odd)
         raise UserError(
@@ -228,6 +242,8 @@ def _numbers(part: table_files.Part, name: str) -> np.ndarray:
     import pyarrow.types as types
 
     column = part.table.column(name)
+    if types.is_null(column.type):  # every cell is empty
+        return np.full(len(column), np.nan)
     if types.is_boolean(column.type):
         column = column.cast(pa.int8())
     if not (types.is_integer(column.type) or types.is_floating(column.type) or types.is_decimal(column.type)):
@@ -237,13 +253,18 @@ def _numbers(part: table_files.Part, name: str) -> np.ndarray:
     return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
 
 
-def _targets(part: table_files.Part, labels: Sequence[str]) -> Any:
+def _targets(part: table_files.Part, labels: Sequence[str], learned: Preprocessing | None) -> Any:
     """Returns the targets: an array, or a dictionary of arrays for labels of different kinds."""
     parts = {name: table_files.target(part, name) for name in labels}
     if not parts:
         return None
     if len(parts) == 1:
         return parts[labels[0]]
+    if learned is not None:  # the values of few rows may look like another kind
+        target, numbers = learned.spec.y, all(array.dtype.kind in "biuf" for array in parts.values())
+        if not isinstance(target, ArraySpec) or not numbers:
+            return parts
+        return np.stack([array.astype(target.dtype) for array in parts.values()], axis=1)
     kinds = {array.dtype.kind for array in parts.values()}
     if kinds <= {"f"} or (kinds <= set("biu") and all(set(np.unique(array)) <= {0, 1} for array in parts.values())):
         return np.stack(list(parts.values()), axis=1)

@@ -29,12 +29,14 @@ class Part:
         path: Of the file.
         skipped: Number of lines that were left out.
         header: Lines before the first row; None if rows have no line, as in Parquet.
+        kept: Numbers of the rows among those that were read; None for all.
     """
 
     table: "pa.Table"
     path: Path
     skipped: int
     header: int | None
+    kept: np.ndarray | None = None
 
     def name(self, index: int) -> str:
         """Returns the name of a row for messages."""
@@ -43,7 +45,9 @@ class Part:
         return f"line {index + 1 + self.header} of {self.path}"
 
     def column(self, name: str) -> np.ndarray:
-        """Returns the cells of a column, [N]: text as str, numbers as they are.
+        """Returns the cells of a column, [N]: numbers if they are written as Python writes them, otherwise text.
+
+        So keys such as 007 stay what they are.
 
         Raises:
             UserError: There is no such column.
@@ -51,14 +55,21 @@ class Part:
         if name not in self.table.column_names:
             known = ", ".join(self.table.column_names)
             raise UserError(f"{self.path} must have a column {name}, got {known}; correct the name")
-        values = self.table.column(name)
-        if is_text(self.table, name):
+        if self.path.suffix == ".parquet" or is_text(self.table, name):
+            values = self.table.column(name)
+            if not is_text(self.table, name):
+                return values.to_numpy()
             return np.asarray(["" if value is None else value for value in values.to_pylist()], dtype=np.str_)
-        return values.to_numpy()
+        written = read(self.path, skip=True, as_text=[name]).table.column(name).to_pylist()
+        kept = written if self.kept is None else [written[index] for index in self.kept]
+        texts = np.asarray(["" if value is None else value for value in kept], dtype=np.str_)
+        numbers = self.table.column(name).to_numpy()
+        return numbers if np.array_equal(numbers.astype(np.str_), texts) else texts
 
     def rows(self, indices: Sequence[int]) -> "Part":
         """Returns the part with some of its rows."""
-        return replace(self, table=self.table.take(list(indices)))
+        chosen = np.asarray(indices, np.int64)
+        return replace(self, table=self.table.take(chosen), kept=chosen if self.kept is None else self.kept[chosen])
 
 
 def columns(key: str, file: str) -> Sequence[str]:
@@ -121,13 +132,14 @@ def _delimiter(path: Path) -> str:
     return "\t" if ".tsv" in path.suffixes else ","
 
 
-def read(path: Path, *, skip: bool, undecoded: Sequence[str] = ()) -> Part:
+def read(path: Path, *, skip: bool, undecoded: Sequence[str] = (), as_text: Sequence[str] = ()) -> Part:
     """Reads a file.
 
     Args:
         path: Of the file.
         skip: Whether lines with another number of cells are left out and counted, not an error.
         undecoded: Columns of text that are read as bytes, which need not be UTF-8; if there are any, no column need.
+        as_text: Columns that are text, whatever their cells look like.
 
     Raises:
         UserError: The file cannot be read; the line is named.
@@ -136,7 +148,7 @@ def read(path: Path, *, skip: bool, undecoded: Sequence[str] = ()) -> Part:
         from pyarrow import parquet
 
         return Part(table=_guarded(path, lambda: parquet.read_table(path)), path=path, skipped=0, header=None)
-    return _guarded(path, lambda: _csv(path, skip, undecoded))
+    return _guarded(path, lambda: _csv(path, skip, undecoded, as_text))
 
 
 def _check_utf8(path: Path) -> None:
@@ -156,7 +168,7 @@ def _check_utf8(path: Path) -> None:
                 return
 
 
-def _csv(path: Path, skip: bool, undecoded: Sequence[str]) -> Part:
+def _csv(path: Path, skip: bool, undecoded: Sequence[str], as_text: Sequence[str]) -> Part:
     import pyarrow as pa
     from pyarrow import csv
 
@@ -173,7 +185,8 @@ def _csv(path: Path, skip: bool, undecoded: Sequence[str]) -> Part:
         read_options=csv.ReadOptions(use_threads=False),  # numbers the lines of invalid rows
         parse_options=csv.ParseOptions(delimiter=_delimiter(path), invalid_row_handler=invalid),
         convert_options=csv.ConvertOptions(
-            strings_can_be_null=True, column_types=dict.fromkeys(undecoded, pa.binary())
+            strings_can_be_null=True,
+            column_types={**dict.fromkeys(undecoded, pa.binary()), **dict.fromkeys(as_text, pa.string())},
         ),
     )
     if wrong and not skip:

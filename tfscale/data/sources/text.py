@@ -122,7 +122,7 @@ def text(
         layer = _adapted(tokens, vocabulary, read[Split.TRAIN].texts)
         names = tuple(str(each) for each in layer.get_vocabulary())
     else:
-        names = _vocabulary(learned)
+        names, tokens = _vocabulary(learned), _unit(learned)
         layer = layers.vectorization(tokens, names)
     rows = {split: _Rows.of(layer, part.texts) for split, part in read.items()}
     skipped = sum(part.skipped for part in read.values())
@@ -152,14 +152,17 @@ def _vocabulary(learned: Preprocessing) -> tuple[str, ...]:
     return x.names
 
 
+def _unit(learned: Preprocessing) -> Unit:
+    return learned.encoding.unit if isinstance(learned.encoding, Tokens) else "words"
+
+
 def rows(texts: Sequence[bytes], learned: Preprocessing) -> np.ndarray:
     """Returns texts as [N, length] int32, as a run has learned to; a text without tokens is a row of zeros."""
     from tfscale.data import layers
 
     names = _vocabulary(learned)
-    unit = learned.encoding.unit if isinstance(learned.encoding, Tokens) else "words"
     length = learned.spec.x.shape[0] if isinstance(learned.spec.x, ArraySpec) else 0
-    return _Rows.of(layers.vectorization(unit, names), texts).padded(np.arange(len(texts)), length)
+    return _Rows.of(layers.vectorization(_unit(learned), names), texts).padded(np.arange(len(texts)), length)
 
 
 def _has_windows(learned: Preprocessing) -> bool:

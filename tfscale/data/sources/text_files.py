@@ -162,7 +162,8 @@ def _sound(part: table_files.Part, text: str, label: str | None) -> table_files.
         table = table.filter(pa.array(sound))
     if not table.num_rows:
         raise UserError(f"{part.path} must have rows of UTF-8 with a text and a label, got none; check the file")
-    return replace(part, table=table, skipped=part.skipped + int((~sound).sum()))
+    kept = np.flatnonzero(sound)
+    return replace(part, table=table, skipped=part.skipped + int((~sound).sum()), kept=kept)
 
 
 def _bytes(part: table_files.Part, name: str) -> Iterator[bytes | None]:
