@@ -12,8 +12,10 @@ from typing import Any
 
 from tfscale.tracking.base import Kind, Record
 
-KINDS = {kind.value: kind for kind in (Kind.TRAIN, Kind.VALIDATION, Kind.TEST)}
-"""Name in metrics.jsonl -> the kind of records that make curves."""
+KINDS = (Kind.TRAIN, Kind.VALIDATION, Kind.TEST)
+"""Kinds of records that make curves."""
+
+_BY_NAME = {kind.value: kind for kind in KINDS}
 
 
 def curves(kind: Kind, values: Record) -> dict[str, float]:
@@ -21,7 +23,7 @@ def curves(kind: Kind, values: Record) -> dict[str, float]:
 
     What is not finite is NaN, as metrics.jsonl has null for all of it. Records that make no curves give none.
     """
-    if kind.value not in KINDS:
+    if kind not in KINDS:
         return {}
     numbers = {name: float(value) for name, value in values.items() if isinstance(value, int | float)}
     return {f"{kind.value}/{name}": value if math.isfinite(value) else math.nan for name, value in numbers.items()}
@@ -39,8 +41,8 @@ def earlier(metrics: Path, start: int) -> Iterator[tuple[Kind, int, Record]]:
     with metrics.open(encoding="utf-8", errors="replace") as stream:
         for line in stream:
             record = whole(line)
-            if record is not None and record["kind"] in KINDS and record["step"] <= start:
-                yield KINDS[record["kind"]], record["step"], values_of(record)
+            if record is not None and record["kind"] in _BY_NAME and record["step"] <= start:
+                yield _BY_NAME[record["kind"]], record["step"], values_of(record)
 
 
 def whole(line: str) -> dict[str, Any] | None:
