@@ -47,6 +47,7 @@ from tfscale.training.checkpoints import Checkpoints
 from tfscale.training.observer import Observer
 from tfscale.training.timeline import Timeline
 from tfscale.training.trainer import Trainer
+from tfscale.userinfo import without_userinfo
 from tfscale.world import World
 
 
@@ -164,7 +165,7 @@ def _run_info(config: Mapping[str, Any], job: Job, world: World, directory: RunD
     return RunInfo(
         name=directory.path.name,
         folder=directory.path,
-        config={key: value for key, value in config.items() if key != "resume"},
+        config=without_userinfo({key: value for key, value in config.items() if key != "resume"}),
         start=job.state.step,
         steps=job.plan.steps,
         processes=world.size,

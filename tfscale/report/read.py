@@ -18,6 +18,7 @@ from tfscale.runs.events import read_events
 from tfscale.runs.run_directory import RunDirectory
 from tfscale.runs.state import state_of
 from tfscale.supervision import heartbeat
+from tfscale.userinfo import without_userinfo
 
 KINDS = ("step", "train", "validation", "test")
 """Kinds of records that a page shows; those of tensors are in tensors.png."""
@@ -108,7 +109,7 @@ def _document(path: Path, notes: list[str]) -> Mapping[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         notes.append(f"{path.name} cannot be read: {str(error)[:200]}")
         return {}
-    return document
+    return without_userinfo(document)
 
 
 def _config(path: Path, notes: list[str]) -> Mapping[str, Any]:
@@ -116,7 +117,7 @@ def _config(path: Path, notes: list[str]) -> Mapping[str, Any]:
         document = yaml.load(yaml_limits.check(path), Loader=yaml_limits.LOADER)
         if not isinstance(document, dict):
             raise UserError("it holds no keys")
-        return completed(renamed(document)[0])
+        return without_userinfo(completed(renamed(document)[0]))
     except (UserError, yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
         notes.append(f"{path.name} cannot be read: {str(error)[:200]}")
         return {}

@@ -3,7 +3,8 @@
 The keys at the top are facts of the first start. `starts` lists the later ones (`tfscale resume`), each as far as it
 differs from the first; restarts by the supervisor are no starts of their own, events.jsonl has them. The process in
 which the command is typed notes the command and the code; the chief rank adds machine, packages and devices, as it may
-run on another host. Values of environment variables are not recorded. Nothing here stops a run.
+run on another host. Values of environment variables are not recorded, and addresses
+without their passwords. Nothing here stops a run.
 """
 
 import json
@@ -21,6 +22,7 @@ from typing import Any
 
 from tfscale import cores
 from tfscale.runs import summary
+from tfscale.userinfo import without_userinfo
 
 COMMAND = "TFSCALE_COMMAND"
 """Environment variable that a sweep sets for its jobs: the command line that the user typed."""
@@ -93,7 +95,7 @@ def _write(path: Path, facts: Sequence[Mapping[str, Any]]) -> None:
         {name: value for name, value in each.items() if name not in first or value != first[name]} for each in later
     ]
     with suppress(OSError):  # a full disk does not end a run
-        summary.write({**first, **({"starts": changed} if later else {})}, path)
+        summary.write(without_userinfo({**first, **({"starts": changed} if later else {})}), path)
 
 
 def differences(path: Path) -> list[str]:

@@ -23,6 +23,7 @@ from tfscale.runs import provenance
 from tfscale.runs.run_directory import RunDirectory
 from tfscale.search.grid import Combination
 from tfscale.supervision.signals import Stopped, end, signals_raise
+from tfscale.userinfo import without_userinfo
 
 PATIENCE = 15.0
 """Seconds that a job has to end after a signal."""
@@ -182,5 +183,5 @@ def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     stream = io.StringIO(newline="")
     writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(without_userinfo(rows))
     atomic_file.replace(path, stream.getvalue())
