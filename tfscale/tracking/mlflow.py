@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
+from tfscale.errors import UserError
 from tfscale.tracking.base import Kind, Record, RunInfo
 from tfscale.tracking.curves import KINDS, curves, flattened
 
@@ -30,6 +31,24 @@ LONGEST_PARAM, LONGEST_TAG = 6000, 8000
 
 PARAMS = 100
 """Parameters that one request may have."""
+
+
+def check(*, tracking_uri: str | None, experiment: str, timeout: float) -> None:
+    """Checks that a server is named: MLflow's own default is a database in the current folder.
+
+    Args:
+        tracking_uri: As for `MlflowTracker`; so are the others.
+        experiment: Any.
+        timeout: Any.
+
+    Raises:
+        UserError: None is named.
+    """
+    if tracking_uri is None and "MLFLOW_TRACKING_URI" not in os.environ:
+        raise UserError(
+            "tracker.mlflow.tracking_uri must be the address of a server, got null; type "
+            "tracker.mlflow.tracking_uri=http://HOST:5000, or set MLFLOW_TRACKING_URI"
+        )
 
 
 @final
