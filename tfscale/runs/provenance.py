@@ -109,16 +109,16 @@ def differences(path: Path) -> list[str]:
     before = original.get("facts") if isinstance(original, dict) else None
     if not isinstance(original, dict) or not isinstance(before, dict):
         return []
-    told = []
+    found = []
     if "data" not in before:
-        told.append("it is not known whether the data are the same: the run has neither a checkpoint nor their digest")
+        found.append("it is not known whether the data are the same: the run has neither a checkpoint nor their digest")
     elif before["data"] != now.get("data"):
-        told.append(f"the data have changed: their digest was {before['data']} and is {now.get('data')}")
+        found.append(f"the data have changed: their digest was {before['data']} and is {now.get('data')}")
     if parts := _different(before, now):
         more = f", and {len(parts) - MOST_DIFFERENCES} more" if len(parts) > MOST_DIFFERENCES else ""
-        told.append(f"its bits may differ: {'; '.join(parts[:MOST_DIFFERENCES])}{more}")
+        found.append(f"its bits may differ: {'; '.join(parts[:MOST_DIFFERENCES])}{more}")
     name = Path(str(original.get("run"))).name
-    return [f"run {name} is being reproduced, and {each}" for each in told]
+    return [f"run {name} is being reproduced, and {each}" for each in found]
 
 
 def _different(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

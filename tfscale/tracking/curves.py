@@ -21,7 +21,7 @@ _BY_NAME = {kind.value: kind for kind in KINDS}
 def curves(kind: Kind, values: Record) -> dict[str, float]:
     """Returns the figures of a record by the names of their curves: train/loss, validation/accuracy.
 
-    What is not finite is NaN, as metrics.jsonl has null for all of it. Records that make no curves give none.
+    Infinities become NaN: metrics.jsonl has null for both. Records that make no curves give none.
     """
     if kind not in KINDS:
         return {}

@@ -18,7 +18,7 @@ from tfscale.tracking.curves import KINDS, curves, flattened
 FOLDER = "tensorboard"
 """Of the event files, in the run directory."""
 
-UNTOLD = ("run.", "launch.", "tracker.", "trust", "resume")
+EXCLUDED = ("run.", "launch.", "tracker.", "trust", "resume")
 """Beginnings of keys that are no hyperparameters."""
 
 
@@ -130,5 +130,5 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, bool | int | float |
     return {
         name: value if isinstance(value, bool | int | float | str) else str(value)
         for name, value in flattened(config).items()
-        if value is not None and not name.startswith(UNTOLD)
+        if value is not None and not name.startswith(EXCLUDED)
     }
