@@ -12,6 +12,7 @@ from typing import Any
 
 from tfscale.config import preflight
 from tfscale.config.compose import composer
+from tfscale.dotted_keys import flattened
 from tfscale.errors import UserError
 from tfscale.report.read import Run
 
@@ -57,17 +58,6 @@ def differing(runs: Sequence[Run]) -> dict[str, list[str]]:
         if key not in GROUPS and not key.endswith("_target_") and len(set(values)) > 1:
             rows[key] = values
     return rows
-
-
-def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns the values by dotted key; lists are values."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, dict) and value:
-            flat |= flattened(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def shown(value: object) -> str:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfscale.runs.panels import COLOURS, STRETCH, band, grid, legend, line, scale
-from tfscale.runs.trends import column, increase, records, trend
+from tfscale.runs.trends import column, increase, trend
 from tfscale.tracking.base import Measurements
+from tfscale.tracking.records import records
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

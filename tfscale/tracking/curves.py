@@ -4,13 +4,13 @@ metrics.jsonl is the reference: a tracker whose last records were lost, by a kil
 them from there at the next start. So it needs only to know what its own side has.
 """
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from tfscale.tracking.base import Kind, Record
+from tfscale.tracking.records import record_of, records
 
 KINDS = (Kind.TRAIN, Kind.VALIDATION, Kind.TEST)
 """Kinds of records that make curves."""
@@ -38,35 +38,19 @@ def earlier(metrics: Path, start: int) -> Iterator[tuple[Kind, int, Record]]:
     """
     if not metrics.exists():
         return
-    with metrics.open(encoding="utf-8", errors="replace") as stream:
-        for line in stream:
-            record = whole(line)
-            if record is not None and record["kind"] in _BY_NAME and record["step"] <= start:
-                yield _BY_NAME[record["kind"]], record["step"], values_of(record)
+    for record in records(metrics):
+        kind = _BY_NAME.get(str(record.get("kind")))
+        if kind is not None and record["step"] <= start:
+            yield kind, record["step"], values_of(record)
 
 
 def whole(line: str) -> dict[str, Any] | None:
     """Returns a line of metrics.jsonl; None if it is not a whole record."""
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    complete = isinstance(record, dict) and isinstance(record.get("step"), int) and "kind" in record
-    return record if complete else None
+    record = record_of(line)
+    return record if record is not None and isinstance(record["step"], int) and "kind" in record else None
 
 
 def values_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what a line of metrics.jsonl was logged with; NaN for null."""
     values = {name: value for name, value in record.items() if name not in ("kind", "step")}
     return {name: math.nan if value is None else value for name, value in values.items()}
-
-
-def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns a configuration by dotted keys: {"optimizer.learning_rate": 0.1}; empty nodes are left out."""
-    found: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            found |= flattened(value, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = value
-    return found

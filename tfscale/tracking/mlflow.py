@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
+from tfscale.dotted_keys import flattened, without_empty
 from tfscale.errors import UserError
 from tfscale.tracking.base import Kind, Record, RunInfo
-from tfscale.tracking.curves import KINDS, curves, flattened
+from tfscale.tracking.curves import KINDS, curves
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
@@ -104,7 +105,8 @@ class MlflowTracker:
         """Logs the settings; one that has changed since the run began is a tag, as a parameter cannot change."""
         from mlflow.entities import Param, RunTag
 
-        now = {_permitted(name): _text(value)[:LONGEST_PARAM] for name, value in flattened(run.config).items()}
+        settings = without_empty(flattened(run.config))
+        now = {_permitted(name): _text(value)[:LONGEST_PARAM] for name, value in settings.items()}
         new = [Param(name, value) for name, value in now.items() if name not in mine.data.params]
         for begin in range(0, len(new), PARAMS):
             self._client.log_batch(self._run, params=new[begin : begin + PARAMS])

@@ -12,8 +12,9 @@ from typing import Any, final
 import numpy as np
 import tensorflow as tf
 
+from tfscale.dotted_keys import flattened, without_empty
 from tfscale.tracking.base import Kind, Record, RunInfo
-from tfscale.tracking.curves import KINDS, curves, flattened
+from tfscale.tracking.curves import KINDS, curves
 
 FOLDER = "tensorboard"
 """Of the event files, in the run directory."""
@@ -129,6 +130,6 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, bool | int | float |
     """Returns the settings that may differ between the jobs of a sweep, as the HParams plugin takes them."""
     return {
         name: value if isinstance(value, bool | int | float | str) else str(value)
-        for name, value in flattened(config).items()
+        for name, value in without_empty(flattened(config)).items()
         if value is not None and not name.startswith(EXCLUDED)
     }
