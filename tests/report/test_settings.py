@@ -24,6 +24,25 @@ def test_an_option_is_one_row_and_its_defaults_are_none(tmp_path: Path) -> None:
     }
 
 
+def with_choices(run: Run, **choices: object) -> Run:
+    return Run(**{**vars(run), "environment": {"choices": choices}})
+
+
+def test_the_recorded_option_is_shown_where_several_have_one_target(tmp_path: Path) -> None:
+    run = of(tmp_path, "x", "optimizer=sgd", "optimizer.momentum=0.5")
+    assert "optimizer" not in changed(run), "an earlier run: the default, nesterov, has the same target"
+    assert changed(with_choices(run, optimizer="sgd")) == {
+        "optimizer": ("sgd", ""),
+        "optimizer.momentum": ("0.5", "0"),
+    }
+
+
+def test_a_record_that_does_not_fit_the_configuration_is_not_used(tmp_path: Path) -> None:
+    run = of(tmp_path, "x", "optimizer=adam")
+    for damaged in ("adamw", "no/such", 3):
+        assert changed(with_choices(run, optimizer=damaged)) == {"optimizer": ("adam", "")}
+
+
 def test_an_option_of_a_nested_group_is_a_row(tmp_path: Path) -> None:
     rows = changed(of(tmp_path, "x", "strategy=sharing", "strategy/threshold=fixed", "strategy.threshold.initial=0.1"))
     assert rows["strategy/threshold"] == ("fixed", "")

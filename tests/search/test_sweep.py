@@ -5,6 +5,7 @@ import json
 import shlex
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,25 @@ def test_a_resumed_job_rewrites_its_row(tmp_path: Path) -> None:
     sweeping.update_row(run, 143, 1.0)
     assert table(tmp_path / "summary.csv")[1]["status"] == "failed (143)"
     assert table(tmp_path / "summary.csv")[1]["accuracy"] == ""
+
+
+def test_two_jobs_that_are_resumed_at_once_both_keep_their_rows(tmp_path: Path) -> None:
+    """Each read the table and wrote it as a whole: the second one took the first one's row away."""
+    written(tmp_path, {"job": "job-000", "status": "done", "accuracy": "0.5"})
+    runs = [ended(tmp_path, f"job-{number:03}", accuracy=number / 64) for number in range(1, 17)]
+    ready = threading.Barrier(len(runs))
+
+    def update(run: Path) -> None:
+        ready.wait()
+        sweeping.update_row(run, 0, 1.0)
+
+    threads = [threading.Thread(target=update, args=(run,)) for run in runs]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    rows = table(tmp_path / "summary.csv")
+    assert [row["job"] for row in rows] == ["job-000", *(run.name for run in runs)]
 
 
 def test_a_job_in_which_the_sweep_was_stopped_gets_a_row(tmp_path: Path) -> None:

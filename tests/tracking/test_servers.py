@@ -27,8 +27,8 @@ from tests.support.tracked import (
     tensorboard_curves,
     wandb_run,
 )
+from tfscale.dotted_keys import flattened, without_empty
 from tfscale.runs.events import read_events
-from tfscale.tracking.curves import flattened
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_process_is_left_behind")]
 MISSING = [name for name in ("mlflow", "wandb", "tensorboard") if find_spec(name) is None]
@@ -99,7 +99,7 @@ def test_a_run_with_two_kills_is_one_run_everywhere_with_the_curves_of_metrics_j
     assert [step for step, _ in loss] == list(range(5, 55, 5))
     assert_all_the_same(run, server)
 
-    config = flattened(yaml.safe_load((run / "config.yaml").read_text()))
+    config = without_empty(flattened(yaml.safe_load((run / "config.yaml").read_text())))
     assert config.pop("resume") is True
     (there,) = server.runs("killed")
     assert there["info"]["status"] == "FINISHED"
@@ -108,7 +108,7 @@ def test_a_run_with_two_kills_is_one_run_everywhere_with_the_curves_of_metrics_j
     settings, _ = wandb_run(run)
     command = json.loads((run / "environment.json").read_text())["command"]
     assert settings.pop("origin") == {"command": command}
-    assert flattened(settings) == config
+    assert without_empty(flattened(settings)) == config
     summary = json.loads((run / "summary.json").read_text())
     logged = {name.removeprefix("summary/"): each for name, each in server.curves(there).items()}
     assert logged["accuracy"] == [(50, summary["accuracy"])]

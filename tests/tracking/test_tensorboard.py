@@ -48,7 +48,7 @@ def test_a_file_that_a_kill_cut_off_counts_as_far_as_it_is_whole(tmp_path: Path)
     first.finish()
     (path,) = (tmp_path / FOLDER).iterdir()
     path.write_bytes(path.read_bytes()[:-5])
-    assert last_steps(tmp_path / FOLDER)["train/loss"] == 1
+    assert last_steps(tmp_path / FOLDER, lambda: None)["train/loss"] == 1
 
 
 def test_the_settings_of_a_job_are_its_hyperparameters(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ them all.""",
     parser.add_argument("--where", metavar="CONDITION", action="append", default=[], help=text)
     text = "sort by a key: the best values of a metric first, others rising; runs without a value come last"
     parser.add_argument("--sort", metavar="KEY", help=text)
-    parser.add_argument("--reverse", action="store_true", help="turn the order of --sort round")
+    parser.add_argument("--reverse", action="store_true", help="reverse the order of --sort")
     parser.add_argument("--columns", metavar="KEY,...", help="show these keys, separated by commas")
     parser.add_argument("--json", action="store_true", help="print one JSON array, with an object for each run")
     parser.add_argument("--watch", action="store_true", help="show the runs until Ctrl-C, with their progress")

@@ -55,7 +55,7 @@ def main(flags: argparse.Namespace) -> int:
     world = from_environment()
     is_chief = world is None or world.is_chief
     if is_chief:
-        _tell_changes(old.name, starts)
+        _report_changes(old.name, starts)
     made: list[RunDirectory] = []
 
     def create(config: Config) -> RunDirectory:
@@ -128,7 +128,7 @@ def _config(earlier: Config, results: Mapping[str, Any], folder: Path, name: str
     return validate.typed(values)
 
 
-def _tell_changes(name: str, starts: Sequence[Mapping[str, Any]]) -> None:
+def _report_changes(name: str, starts: Sequence[Mapping[str, Any]]) -> None:
     """Prints the values that were changed while the run was resumed: the new run has them from the beginning."""
     own = ("resume", "run.name", "run.dir", "trust")
     words = [str(word) for each in starts[1:] for word in each.get("overrides") or ()]
@@ -138,7 +138,7 @@ def _tell_changes(name: str, starts: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _facts(old: Path, starts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the bits of the run depended on; of a run from before `data` was in environment.json, by its checkpoint."""
+    """The facts that the bits of the run depended on; without `data` in environment.json, those of its checkpoint."""
     facts = dict(starts[-1]) if starts else {}
     if "data" not in facts:
         with suppress(DamagedError, OSError):

@@ -1,4 +1,4 @@
-"""What `tfscale runs --where --sort --columns` asks for: conditions on keys, an order, a choice of keys."""
+"""Conditions, order and columns of `tfscale runs --where --sort --columns`."""
 
 import json
 import re

@@ -3,19 +3,20 @@
 Files are read when a key of theirs is asked for, and of metrics.jsonl only the end.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
+from tfscale.dotted_keys import flattened
 from tfscale.runs import provenance
 from tfscale.runs.events import read_events
 from tfscale.runs.run_directory import RunDirectory
-from tfscale.runs.settings import Settings, flattened
+from tfscale.runs.settings import Settings
 from tfscale.runs.state import state_of
 from tfscale.supervision import heartbeat
+from tfscale.tracking.records import record_of
 
 TAIL = 1 << 16
 """Bytes at the end of metrics.jsonl that are read."""
@@ -45,7 +46,7 @@ class RunRow:
     def results(self) -> Mapping[str, Any]:
         """Content of summary.json, flat."""
         found = self._directory.results()
-        return {key: value for key, value in flattened(found) if key not in _LEFT_OUT}
+        return {key: value for key, value in flattened(found).items() if key not in _LEFT_OUT}
 
     @cached_property
     def facts(self) -> Mapping[str, Any]:
@@ -135,13 +136,8 @@ def _step(directory: RunDirectory) -> int | None:
 
 def _tail(metrics: Path) -> list[dict[str, Any]]:
     """The last records of metrics.jsonl, without the line that may be cut at the beginning."""
-    records: list[dict[str, Any]] = []
     with suppress(OSError), metrics.open("rb") as stream:
         size = stream.seek(0, 2)
         stream.seek(max(0, size - TAIL))
-        for line in stream.read().splitlines():
-            with suppress(ValueError):
-                record = json.loads(line)
-                if isinstance(record, dict):
-                    records.append(record)
-    return records
+        return [record for line in stream.read().splitlines() if (record := record_of(line)) is not None]
+    return []

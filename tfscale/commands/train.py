@@ -83,10 +83,10 @@ def start(composed: Composed, typed: Typed, create: Callable[[Config], RunDirect
     world, given, began = from_environment(), run_directory.started_by_us(), time.monotonic()
     processes = world.size if world is not None else prepare.processes_of(composed.config)
     config = preflight.check_job(composed.config, processes=processes)
-    if config.resume and not given and (told := finished.message(config)) is not None:
+    if config.resume and not given and (result := finished.message(config)) is not None:
         if world is None or world.is_chief:
             prepare.note_path(checks.run_folder(config))
-            print(told)
+            print(result)
         return 0
     supervised = world is None and _is_supervised(config, processes)
     if supervised and checks.uses_horovod(config, processes):

@@ -1,8 +1,7 @@
 """Checks rules between keys, of a configuration whose single keys are valid."""
 
 import importlib
-import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -90,19 +89,16 @@ def _train(config: Config) -> list[str]:
 
 
 def _trackers(config: Config) -> list[str]:
-    needed = {name: tracker_schemas.PACKAGES.get(node["_target_"]) for name, node in config.tracker.items()}
-    return [
-        f"tracker={name} must have the package {package}, and it is not there; type: pip install 'tfscale[{package}]'"
-        for name, package in needed.items()
-        if package is not None and find_spec(package) is None
-    ] + [
-        f"tracker.{name}.tracking_uri must be the address of a server, got null; type "
-        f"tracker.{name}.tracking_uri=http://HOST:5000, or set MLFLOW_TRACKING_URI"
-        for name, node in config.tracker.items()
-        if node["_target_"] == tracker_schemas.MLFLOW
-        and node["tracking_uri"] is None
-        and "MLFLOW_TRACKING_URI" not in os.environ
-    ]
+    problems = []
+    for name, node in config.tracker.items():
+        package = tracker_schemas.PACKAGES.get(node["_target_"])
+        if package is not None and find_spec(package) is None:
+            problems.append(
+                f"tracker={name} must have the package {package}, and it is not there; "
+                f"type: pip install 'tfscale[{package}]'"
+            )
+        problems += _problems_of_own_check(f"tracker.{name}", node, tracker_schemas.CHECKS)
+    return problems
 
 
 def _strategy(config: Config) -> list[str]:
@@ -181,14 +177,19 @@ def _metrics(config: Config) -> list[str]:
 
 def problems_of_data(config: Config) -> list[str]:
     """Calls the source's own `check`, which looks at files without reading them; not every source has one."""
-    target = config.data["_target_"]
-    if target not in data_schemas.SCHEMAS:
+    return _problems_of_own_check("data", config.data, data_schemas.SCHEMAS)
+
+
+def _problems_of_own_check(key: str, node: Mapping[str, Any], shipped: Collection[str]) -> list[str]:
+    """Calls `check` of the module of a node's target, if it is one of those that may be imported and has it."""
+    target = node["_target_"]
+    if target not in shipped:
         return []
     check = vars(importlib.import_module(target.rpartition(".")[0])).get("check")
     if check is None:
         return []
     try:
-        check(**own_options("data", config.data))
+        check(**own_options(key, node))
     except UserError as error:
         return list(error.problems)
     return []

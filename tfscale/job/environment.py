@@ -1,6 +1,5 @@
 """Describes what the bits of a run depend on besides its settings: versions, devices, threads."""
 
-import json
 import os
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -10,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfscale.runs import provenance
+from tfscale.userinfo import without_userinfo
 
 
 def identity() -> dict[str, Any]:
@@ -49,10 +49,14 @@ def _gpus() -> list[str]:
 
 
 def origin(path: Path) -> dict[str, str]:
-    """Returns a run's origin from its environment.json: `command`, and in a repository `git.commit` and `git.dirty`."""
-    document = json.loads(path.read_text(encoding="utf-8"))
+    """Returns a run's origin from its environment.json; empty if there is no readable file.
+
+    Keys are `command`, and in a repository `git.root`, `git.commit` and `git.dirty`.
+    """
+    document = without_userinfo(next(iter(provenance.starts(path)), {}))
     found = {"command": document.get("command")}
-    found |= {f"git.{name}": value for name, value in (document.get("git") or {}).items()}
+    repository = document.get("git")
+    found |= {f"git.{name}": value for name, value in repository.items()} if isinstance(repository, dict) else {}
     return {name: str(value) for name, value in found.items() if value is not None}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from tfscale.config import follow_up
+from tfscale.config.find_run import FILE
 from tfscale.config.schemas.config import Config
 from tfscale.data.base import Split
 from tfscale.job.build import Job
@@ -16,6 +17,7 @@ from tfscale.strategies.base import SKIPPED_STEPS
 from tfscale.tracking.base import Measurements, Tracker
 from tfscale.tracking.tables import closing_table, print_line
 from tfscale.training.metrics import PREFIXES
+from tfscale.userinfo import without_userinfo
 from tfscale.world import World
 
 
@@ -88,7 +90,8 @@ def close(
     tracker.summary(document)
     measurements = job.state.strategy.describe().measurements
     pictures = draw(directory, console, measurements)
-    for made in (*directory.documents(), *pictures):
+    documents = [each for each in directory.documents() if each.name != FILE or not _has_userinfo(each)]
+    for made in (*documents, *pictures):
         tracker.artifact(made)
     tracker.finish()  # takes the progress bar away
     closing_table(console, document, _next_lines(directory.path, config.trust, model), measurements)
@@ -125,3 +128,9 @@ def draw(directory: RunDirectory, console: Console, measurements: Measurements) 
             f"warning: the run could not be drawn: {type(error).__name__}: {reason}", highlight=False, markup=False
         )
         return []
+
+
+def _has_userinfo(path: Path) -> bool:
+    """Returns whether a file has an address with a password, and so stays in the run directory."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return without_userinfo(text) != text

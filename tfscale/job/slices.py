@@ -1,5 +1,7 @@
 """Divides the examples of a split by their class or by an input column, for `evaluation.by`."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tfscale.data.base import Data, Split
@@ -27,7 +29,7 @@ def slices_of(by: str, data: Data, task: Task, split: Split) -> Slices:
         split: What is divided.
 
     Raises:
-        UserError: There is no such column, or it has too many values.
+        UserError: There is no such column, it has too many values, or two slices would have one name.
     """
     columns = _columns(data)
     if by == TARGET:
@@ -48,7 +50,13 @@ def slices_of(by: str, data: Data, task: Task, split: Split) -> Slices:
             f"evaluation.by={by} must have at most {MOST_SLICES} values, got {len(present):,}; choose another column, "
             f"or start a run with data.categorical=[{by}] if its values are categories"
         )
-    return Slices(values=tuple("missing" if np.isnan(each) else f"{each:.12g}" for each in present), of=of)
+    return Slices(values=names_of_numbers(present), of=of)
+
+
+def names_of_numbers(values: np.ndarray) -> tuple[str, ...]:
+    """Returns a name for each number: 12 digits, or all of them where 12 are the same for two numbers."""
+    short = ["missing" if np.isnan(each) else f"{each:.12g}" for each in values]
+    return tuple(repr(float(each)) if short.count(name) > 1 else name for each, name in zip(values, short, strict=True))
 
 
 def _columns(data: Data) -> tuple[str, ...]:
@@ -79,4 +87,14 @@ def _by_target(data: Data, task: Task) -> Slices:
         raise UserError(
             f"evaluation.by={TARGET} must have at most {MOST_SLICES} classes, got {classes:,}; leave it out"
         )
-    return Slices(values=names, of=None)
+    return Slices(values=names_of_classes(names), of=None)
+
+
+def names_of_classes(names: Sequence[str]) -> tuple[str, ...]:
+    """Returns the names of classes; those that several classes share get the number of the class: cat (3)."""
+    made = tuple(f"{name} ({index})" if names.count(name) > 1 else name for index, name in enumerate(names))
+    if len(set(made)) < len(made):
+        raise UserError(
+            f"evaluation.by={TARGET} must have a name of its own for each class, got {', '.join(names)}; rename classes"
+        )
+    return made

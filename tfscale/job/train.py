@@ -5,7 +5,7 @@ import math
 import os
 import signal
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,8 @@ from tfscale.supervision.phase import Phase
 from tfscale.supervision.signals import PendingSignal, Stopped, signals_noted
 from tfscale.terminal import RobustStream, logger, survive_write_errors
 from tfscale.tracking import curves
-from tfscale.tracking.background import TIMEOUT, Background
-from tfscale.tracking.base import RunInfo, Tracker
+from tfscale.tracking.background import Background
+from tfscale.tracking.base import Kind, RunInfo, Subscriber, Tracker
 from tfscale.tracking.console import ConsoleTracker
 from tfscale.tracking.jsonl import JsonlTracker
 from tfscale.tracking.tables import person_console, print_line
@@ -47,6 +47,7 @@ from tfscale.training.checkpoints import Checkpoints
 from tfscale.training.observer import Observer
 from tfscale.training.timeline import Timeline
 from tfscale.training.trainer import Trainer
+from tfscale.userinfo import without_userinfo
 from tfscale.world import World
 
 
@@ -122,8 +123,9 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], pendin
             report.describe_figures(job, directory)
         for each in dict.fromkeys((console, log)):
             report.introduce(each, config, job, world, directory)
-        with closing_trackers(_trackers(config, directory, world, console, log, warn, heartbeat)) as trackers:
-            trackers.start(_run_info(document, job, world, directory))
+        chosen = _chosen_trackers(config) if world.is_chief else {}
+        with closing_trackers(_trackers(chosen, directory, world, console, log, warn, heartbeat)) as trackers:
+            trackers.start(_run_info(document, job, world, directory, is_new=not config.resume))
             results = Trainer(
                 job.state,
                 job.plan,
@@ -134,7 +136,7 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], pendin
                 stop=stop,
                 heartbeat=heartbeat,
                 callbacks=callbacks[0] if callbacks else None,
-                observer=_observer(config, job) if world.is_chief else None,
+                observer=_observer(list(chosen.values()), job),
             )()
             log.print(f"rank {world.rank} ended well; parameters {results['parameters_sha256']}", highlight=False)
             if world.is_chief:
@@ -150,20 +152,20 @@ def _callbacks(config: Config, job: Job) -> KerasCallbacks:
     return KerasCallbacks(made, job.state.replicas[0].model, epoch=job.plan.epoch, steps=job.plan.steps)
 
 
-def _observer(config: Config, job: Job) -> Observer | None:
-    """Returns the observer of the chief's first replica, if a tracker asks for what it sees."""
-    ratios, histograms = (any(node.get(key) for node in config.tracker.values()) for key in ("ratios", "histograms"))
+def _observer(chosen: Sequence[Subscriber], job: Job) -> Observer | None:
+    """Returns the observer of the first replica, if a tracker asks for its records."""
+    ratios, histograms = (any(kind in each.kinds for each in chosen) for kind in (Kind.TENSOR, Kind.HISTOGRAM))
     if not ratios and not histograms:
         return None
     return Observer(job.state.replicas[0], ratios=ratios, histograms=histograms, is_due=job.plan.logs)
 
 
-def _run_info(config: Mapping[str, Any], job: Job, world: World, directory: RunDirectory) -> RunInfo:
-    """Returns what trackers are told at the start; whether a start resumes the run is no setting of the run."""
+def _run_info(config: Mapping[str, Any], job: Job, world: World, directory: RunDirectory, *, is_new: bool) -> RunInfo:
+    """Returns the facts for trackers; `resume` is left out, as it belongs to a start and not to the run."""
     return RunInfo(
         name=directory.path.name,
         folder=directory.path,
-        config={key: value for key, value in config.items() if key != "resume"},
+        config=without_userinfo({key: value for key, value in config.items() if key != "resume"}),
         start=job.state.step,
         steps=job.plan.steps,
         processes=world.size,
@@ -173,6 +175,7 @@ def _run_info(config: Mapping[str, Any], job: Job, world: World, directory: RunD
         id=run_id(directory.path) if config.get("tracker") else "",
         tags=environment.origin(directory.environment) if world.is_chief else {},
         earlier=lambda: curves.earlier(directory.metrics, job.state.step),
+        is_new=is_new,
     )
 
 
@@ -228,8 +231,26 @@ def _heartbeat(config: Config, world: World, directory: RunDirectory) -> Heartbe
     return heartbeat
 
 
+def _chosen_trackers(config: Config) -> dict[str, Subscriber]:
+    """Returns the trackers of the group `tracker` by name.
+
+    Raises:
+        UserError: One of them cannot be made, or is no tracker.
+    """
+    chosen: dict[str, Subscriber] = {}
+    for name, node in config.tracker.items():
+        tracker = instantiate(f"tracker.{name}", node)
+        if not isinstance(tracker, Subscriber):
+            raise UserError(
+                f"tracker.{name}._target_ must make a tracker with kinds, timeout and the methods of Subscriber in "
+                f"tfscale/tracking/base.py, got {node['_target_']}; add what is missing"
+            )
+        chosen[name] = tracker
+    return chosen
+
+
 def _trackers(
-    config: Config,
+    chosen: Mapping[str, Subscriber],
     directory: RunDirectory,
     world: World,
     console: Console,
@@ -243,7 +264,5 @@ def _trackers(
         return Trackers(trackers, warn=warn)
     recorded = JsonlTracker(directory.metrics)
     trackers += [ConsoleTracker(console), recorded]
-    for name, node in config.tracker.items():
-        tracker = instantiate(f"tracker.{name}", node)
-        trackers.append(Background(name, tracker, timeout=node.get("timeout", TIMEOUT), warn=warn))
+    trackers += [Background(name, tracker, warn=warn) for name, tracker in chosen.items()]
     return Trackers(trackers, warn=warn, recorded=recorded)

@@ -7,7 +7,7 @@ from typing import final
 
 import numpy as np
 
-from tfscale.runs.trends import LARGEST
+from tfscale.tracking.records import LARGEST
 
 
 @final

@@ -65,7 +65,7 @@ class Stroke:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What the template shows of several runs.
+    """The comparison of several runs, for the template.
 
     Attributes:
         title: Names of the runs, or of their sweep.

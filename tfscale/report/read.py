@@ -13,11 +13,12 @@ from tfscale.config.find_run import FILE
 from tfscale.config.moved_targets import completed, renamed
 from tfscale.errors import UserError
 from tfscale.report.columns import Columns
-from tfscale.runs import trends
 from tfscale.runs.events import read_events
 from tfscale.runs.run_directory import RunDirectory
 from tfscale.runs.state import state_of
 from tfscale.supervision import heartbeat
+from tfscale.tracking.records import records
+from tfscale.userinfo import without_userinfo
 
 KINDS = ("step", "train", "validation", "test")
 """Kinds of records that a page shows; those of tensors are in tensors.png."""
@@ -79,8 +80,8 @@ def read_run(path: Path, name: str) -> Run:
         }.items()
     }
     events = read_events(directory.events)
-    records, remarks = _records(directory.metrics, notes)
-    steps = records["step"].column("step")
+    columns, remarks = _records(directory.metrics, notes)
+    steps = columns["step"].column("step")
     return Run(
         name=name,
         path=path,
@@ -88,7 +89,7 @@ def read_run(path: Path, name: str) -> Run:
         step=_step(directory, documents["summary"], int(steps[-1]) if len(steps) else None),
         config=_config(path / FILE, notes),
         events=events,
-        records=records,
+        records=columns,
         remarks=remarks,
         notes=notes,
         **documents,
@@ -108,7 +109,7 @@ def _document(path: Path, notes: list[str]) -> Mapping[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         notes.append(f"{path.name} cannot be read: {str(error)[:200]}")
         return {}
-    return document
+    return without_userinfo(document)
 
 
 def _config(path: Path, notes: list[str]) -> Mapping[str, Any]:
@@ -116,7 +117,7 @@ def _config(path: Path, notes: list[str]) -> Mapping[str, Any]:
         document = yaml.load(yaml_limits.check(path), Loader=yaml_limits.LOADER)
         if not isinstance(document, dict):
             raise UserError("it holds no keys")
-        return completed(renamed(document)[0])
+        return without_userinfo(completed(renamed(document)[0]))
     except (UserError, yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
         notes.append(f"{path.name} cannot be read: {str(error)[:200]}")
         return {}
@@ -127,7 +128,7 @@ def _records(path: Path, notes: list[str]) -> tuple[Mapping[str, Columns], Seque
     remarks, damaged = list[tuple[int, str]](), list[int]()
     try:
         if path.is_file():
-            for record in trends.records(path, damaged):
+            for record in records(path, damaged):
                 kind = record.get("kind")
                 if isinstance(kind, str) and kind in found:
                     found[kind].add(record)

@@ -1,7 +1,8 @@
 """Settings that differ: from the defaults for one run, between the runs for several; keys are as they are typed.
 
 The defaults of an option are those of its file in conf/: `optimizer=adam` is one setting, not the ten keys of its
-table. A comparison shows the options that differ, and each key that some run has changed from its option's default.
+table. environment.json records the options of a run; those of an earlier run, which did not, are found by their
+targets. A comparison shows the options that differ, and each key that some run has changed from its option's default.
 """
 
 import json
@@ -12,6 +13,7 @@ from typing import Any
 
 from tfscale.config import preflight
 from tfscale.config.compose import composer
+from tfscale.dotted_keys import flattened
 from tfscale.errors import UserError
 from tfscale.report.read import Run
 
@@ -32,7 +34,7 @@ def changed(run: Run) -> dict[str, tuple[str, str]]:
     """
     if not run.config:
         return {}
-    options = _chosen(run.config, _defaults(()))
+    options = _chosen(run)
     flat, defaults = flattened(run.config), flattened(_resolved(run, options))
     rows = {group: (option, "") for group, option in options.items()}
     for key, value in flat.items():
@@ -59,17 +61,6 @@ def differing(runs: Sequence[Run]) -> dict[str, list[str]]:
     return rows
 
 
-def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns the values by dotted key; lists are values."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, dict) and value:
-            flat |= flattened(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
 def shown(value: object) -> str:
     """A value as it is typed: null, true, 0.01, [1,2]."""
     if isinstance(value, str):
@@ -79,19 +70,35 @@ def shown(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
-def _chosen(config: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, str]:
-    """Returns group -> option, of the nodes whose target is not that of the options chosen so far."""
+def _chosen(run: Run) -> dict[str, str]:
+    """Returns group -> option, of the nodes that are not those of the options chosen so far."""
+    base = _defaults(())
     options: dict[str, str] = {}
     for group in GROUPS:
-        node, default = _node(config, group), _node(base, group)
-        if not isinstance(node, dict) or (
-            isinstance(default, dict) and node.get("_target_") == default.get("_target_")
-        ):
+        node, default = _node(run.config, group), _node(base, group)
+        if not isinstance(node, dict):
             continue
-        if (option := _closest(node, group, tuple(options.items()))) is not None:
+        before = tuple(options.items())
+        option = _recorded(run, group, before)
+        if option is not None:
+            is_default = _node(_defaults((*before, (group, option))), group) == default
+        else:
+            is_default = isinstance(default, dict) and node.get("_target_") == default.get("_target_")
+            option = None if is_default else _closest(node, group, before)
+        if option is not None and not is_default:
             options[group] = option
             base = _defaults(tuple(options.items()))
     return options
+
+
+def _recorded(run: Run, group: str, chosen: tuple[tuple[str, str], ...]) -> str | None:
+    """Returns the option in environment.json; None if there is none, or the node of the run is not made by it."""
+    choices, node = run.environment.get("choices"), _node(run.config, group)
+    option = choices.get(group) if isinstance(choices, dict) else None
+    if not isinstance(option, str) or option not in _names(group):
+        return None
+    default = _node(_defaults((*chosen, (group, option))), group)
+    return option if isinstance(default, dict) and default.get("_target_") == node.get("_target_") else None
 
 
 def _closest(node: Mapping[str, Any], group: str, chosen: tuple[tuple[str, str], ...]) -> str | None:
@@ -109,9 +116,9 @@ def _option_name(run: Run, group: str) -> str:
     node = _node(run.config, group)
     if not isinstance(node, dict):
         return ""
-    chosen = _chosen(run.config, _defaults(()))
+    chosen = _chosen(run)
     before = tuple((key, option) for key, option in chosen.items() if group.startswith(f"{key}/"))
-    return _closest(node, group, before) or str(node.get("_target_"))
+    return _recorded(run, group, before) or _closest(node, group, before) or str(node.get("_target_"))
 
 
 def _resolved(run: Run, options: Mapping[str, str]) -> Mapping[str, Any]:

@@ -1,12 +1,12 @@
 """Compares the results of two runs bit for bit."""
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tfscale.runs.run_directory import RunDirectory
+from tfscale.tracking.records import records
 
 
 def comparison(old: RunDirectory, new: RunDirectory) -> tuple[bool, list[str]]:
@@ -41,9 +41,5 @@ def _losses(old: Path, new: Path) -> str:
 
 def _steps(metrics: Path) -> Iterator[tuple[int, Any]]:
     """Yields step and loss of each step record."""
-    with suppress(OSError), metrics.open(encoding="utf-8", errors="replace") as stream:
-        for line in stream:
-            with suppress(ValueError, KeyError, TypeError):
-                record = json.loads(line)
-                if record["kind"] == "step":
-                    yield record["step"], record["loss"]
+    with suppress(OSError):
+        yield from ((each["step"], each.get("loss")) for each in records(metrics) if each.get("kind") == "step")

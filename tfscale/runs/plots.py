@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfscale.runs.panels import COLOURS, STRETCH, band, grid, legend, line, scale
-from tfscale.runs.trends import column, increase, records, trend
+from tfscale.runs.trends import column, increase, trend
 from tfscale.tracking.base import Measurements
+from tfscale.tracking.records import records
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -150,8 +151,8 @@ def _of_tensors(rows: Records, drawn: Measurements) -> "Figure":
                 line(panel, found, COLOURS[place % len(COLOURS)], label=label, style=style)
         scale(panel, above=1.0 if measurement.log_scale else STRETCH)
     panels[-1].set_xlabel("step", fontsize=9)
-    told = f"{len(chosen)} of {len(by_name)} tensors:\nthe largest by {drawn[last].label}"
-    title = told if len(chosen) < len(by_name) else None
+    shown = f"{len(chosen)} of {len(by_name)} tensors:\nthe largest by {drawn[last].label}"
+    title = shown if len(chosen) < len(by_name) else None
     handles, names = next((each for panel in panels if (each := panel.get_legend_handles_labels())[0]), ([], []))
     figure.legend(handles, names, loc="outside right upper", fontsize=8, frameon=False, title=title, title_fontsize=8)
     return figure

@@ -3,7 +3,8 @@
 The keys at the top are facts of the first start. `starts` lists the later ones (`tfscale resume`), each as far as it
 differs from the first; restarts by the supervisor are no starts of their own, events.jsonl has them. The process in
 which the command is typed notes the command and the code; the chief rank adds machine, packages and devices, as it may
-run on another host. Values of environment variables are not recorded. Nothing here stops a run.
+run on another host. Values of environment variables are not recorded, and addresses
+without their passwords. Nothing here stops a run.
 """
 
 import json
@@ -21,6 +22,7 @@ from typing import Any
 
 from tfscale import cores
 from tfscale.runs import summary
+from tfscale.userinfo import without_userinfo
 
 COMMAND = "TFSCALE_COMMAND"
 """Environment variable that a sweep sets for its jobs: the command line that the user typed."""
@@ -93,7 +95,7 @@ def _write(path: Path, facts: Sequence[Mapping[str, Any]]) -> None:
         {name: value for name, value in each.items() if name not in first or value != first[name]} for each in later
     ]
     with suppress(OSError):  # a full disk does not end a run
-        summary.write({**first, **({"starts": changed} if later else {})}, path)
+        summary.write(without_userinfo({**first, **({"starts": changed} if later else {})}), path)
 
 
 def differences(path: Path) -> list[str]:
@@ -107,16 +109,16 @@ def differences(path: Path) -> list[str]:
     before = original.get("facts") if isinstance(original, dict) else None
     if not isinstance(original, dict) or not isinstance(before, dict):
         return []
-    told = []
+    found = []
     if "data" not in before:
-        told.append("it is not known whether the data are the same: the run has neither a checkpoint nor their digest")
+        found.append("it is not known whether the data are the same: the run has neither a checkpoint nor their digest")
     elif before["data"] != now.get("data"):
-        told.append(f"the data have changed: their digest was {before['data']} and is {now.get('data')}")
+        found.append(f"the data have changed: their digest was {before['data']} and is {now.get('data')}")
     if parts := _different(before, now):
         more = f", and {len(parts) - MOST_DIFFERENCES} more" if len(parts) > MOST_DIFFERENCES else ""
-        told.append(f"its bits may differ: {'; '.join(parts[:MOST_DIFFERENCES])}{more}")
+        found.append(f"its bits may differ: {'; '.join(parts[:MOST_DIFFERENCES])}{more}")
     name = Path(str(original.get("run"))).name
-    return [f"run {name} is being reproduced, and {each}" for each in told]
+    return [f"run {name} is being reproduced, and {each}" for each in found]
 
 
 def _different(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -11,7 +11,7 @@ FILE = "id"
 
 
 def run_id(folder: Path) -> str:
-    """Returns the id of a run, unlike that of any other; made when it is first asked for, and kept.
+    """Returns the unique id of a run; it is made at the first call and kept.
 
     Args:
         folder: The run directory.

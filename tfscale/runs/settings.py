@@ -5,13 +5,15 @@ file is not verified here: that is done where a run is continued.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, final
 
 import yaml
+
+from tfscale.dotted_keys import flattened
 
 LARGEST = 1 << 18
 """Bytes of a file, at most; a larger one is not a run's."""
@@ -64,13 +66,4 @@ def _flat(text: str) -> Mapping[str, Any]:
         document = yaml.load(text, Loader=_LOADER)
     except (yaml.YAMLError, ValueError, RecursionError):
         return {}
-    return dict(flattened(document)) if isinstance(document, dict) else {}
-
-
-def flattened(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields the values that are no mappings with their dotted keys; an empty mapping is a value."""
-    for name, value in document.items():
-        if isinstance(value, dict) and value:
-            yield from flattened(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
+    return flattened(document) if isinstance(document, dict) else {}

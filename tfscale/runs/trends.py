@@ -4,18 +4,15 @@ A run of thousands of steps becomes at most so many medians, each over the middl
 single slow step nor a million of them hides the trend.
 """
 
-import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple, TypeGuard
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
-POINTS = 300
+from tfscale.tracking.records import is_number
 
-LARGEST = 1e300
-"""Values from here on are damage: an integer of JSON may be too large for a float."""
+POINTS = 300
 
 
 class Trend(NamedTuple):
@@ -27,36 +24,10 @@ class Trend(NamedTuple):
     high: np.ndarray
 
 
-def records(metrics: Path, damaged: list[int] | None = None) -> Iterator[dict[str, Any]]:
-    """Yields the records of metrics.jsonl; damaged lines, and those without a step, are left out.
-
-    Args:
-        metrics: The file.
-        damaged: Takes the numbers of the lines that are left out, from 1.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
-    with metrics.open(encoding="utf-8", errors="replace") as stream:
-        for number, line in enumerate(stream, 1):
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError):
-                record = None
-            if isinstance(record, dict) and _is_number(record.get("step")):
-                yield record
-            elif damaged is not None:
-                damaged.append(number)
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
-
-
 def column(rows: Iterable[Mapping[str, Any]], name: str) -> np.ndarray:
     """Returns a column of the records, [n] float; NaN where a value is missing, null or no number."""
     values = (row.get(name) for row in rows)
-    return np.array([float(value) if _is_number(value) else math.nan for value in values], dtype=float)
+    return np.array([float(value) if is_number(value) else math.nan for value in values], dtype=float)
 
 
 def trend(steps: np.ndarray, values: np.ndarray, points: int = POINTS) -> Trend:

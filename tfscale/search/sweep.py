@@ -5,14 +5,15 @@ job that fails is reported, and the sweep continues.
 """
 
 import csv
+import fcntl
 import io
 import os
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tfscale.runs import provenance
 from tfscale.runs.run_directory import RunDirectory
 from tfscale.search.grid import Combination
 from tfscale.supervision.signals import Stopped, end, signals_raise
+from tfscale.userinfo import without_userinfo
 
 PATIENCE = 15.0
 """Seconds that a job has to end after a signal."""
@@ -118,12 +120,19 @@ def run_all(
 def update_row(run: Path, code: int, wall_seconds: float) -> None:
     """Rewrites the row of a job that has been resumed, or adds it; does nothing for a run that is no job of a sweep.
 
+    Jobs that are resumed at the same time wait for each other.
+
     Args:
         run: The run directory.
         code: With which it has ended.
         wall_seconds: That the resumption took; they are added to those of the row.
     """
     path = run.parent / TABLE
+    with _locked(run.parent):
+        _update_row(path, run, code, wall_seconds)
+
+
+def _update_row(path: Path, run: Path, code: int, wall_seconds: float) -> None:
     rows = read_table(path)
     if not rows or not {"job", "status"} <= rows[0].keys():
         return
@@ -137,6 +146,18 @@ def update_row(run: Path, code: int, wall_seconds: float) -> None:
     row |= {**dict.fromkeys(names[names.index("status") :]), **_results(run, code, wall_seconds)}
     with suppress(OSError):  # the run has ended, whatever becomes of the table
         _write_csv(path, _aligned(rows))
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Holds the lock of a sweep's folder; a file system without locks for folders has none."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _varied(run: Path, columns: Sequence[str]) -> dict[str, str]:
@@ -185,5 +206,5 @@ def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     stream = io.StringIO(newline="")
     writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(without_userinfo(rows))
     atomic_file.replace(path, stream.getvalue())

@@ -5,11 +5,11 @@ tables and plots know no strategy.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 Record = Mapping[str, float | str]
 
@@ -99,9 +99,11 @@ class RunInfo:
         measurements: What the strategy measures.
         evaluate_every: Steps between two evaluations on the validation examples; None if they are not regular.
         monitored: The figure by which evaluations are compared; None if there is none.
-        id: Of the run, unlike that of any other, and the same at every start; empty if no tracker needs it.
+        id: Of the run: unique, and the same at every start; empty if no tracker needs it.
         tags: Facts about its origin, such as the command line.
         earlier: Yields the training and evaluation records up to `start`, in order, with kind and step.
+        is_new: Whether the run begins; False at a restart and when it is resumed.
+        answered: Restarts the clock of `Subscriber.timeout`. A tracker calls it after each answer within a long call.
     """
 
     name: str
@@ -116,6 +118,8 @@ class RunInfo:
     id: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     earlier: Callable[[], Iterable[tuple[Kind, int, Record]]] = tuple
+    is_new: bool = True
+    answered: Callable[[], None] = lambda: None
 
 
 class Tracker(Protocol):
@@ -147,6 +151,21 @@ class Tracker(Protocol):
 
     def finish(self) -> None:
         """Is called once, at the end, however the run ended."""
+        ...
+
+
+@runtime_checkable
+class Subscriber(Tracker, Protocol):
+    """A tracker of the group `tracker`: it runs in a thread of its own and gets the records that it asks for."""
+
+    @property
+    def kinds(self) -> Collection[Kind]:
+        """Kinds of records for `log`; with TENSOR, each tensor's `update_ratio` is measured, too."""
+        ...
+
+    @property
+    def timeout(self) -> float:
+        """Seconds without an answer after which the run goes on without the tracker."""
         ...
 
 

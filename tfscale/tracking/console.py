@@ -1,6 +1,6 @@
 """Progress for a person: a bar on a terminal, plain lines elsewhere.
 
-The bar shows every evaluation; which of them have a line of their own says `evaluation_lines`.
+The bar shows every evaluation; `evaluation_lines` decides which of them get a line, too.
 """
 
 import math
@@ -36,7 +36,7 @@ class ConsoleTracker:
         self._bar: Progress | None = None
         self._run: RunInfo | None = None
         self._lines: EvaluationLines | None = None
-        self._untold: tuple[int, str] | None = None  # the last evaluation, as long as it has no line
+        self._unreported: tuple[int, str] | None = None  # the last evaluation, as long as it has no line
 
     def start(self, run: RunInfo) -> None:
         """Shows a bar on a terminal that can redraw a line."""
@@ -72,7 +72,7 @@ class ConsoleTracker:
             if kind is Kind.VALIDATION:
                 self._validated(step, values, text)
             else:
-                self._tell_last_evaluation()
+                self._report_last_evaluation()
                 self._line(step, text)
         elif kind is Kind.TRAIN:
             text = "  ".join(self._figures(values))
@@ -84,10 +84,10 @@ class ConsoleTracker:
     def _validated(self, step: int, values: Record, text: str) -> None:
         """Shows an evaluation on the validation examples in the bar, and as a line if it is due."""
         if self._lines is None or self._lines.is_due(step, values):
-            self._untold = None
+            self._unreported = None
             self._line(step, text)
         else:
-            self._untold = (step, text)
+            self._unreported = (step, text)
         monitored = None if self._run is None else self._run.monitored
         if self._bar is None or self._lines is None or monitored is None or monitored.name not in values:
             return
@@ -95,11 +95,11 @@ class ConsoleTracker:
         best = "" if math.isnan(self._lines.best) else f" (best {self._lines.best:.4f})"
         self._bar.update(self._task, evaluation=f"{shown}{best}  ")
 
-    def _tell_last_evaluation(self) -> None:
+    def _report_last_evaluation(self) -> None:
         """Prints the line of the last evaluation, unless it has been printed."""
-        if self._untold is not None:
-            self._line(*self._untold)
-            self._untold = None
+        if self._unreported is not None:
+            self._line(*self._unreported)
+            self._unreported = None
 
     def _figures(self, values: Record) -> list[str]:
         """Parts of the line of a training record."""
@@ -132,6 +132,6 @@ class ConsoleTracker:
 
     def finish(self) -> None:
         """Takes the bar away; the last evaluation has a line, however the run ended."""
-        self._tell_last_evaluation()
+        self._report_last_evaluation()
         if self._bar is not None:
             self._bar.stop()

@@ -4,24 +4,26 @@ metrics.jsonl is the reference: a tracker whose last records were lost, by a kil
 them from there at the next start. So it needs only to know what its own side has.
 """
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from tfscale.tracking.base import Kind, Record
+from tfscale.tracking.records import record_of, records
 
-KINDS = {kind.value: kind for kind in (Kind.TRAIN, Kind.VALIDATION, Kind.TEST)}
-"""Name in metrics.jsonl -> the kind of records that make curves."""
+KINDS = (Kind.TRAIN, Kind.VALIDATION, Kind.TEST)
+"""Kinds of records that make curves."""
+
+_BY_NAME = {kind.value: kind for kind in KINDS}
 
 
 def curves(kind: Kind, values: Record) -> dict[str, float]:
     """Returns the figures of a record by the names of their curves: train/loss, validation/accuracy.
 
-    What is not finite is NaN, as metrics.jsonl has null for all of it. Records that make no curves give none.
+    Infinities become NaN: metrics.jsonl has null for both. Records that make no curves give none.
     """
-    if kind.value not in KINDS:
+    if kind not in KINDS:
         return {}
     numbers = {name: float(value) for name, value in values.items() if isinstance(value, int | float)}
     return {f"{kind.value}/{name}": value if math.isfinite(value) else math.nan for name, value in numbers.items()}
@@ -36,35 +38,19 @@ def earlier(metrics: Path, start: int) -> Iterator[tuple[Kind, int, Record]]:
     """
     if not metrics.exists():
         return
-    with metrics.open(encoding="utf-8", errors="replace") as stream:
-        for line in stream:
-            record = whole(line)
-            if record is not None and record["kind"] in KINDS and record["step"] <= start:
-                yield KINDS[record["kind"]], record["step"], values_of(record)
+    for record in records(metrics):
+        kind = _BY_NAME.get(str(record.get("kind")))
+        if kind is not None and record["step"] <= start:
+            yield kind, record["step"], values_of(record)
 
 
 def whole(line: str) -> dict[str, Any] | None:
     """Returns a line of metrics.jsonl; None if it is not a whole record."""
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    complete = isinstance(record, dict) and isinstance(record.get("step"), int) and "kind" in record
-    return record if complete else None
+    record = record_of(line)
+    return record if record is not None and isinstance(record["step"], int) and "kind" in record else None
 
 
 def values_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what a line of metrics.jsonl was logged with; NaN for null."""
     values = {name: value for name, value in record.items() if name not in ("kind", "step")}
     return {name: math.nan if value is None else value for name, value in values.items()}
-
-
-def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns a configuration by dotted keys: {"optimizer.learning_rate": 0.1}; empty nodes are left out."""
-    found: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            found |= flattened(value, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = value
-    return found

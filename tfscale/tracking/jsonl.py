@@ -1,8 +1,8 @@
 """metrics.jsonl: one JSON object a line; the key `kind` tells steps, tensors, training and evaluation records apart.
 
 A run that goes on from a checkpoint repeats the steps that were completed after it. A repeated step is recorded once,
-with the figures of its first time (`first`), so that this file and what other trackers were told at that time are the
-same. If the run does not repeat itself, because a setting was changed, the file drops what it had of those steps.
+with the figures of its first time (`first`), so that this file and other trackers have the same figures. If the run
+does not repeat itself, because a setting was changed, the file drops what it had of those steps.
 """
 
 import json

@@ -1,19 +1,22 @@
 """MLflow by its plain client: its autologging patches `fit`, which tfscale does not call.
 
 The run on the server is found by a tag with the id of ours, so no kill can make a second one, and the server is asked
-for the last step of each curve, so no step is logged twice. What it lacks is taken from metrics.jsonl.
+for the last step of each curve, so no step is logged twice. What it lacks is taken from metrics.jsonl. That may be many
+requests; each has the whole timeout.
 """
 
 import json
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
+from tfscale.dotted_keys import flattened, without_empty
+from tfscale.errors import UserError
 from tfscale.tracking.base import Kind, Record, RunInfo
-from tfscale.tracking.curves import curves, flattened
+from tfscale.tracking.curves import KINDS, curves
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
@@ -31,6 +34,24 @@ PARAMS = 100
 """Parameters that one request may have."""
 
 
+def check(*, tracking_uri: str | None, experiment: str, timeout: float) -> None:
+    """Checks that a server is named: MLflow's own default is a database in the current folder.
+
+    Args:
+        tracking_uri: As for `MlflowTracker`; so are the others.
+        experiment: Any.
+        timeout: Any.
+
+    Raises:
+        UserError: None is named.
+    """
+    if tracking_uri is None and "MLFLOW_TRACKING_URI" not in os.environ:
+        raise UserError(
+            "tracker.mlflow.tracking_uri must be the address of a server, got null; type "
+            "tracker.mlflow.tracking_uri=http://HOST:5000, or set MLFLOW_TRACKING_URI"
+        )
+
+
 @final
 class MlflowTracker:
     """Logs settings as parameters, curves and results as metrics, and files as artifacts.
@@ -38,16 +59,19 @@ class MlflowTracker:
     Args:
         tracking_uri: Of the server; None for MLflow's own default.
         experiment: Name; created unless it exists.
-        timeout: Seconds that a request may take, with its second attempt.
+        timeout: See `Subscriber`; a request takes no longer, with its second attempt.
     """
+
+    kinds = KINDS
 
     def __init__(self, *, tracking_uri: str | None, experiment: str, timeout: float) -> None:
         self._uri, self._experiment = tracking_uri, experiment
-        self._run, self._ended_well = "", False
+        self._run, self._ended_well, self.timeout = "", False, timeout
         _set_environment(timeout)
         import mlflow  # noqa: F401 - seconds, which no timeout counts
 
         self._client: Any = None
+        self._answered: Callable[[], None] = lambda: None
         self._last: dict[str, int] = {}
         self._waiting: list[Metric] = []
 
@@ -56,19 +80,22 @@ class MlflowTracker:
         from mlflow import MlflowClient
 
         self._client = client = MlflowClient(tracking_uri=self._uri)
+        self._answered = run.answered
         experiment = client.get_experiment_by_name(self._experiment)
+        run.answered()
         number = client.create_experiment(self._experiment) if experiment is None else experiment.experiment_id
+        run.answered()
         found = client.search_runs([number], filter_string=f"tags.`{RUN_TAG}` = '{run.id}'", max_results=1)
+        run.answered()
         if found:
             mine = found[0]
             client.update_run(mine.info.run_id, status="RUNNING")
         else:
             mine = client.create_run(number, run_name=run.name, tags={RUN_TAG: run.id})
+        run.answered()
         self._run = mine.info.run_id
         self._describe(run, mine)
-        self._last = {
-            name: max(each.step for each in client.get_metric_history(self._run, name)) for name in mine.data.metrics
-        }
+        self._last = {each.key: each.step for each in mine.data.to_proto().metrics}  # the newest of each
         for kind, step, values in run.earlier():
             self._add(step, curves(kind, values))
             if len(self._waiting) >= BATCH:
@@ -78,13 +105,16 @@ class MlflowTracker:
         """Logs the settings; one that has changed since the run began is a tag, as a parameter cannot change."""
         from mlflow.entities import Param, RunTag
 
-        now = {_permitted(name): _text(value)[:LONGEST_PARAM] for name, value in flattened(run.config).items()}
+        settings = without_empty(flattened(run.config))
+        now = {_permitted(name): _text(value)[:LONGEST_PARAM] for name, value in settings.items()}
         new = [Param(name, value) for name, value in now.items() if name not in mine.data.params]
         for begin in range(0, len(new), PARAMS):
             self._client.log_batch(self._run, params=new[begin : begin + PARAMS])
+            self._answered()
         changed = {name: value for name, value in now.items() if mine.data.params.get(name, value) != value}
         tags = {_permitted(name): value[:LONGEST_TAG] for name, value in {**run.tags, **changed}.items()}
         self._client.log_batch(self._run, tags=[RunTag(name, value) for name, value in tags.items()])
+        self._answered()
 
     def _add(self, step: int, figures: Mapping[str, float]) -> None:
         """Adds figures to what is sent next, but for those that the server has."""
@@ -100,6 +130,7 @@ class MlflowTracker:
     def _send(self) -> None:
         while self._waiting:
             self._client.log_batch(self._run, metrics=self._waiting[:BATCH])
+            self._answered()
             del self._waiting[:BATCH]
 
     def progress(self, step: int) -> None:
@@ -123,6 +154,7 @@ class MlflowTracker:
         for name, value in results.items():
             if value is not None and name not in figures:
                 self._client.set_tag(self._run, f"summary.{_permitted(name)}", _text(value)[:LONGEST_TAG])
+                self._answered()
         self._ended_well = True
 
     def artifact(self, path: Path) -> None:

@@ -5,20 +5,21 @@ from them comes from metrics.jsonl. So no curve goes back.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 import tensorflow as tf
 
+from tfscale.dotted_keys import flattened, without_empty
 from tfscale.tracking.base import Kind, Record, RunInfo
-from tfscale.tracking.curves import curves, flattened
+from tfscale.tracking.curves import KINDS, curves
 
 FOLDER = "tensorboard"
 """Of the event files, in the run directory."""
 
-UNTOLD = ("run.", "launch.", "tracker.", "trust", "resume")
+EXCLUDED = ("run.", "launch.", "tracker.", "trust", "resume")
 """Beginnings of keys that are no hyperparameters."""
 
 
@@ -31,8 +32,10 @@ class TensorBoardTracker:
         ratios: Whether ratios of update to parameters are asked for: `update_ratio/TENSOR`.
     """
 
+    timeout = 60.0
+
     def __init__(self, *, histograms: bool, ratios: bool) -> None:
-        self._histograms, self._ratios = histograms, ratios
+        self.kinds = (*KINDS, *((Kind.TENSOR,) if ratios else ()), *((Kind.HISTOGRAM,) if histograms else ()))
         self._writer: Any = None
         self._last: dict[str, int] = {}
 
@@ -41,7 +44,7 @@ class TensorBoardTracker:
         from tensorboard.plugins.hparams import api
 
         folder = run.folder / FOLDER
-        self._last = last_steps(folder)
+        self._last = last_steps(folder, run.answered)
         self._writer = tf.summary.create_file_writer(str(folder))
         if not self._last:
             with self._writer.as_default(step=0):
@@ -55,13 +58,13 @@ class TensorBoardTracker:
 
     def log(self, kind: Kind, step: int, values: Record) -> None:
         """Writes a record of training, of an evaluation or of a tensor."""
-        if kind is Kind.TENSOR and self._ratios and "update_ratio" in values:
+        if kind is Kind.TENSOR and "update_ratio" in values:
             self._scalars(step, {f"update_ratio/{values['name']}": float(values["update_ratio"])})
-        elif kind is Kind.HISTOGRAM and self._histograms:
+        elif kind is Kind.HISTOGRAM:
             self._histogram(step, f"{values['of']}/{values['name']}", values)
         else:
             self._scalars(step, curves(kind, values))
-        if kind not in (Kind.STEP, Kind.TENSOR, Kind.HISTOGRAM):
+        if kind in KINDS:
             self._writer.flush()  # a kill then loses little
 
     def _scalars(self, step: int, named: Mapping[str, float]) -> None:
@@ -105,13 +108,19 @@ class TensorBoardTracker:
             self._writer.close()
 
 
-def last_steps(folder: Path) -> dict[str, int]:
-    """Returns the last step of each tag in the event files of a folder; what a kill cut off does not count."""
+def last_steps(folder: Path, read: Callable[[], None]) -> dict[str, int]:
+    """Returns the last step of each tag in the event files of a folder; what a kill cut off does not count.
+
+    Args:
+        folder: Of the files.
+        read: Called after each event that has been read.
+    """
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
     last: defaultdict[str, int] = defaultdict(lambda: -1)
     for path in sorted(folder.glob("events.out.tfevents.*")):
         for event in EventFileLoader(str(path)).Load():
+            read()
             for value in event.summary.value:
                 last[value.tag] = max(last[value.tag], event.step)
     return dict(last)
@@ -121,6 +130,6 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, bool | int | float |
     """Returns the settings that may differ between the jobs of a sweep, as the HParams plugin takes them."""
     return {
         name: value if isinstance(value, bool | int | float | str) else str(value)
-        for name, value in flattened(config).items()
-        if value is not None and not name.startswith(UNTOLD)
+        for name, value in without_empty(flattened(config)).items()
+        if value is not None and not name.startswith(EXCLUDED)
     }

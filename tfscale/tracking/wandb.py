@@ -14,7 +14,7 @@ from typing import Any, Literal, final
 
 from tfscale.errors import UserError
 from tfscale.tracking.base import Kind, Record, RunInfo
-from tfscale.tracking.curves import curves
+from tfscale.tracking.curves import KINDS, curves
 
 STEP = "step"
 """Figure of every row, over which curves are drawn: optimizer steps completed."""
@@ -28,11 +28,13 @@ class WandbTracker:
         project: Name; created unless it exists.
         entity: User or team; None for the user's default.
         mode: online or offline.
-        timeout: Seconds that the start may take.
+        timeout: See `Subscriber`; W&B's client takes no longer to start and to end a run, either.
     """
 
+    kinds = KINDS
+
     def __init__(self, *, project: str, entity: str | None, mode: Literal["online", "offline"], timeout: float) -> None:
-        self._project, self._entity, self._timeout = project, entity, timeout
+        self._project, self._entity, self.timeout = project, entity, timeout
         self._mode: Literal["online", "offline"] = mode
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # nothing is sent to anyone but the server
         import wandb  # noqa: F401 - seconds, which no timeout counts
@@ -68,8 +70,8 @@ class WandbTracker:
                 silent=True,
                 disable_git=True,
                 symlink=False,  # a run directory may be moved
-                init_timeout=self._timeout,
-                finish_timeout=self._timeout,
+                init_timeout=self.timeout,
+                finish_timeout=self.timeout,
                 finish_timeout_raises=True,
             ),
         )

@@ -84,7 +84,7 @@ class EarlyStopping:
 
     @property
     def monitored(self) -> Monitored:
-        """What is monitored, and the best value so far."""
+        """The monitored figure and its best value so far."""
         direction: dict[int, Literal["min", "max"] | None] = {-1: "min", 1: "max", 0: None}
         monitor = self._monitor
         return Monitored(

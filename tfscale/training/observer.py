@@ -1,4 +1,4 @@
-"""What steps do to each tensor, for trackers that ask: update:parameter ratios and histograms.
+"""Changes of each tensor by a step, for trackers that ask: update:parameter ratios and histograms.
 
 The change of a step is the difference of two copies of the parameters, made around the whole step: so it is right for
 every strategy, averaging of parameters included, and the compiled step knows nothing of it. A run that does not ask has

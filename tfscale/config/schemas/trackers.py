@@ -36,6 +36,9 @@ SCHEMAS: Mapping[str, type[Table]] = MappingProxyType(
 )
 """`_target_` -> its options; `_target_` itself is not among them."""
 
+CHECKS = frozenset((MLFLOW,))
+"""`_target_` whose module has a `check`, and is imported for it without TensorFlow."""
+
 PACKAGES: Mapping[str, str] = MappingProxyType(
     {
         "tfscale.tracking.tensorboard.TensorBoardTracker": "tensorboard",
