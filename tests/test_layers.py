@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent / "tfscale"
 FLOORS = {
     "__init__": 0, "errors": 0, "atomic_file": 0, "specs": 0.5, "terminal": 0.5, "user_paths": 0.5, 
-    "userinfo": 0.5, "dotted_keys": 0.5, "startup_noise": 0.7,
+    "userinfo": 0.5, "dotted_keys": 0.5, "startup_noise": 0.7, "keras_backend": 0.5, "child_command": 0.5,
     "kernels": 1, "cores": 0.5, "majority": 0.5, "world": 1, "devices": 1, "vectors": 1, "digest": 1.5,
     "collectives": 2, "checkpoint": 2, "data": 2, "models": 2, "tasks": 2, "tracking": 2,
     "evaluation": 2,

@@ -4,42 +4,32 @@ Training runs in processes of its own, as TensorFlow cannot change its devices i
 supervised run must outlive a failed process. A trained model is loaded into this process.
 """
 
-import itertools
 import json
 import os
 import re
-import signal
-import subprocess
-import sys
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from tfscale import keras_backend, user_paths
 from tfscale.checkpoint.folder import newest_complete
+from tfscale.child_command import run_command
 from tfscale.config import find_run, saved
 from tfscale.config.evaluation import UNUSED_BY_MODEL
 from tfscale.config.exports import format_of
 from tfscale.config.find_run import Which, checkpoint_of
 from tfscale.config.overrides import parse, quoted
 from tfscale.config.preflight import preflight
-from tfscale.errors import RunError, UserError
 from tfscale.runs.run_directory import PATH_FILE, RunDirectory
+from tfscale.tracking.records import records
 
 if TYPE_CHECKING:
     import keras
     import numpy as np
 
     from tfscale.inference.trained import Trained
-
-COMMAND = (sys.executable, "-P", "-m", "tfscale")
-"""Beginning of a command. -P: modules in the working folder must not replace installed ones."""
-
-PREFIX = "tfscale: "
-"""Of the messages of a command."""
 
 
 def compose(*overrides: str, config_dir: str | None = None) -> dict[str, Any]:
@@ -79,7 +69,7 @@ def train(*overrides: str, config_dir: str | None = None, progress: bool = True)
     flags = [] if config_dir is None else ["--config-dir", config_dir]
     with tempfile.TemporaryDirectory() as folder:
         told = Path(folder) / "run"
-        _command(["train", *flags, *overrides], {PATH_FILE: str(told)}, progress=progress)
+        run_command(["train", *flags, *overrides], {PATH_FILE: str(told)}, progress=progress)
         return Run(Path(told.read_text()), trust=_trusted(overrides))
 
 
@@ -132,12 +122,7 @@ class Run:
     @property
     def metrics(self) -> list[dict[str, Any]]:
         """The records of metrics.jsonl, in order: one dictionary each, ready for `pandas.DataFrame`."""
-        records = []
-        if self._directory.metrics.is_file():
-            for line in self._directory.metrics.read_text(encoding="utf-8", errors="replace").splitlines():
-                with suppress(ValueError):  # a run that is in training may be writing the last one
-                    records.append(json.loads(line))
-        return records
+        return [*records(self._directory.metrics)]
 
     @property
     def config(self) -> dict[str, Any]:
@@ -191,7 +176,7 @@ class Run:
             RunError: The evaluation failed.
         """
         words = ["evaluate", *self._words(), f"checkpoint={checkpoint}", *overrides]
-        _command(words, {}, progress=progress)
+        run_command(words, {}, progress=progress)
         written = [path for name in ("", "other-data-") if (path := self.folder / f"{name}evaluation.json").is_file()]
         newest = max(written, key=lambda path: path.stat().st_mtime_ns)
         return json.loads(newest.read_text(encoding="utf-8"))
@@ -256,49 +241,3 @@ def parse_key(word: str) -> str:
 def _trusted(overrides: Sequence[str]) -> list[str]:
     named = [word.partition("=")[2] for word in overrides if parse_key(word) == "trust"]
     return [each for each in re.split(r"[\[\],\s]+", named[-1]) if each] if named else []
-
-
-def _command(words: Sequence[str], environment: Mapping[str, str], *, progress: bool) -> None:
-    """Runs a command to its end.
-
-    Raises:
-        UserError: Its input is wrong.
-        RunError: It failed, or was stopped.
-        KeyboardInterrupt: This process was interrupted; the command has ended.
-    """
-    process = subprocess.Popen(
-        [*COMMAND, *words],
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        start_new_session=True,
-    )
-    lines: list[str] = []
-    with process:
-        try:
-            for line in process.stdout or ():
-                lines.append(line.rstrip("\n"))
-                if progress:
-                    print(line, end="", flush=True)
-            code = process.wait()
-        except BaseException:
-            process.send_signal(signal.SIGINT)  # the run saves a checkpoint
-            try:
-                process.communicate()
-            except BaseException:
-                process.kill()
-                raise
-            raise
-    if code:
-        problems = _last_problems(lines)
-        raise UserError(*problems) if code == 2 else RunError(problems[-1] if problems else f"exit code {code}")
-
-
-def _last_problems(lines: Sequence[str]) -> list[str]:
-    """Returns the messages at the end of what a command has printed; the last line if there is none."""
-    found = [*itertools.takewhile(lambda line: line.startswith(PREFIX), reversed(lines))]
-    return [line.removeprefix(PREFIX) for line in reversed(found)] or [*lines[-1:]]

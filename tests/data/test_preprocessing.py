@@ -261,7 +261,7 @@ def test_a_column_without_a_cell_is_filled(tmp_path: Path) -> None:
 def test_keys_are_text_unless_python_writes_them_so(tmp_path: Path) -> None:
     words = ("data=table", "data.label=y", "data.features=[a]")
     _, read = learned_from(tmp_path, "id,n,a,y\n1,1,1,u\n2,2,2,v\n", *words)
-    examples = read("id,n,a,y\n007,7,1,u\n12345678901234567890,8,2,v\n").examples[Split.TRAIN]
+    examples = read("id,n,a,y\n007,7,5,u\n12345678901234567890,8,2,v\n").examples[Split.TRAIN]
     assert examples.column("id").tolist() == ["007", "12345678901234567890"]
     assert examples.column("n").tolist() == [7, 8]
 

@@ -2,12 +2,14 @@
 
 import random
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import keras
 import tensorflow as tf
+from keras.src.backend.common import global_state
 
 from tfscale.checkpoint.folder import newest
 from tfscale.config.find_run import Which
@@ -21,8 +23,11 @@ from tfscale.runs.run_directory import RunDirectory
 from tfscale.training.checkpoints import best, restore_weights
 from tfscale.training.state import weights_digest
 
+NUMBERS = "object_name_uids"
+"""Keras's own name for the numbers in automatic layer names, by which weights are saved."""
+
 _LOADING = threading.Lock()
-"""Held while a model is built: Keras numbers the layers of a process, by which weights are saved."""
+"""Held while a model is built, as random states belong to the process."""
 
 
 def chosen_checkpoint(directory: RunDirectory, which: Which, warn: Callable[[str], None]) -> Path:
@@ -44,20 +49,24 @@ def chosen_checkpoint(directory: RunDirectory, which: Which, warn: Callable[[str
 
 
 @contextmanager
-def _settings_kept() -> Iterator[None]:
-    """Restores what building a model changes of the process: Keras's dtype policy, and Python's random state."""
-    policy, state = keras.config.dtype_policy(), random.getstate()
+def _as_in_a_new_process() -> Iterator[None]:
+    """Lets Keras number layers from the beginning, in float32, and restores what the caller had afterwards.
+
+    `keras.utils.clear_session` would also forget the dtype policy and the layer numbers of all threads.
+    """
+    numbers, policy, state = global_state.get_global_attribute(NUMBERS), keras.config.dtype_policy(), random.getstate()
+    global_state.set_global_attribute(NUMBERS, defaultdict(int))
+    keras.config.set_dtype_policy("float32")
     try:
         yield
     finally:
+        global_state.set_global_attribute(NUMBERS, numbers)
         keras.config.set_dtype_policy(policy)
         random.setstate(state)
 
 
 def load(config: Config, directory: RunDirectory, which: Which, warn: Callable[[str], None]) -> Trained:
     """Builds a run's model and gives it the weights of a checkpoint.
-
-    Resets the numbers in Keras's automatic layer names, by which weights are saved.
 
     Args:
         config: Of the run.
@@ -72,11 +81,9 @@ def load(config: Config, directory: RunDirectory, which: Which, warn: Callable[[
     checkpoint = chosen_checkpoint(directory, which, warn)
     learned = learned_by(directory, config)
     task = build_task(config, learned.spec)
-    with _LOADING, _settings_kept():
-        keras.utils.clear_session(free_memory=False)
-        keras.config.set_dtype_policy("float32")
-        with tf.device("/GPU:0" if tf.config.list_physical_devices("GPU") else "/CPU:0"):
-            model = build_model(config, learned.spec, task, None)
+    device = "/GPU:0" if tf.config.list_physical_devices("GPU") else "/CPU:0"
+    with _LOADING, _as_in_a_new_process(), tf.device(device):
+        model = build_model(config, learned.spec, task, None)
     step = restore_weights(model, checkpoint)
     return Trained(
         name=directory.path.name,

@@ -20,7 +20,7 @@ def state_of(directory: RunDirectory, events: Sequence[Mapping[str, Any]], *, tr
     if trains:
         return "training"
     last = next((event for event in reversed(events) if event["event"] == "end"), {})
-    done = directory.summary.exists()
+    done = bool(directory.results())
     if done and directory.summary.stat().st_mtime > last.get("when", 0.0):  # continued since, under another launcher
         return "done"
     if last.get("code") in STOPPED:

@@ -139,7 +139,8 @@ def table(
         for name in roles.features
         for each in ([f"{name}={category}" for category in categories[name]] if name in categories else [name])
     )
-    x = {split: _matrix(part, roles.features, categories) for split, part in read.items()}
+    fill = learned is not None
+    x = {split: _matrix(part, roles.features, categories, may_be_empty=fill) for split, part in read.items()}
     y = {split: _targets(part, roles.labels, learned) for split, part in read.items()}
     return Arrays(
         x[Split.TRAIN],
@@ -211,13 +212,15 @@ def _texts(part: table_files.Part, name: str) -> list[str]:
     return [MISSING if value is None else str(value) for value in part.table.column(name).to_pylist()]
 
 
-def _matrix(part: table_files.Part, features: Sequence[str], categories: Mapping[str, Sequence[str]]) -> np.ndarray:
+def _matrix(
+    part: table_files.Part, features: Sequence[str], categories: Mapping[str, Sequence[str]], *, may_be_empty: bool
+) -> np.ndarray:
     blocks = []
     for name in features:
         if name in categories:
             blocks.append(_indicators(part, name, categories[name]))
         else:
-            blocks.append(_numbers(part, name)[:, np.newaxis])
+            blocks.append(_numbers(part, name, may_be_empty=may_be_empty)[:, np.newaxis])
     return np.concatenate(blocks, axis=1)
 
 
@@ -236,13 +239,13 @@ def _indicators(part: table_files.Part, name: str, categories: Sequence[str]) ->
     return block
 
 
-def _numbers(part: table_files.Part, name: str) -> np.ndarray:
+def _numbers(part: table_files.Part, name: str, *, may_be_empty: bool = False) -> np.ndarray:
     """Returns a column as [N] float64; an empty cell is NaN."""
     import pyarrow as pa
     import pyarrow.types as types
 
     column = part.table.column(name)
-    if types.is_null(column.type):  # every cell is empty
+    if types.is_null(column.type) and may_be_empty:  # every cell is
         return np.full(len(column), np.nan)
     if types.is_boolean(column.type):
         column = column.cast(pa.int8())
