@@ -78,7 +78,7 @@ class Plan:
             RunError: It cannot be made.
         """
         try:
-            (self.folder / SEALS).mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
         except (FileExistsError, NotADirectoryError):
             raise UserError(f"to must be a folder, got {self.folder}, which is a file; give another path") from None
@@ -97,7 +97,8 @@ class Plan:
                 time.sleep(POLL)  # another process may not have begun yet
 
         try:
-            fcntl.flock(handle, fcntl.LOCK_SH)
+            fcntl.flock(handle, fcntl.LOCK_SH)  # from here on nobody removes the seals
+            (self.folder / SEALS).mkdir(exist_ok=True)
             with (self.folder / SEALS / "lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 self._claim()
@@ -111,9 +112,7 @@ class Plan:
             _remove_seals(self.folder)
             return
         ours = {self.name(number) for number in range(self.shards)}
-        found = {
-            path.name for path in self.folder.iterdir() if not path.name.startswith(".")
-        }  # before the mark is read
+        found = {path.name for path in self.folder.iterdir() if not path.name.startswith(".")}
         mark = self.folder / SEALS / "of"
         before = mark.read_text() if mark.exists() else None
         others = sorted(found - ours)
@@ -127,7 +126,6 @@ class Plan:
         if before != self.digest:
             for stale in (self.folder / SEALS).glob("*.json"):
                 stale.unlink(missing_ok=True)
-            (self.folder / SEALS).mkdir(exist_ok=True)
             atomic_file.replace(mark, self.digest)
 
     def is_sealed(self, number: int) -> bool:

@@ -73,13 +73,13 @@ def predict(config: Config, world: World, directory: RunDirectory, options: Pred
         UserError: The examples or the options do not fit the run, or the folder holds something else.
         RunError: An output is not finite, a file cannot be written, or another rank has stopped.
     """
-    place = devices.claim(1, local_rank=world.local_rank, local_size=world.local_size)[0]
+    device = devices.claim(1, local_rank=world.local_rank, local_size=world.local_size)[0]
     console = person_console(quiet=not world.is_chief)
 
     def warn(text: str) -> None:
         console.print(f"warning: {text}", highlight=False, markup=False)
 
-    with tf.device(place):
+    with tf.device(device):
         trained = load(config, directory, options.checkpoint, warn)
     later = later_data(
         config, trained.preprocessing, directory, options.split, may_train=True, is_named=options.names_data
@@ -95,7 +95,7 @@ def predict(config: Config, world: World, directory: RunDirectory, options: Pred
     )
     with plan.at_work() as finish:
         if read_manifest(plan.folder) is None:
-            compute = _compute(trained, place, with_loss=options.loss)
+            compute = _compute(trained, device, with_loss=options.loss)
             for number in range(world.rank, plan.shards, world.size):
                 if not plan.is_sealed(number):
                     plan.write(number, columns.of_shard(number, plan.shards, compute))
@@ -128,10 +128,10 @@ Compute = Callable[[Batch], tuple[Nested[tf.Tensor], tf.Tensor]]
 """Batch -> outputs and losses, [b] each."""
 
 
-def _compute(trained: Trained, place: str, *, with_loss: bool) -> Compute:
+def _compute(trained: Trained, device: str, *, with_loss: bool) -> Compute:
     @tf.function(autograph=False, reduce_retracing=True)
     def compute(x: Nested[tf.Tensor], y: Nested[tf.Tensor]) -> tuple[Nested[tf.Tensor], tf.Tensor]:
-        with tf.device(place):
+        with tf.device(device):
             outputs = trained.model(x, training=False)
             losses = trained.task.loss(trained.task.encode(x, y), outputs) if with_loss else tf.zeros([0])
             return outputs, losses
