@@ -8,7 +8,15 @@ import pytest
 from pyarrow import csv, parquet
 
 from tfscale.errors import UserError
+from tfscale.inference import prediction_files
 from tfscale.inference.prediction_files import MANIFEST, Plan, encoded, read_manifest
+
+
+@pytest.fixture(autouse=True)
+def _short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process waits for the shards of others that may not have begun; here there are none."""
+    monkeypatch.setattr(prediction_files, "PATIENCE", 0.3)
+
 
 COLUMNS = {"key": np.asarray(["a", 'b"', "ä"]), "prediction": np.asarray([1, 2, 3]), "score": np.asarray([0.5, 1, 0])}
 
