@@ -9,6 +9,7 @@ from pathlib import Path
 from tfscale.report import drawing, results, settings
 from tfscale.report.events import restarts
 from tfscale.report.read import Run
+from tfscale.runs.summary import deciding_metric
 from tfscale.tracking.tables import human_bytes
 
 WIDTH = 190.0
@@ -105,7 +106,7 @@ def comparison(runs: Sequence[Run], *, sweep: Path | None) -> Comparison:
     """
     found = [results.metrics(run) for run in runs]
     names = list(dict.fromkeys(name for each in found for name in each))
-    metric = names[0] if names else None
+    metric = deciding_metric(names)
     better = "max" if metric is None else results.direction(runs, metric)
     best = None if metric is None else results.best(runs, metric)
     differing = settings.differing(runs)

@@ -20,7 +20,7 @@ from typing import Any
 from tfscale import atomic_file
 from tfscale.config.overrides import quoted
 from tfscale.launchers.spawn import PARENT
-from tfscale.runs import provenance
+from tfscale.runs import provenance, summary
 from tfscale.runs.run_directory import RunDirectory
 from tfscale.search.grid import Combination
 from tfscale.supervision.signals import Stopped, end, signals_raise
@@ -185,9 +185,7 @@ def best(rows: Sequence[Mapping[str, Any]], folder: Path) -> tuple[Mapping[str, 
     done = [row for row in rows if row["status"] == "done"]
     summaries = {row["job"]: RunDirectory(folder / row["job"], only_read=True).results() for row in done}
     first = next(iter(summaries.values()), {})
-    metrics = [*first.get("metrics", ())]
-    validated = [name for name in metrics if name.startswith("val_") and name != "val_loss"]
-    metric = next(iter([*validated, *metrics]), "loss")  # a choice by the test would be part of training
+    metric = summary.deciding_metric([*first.get("metrics", ())]) or "loss"
     sign = {"min": -1, "max": 1}.get(first.get("directions", {}).get(metric), 0)
     values = {row["job"]: summaries[row["job"]].get(metric) for row in done}
     compared = [row for row in done if isinstance(values[row["job"]], int | float)]
