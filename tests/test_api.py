@@ -141,8 +141,8 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "format": (lambda f: tfscale.load(str(f / "runs/digits")).export("pkl", f / "m"), "format must be one of keras"),
     "ending": (
-        lambda f: tfscale.load(str(f / "runs/digits")).export("onnx", f / "m.keras"),
-        r"to must end in \.onnx",
+        lambda f: tfscale.load(str(f / "runs/digits")).export("tflite", f / "m.keras"),
+        r"to must end in \.tflite",
     ),
     "data": (lambda f: tfscale.train("data=npz", "data.file=/none.npz"), "data.file must be an existing .npz file"),
     "late": (
@@ -201,6 +201,7 @@ print(run.summary["processes"], run.name)
 """
 
 
+@pytest.mark.slow
 def test_the_same_lines_run_as_a_script(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -67,7 +67,7 @@ def document(folder: Path, run: str, *words: str) -> dict[str, Any]:
 def test_the_document_has_what_the_run_measured_and_the_suites_of_its_task(folder: Path) -> None:
     found = document(folder, "digits")
     summary = json.loads((folder / "runs" / "digits" / "summary.json").read_text())
-    assert list(found)[:6] == ["split", "run", "examples", "step", "loss", "accuracy"]
+    assert list(found)[:7] == ["split", "data", "run", "examples", "step", "loss", "accuracy"]
     assert (found["split"], found["run"], found["examples"], found["step"]) == ("test", "digits", 359, 30)
     assert found["accuracy"] == pytest.approx(summary["accuracy"], abs=1e-6)
     assert found["loss"] == pytest.approx(summary["loss"], abs=2e-6)

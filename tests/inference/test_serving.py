@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.support.marks import quick
 from tests.support.trained_models import KINDS, trained
 from tfscale.inference.export import metadata
 from tfscale.inference.export_formats import output_names
@@ -15,9 +16,11 @@ from tfscale.inference.serving import plain_layers, serving_model
 from tfscale.job.build import Job
 from tfscale.specs import leaves
 
+CASES = [(kind, takes_text) for kind in KINDS for takes_text in (True, False)]
+QUICK = [("image", True), ("table with categories", True), ("table with gaps", False), ("words", True)]
 
-@pytest.mark.parametrize("takes_text", [True, False], ids=["strings", "numbers"])
-@pytest.mark.parametrize("kind", list(KINDS))
+
+@pytest.mark.parametrize(("kind", "takes_text"), quick(CASES, only=QUICK))
 def test_raw_examples_give_the_outputs_of_the_pipeline(
     kind: str, takes_text: bool, build_job: Callable[..., Job], tmp_path: Path
 ) -> None:

@@ -43,4 +43,4 @@ def test_ranks_print_in_a_notebook(tmp_path: Path) -> None:
         "2/3",
         "3/3",
     ]
-    assert (lines[0], lines[-1]) == ("starting 2 processes", "  tfscale evaluate run=one")
+    assert lines[0] == "starting 2 processes" and "  tfscale evaluate run=one" in lines[-5:]

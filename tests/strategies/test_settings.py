@@ -36,7 +36,7 @@ def test_nobody_outside_of_its_folder_names_a_strategy() -> None:
         for path in ROOT.rglob("*.py")
         if path.parent.parent.name != "strategies" and pattern.search(path.read_text())
     }
-    assert named == {"job/build.py"}, "which evaluates with plain gradient averaging"
+    assert named == {"config/evaluation.py"}, "which evaluates with plain gradient averaging"
 
 
 def test_settings_need_no_tensorflow() -> None:
