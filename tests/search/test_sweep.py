@@ -118,8 +118,8 @@ def test_a_sweep_does_not_depend_on_the_folder_it_is_typed_in(tmp_path: Path) ->
     listed = tfscale(tmp_path, "runs", "run.dir='a,b=ü'")
     assert "s/job-000" in listed.stdout
 
-    printed = (tmp_path / "a,b=ü" / "s" / "job-000.log").read_text().strip().splitlines()[-1]
-    assert printed.strip().startswith("tfscale evaluate run=job-000 ")
+    lines = (tmp_path / "a,b=ü" / "s" / "job-000.log").read_text().splitlines()
+    (printed,) = (line for line in lines if line.strip().startswith("tfscale evaluate run=job-000 "))
     evaluated = tfscale(tmp_path, *shlex.split(printed)[1:])
     assert evaluated.returncode == 0, evaluated.stderr
     assert (tmp_path / "a,b=ü" / "s" / "job-000" / "evaluation.json").is_file()
