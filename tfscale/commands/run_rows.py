@@ -62,7 +62,7 @@ class RunRow:
             "run": self.name,
             "path": str(directory.path),
             "state": state_of(directory, events, trains=trains),
-            "step": _step(directory) if running else results.get("steps"),
+            "step": heartbeat.steps_of(directory.logs) if running else results.get("steps"),
             "steps": self._start.get("steps") if running else results.get("steps"),
             "result": None if metric is None or results.get(metric) is None else f"{metric} {results[metric]:.4g}",
             "processes": len(starts[-1].get("processes", [])) if starts else results.get("processes"),
@@ -126,12 +126,6 @@ def _last_failure(events: Sequence[Mapping[str, Any]]) -> str | None:
     """The cause of the last end of the processes before the end of the run; None if there was none."""
     causes = [event["cause"] for event in events if event["event"] == "end" and event.get("cause")]
     return str(causes[-1]).split(". Its log", 1)[0].split("; go on", 1)[0] if causes else None
-
-
-def _step(directory: RunDirectory) -> int | None:
-    """Steps that all ranks have completed, by their heartbeats."""
-    heartbeats = [heartbeat.read(path) for path in directory.logs.glob("rank-*.heartbeat")]
-    return min((each.step for each in heartbeats if each is not None), default=None)
 
 
 def _tail(metrics: Path) -> list[dict[str, Any]]:

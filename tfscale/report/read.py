@@ -145,8 +145,5 @@ def _step(directory: RunDirectory, summary: Mapping[str, Any], recorded: int | N
     """Returns the steps completed: by the summary, the heartbeats of all ranks, or the last record."""
     if isinstance(summary.get("steps"), int):
         return summary["steps"]
-    try:
-        beats = [heartbeat.read(path) for path in directory.logs.glob("rank-*.heartbeat")]
-    except OSError:
-        beats = []
-    return min((each.step for each in beats if each is not None), default=recorded)
+    completed = heartbeat.steps_of(directory.logs)
+    return recorded if completed is None else completed

@@ -27,7 +27,7 @@ GROUPS: Mapping[str, tuple[Phase, ...]] = {
     "starting, compiling": (Phase.STARTING, Phase.COMPILING),
     "closing": (Phase.CLOSING,),
 }
-"""What the page tells apart -> phases."""
+"""Name of a share of the time on the page -> phases that it has."""
 
 OF_A_STEP = ("waiting for data", "step", "averaging")
 """Groups that belong to a step, beside what the strategy measures within it."""

@@ -130,6 +130,15 @@ class Heartbeat:
         self._map[:] = record * _COPIES  # twice: a reader sees from the difference that a write is under way
 
 
+def steps_of(folder: Path) -> int | None:
+    """Returns the steps that all ranks have completed, by their heartbeats in a folder; None if there are none."""
+    try:
+        found = [read(path) for path in folder.glob("rank-*.heartbeat")]
+    except OSError:  # the folder cannot be listed
+        return None
+    return min((each.step for each in found if each is not None), default=None)
+
+
 def read(path: Path) -> HeartbeatRecord | None:
     """Last heartbeat of a rank; None if there is none yet, it is damaged, or a write is under way."""
     try:

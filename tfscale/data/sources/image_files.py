@@ -52,11 +52,8 @@ class Images:
         Raises:
             UserError: There is no such column.
         """
-        if self.rows is not None:
-            return self.rows.column(name)
-        if name != "path":
-            raise UserError(f"images of a folder have no column {name}; use path, or data.table")
-        return np.asarray([str(path) for path in self.paths])
+        missing = f"images of a folder have no column {name}; use path, or data.table"
+        return table_files.column_or_path(self.rows, name, [str(path) for path in self.paths], missing)
 
 
 def from_folder(folder: str, *, labelled: bool) -> dict[Split, Images]:

@@ -72,6 +72,25 @@ class Part:
         return replace(self, table=self.table.take(chosen), kept=chosen if self.kept is None else self.kept[chosen])
 
 
+def column_or_path(rows: Part | None, name: str, paths: Sequence[str], missing: str) -> np.ndarray:
+    """Returns a column of the rows that name files, [N]; for the files of a folder their paths, called path.
+
+    Args:
+        rows: Of the table; None for a folder.
+        name: Of the column.
+        paths: Of the files.
+        missing: The message for another column of a folder.
+
+    Raises:
+        UserError: There is no such column.
+    """
+    if rows is not None:
+        return rows.column(name)
+    if name != "path":
+        raise UserError(missing)
+    return np.asarray(paths)
+
+
 def columns(key: str, file: str) -> Sequence[str]:
     """Returns the columns of a file, without reading it whole.
 

@@ -39,11 +39,8 @@ class Texts:
         Raises:
             UserError: There is no such column.
         """
-        if self.rows is not None:
-            return self.rows.column(name)
-        if name != "path":
-            raise UserError(f"texts of a folder have no column {name}; use path, or a table")
-        return np.asarray(self.names)
+        missing = f"texts of a folder have no column {name}; use path, or a table"
+        return table_files.column_or_path(self.rows, name, self.names, missing)
 
 
 def paths(folder: str, *, labelled: bool) -> dict[Split, list[tuple[Path, str | None]]]:
