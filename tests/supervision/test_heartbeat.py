@@ -64,6 +64,17 @@ def test_what_is_done_for_the_first_time_has_minutes_and_says_little_of_the_othe
     assert limits[1::2] == [MINUTES, 4.0, 4.0, 4.0, 4.0, 4.0]
 
 
+def test_each_part_of_closing_has_minutes(tmp_path: Path, clock: Clock) -> None:
+    """The end of training takes milliseconds, the export of a model and the plots seconds."""
+    heart = Heartbeat(tmp_path / "p", timeout=4.0)
+    for seconds in (0.001, 30.0, 30.0):
+        heart(Phase.CLOSING, 7)
+        read = heartbeat.read(tmp_path / "p")
+        assert read is not None
+        assert read.deadline - read.began == pytest.approx(MINUTES)
+        clock.now += seconds
+
+
 def test_half_a_beat_is_none(tmp_path: Path) -> None:
     assert heartbeat.read(tmp_path / "none") is None
     Heartbeat(tmp_path / "p", timeout=1.0)

@@ -140,7 +140,7 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], pendin
             )()
             log.print(f"rank {world.rank} ended well; parameters {results['parameters_sha256']}", highlight=False)
             if world.is_chief:
-                heartbeat(Phase.CLOSING, job.state.step)  # what follows may take as long as the end of training
+                heartbeat(Phase.CLOSING, job.state.step)
                 model = export_at_end(resolved, directory, warn)
                 heartbeat(Phase.CLOSING, job.state.step)
                 report.close(config, job, world, directory, console, trackers, results, model)
