@@ -14,6 +14,8 @@ from tfscale.compression.backends.base import Backend, Spec
 from tfscale.compression.backends.native import Native
 from tfscale.compression.backends.reference import Reference
 from tfscale.compression.codecs.rice import Rice
+from tfscale.compression.codecs.smallest import Smallest
+from tfscale.compression.codecs.word32 import Word32
 
 BACKENDS: tuple[Callable[[Spec], Backend], ...] = (Native, Reference)
 NOTHING = tf.constant([7, 0, 5, 0])
@@ -36,8 +38,24 @@ def test_the_kernels_have_the_bits_of_the_reference(
 ) -> None:
     strength, nesterov, masking = momentum
     settings = spec(*sizes, min_size=4, momentum=strength, nesterov=nesterov, masking=masking, scale=1 / 3)
+    _require_equal_bits(settings, per_tensor=per_tensor)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("sizes", [(1,), (64, 65), (5, 70_000, 1, 0, 130)])
+@pytest.mark.parametrize(("levels", "decay"), [(2, 1.0), (3, 0.95), (1, 0.9), (127, 0.5)])
+def test_the_kernels_have_the_bits_of_the_reference_with_levels_and_decay(
+    levels: int, decay: float, sizes: tuple[int, ...], momentum: float
+) -> None:
+    codes = [code for code in Smallest().codes if code.repeats or levels == 1]
+    settings = spec(*sizes, min_size=4, momentum=momentum, levels=levels, residual_decay=decay, codes=codes)
+    _require_equal_bits(settings, per_tensor=False)
+
+
+def _require_equal_bits(settings: Spec, *, per_tensor: bool) -> None:
+    strength, tensors = settings.momentum, len(settings.layout.sizes)
     size = settings.layout.size
-    values = np.linspace(0.3, 0.7, len(sizes)) if per_tensor else [0.5]
+    values = np.linspace(0.3, 0.7, tensors) if per_tensor else [0.5]
     thresholds = tf.constant(values, tf.float32)
     results = []
     for make in BACKENDS:
@@ -97,6 +115,51 @@ def test_gaps_of_every_size_survive(make: Callable[[Spec], Backend]) -> None:
         add(backend, tf.Variable(tf.zeros([size])), tf.constant(dense), thresholds), header(thresholds)
     )
     np.testing.assert_array_equal(backend.decode([message], thresholds, header(thresholds)[:2]).sum, dense)
+
+
+@pytest.mark.parametrize("make", BACKENDS)
+@pytest.mark.parametrize("name", ["word32", "rice"])
+def test_an_element_is_sent_as_often_as_it_holds_the_threshold_but_for_the_levels(
+    make: Callable[[Spec], Backend], name: str
+) -> None:
+    settings, thresholds = spec(5, codes=CODECS[name]().codes, levels=3), tf.constant([0.5])
+    backend, residual = make(settings), tf.Variable(tf.zeros([5]))
+    update = add(backend, residual, tf.constant([0.4, -0.5, 1.25, -9.0, 0.0]), thresholds)
+    np.testing.assert_array_equal(update.sent, [3, 4, 4, 7, 7, 7])
+    np.testing.assert_array_equal(residual, np.float32([0.4, 0.0, 0.25, -7.5, 0.0]))
+    message = backend.encode(update, header(thresholds))
+    decoded = backend.decode([message, message], thresholds, header(thresholds)[:2])
+    np.testing.assert_array_equal(decoded.sum, [0.0, -1.0, 2.0, -3.0, 0.0])
+    assert decoded.counts.numpy().tolist() == [12]
+
+
+@pytest.mark.parametrize("name", ["word32", "rice"])
+@pytest.mark.parametrize("density", [1e-3, 0.05, 0.5])
+def test_lists_with_repeats_are_exact_in_both_backends(name: str, density: float) -> None:
+    """More than one block of rice, with elements that stand again across the border of two."""
+    random, size = np.random.default_rng(7), 300_001
+    quanta = random.integers(-4, 5, size) * (random.random(size) < density)
+    settings = spec(size, codes=CODECS[name]().codes, levels=4)
+    thresholds = tf.constant([1.0])
+    messages = []
+    for make in BACKENDS:
+        update = add(make(settings), tf.Variable(tf.zeros([size])), tf.constant(quanta, tf.float32), thresholds)
+        messages.append(make(settings).encode(update, header(thresholds)))
+    assert messages[0].numpy().tobytes() == messages[1].numpy().tobytes()
+    for make in BACKENDS:
+        total = make(settings).decode(messages, thresholds, header(thresholds)[:2]).sum
+        np.testing.assert_array_equal(total, 2 * quanta)
+
+
+@pytest.mark.parametrize("make", BACKENDS)
+@pytest.mark.parametrize("wrong", [[4, 4, 4], [4, 5], [4, 2]])
+def test_a_list_with_too_many_repeats_or_both_signs_is_refused(
+    make: Callable[[Spec], Backend], wrong: list[int]
+) -> None:
+    settings, thresholds = spec(5, codes=Word32().codes, levels=2), tf.constant([0.5])
+    message = make(settings).encode(update_of(1)._replace(sent=tf.constant(wrong)), header(thresholds))
+    with pytest.raises(DAMAGED, match=r"order|both signs|more often"):
+        make(settings).decode([message], thresholds, header(thresholds)[:2])
 
 
 def test_rice_is_near_the_entropy_bound() -> None:
@@ -165,10 +228,12 @@ def test_one_skip_message_skips_the_step(make: Callable[[Spec], Backend]) -> Non
 @pytest.mark.parametrize("make", BACKENDS)
 @pytest.mark.parametrize("name", CODECS)
 @pytest.mark.parametrize("thresholds", [[0.5], [0.5, 0.75]])
+@pytest.mark.parametrize("levels", [1, 3])
 def test_restore_adds_back_what_accumulate_has_taken(
-    make: Callable[[Spec], Backend], name: str, thresholds: list[float]
+    make: Callable[[Spec], Backend], name: str, thresholds: list[float], levels: int
 ) -> None:
-    backend, limits = make(spec(3, 4, codes=CODECS[name]().codes)), tf.constant(thresholds)
+    codes = [code for code in CODECS[name]().codes if code.repeats or levels == 1] or Rice().codes
+    backend, limits = make(spec(3, 4, codes=codes, levels=levels)), tf.constant(thresholds)
     residual, given = tf.Variable(tf.zeros([7])), np.float32([1.0, -2.0, 0.25, 3.0, -0.75, 0.5, 0.0])
     message = backend.encode(add(backend, residual, tf.constant(given), limits), NOTHING)
     left = residual.numpy()

@@ -60,6 +60,17 @@ def test_options_that_an_earlier_run_lacks_are_the_shipped_ones(choice: str) -> 
     assert completed(old)[group] == whole[group]
 
 
+@pytest.mark.parametrize("choice", ["sharing", "local", "horovod_averaging", "horovod"])
+def test_a_strategy_of_an_earlier_run_is_the_shipped_one(choice: str) -> None:
+    with composer(None) as hydra:
+        whole = plain(hydra.compose([f"strategy={choice}"]))
+    strategy = whole["strategy"]
+    old = {key: each for key, each in strategy.items() if key not in ("outer", "levels", "residual_decay")}
+    if choice == "sharing":
+        del old["every"]
+    assert completed({**whole, "strategy": old})["strategy"] == strategy
+
+
 def test_a_model_of_an_earlier_run_gets_the_keys_that_change_nothing() -> None:
     model = completed({"model": {"_target_": "mine.net", "freeze": ["a"]}})["model"]
     assert model == {"_target_": "mine.net", "freeze": ["a"], "init_from": None}

@@ -58,11 +58,11 @@ std::string FaultOf(Decoder* decoder, const std::vector<MessageView>& messages, 
 bool DecodesWhatWasEncoded(unsigned allowed, int64_t size, double density) {
   const std::vector<Element> elements = Elements(size, density, 1);
   const auto count = static_cast<int64_t>(elements.size());
-  const PayloadPlan plan = PlanPayload(SerialFor, allowed, elements.data(), count, size);
+  const PayloadPlan plan = PlanPayload(SerialFor, allowed, elements.data(), count, size, 1);
   std::vector<Word> payload(plan.length + 2);
-  EncodePayload(SerialFor, plan, elements.data(), count, size, payload.data());
+  EncodePayload(SerialFor, plan, elements.data(), count, size, 1, payload.data());
   std::vector<Element> decoded(count + kSpareElements);
-  const std::string wrong = DecodePayload(plan.format, payload.data(), plan.length, count, size, decoded.data());
+  const std::string wrong = DecodePayload(plan.format, payload.data(), plan.length, count, size, 1, decoded.data());
   decoded.resize(count);
   return wrong.empty() && decoded == elements;
 }
@@ -79,7 +79,7 @@ void CheckCodes() {
   Check("every code decodes what it has encoded", exact);
   const std::vector<Element> few = Elements(100'000, 1e-3, 2), all = Elements(100'000, 1.0, 2);
   const auto format = [](const std::vector<Element>& elements) {
-    return PlanPayload(SerialFor, kAllCodes, elements.data(), static_cast<int64_t>(elements.size()), 100'000).format;
+    return PlanPayload(SerialFor, kAllCodes, elements.data(), static_cast<int64_t>(elements.size()), 100'000, 1).format;
   };
   Check("few elements are written in rice, all in a bitmap", format(few) == kRice && format(all) == kBitmap);
   Check("no elements are written in word32, the first of equally short codes", format({}) == kWord32);
@@ -87,7 +87,7 @@ void CheckCodes() {
 
 void CheckAccumulate() {
   const Layout layout({4, 2}, {false, true});
-  Accumulator accumulator(layout, kNone, 0, false);
+  Accumulator accumulator(layout, kNone, 0, 1, 1, false);
   std::vector<float> residual(6), peaks(2), dense_values(2);
   const std::vector<float> contribution{0.75f, -0.25f, -2.0f, 0.5f, 1.5f, -3.0f};
   const float half = 0.5f;
@@ -117,9 +117,9 @@ void CheckDecode() {
   const std::vector<Element> one{0 << 1, 3 << 1 | 1}, other{0 << 1};
   const std::vector<float> dense_values{1.0f, 2.0f}, proposal{0.25f, 0.0f};
   const FloatView dense{dense_values.data(), 2};
-  const auto first = Written(Encoder::Sparse(SerialFor, kAllCodes, one.data(), 2, layout.size, dense));
-  const auto second = Written(Encoder::Sparse(SerialFor, kAllCodes, other.data(), 1, layout.size, dense));
-  Decoder decoder(layout, 0.5f);
+  const auto first = Written(Encoder::Sparse(SerialFor, kAllCodes, one.data(), 2, layout.size, 1, dense));
+  const auto second = Written(Encoder::Sparse(SerialFor, kAllCodes, other.data(), 1, layout.size, 1, dense));
+  Decoder decoder(layout, 0.5f, 1);
   std::vector<float> sum(7, -1.0f);
   std::vector<int64_t> counts(2);
   const float threshold = 0.5f;
@@ -151,7 +151,7 @@ void CheckDecode() {
 
 void CheckRestore() {
   const Layout layout({3, 4}, {false, false});
-  Accumulator accumulator(layout, kNone, 0, false);
+  Accumulator accumulator(layout, kNone, 0, 1, 1, false);
   const std::vector<float> contribution{1.0f, -2.0f, 0.25f, 3.0f, -0.75f, 0.5f, 0};
   const std::vector<float> limits{0.5f, 0.75f};
   std::vector<float> residual(7), peaks(2);
@@ -159,9 +159,9 @@ void CheckRestore() {
   std::vector<Element> sent(accumulator.Count());
   accumulator.CopyElements(sent.data());
   const auto message =
-      Written(Encoder::Sparse(SerialFor, kAllCodes, sent.data(), accumulator.Count(), 7, {nullptr, 0}));
+      Written(Encoder::Sparse(SerialFor, kAllCodes, sent.data(), accumulator.Count(), 7, 1, {nullptr, 0}));
   const bool took = residual != contribution;
-  const std::string wrong = Restore(layout, View(message), {limits.data(), 2}, residual.data());
+  const std::string wrong = Restore(layout, View(message), {limits.data(), 2}, 1, residual.data());
   Check("a skipped step gives back what was taken", took && wrong.empty() && residual == contribution);
 }
 

@@ -70,7 +70,7 @@ def test_a_comparison_has_what_was_chosen_differently(tmp_path: Path) -> None:
         of(tmp_path, "b", "train.batch=8", "strategy.every=7"),
         of(tmp_path, "c", "strategy=horovod", "train.batch=8"),
     ]
-    assert differing(runs) == {"strategy": ["sharing", "local", "horovod"], "strategy.every": ["", "7", ""]}
+    assert differing(runs) == {"strategy": ["sharing", "local", "horovod"], "strategy.every": ["1", "7", ""]}
     assert differing(runs[:1]) == {}
 
 

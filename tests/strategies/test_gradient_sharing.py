@@ -17,6 +17,7 @@ from tfscale.compression.thresholds import Adaptive, Fixed, TargetDensity
 from tfscale.data.base import Shard, Split
 from tfscale.job.build import Job
 from tfscale.strategies.gradient_sharing.strategy import GradientSharing
+from tfscale.strategies.outer_optimizer import OuterOptimizer
 from tfscale.vectors import Layout
 
 REPLICAS = 3
@@ -24,7 +25,11 @@ DEFAULTS = {
     "codec": Smallest(),
     "per_tensor": False,
     "shares": "gradients",
+    "every": 1,
+    "outer": OuterOptimizer(learning_rate=1.0, momentum=0.0, nesterov=False),
     "combine": "sum",
+    "levels": 1,
+    "residual_decay": 1.0,
     "min_size": 0,
     "clip_norm": None,
     "clip_residual": None,
@@ -45,7 +50,7 @@ def sharing(threshold: object, *sizes: int, **settings: object) -> GradientShari
     values = {**DEFAULTS, **settings}
     strategy = GradientSharing(collective=InProcess(replicas=REPLICAS), threshold=threshold, **values)
     names = tuple(f"tensor{index}" for index in range(len(sizes)))
-    strategy.build([tf.zeros([sum(sizes)])] * REPLICAS, Layout(names=names, sizes=sizes))
+    strategy.build([tf.zeros([sum(sizes)])] * REPLICAS, Layout(names=names, sizes=sizes), lambda: tf.constant(0.1))
     return strategy
 
 
@@ -289,6 +294,9 @@ OPTIONS: dict[str, tuple[tuple[object, object], dict[str, object], Looks, tuple[
 }
 
 
+ROUNDS = ("every", "outer", "levels", "residual_decay")
+
+
 def run_each(strategy: GradientSharing, steps: int) -> list[list[float]]:
     nothing = [0.0] * 4
     given = [[GRADIENT, nothing, nothing], *[[nothing] * 3] * (steps - 1)]
@@ -312,11 +320,11 @@ def test_the_old_word_for_the_reference_backend_still_selects_it() -> None:
 
 
 def test_every_option_is_in_the_table() -> None:
-    """`threshold` and `shares` have tests of their own (test_thresholds, test_contracts), which the names here say."""
+    """Those left out have tests of their own: test_thresholds, test_contracts, test_rounds, test_outer_optimizer."""
     import inspect
 
     taken = inspect.signature(GradientSharing).parameters.keys()
-    assert taken - {"collective", "threshold", "shares"} == OPTIONS.keys()
+    assert taken - {"collective", "threshold", "shares", *ROUNDS} == OPTIONS.keys()
 
 
 def test_sharing_updates_is_not_sharing_gradients(build_job: Callable[..., Job]) -> None:

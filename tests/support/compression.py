@@ -21,7 +21,15 @@ DAMAGED = (tf.errors.DataLossError, tf.errors.InvalidArgumentError)
 
 def spec(*sizes: int, codes: Sequence[Code] | None = None, scale: float = 1.0, **settings: object) -> Spec:
     names = tuple(f"tensor{index}" for index in range(len(sizes)))
-    values = {"min_size": 0, "momentum": 0.0, "nesterov": False, "masking": True, **settings}
+    values = {
+        "min_size": 0,
+        "momentum": 0.0,
+        "nesterov": False,
+        "masking": True,
+        "residual_decay": 1.0,
+        "levels": 1,
+        **settings,
+    }
     return Spec(layout=Layout(names=names, sizes=sizes), codes=codes or Smallest().codes, scale=scale, **values)
 
 

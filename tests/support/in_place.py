@@ -33,7 +33,16 @@ VARIANTS = {
     "horovod, reproducible": ("strategy=horovod", IN_PROCESS, "strategy.reproducible=true"),
     "local, reproducible": ("strategy=local", "strategy.every=3", "strategy.reproducible=true"),
     "local, slots apart": ("strategy=local", "strategy.every=3", "strategy.average_optimizer=false"),
+    "local, outer optimizer": (
+        *("strategy=local", "strategy.every=3", "strategy/outer=nesterov"),
+        *("strategy.outer.learning_rate=0.9", "strategy.outer.momentum=0.3"),
+    ),
     "sharing updates": (*SHARING, "strategy.shares=updates"),
+    "sharing in rounds": (*SHARING, "strategy.every=4", "strategy.threshold.density=0.02"),
+    "sharing in rounds, outer optimizer": (
+        *(*SHARING, "strategy.every=3", "strategy.threshold.density=0.02", "strategy.levels=3"),
+        *("strategy/outer=sgd", "strategy.outer.momentum=0.3", "strategy.residual_decay=0.95", "strategy.delay=1"),
+    ),
     "sharing sum": (*SHARING, "strategy.combine=sum", "optimizer.learning_rate=0.02"),
     "sharing clipped": (*SHARING, "strategy.clip_norm=1.0"),
     "sharing adaptive": (*SHARING, "strategy/threshold=adaptive"),

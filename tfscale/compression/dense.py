@@ -28,6 +28,7 @@ class DenseReducer:
 
     def __init__(self, *, collective: Collective, spec: Spec, state: CompressorState) -> None:
         self._collective, self._spec, self._state = collective, spec, state
+        self._rounds = state.learning_rate is not None
 
     def __call__(
         self, contributions: Sequence[Contribution], digests: Sequence[tf.Tensor], step: tf.Tensor
@@ -48,24 +49,34 @@ class DenseReducer:
             feedback.with_momentum(vector, self._spec)
             for feedback, vector in zip(self._state.error_feedback, poisoned, strict=True)
         ]
-        mean = self._mean([vector for _, vector in moved], digests, step)
+        mean, alone = self._mean([vector for _, vector in moved], digests, step)
         velocities = [velocity for velocity, _ in moved]
-        return tf.cond(tf.reduce_all(tf.math.is_finite(mean)), lambda: self._accept(mean, velocities), self._skip)
+        finite = tf.reduce_all(tf.math.is_finite(mean))
+        self._state.count_skips(~finite, alone)
+        return tf.cond(finite, lambda: self._accept(mean, velocities), lambda: tf.zeros_like(mean))
 
-    def _mean(self, contributions: Sequence[tf.Tensor], digests: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
-        """The mean [D] of contributions plus residuals, once all replicas hold equal parameters."""
+    def _mean(
+        self, contributions: Sequence[tf.Tensor], digests: Sequence[tf.Tensor], step: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The mean [D] of contributions plus residuals, once all replicas hold equal parameters.
+
+        With rounds of several steps one more element brings the number of those that replicas have skipped alone.
+        """
         replicas, size = self._collective.size, self._spec.layout.size
         residuals = [feedback.residual.read_value() for feedback in self._state.error_feedback]
         slots = consistency.digest_slots(digests, self._collective.ranks, replicas)
+        skipped = [feedback.take_skipped() for feedback in self._state.error_feedback] if self._rounds else []
+        alone = [tf.cast(each, tf.float32)[tf.newaxis] for each in skipped] or [tf.zeros([0])] * len(slots)
         values = [
-            tf.concat([vector + residual, slot], axis=0)
-            for vector, residual, slot in zip(contributions, residuals, slots, strict=True)
+            tf.concat([vector + residual, slot, own], axis=0)
+            for vector, residual, slot, own in zip(contributions, residuals, slots, alone, strict=True)
         ]
         received = self._collective.mean(values)
         self._state.bytes_sent.assign_add(mean_bytes(vectors.size(values[:1]), replicas))
-        agreed = consistency.require_consistent(consistency.decode_digests(received[size:], replicas), step)
+        mean, digest_slots, last = tf.split(received, [size, vectors.size(slots[:1]), 1 if self._rounds else 0])
+        agreed = consistency.require_consistent(consistency.decode_digests(digest_slots, replicas), step)
         with tf.control_dependencies([] if agreed is None else [agreed]):
-            return tf.identity(received[:size])
+            return tf.identity(mean), tf.cast(tf.reduce_sum(tf.round(last * replicas)), tf.int64)
 
     def _accept(self, mean: tf.Tensor, velocities: Sequence[tf.Tensor | None]) -> tf.Tensor:
         for feedback, velocity in zip(self._state.error_feedback, velocities, strict=True):
@@ -73,7 +84,3 @@ class DenseReducer:
             feedback.keep_velocity(velocity)
         self._state.counts.assign([size * self._collective.size for size in self._spec.layout.sizes])
         return mean * (self._spec.scale * self._collective.size)
-
-    def _skip(self) -> tf.Tensor:
-        self._state.skip()
-        return tf.zeros([self._spec.layout.size])

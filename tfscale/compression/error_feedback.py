@@ -6,6 +6,7 @@ from typing import final
 import tensorflow as tf
 
 from tfscale.compression.backends.base import Contribution, Spec
+from tfscale.vectors import counter
 
 
 @final
@@ -16,20 +17,24 @@ class ErrorFeedback(tf.Module):
         device: Device of the replica.
         size: D.
         momentum: Create a velocity.
-        delayed: Create a place for the message [M] that travels at the next step.
+        decays: Whether residuals decay: create a sum of what is lost.
+        delayed: Create a place for the message [M] that travels in the next round.
+        rounds: Whether the replica takes several steps alone: create a counter of those that it skips.
     """
 
-    def __init__(self, device: str, size: int, *, momentum: bool, delayed: bool) -> None:
+    def __init__(self, device: str, size: int, *, momentum: bool, decays: bool, delayed: bool, rounds: bool) -> None:
         super().__init__()
         self.device = device
         with tf.device(device):
             self.residual = tf.Variable(tf.zeros([size]), trainable=False)
             self.velocity = tf.Variable(tf.zeros([size]), trainable=False) if momentum else None
             self.clipped = tf.Variable(tf.constant(0.0), trainable=False)
+            self.decayed = tf.Variable(tf.constant(0.0), trainable=False) if decays else None
             self._usable = tf.Variable(tf.constant(True), trainable=False)
         with tf.device("CPU:0"):
             empty = tf.zeros([0], tf.int32)
             self.pending = tf.Variable(empty, trainable=False, shape=[None]) if delayed else None
+            self._skipped = counter() if rounds else None
 
     def keep_usable(self, gradient: Contribution) -> tf.Tensor:
         """Returns the gradient [D], or zeros if it is not usable, which `mark_usable` then reports.
@@ -38,7 +43,23 @@ class ErrorFeedback(tf.Module):
         """
         with tf.device(self.device):
             self._usable.assign(gradient.usable)
+            if self._skipped is not None:
+                self._skipped.assign_add(tf.cast(~gradient.usable, tf.int64))
             return tf.where(gradient.usable, gradient.vector, 0.0)
+
+    def take_skipped(self) -> tf.Tensor:
+        """Returns the number of steps that this replica has skipped alone since the last call, [] int64."""
+        if self._skipped is None:
+            return tf.constant(0, tf.int64)
+        taken = self._skipped.read_value()
+        with tf.control_dependencies([taken]):
+            self._skipped.assign(0)
+        return taken
+
+    def count_decay(self, decay: float) -> None:
+        """Adds the l1 norm of what the residual is about to lose to `decayed`; nothing without decay."""
+        if self.decayed is not None:
+            self.decayed.assign_add((1 - decay) * tf.reduce_sum(tf.abs(self.residual)))
 
     def mark_usable(self, update: Contribution) -> Contribution:
         """Returns the update, usable only if the gradient that it was made of was."""
@@ -94,5 +115,7 @@ class ErrorFeedback(tf.Module):
             "velocity": self.velocity,
             "pending": self.pending,
             "clipped": self.clipped,
+            "decayed": self.decayed,
+            "skipped": self._skipped,
         }
         return {name: variable for name, variable in variables.items() if variable is not None}

@@ -3,10 +3,11 @@
 A message is an int32 vector of HEADER words and a payload, in 32-bit fields:
 
     0  format, in the low 8 bits: a code's number, SKIP (this replica's contribution is not usable: all skip the step)
-       or PROPOSAL (the thresholds are uninitialized: the payload proposes them); residual ratio << 8
-    1  step: optimizer steps completed when it was made
+       or PROPOSAL (the thresholds are uninitialized: the payload proposes them); residual ratio << 8; number of steps
+       << 16 that this replica has skipped alone
+    1  step: optimizer steps completed before those that it is of
     2  threshold: its float bits, or, with one a tensor, the checksum of all
-    3  count: sparse elements
+    3  count: sparse elements, each as often as it is sent
     4  digest of the parameters that the contribution was computed with
     5  checksum of everything else
 
@@ -27,6 +28,9 @@ HEADER = 6
 
 COUNT, DIGEST, CHECKSUM = 3, 4, 5
 """Words of a header by their places."""
+
+MOST_SKIPPED = 2**15 - 1
+"""Largest number of skipped steps that a message can tell."""
 
 SKIP, PROPOSAL = 0, 4
 """Formats that are no code's."""
@@ -74,12 +78,22 @@ def residual_ratio_of(message: tf.Tensor) -> tf.Tensor:
     return tf.bitwise.bitwise_and(tf.bitwise.right_shift(message[0], 8), 0xFF)
 
 
+def skipped_of(message: tf.Tensor) -> tf.Tensor:
+    """Number of steps that a message's replica has skipped alone, [] int64."""
+    return tf.cast(tf.bitwise.right_shift(message[0], 16), tf.int64)
+
+
+def ratio_and_skipped(ratio_bits: tf.Tensor, skipped: tf.Tensor) -> tf.Tensor:
+    """The last field of a header, [] int32: a residual ratio in 8 bits, [] int32, and skipped steps, [] int64."""
+    return ratio_bits + tf.bitwise.left_shift(tf.cast(tf.minimum(skipped, MOST_SKIPPED), tf.int32), 8)
+
+
 def frame(number: int, header: tf.Tensor, count: tf.Tensor, payload: tf.Tensor) -> tf.Tensor:
     """A message [HEADER + P].
 
     Args:
         number: Format.
-        header: [4] int32: step, threshold, digest, residual ratio.
+        header: [4] int32: step, threshold, digest, residual ratio and skipped steps.
         count: [] int32, sparse elements.
         payload: [P] int32.
     """
@@ -107,7 +121,7 @@ class Frame(NamedTuple):
     Attributes:
         header: [2] int32: step, threshold.
         digest: [] int32, of the parameters.
-        size: D.
+        size: D * L, the most elements that it can list.
         dense_values: F.
         proposals: [] int32, number of thresholds that it must propose.
     """

@@ -7,9 +7,13 @@
 
 A dense step (see `dense`) takes the place of all four. With a delay, a step gathers and decodes the messages of the
 step before, and then accumulates and encodes its own.
+
+A contribution may be the change over a round of K optimizer steps; the step numbers of exchanges are then K apart. A
+falling learning rate makes such changes smaller within K times fewer exchanges than a policy needs to notice it, so
+thresholds keep their proportion to it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import final
 
 import tensorflow as tf
@@ -41,6 +45,7 @@ class CompressedReducer(tf.Module):
         per_tensor: One threshold a tensor.
         schedule: Settings that depend on the step.
         devices: Devices of this process's replicas.
+        learning_rate: Returns that of the next step, [] float32, equal in all replicas; None for rounds of one step.
 
     Attributes:
         state: All variables of the exchange.
@@ -57,18 +62,27 @@ class CompressedReducer(tf.Module):
         per_tensor: bool,
         schedule: Schedule,
         devices: Sequence[str],
+        learning_rate: Callable[[], tf.Tensor] | None,
     ) -> None:
         super().__init__()
         self._collective, self.backend, self._spec = collective, backend, spec
         self._regular_gather = collective.regular_gather()
         self._policy, self._per_tensor, self._schedule = policy, per_tensor, schedule
+        self._learning_rate = learning_rate if policy.follows_learning_rate else None
         self.stopwatch = Stopwatch("encode", "exchange", "decode")
         self.state = CompressorState(
-            spec=spec, initial=policy.initial, per_tensor=per_tensor, delayed=schedule.delay > 0, devices=devices
+            spec=spec,
+            initial=policy.initial,
+            per_tensor=per_tensor,
+            delayed=schedule.delay > 0,
+            rounds=schedule.every > 1,
+            devices=devices,
         )
         self._reduce_dense = DenseReducer(collective=collective, spec=spec, state=self.state)
         if schedule.delay:
-            self._keep_pending([self._empty_message(tf.constant(-1, tf.int64), tf.constant(0)) for _ in devices])
+            self._keep_pending(
+                [self._empty_message(tf.constant(-schedule.every, tf.int64), tf.constant(0)) for _ in devices]
+            )
 
     def __call__(
         self, contributions: Sequence[Contribution], digests: Sequence[tf.Tensor], step: tf.Tensor
@@ -78,7 +92,7 @@ class CompressedReducer(tf.Module):
         Args:
             contributions: Gradients or updates of this process's replicas.
             digests: R x [] int32, of the parameters that they were made with.
-            step: [] int64, optimizer steps completed.
+            step: [] int64, optimizer steps completed before those that the contributions are of.
 
         Raises:
             tf.errors.OpError: A message is damaged, or a replica holds other parameters than the rest.
@@ -105,7 +119,9 @@ class CompressedReducer(tf.Module):
     def _reduce_delayed(
         self, contributions: Sequence[Contribution], digests: Sequence[tf.Tensor], step: tf.Tensor, *, dense: bool
     ) -> tf.Tensor:
-        arrived = self._exchange([feedback.pending_message() for feedback in self.state.error_feedback], step - 1)
+        arrived = self._exchange(
+            [feedback.pending_message() for feedback in self.state.error_feedback], step - self._schedule.every
+        )
         # A skipped step restores residuals, and thresholds move, before the next contribution is added.
         with tf.control_dependencies([arrived]):
             if not dense:
@@ -133,6 +149,8 @@ class CompressedReducer(tf.Module):
         for feedback, contribution in zip(state.error_feedback, contributions, strict=True):
             with tf.device(feedback.device):
                 limits = tf.where(state.is_uninitialized(), float("inf"), state.thresholds.read_value())
+                if self._spec.residual_decay < 1:
+                    feedback.count_decay(self._spec.residual_decay)
                 update = self.backend.accumulate(feedback.residual, feedback.velocity, contribution, limits)
                 state.peaks.assign(tf.maximum(state.peaks, update.peaks) if updates else update.peaks)
                 self._clip_residual(feedback, step)
@@ -149,7 +167,7 @@ class CompressedReducer(tf.Module):
 
     def _encode(self, feedback: ErrorFeedback, update: SparseUpdate, digest: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         residual_ratio = framing.residual_ratio(update.peaks, self.state.thresholds.read_value())
-        header = self._header(step, digest, residual_ratio)
+        header = self._header(step, digest, framing.ratio_and_skipped(residual_ratio, feedback.take_skipped()))
 
         def propose() -> tf.Tensor:
             density, residual = self._policy.density(step + 1), feedback.residual.read_value()
@@ -176,7 +194,8 @@ class CompressedReducer(tf.Module):
         for feedback, rank in zip(state.error_feedback, self._collective.ranks, strict=True):
             self.backend.restore(feedback.residual, messages[rank], thresholds, decoded.skip)
         state.counts.assign(decoded.counts)
-        state.skipped_steps.assign_add(tf.cast(decoded.skip, tf.int64))
+        with tf.control_dependencies([decoded.skip]):  # messages are verified
+            state.count_skips(decoded.skip, tf.add_n([framing.skipped_of(message) for message in messages]))
         self._move_thresholds(decoded, thresholds, made)
         return decoded.sum
 
@@ -188,8 +207,20 @@ class CompressedReducer(tf.Module):
         density, residual_ratio = self._density(decoded.counts), framing.ratio(decoded.residual_ratio)
         following = tf.maximum(self._policy.next(thresholds, density, residual_ratio, made), SMALLEST_THRESHOLD)
         moved = tf.where(steers, following, thresholds)
+        moved *= self._change_of_learning_rate()
         state.thresholds.assign(tf.where(uninitialized, decoded.proposed, moved))
         state.steered.assign_add(tf.cast(steers, tf.int64))
+
+    def _change_of_learning_rate(self) -> tf.Tensor | float:
+        """Returns the factor of the learning rate since the last call, within [1/2, 2]; 1 from or to a rate of 0."""
+        kept = self.state.learning_rate
+        if self._learning_rate is None or kept is None:
+            return 1.0
+        before, now = kept.read_value(), tf.cast(self._learning_rate(), tf.float32)
+        with tf.control_dependencies([before]):
+            kept.assign(tf.where(now > 0, now, before))
+        factor = tf.clip_by_value(tf.math.divide_no_nan(now, before), 0.5, 2.0)
+        return tf.where((before > 0) & (now > 0), factor, 1.0)
 
     def _density(self, counts: tf.Tensor) -> tf.Tensor:
         """[T] elements sent by all -> the share of the elements that was sent, [1] or [T]."""

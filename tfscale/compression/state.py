@@ -21,7 +21,8 @@ class CompressorState(tf.Module):
         spec: Settings of the exchange.
         initial: First threshold; None if replicas propose it.
         per_tensor: One threshold a tensor.
-        delayed: Keep each replica's message until the next step.
+        delayed: Keep each replica's message until the next round.
+        rounds: Whether an exchange covers several optimizer steps.
         devices: Devices of this process's replicas.
 
     Attributes:
@@ -29,7 +30,10 @@ class CompressorState(tf.Module):
         counts: [T] int64, elements sent of each tensor at the last step, over all replicas.
         peaks: [T] float32, largest |residual| of this process's replicas before the last sending.
         bytes_sent: [] int64, since the start, over all replicas.
-        skipped_steps: [] int64, steps that all replicas skipped.
+        skipped_steps: [] int64, steps that all replicas skipped, and in rounds of several steps those that each
+            skipped alone, added up.
+        is_skipped: [] bool, all replicas skipped the last exchange; not saved.
+        learning_rate: [] float32, of the optimizer when thresholds last followed it; 0 before. None for single steps.
         steered: [] int64, steps after which the policy moved the thresholds.
         autotuned: [] bool, the link was measured and autotune has decided.
         off: [] bool, autotune turned compression off.
@@ -37,7 +41,14 @@ class CompressorState(tf.Module):
     """
 
     def __init__(
-        self, *, spec: Spec, initial: float | None, per_tensor: bool, delayed: bool, devices: Sequence[str]
+        self,
+        *,
+        spec: Spec,
+        initial: float | None,
+        per_tensor: bool,
+        delayed: bool,
+        rounds: bool,
+        devices: Sequence[str],
     ) -> None:
         super().__init__()
         tensors = len(spec.layout.sizes)
@@ -45,21 +56,37 @@ class CompressorState(tf.Module):
         self.counts = tf.Variable(tf.zeros([tensors], tf.int64), trainable=False)
         self.peaks = tf.Variable(tf.zeros([tensors]), trainable=False)
         self.bytes_sent, self.skipped_steps, self.steered = counter(), counter(), counter()
-        self.autotuned, self.off = (tf.Variable(tf.constant(False), trainable=False) for _ in range(2))
+        self.autotuned, self.off, self.is_skipped = (tf.Variable(tf.constant(False), trainable=False) for _ in range(3))
+        self.learning_rate = tf.Variable(tf.constant(0.0), trainable=False) if rounds else None
         self.error_feedback = [
-            ErrorFeedback(device, spec.layout.size, momentum=spec.momentum > 0, delayed=delayed) for device in devices
+            ErrorFeedback(
+                device,
+                spec.layout.size,
+                momentum=spec.momentum > 0,
+                decays=spec.residual_decay < 1,
+                delayed=delayed,
+                rounds=rounds,
+            )
+            for device in devices
         ]
 
     def is_uninitialized(self) -> tf.Tensor:
         """True until replicas have agreed on the first thresholds, [] bool."""
         return self.thresholds[0] <= 0
 
-    def skip(self) -> None:
-        """Counts a step that all replicas skip."""
-        self.skipped_steps.assign_add(1)
+    def count_skips(self, skipped: tf.Tensor, alone: tf.Tensor | int = 0) -> None:
+        """Counts an exchange that all replicas skip, and steps that replicas have skipped alone.
+
+        Args:
+            skipped: [] bool.
+            alone: [] int64.
+        """
+        self.is_skipped.assign(skipped)
+        self.skipped_steps.assign_add(tf.cast(skipped, tf.int64) + alone)
 
     def shared(self) -> Mapping[str, tf.Variable]:
         """The variables that are equal in all processes, by their names in checkpoints."""
+        rate = {} if self.learning_rate is None else {"learning_rate": self.learning_rate}
         return {
             "thresholds": self.thresholds,
             "skipped_steps": self.skipped_steps,
@@ -67,4 +94,5 @@ class CompressorState(tf.Module):
             "reviewed": self.autotuned,
             "bytes_sent": self.bytes_sent,
             "off": self.off,
+            **rate,
         }

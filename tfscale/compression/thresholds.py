@@ -31,10 +31,12 @@ class Threshold(Protocol):
         initial: First threshold in gradient units; None lets the replicas propose it, so that about `density(1)` of
             all elements reach it.
         goal: Target of the density, for tables; empty for none.
+        follows_learning_rate: Whether thresholds of rounds of several steps keep their proportion to it.
     """
 
     initial: float | None
     goal: str
+    follows_learning_rate: bool
 
     def density(self, step: tf.Tensor) -> tf.Tensor:
         """Target density at `step`, [] float32; the first thresholds are that quantile."""
@@ -59,6 +61,8 @@ class Fixed:
     Args:
         initial: Gradient units (update units with `shares: updates`).
     """
+
+    follows_learning_rate = False
 
     def __init__(self, *, initial: float) -> None:
         self.initial: float | None = initial
@@ -85,6 +89,8 @@ class Adaptive:
         maximum: Highest density.
         rate: Factor of one adjustment, in (0, 1).
     """
+
+    follows_learning_rate = True
 
     def __init__(self, *, initial: float | None, minimum: float, maximum: float, rate: float = DL4J_RATE) -> None:
         self.initial = initial
@@ -117,6 +123,8 @@ class TargetDensity:
         gain: Gain of the controller: about 1 is smooth; 10 oscillates between no element and many times the target
             (LeNet).
     """
+
+    follows_learning_rate = True
 
     def __init__(self, *, initial: float | None, density: float, ramp: int, gain: float) -> None:
         self.initial = initial

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from tfscale.config.strategy_settings import settings_of
+
 MOVED_MODULES: Mapping[str, str] = MappingProxyType(
     {
         "tfscale.codecs.bitmap": "tfscale.compression.codecs.bitmap",
@@ -86,7 +88,7 @@ NEW_OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         },
     }
 )
-"""`_target_` -> options that earlier configurations lack, and the values that change nothing."""
+"""`_target_` -> options that earlier configurations lack, and values that change nothing; strategies have their own."""
 
 
 def completed(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,7 +110,9 @@ def _without_run_tensorboard(values: Mapping[str, Any]) -> tuple[dict[str, Any],
 
 
 def _with_new_options(node: Mapping[str, Any]) -> dict[str, Any]:
-    return {**NEW_OPTIONS.get(current(str(node.get("_target_"))), {}), **node}
+    target = current(str(node.get("_target_")))
+    strategy = settings_of(target)
+    return {**NEW_OPTIONS.get(target, {}), **({} if strategy is None else strategy.NEW_OPTIONS.get(target, {})), **node}
 
 
 def renamed(values: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, str]]:

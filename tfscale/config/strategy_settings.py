@@ -9,7 +9,7 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 from functools import cache
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from tfscale.config.schemas.config import Config
 from tfscale.config.schemas.fields import Table
@@ -22,9 +22,11 @@ class StrategySettings(Protocol):
 
     Attributes:
         SCHEMAS: `_target_` -> its options.
+        NEW_OPTIONS: `_target_` -> options that configurations of earlier runs lack, and values that change nothing.
     """
 
     SCHEMAS: Mapping[str, type[Table]]
+    NEW_OPTIONS: Mapping[str, Mapping[str, Any]]
 
     def problems_of(self, config: Config) -> list[str]:
         """Returns a message for each rule between keys that the configuration breaks."""

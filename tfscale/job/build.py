@@ -143,7 +143,7 @@ def build(config: Config, connection: Connection, built: BuiltData | None = None
     origin = None if restored else origin_of(config)
     initial = None if origin is None else InitialWeights(origin)
     own = build_replicas(config, data, task, strategy=strategy, rate=rate, initial=initial, devices=connection.devices)
-    strategy.build([replica.parameters() for replica in own], own[0].layout)
+    strategy.build([replica.parameters() for replica in own], own[0].layout, own[0].learning_rate)
     evaluator = Evaluator(own, data=data, collective=collective, task=task)
     evaluator.check(*zeros(data.spec))
     stopping = instantiate(

@@ -21,8 +21,13 @@ namespace tfscale {
 // caller at a time.
 class Accumulator {
  public:
-  Accumulator(Layout layout, Momentum kind, float momentum, bool masking)
-      : layout_(std::move(layout)), kind_(kind), momentum_(momentum), masking_(masking) {
+  Accumulator(Layout layout, Momentum kind, float momentum, float decay, int levels, bool masking)
+      : layout_(std::move(layout)),
+        kind_(kind),
+        momentum_(momentum),
+        decay_(decay),
+        levels_(levels),
+        masking_(masking) {
     buffers_.resize(layout_.chunks.size());
     passes_.resize(layout_.chunks.size());
   }
@@ -35,15 +40,15 @@ class Accumulator {
   // residual, velocity (null without momentum), contribution: [D]; peaks: [T]; dense_values: [F].
   bool Run(const ParallelFor& parallel, float* residual, float* velocity, const float* contribution,
            const Thresholds& thresholds, float* peaks, float* dense_values) {
-    // A thread lists elements in memory of its own, 4 bytes an element, touched only where something is sent.
+    // A thread lists elements in memory of its own, 4 bytes an element and level, touched only where something is sent.
     const int64_t cost = kChunk * (kind_ == kNone ? 1 : 2);
     parallel(static_cast<int64_t>(passes_.size()), cost, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const Range& chunk = layout_.chunks[i];
-        if (buffers_[i] == nullptr) buffers_[i].reset(new Element[chunk.length + kSpare]);
+        if (buffers_[i] == nullptr) buffers_[i].reset(new Element[levels_ * chunk.length + kSpare]);
         passes_[i] = Pass{residual + chunk.start, velocity == nullptr ? nullptr : velocity + chunk.start,
                           contribution + chunk.start, chunk.start, chunk.length, thresholds.Of(chunk.tensor), momentum_,
-                          masking_, buffers_[i].get(), 0, 0, true};
+                          decay_, levels_, masking_, buffers_[i].get(), 0, 0, true};
         RunPass(kind_, &passes_[i]);
       }
     });
@@ -105,7 +110,8 @@ class Accumulator {
 
   Layout layout_;
   Momentum kind_;
-  float momentum_;
+  float momentum_, decay_;
+  int levels_;
   bool masking_, usable_ = false;
   std::vector<std::unique_ptr<Element[]>> buffers_;  // of each chunk, made when it is first run
   std::vector<Pass> passes_;

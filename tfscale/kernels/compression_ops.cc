@@ -33,6 +33,8 @@ REGISTER_OP("TfscaleAccumulate")
     .Attr("momentum: float")
     .Attr("nesterov: bool")
     .Attr("masking: bool")
+    .Attr("decay: float")
+    .Attr("levels: int >= 1")
     .Output("sent: int32")
     .Output("peaks: float")
     .Output("dense_values: float")
@@ -56,6 +58,7 @@ REGISTER_OP("TfscaleEncode")
     .Input("header: int32")    // step, threshold, digest, residual ratio
     .Attr("formats: list(int)")
     .Attr("size: int")
+    .Attr("levels: int >= 1")
     .Output("message: int32")
     .SetShapeFn([](Shapes* shapes) -> absl::Status {
       shapes->set_output(0, shapes->Vector(Shapes::kUnknownDim));
@@ -70,6 +73,7 @@ REGISTER_OP("TfscaleDecode")
     .Attr("sizes: list(int)")
     .Attr("dense: list(bool)")
     .Attr("scale: float")
+    .Attr("levels: int >= 1")
     .Output("sum: float")
     .Output("counts: int64")
     .Output("skip: bool")
@@ -95,6 +99,7 @@ REGISTER_OP("TfscaleRestore")
     .Input("wanted: bool")
     .Attr("sizes: list(int)")
     .Attr("dense: list(bool)")
+    .Attr("levels: int >= 1")
     .SetIsStateful()
     .SetShapeFn(tf::shape_inference::NoOutputs);
 
@@ -139,13 +144,16 @@ class UsableOp : public tf::OpKernel {
 class AccumulateOp : public tf::OpKernel {
  public:
   explicit AccumulateOp(tf::OpKernelConstruction* context) : OpKernel(context) {
-    float momentum;
+    float momentum, decay;
+    int levels;
     bool nesterov, masking;
     OP_REQUIRES_OK(context, context->GetAttr("momentum", &momentum));
     OP_REQUIRES_OK(context, context->GetAttr("nesterov", &nesterov));
     OP_REQUIRES_OK(context, context->GetAttr("masking", &masking));
+    OP_REQUIRES_OK(context, context->GetAttr("decay", &decay));
+    OP_REQUIRES_OK(context, context->GetAttr("levels", &levels));
     const Momentum kind = momentum == 0 ? kNone : nesterov ? kNesterov : kHeavyBall;
-    accumulator_ = std::make_unique<Accumulator>(LayoutOf(context), kind, momentum, masking);
+    accumulator_ = std::make_unique<Accumulator>(LayoutOf(context), kind, momentum, decay, levels, masking);
   }
 
   void Compute(tf::OpKernelContext* context) override {
@@ -189,6 +197,7 @@ class EncodeOp : public tf::OpKernel {
     std::vector<int> formats;
     OP_REQUIRES_OK(context, context->GetAttr("formats", &formats));
     OP_REQUIRES_OK(context, context->GetAttr("size", &size_));
+    OP_REQUIRES_OK(context, context->GetAttr("levels", &levels_));
     for (const int format : formats) allowed_ |= 1U << format;
   }
 
@@ -210,21 +219,24 @@ class EncodeOp : public tf::OpKernel {
     if (!context->input(2).scalar<bool>()()) return Encoder::Skip();
     if (proposal.count > 0) return Encoder::Proposal(proposal, dense_values);
     const auto* elements = reinterpret_cast<const Element*>(sent.flat<int32_t>().data());
-    return Encoder::Sparse(parallel, allowed_, elements, sent.NumElements(), size_, dense_values);
+    return Encoder::Sparse(parallel, allowed_, elements, sent.NumElements(), size_, levels_, dense_values);
   }
 
   static FloatView FloatsOf(const tf::Tensor& input) { return {input.flat<float>().data(), input.NumElements()}; }
 
   unsigned allowed_ = 0;
   int64_t size_;
+  int levels_;
 };
 
 class DecodeOp : public tf::OpKernel {
  public:
   explicit DecodeOp(tf::OpKernelConstruction* context) : OpKernel(context) {
     float scale;
+    int levels;
     OP_REQUIRES_OK(context, context->GetAttr("scale", &scale));
-    decoder_ = std::make_unique<Decoder>(LayoutOf(context), scale);
+    OP_REQUIRES_OK(context, context->GetAttr("levels", &levels));
+    decoder_ = std::make_unique<Decoder>(LayoutOf(context), scale, levels);
   }
 
   void Compute(tf::OpKernelContext* context) override {
@@ -267,7 +279,9 @@ class DecodeOp : public tf::OpKernel {
 
 class RestoreOp : public tf::OpKernel {
  public:
-  explicit RestoreOp(tf::OpKernelConstruction* context) : OpKernel(context), layout_(LayoutOf(context)) {}
+  explicit RestoreOp(tf::OpKernelConstruction* context) : OpKernel(context), layout_(LayoutOf(context)) {
+    OP_REQUIRES_OK(context, context->GetAttr("levels", &levels_));
+  }
 
   void Compute(tf::OpKernelContext* context) override {
     if (!context->input(3).scalar<bool>()()) return;
@@ -275,12 +289,13 @@ class RestoreOp : public tf::OpKernel {
     OP_REQUIRES_OK(context, ThresholdsOf(context->input(2), layout_, &thresholds));
     LockedVariable residual;
     OP_REQUIRES_OK(context, residual.Open(context, 0, layout_.size));
-    const std::string wrong = Restore(layout_, MessageOf(context->input(1)), thresholds, residual.values());
+    const std::string wrong = Restore(layout_, MessageOf(context->input(1)), thresholds, levels_, residual.values());
     OP_REQUIRES(context, wrong.empty(), absl::DataLossError(absl::StrCat("tfscale: a message of our own: ", wrong)));
   }
 
  private:
   Layout layout_;
+  int levels_;
 };
 
 REGISTER_KERNEL_BUILDER(Name("TfscaleUsable").Device(tf::DEVICE_CPU), UsableOp);

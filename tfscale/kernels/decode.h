@@ -28,7 +28,7 @@ struct Fault {
 // Keeps memory from step to step: new memory would cost more than its use. One caller at a time.
 class Decoder {
  public:
-  Decoder(Layout layout, float scale) : layout_(std::move(layout)), scale_(scale) {}
+  Decoder(Layout layout, float scale, int levels) : layout_(std::move(layout)), scale_(scale), levels_(levels) {}
 
   const Layout& layout() const { return layout_; }
 
@@ -78,7 +78,7 @@ class Decoder {
     parallel(static_cast<int64_t>(sent.size()), kChunk, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const Range& chunk = layout_.chunks[i];
-        sent[i] = SumChunk(lists_, chunk, thresholds.Of(chunk.tensor) * scale_, out);
+        sent[i] = SumChunk(lists_, chunk, thresholds.Of(chunk.tensor) * scale_, levels_, out);
       }
     });
     std::fill_n(counts, layout_.sizes.size(), 0);
@@ -114,12 +114,13 @@ class Decoder {
     if (FormatOf(words) == kSkip) return message.length == kHeader ? "" : "a skip message with a payload";
     const int64_t count = words[kCount], length = message.length - kHeader - layout_.dense_size;
     if (length < 0) return "it is cut off";
-    if (count > layout_.size) return "more elements than the model has";
+    if (count > levels_ * layout_.size) return "more elements than the model has";
     if (count > kDensest * length) return "more elements than it has room for";
     const Word* payload = words + kHeader;
     dense_values_[rank] = reinterpret_cast<const float*>(payload + length);
     if (proposals == 0 && FormatOf(words) != kProposal) {
-      return DecodePayload(FormatOf(words), payload, length, count, layout_.size, lists_[rank].Resize(count));
+      return DecodePayload(FormatOf(words), payload, length, count, layout_.size, levels_,
+                           lists_[rank].Resize(count));
     }
     const float* proposal = proposals_[rank] = reinterpret_cast<const float*>(payload);
     const bool proposes = FormatOf(words) == kProposal && proposals > 0 && length == proposals && count == 0;
@@ -146,6 +147,7 @@ class Decoder {
 
   Layout layout_;
   float scale_;
+  int levels_;
   bool skip_ = false;
   Word residual_ratio_ = 0;
   std::vector<ElementList> lists_;

@@ -35,9 +35,9 @@ class Encoder {
   }
 
   static Encoder Sparse(const ParallelFor& parallel, unsigned allowed, const Element* elements, int64_t count,
-                        int64_t size, FloatView dense_values) {
-    return Encoder(PlanPayload(parallel, allowed, elements, count, size), elements, count, {nullptr, 0}, dense_values,
-                   size);
+                        int64_t size, int levels, FloatView dense_values) {
+    return Encoder(PlanPayload(parallel, allowed, elements, count, size, levels), elements, count, {nullptr, 0},
+                   dense_values, size, levels);
   }
 
   int64_t Length() const { return kHeader + plan_.length + dense_values_.count; }
@@ -45,7 +45,7 @@ class Encoder {
   void Write(const ParallelFor& parallel, const HeaderFields& header, Word* out) const {
     Word* payload = out + kHeader;
     if (plan_.format == kProposal) Copy(proposal_, payload);
-    EncodePayload(parallel, plan_, elements_, count_, size_, payload);
+    EncodePayload(parallel, plan_, elements_, count_, size_, levels_, payload);
     Copy(dense_values_, payload + plan_.length);
     out[kFormat] = plan_.format | header.residual_ratio << 8;
     out[kStep] = header.step;
@@ -57,11 +57,12 @@ class Encoder {
 
  private:
   Encoder(PayloadPlan plan, const Element* elements, int64_t count, FloatView proposal, FloatView dense_values,
-          int64_t size = 0)
+          int64_t size = 0, int levels = 1)
       : plan_(std::move(plan)),
         elements_(elements),
         count_(count),
         size_(size),
+        levels_(levels),
         proposal_(proposal),
         dense_values_(dense_values) {}
 
@@ -72,6 +73,7 @@ class Encoder {
   PayloadPlan plan_;
   const Element* elements_;
   int64_t count_, size_;
+  int levels_;
   FloatView proposal_, dense_values_;
 };
 

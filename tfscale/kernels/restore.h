@@ -14,13 +14,13 @@ namespace tfscale {
 
 // Returns what is wrong with the message, or nothing.
 inline std::string Restore(const Layout& layout, const MessageView& message, const Thresholds& thresholds,
-                           float* residual) {
+                           int levels, float* residual) {
   const Word format = FormatOf(message.words);
   if (format == kSkip || format == kProposal) return "";
   const int64_t count = message.words[kCount], length = message.length - kHeader - layout.dense_size;
   std::vector<Element> elements(count + kSpareElements);
   const std::string wrong =
-      DecodePayload(format, message.words + kHeader, length, count, layout.size, elements.data());
+      DecodePayload(format, message.words + kHeader, length, count, layout.size, levels, elements.data());
   if (!wrong.empty()) return wrong;
   for (int64_t i = 0; i < count; ++i) {
     const int64_t index = elements[i] >> 1;

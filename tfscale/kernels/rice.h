@@ -36,6 +36,10 @@ inline int ChooseCode(int64_t span, int64_t gaps) {
   return code;
 }
 
+// The smallest difference between two indices of a list, of which a gap is the excess: an element may stand again if
+// there are several levels.
+inline Element SmallestStep(int levels) { return levels == 1 ? 1 : 0; }
+
 struct RiceBlock {
   int64_t first, count;  // elements
   int code;

@@ -76,7 +76,7 @@ TFSCALE_INLINE bool Walk(const RiceBlock& block, const Word* unary, const Each& 
 
 template <bool kTrit, bool kInside>
 TFSCALE_INLINE bool DecodeBlock(const RiceBlock& block, const Word* in, const Word* end, int64_t number, int64_t size,
-                                Element* out) {
+                                Element step, Element* out) {
   static const Digits digits;
   const Divisor divisor(block.code);
   const Word* low = in + block.low_at;
@@ -94,7 +94,7 @@ TFSCALE_INLINE bool DecodeBlock(const RiceBlock& block, const Word* in, const Wo
     if (kTrit) high = 3 * high + thirds[i];
     const uint64_t field = GetBits<kInside>(low, at, end) & mask;
     at += width;
-    index += (high << shift) + (field >> 1) + 1;
+    index += (high << shift) + (field >> 1) + step;
     own[i] = static_cast<Element>(index << 1 | (field & 1U));
   };
   return Walk(block, in + block.unary_at, each) && index < static_cast<uint64_t>(size);
@@ -118,7 +118,8 @@ using ByteLanes = unsigned char __attribute__((vector_size(kLanes)));
 // DecodeBlock for narrow fields, as blocks of high density have: quotients first, then eight gaps at a time. Writes and
 // reads up to kLanes - 1 elements more than the block has.
 template <bool kTrit>
-TFSCALE_INLINE bool DecodeNarrow(const RiceBlock& block, const Word* in, int64_t number, int64_t size, Element* out) {
+TFSCALE_INLINE bool DecodeNarrow(const RiceBlock& block, const Word* in, int64_t number, int64_t size, Element step,
+                                 Element* out) {
   static const Digits digits;
   const Divisor divisor(block.code);
   const unsigned char* low = reinterpret_cast<const unsigned char*>(in + block.low_at);
@@ -150,7 +151,7 @@ TFSCALE_INLINE bool DecodeNarrow(const RiceBlock& block, const Word* in, int64_t
       std::memcpy(&third, thirds + i, sizeof third);
       high = 3 * high + __builtin_convertvector(third, Lanes);
     }
-    Lanes sums = (high << shift) + (fields >> 1) + 1;
+    Lanes sums = (high << shift) + (fields >> 1) + step;
     sums += TFSCALE_LATER(sums, 0, 8, 9, 10, 11, 12, 13, 14);
     sums += TFSCALE_LATER(sums, 0, 1, 8, 9, 10, 11, 12, 13);
     sums += TFSCALE_LATER(sums, 0, 1, 2, 3, 8, 9, 10, 11);
@@ -164,29 +165,31 @@ TFSCALE_INLINE bool DecodeNarrow(const RiceBlock& block, const Word* in, int64_t
 
 // Decodes a block, by vectors if its fields are narrow. All but the last blocks can be read eight bytes at a time.
 TFSCALE_CLONES inline bool DecodeBlockOfAnyWidth(const RiceBlock& block, const Word* in, const Word* end,
-                                                 int64_t number, int64_t size, Element* out) {
+                                                 int64_t number, int64_t size, Element step, Element* out) {
   const bool trit = block.code & 1, inside = in + block.low_at + block.low + 2 <= end;
   const bool narrow = Divisor(block.code).Width() <= kNarrowest;
   if (narrow && size < kFarthest && in + block.low_at + block.low + 2 + kLanes * kNarrowest / 32 <= end) {
-    return trit ? DecodeNarrow<true>(block, in, number, size, out) : DecodeNarrow<false>(block, in, number, size, out);
+    return trit ? DecodeNarrow<true>(block, in, number, size, step, out)
+                : DecodeNarrow<false>(block, in, number, size, step, out);
   }
   if (inside) {
-    return trit ? DecodeBlock<true, true>(block, in, end, number, size, out)
-                : DecodeBlock<false, true>(block, in, end, number, size, out);
+    return trit ? DecodeBlock<true, true>(block, in, end, number, size, step, out)
+                : DecodeBlock<false, true>(block, in, end, number, size, step, out);
   }
-  return trit ? DecodeBlock<true, false>(block, in, end, number, size, out)
-              : DecodeBlock<false, false>(block, in, end, number, size, out);
+  return trit ? DecodeBlock<true, false>(block, in, end, number, size, step, out)
+              : DecodeBlock<false, false>(block, in, end, number, size, step, out);
 }
 
 // Returns what is wrong with the payload, or nothing. `out` has a capacity of `count` + kLanes elements.
-inline std::string DecodeRice(const Word* in, int64_t length, int64_t count, int64_t size, Element* out) {
+inline std::string DecodeRice(const Word* in, int64_t length, int64_t count, int64_t size, Element step, Element* out) {
   std::vector<RiceBlock> blocks;
   const std::string wrong = ReadTable(in, length, count, &blocks);
   if (!wrong.empty()) return wrong;
   int64_t last = -1;
   for (int64_t i = 0; i < static_cast<int64_t>(blocks.size()); ++i) {
-    const bool good = DecodeBlockOfAnyWidth(blocks[i], in, in + length, i, size, out);
-    if (!good || static_cast<int64_t>(out[blocks[i].first] >> 1) <= last) return "gaps that lead out of the model";
+    const bool good = DecodeBlockOfAnyWidth(blocks[i], in, in + length, i, size, step, out);
+    const int64_t first = out[blocks[i].first] >> 1;
+    if (!good || first < last + step) return "gaps that lead out of the model";
     last = out[blocks[i].first + blocks[i].count - 1] >> 1;
   }
   return "";

@@ -15,28 +15,28 @@ namespace tfscale {
 
 // The sum of the quotients of the first `gaps` gaps of a block.
 template <bool kTrit>
-TFSCALE_CLONES uint64_t SumQuotients(const Element* own, int64_t gaps, int low) {
+TFSCALE_CLONES uint64_t SumQuotients(const Element* own, int64_t gaps, int low, Element step) {
   uint64_t total = 0;
   for (int64_t i = 1; i <= gaps; ++i) {
-    const Element high = ((own[i] >> 1) - (own[i - 1] >> 1) - 1U) >> low;
+    const Element high = ((own[i] >> 1) - (own[i - 1] >> 1) - step) >> low;
     total += kTrit ? Third(high) : high;
   }
   return total;
 }
 
 // The code and the size of a block.
-inline RiceBlock PlanBlock(const Element* elements, int64_t total, int64_t number) {
+inline RiceBlock PlanBlock(const Element* elements, int64_t total, int64_t number, Element step) {
   RiceBlock block{};
   block.first = number * kBlock;
   block.count = std::min(kBlock, total - block.first);
   const Element* own = elements + block.first;
   const int64_t gaps = block.count - 1;
-  const int64_t span = gaps == 0 ? 0 : static_cast<int64_t>(own[gaps] >> 1) - (own[0] >> 1) - gaps;
+  const int64_t span = gaps == 0 ? 0 : static_cast<int64_t>(own[gaps] >> 1) - (own[0] >> 1) - gaps * step;
   block.code = gaps == 0 ? 0 : ChooseCode(span, gaps);
   FixedPlanes(&block);
   const Divisor divisor(block.code);
-  const uint64_t bits = gaps + (divisor.trit ? SumQuotients<true>(own, gaps, divisor.low)
-                                             : SumQuotients<false>(own, gaps, divisor.low));
+  const uint64_t bits = gaps + (divisor.trit ? SumQuotients<true>(own, gaps, divisor.low, step)
+                                             : SumQuotients<false>(own, gaps, divisor.low, step));
   block.unary = (bits + 31) / 32;
   return block;
 }
@@ -72,7 +72,8 @@ class Plane {
 
 // Writes one block; `out` is the zeroed payload.
 template <bool kTrit, bool kNarrow>
-TFSCALE_INLINE void EncodeBlock(const RiceBlock& block, const Element* elements, int64_t number, Word* out) {
+TFSCALE_INLINE void EncodeBlock(const RiceBlock& block, const Element* elements, int64_t number, Element step,
+                                Word* out) {
   const Divisor divisor(block.code);
   const Element* own = elements + block.first;
   out[2 * number] = own[0];
@@ -91,7 +92,7 @@ TFSCALE_INLINE void EncodeBlock(const RiceBlock& block, const Element* elements,
 #pragma GCC unroll 5
     for (int j = 0; j < kTrits; ++j) {
       if (j == some) break;
-      const Element here = own[i + j], gap = (here >> 1) - (own[i + j - 1] >> 1) - 1U, high = gap >> shift;
+      const Element here = own[i + j], gap = (here >> 1) - (own[i + j - 1] >> 1) - step, high = gap >> shift;
       const Element quotient = quotients[j] = kTrit ? Third(high) : high;
       if (kTrit) byte += (high - 3 * quotient) * kWeights[j];
       const uint64_t field = (gap & low_mask) << 1 | (here & 1U);
@@ -112,32 +113,34 @@ TFSCALE_INLINE void EncodeBlock(const RiceBlock& block, const Element* elements,
   unary.Close();
 }
 
-TFSCALE_CLONES inline void EncodeRiceBlock(const RiceBlock& block, const Element* elements, int64_t number, Word* out) {
+TFSCALE_CLONES inline void EncodeRiceBlock(const RiceBlock& block, const Element* elements, int64_t number,
+                                           Element step, Word* out) {
   const bool narrow = kTrits * Divisor(block.code).Width() <= 32;
   if (block.code & 1) {
-    narrow ? EncodeBlock<true, true>(block, elements, number, out)
-           : EncodeBlock<true, false>(block, elements, number, out);
+    narrow ? EncodeBlock<true, true>(block, elements, number, step, out)
+           : EncodeBlock<true, false>(block, elements, number, step, out);
   } else {
-    narrow ? EncodeBlock<false, true>(block, elements, number, out)
-           : EncodeBlock<false, false>(block, elements, number, out);
+    narrow ? EncodeBlock<false, true>(block, elements, number, step, out)
+           : EncodeBlock<false, false>(block, elements, number, step, out);
   }
 }
 
 // The code and the size of all blocks.
-inline std::vector<RiceBlock> PlanRice(const ParallelFor& parallel, const Element* elements, int64_t count) {
+inline std::vector<RiceBlock> PlanRice(const ParallelFor& parallel, const Element* elements, int64_t count,
+                                       Element step) {
   std::vector<RiceBlock> blocks(BlocksOf(count));
   parallel(static_cast<int64_t>(blocks.size()), kBlock * 2, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) blocks[i] = PlanBlock(elements, count, i);
+    for (int64_t i = begin; i < end; ++i) blocks[i] = PlanBlock(elements, count, i, step);
   });
   return blocks;
 }
 
 // Writes the payload, `length` words.
 inline void EncodeRice(const ParallelFor& parallel, const std::vector<RiceBlock>& blocks, const Element* elements,
-                       int64_t length, Word* out) {
+                       int64_t length, Element step, Word* out) {
   std::memset(out, 0, length * sizeof(Word));
   parallel(static_cast<int64_t>(blocks.size()), kBlock * 8, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) EncodeRiceBlock(blocks[i], elements, i, out);
+    for (int64_t i = begin; i < end; ++i) EncodeRiceBlock(blocks[i], elements, i, step, out);
   });
 }
 

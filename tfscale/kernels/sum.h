@@ -44,10 +44,10 @@ struct Cursor {
 // Writes a piece of the sum; returns the number of elements sent of it. The memory is cleared first, by a memset that
 // need not read it: that costs less than to count elsewhere and write once.
 TFSCALE_CLONES inline int64_t SumPiece(std::vector<Cursor>* cursors, int64_t start, int64_t length, float quantum,
-                                       float* out) {
+                                       int levels, float* out) {
   int32_t* numbers = reinterpret_cast<int32_t*>(out);
   const uint64_t last = static_cast<uint64_t>(start + length) << 1;
-  const int32_t replicas = static_cast<int32_t>(cursors->size());
+  const int32_t largest = static_cast<int32_t>(cursors->size()) * levels;
   std::memset(numbers + start, 0, length * sizeof(int32_t));
   int64_t count = 0;
   for (Cursor& cursor : *cursors) {
@@ -65,7 +65,7 @@ TFSCALE_CLONES inline int64_t SumPiece(std::vector<Cursor>* cursors, int64_t sta
       const Element index = next[-1] >> 1;
       const int32_t number = numbers[index];
       // The bits of a float have an exponent, so they are far from these few integers.
-      const bool counted = number <= replicas && number >= -replicas;
+      const bool counted = number <= largest && number >= -largest;
       out[index] = counted ? static_cast<float>(number) * quantum : out[index];
     }
   }
@@ -73,7 +73,8 @@ TFSCALE_CLONES inline int64_t SumPiece(std::vector<Cursor>* cursors, int64_t sta
 }
 
 // Writes one chunk of the sum; returns the number of elements sent of it.
-inline int64_t SumChunk(const std::vector<ElementList>& lists, const Range& chunk, float quantum, float* out) {
+inline int64_t SumChunk(const std::vector<ElementList>& lists, const Range& chunk, float quantum, int levels,
+                        float* out) {
   std::vector<Cursor> cursors;
   for (const ElementList& list : lists) {
     const Element *begin = list.memory.get(), *end = begin + list.count;
@@ -81,7 +82,7 @@ inline int64_t SumChunk(const std::vector<ElementList>& lists, const Range& chun
   }
   int64_t count = 0;
   for (int64_t at = 0; at < chunk.length; at += kPiece) {
-    count += SumPiece(&cursors, chunk.start + at, std::min(kPiece, chunk.length - at), quantum, out);
+    count += SumPiece(&cursors, chunk.start + at, std::min(kPiece, chunk.length - at), quantum, levels, out);
   }
   return count;
 }

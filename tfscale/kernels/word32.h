@@ -15,13 +15,14 @@ inline void EncodeWord32(const Element* elements, int64_t count, Word* out) {
 }
 
 // Returns what is wrong with the payload, or nothing.
-inline std::string DecodeWord32(const Word* in, int64_t length, int64_t count, int64_t size, Element* out) {
+inline std::string DecodeWord32(const Word* in, int64_t length, int64_t count, int64_t size, Element step,
+                                Element* out) {
   if (length != count) return "a list of another length";
-  int64_t last = -1;
+  int64_t least = 0;
   for (int64_t i = 0; i < count; ++i) {
     const int64_t index = in[i] >> 1;
-    if (index <= last || index >= size) return "indices out of order";
-    last = index;
+    if (index < least || index >= size) return "indices out of order";
+    least = index + step;
     out[i] = in[i];
   }
   return "";

@@ -7,7 +7,7 @@ Both places get the step number, so that warm-ups and ramps need no counter of t
 where it was. `consensus` changes nothing: it is the model that evaluations and checkpoints see between averagings.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -61,12 +61,13 @@ class Strategy(Protocol):
     is_reproducible: bool
     bytes_sent: tf.Variable
 
-    def build(self, parameters: Sequence[tf.Tensor], layout: Layout) -> None:
+    def build(self, parameters: Sequence[tf.Tensor], layout: Layout, learning_rate: Callable[[], tf.Tensor]) -> None:
         """Creates the variables that need D.
 
         Args:
             parameters: R x [S], the replicas' agreed start; its first D elements are the trainable ones.
             layout: Of those D.
+            learning_rate: Returns that of the next step, [] float32, equal in all replicas.
         """
         ...
 
@@ -87,11 +88,19 @@ class Strategy(Protocol):
         ...
 
     def reduce_parameters(self, parameters: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
-        """R x [S] -> [S]: the parameters that every replica continues with after `step` ([] int64) steps."""
+        """R x [S] -> [S] or [D]: the parameters that every replica continues with after `step` ([] int64) steps.
+
+        With [D], the trainable ones, each replica keeps the rest of its own.
+        """
         ...
 
-    def consensus(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:
-        """R x [S] -> [S]: the model that the replicas represent now; changes nothing."""
+    def consensus(self, parameters: Sequence[tf.Tensor], *, averaged: bool) -> tf.Tensor:
+        """R x [S] -> [S]: the model that the replicas represent now; changes nothing.
+
+        Args:
+            parameters: R x [S].
+            averaged: Whether they have averages of the weights in the weights' place.
+        """
         ...
 
     def describe(self) -> Description:

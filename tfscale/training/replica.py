@@ -196,12 +196,16 @@ class Replica:
             return vectors.flatten([each.read_value() for each in [*self.average.values, *others]])
 
     def assign(self, parameters: tf.Tensor) -> None:
-        """Assigns [S], in the order of `parameters`."""
+        """Assigns [S], in the order of `parameters`, or its first part [D], the trainable variables alone."""
+        only_trainable = int(parameters.shape[0]) < vectors.size(self._synchronised)
+        variables = self._trainable if only_trainable else self._synchronised
         with tf.device(self.device):
-            for variable, value in zip(
-                self._synchronised, vectors.unflatten(parameters, self._synchronised), strict=True
-            ):
+            for variable, value in zip(variables, vectors.unflatten(parameters, variables), strict=True):
                 variable.assign(value)
+
+    def learning_rate(self) -> tf.Tensor:
+        """Returns the optimizer's learning rate of the next step, [] float32."""
+        return tf.convert_to_tensor(self.optimizer.learning_rate, tf.float32)
 
     def model_arrays(self, parameters: Callable[[], tf.Tensor], *, without: Container[str]) -> dict[str, np.ndarray]:
         """Returns weights, statistics and random streams by name, as they would be after `assign` of [S].

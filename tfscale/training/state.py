@@ -133,7 +133,8 @@ class RunState:
 
     def consensus(self) -> tf.Tensor:
         """Returns the one model that the replicas stand for, [S]. All processes must call it."""
-        return self.strategy.consensus([replica.averaged_parameters() for replica in self.replicas])
+        vectors = [replica.averaged_parameters() for replica in self.replicas]
+        return self.strategy.consensus(vectors, averaged=self.replicas[0].average is not None)
 
     def _shared_variables(self) -> Variables:
         scale = {} if self.loss_scale is None else self.loss_scale.state()

@@ -27,7 +27,9 @@ class Spec:
         momentum: Momentum coefficient, applied before accumulation, in [0, 1).
         nesterov: Use Nesterov momentum.
         masking: Clear the momentum of an element when it is sent.
-        codes: Codes that a message may be written in.
+        residual_decay: Factor of residuals before a contribution is added, in (0, 1]; 1 loses nothing.
+        levels: L, the most thresholds that a message can send of one element, which it then lists as often.
+        codes: Codes that a message may be written in; with several levels they must be able to repeat elements.
         scale: Factor of the sum over replicas.
     """
 
@@ -36,6 +38,8 @@ class Spec:
     momentum: float
     nesterov: bool
     masking: bool
+    residual_decay: float
+    levels: int
     codes: Sequence[Code]
     scale: float
 
@@ -71,7 +75,7 @@ class SparseUpdate(NamedTuple):
     """The elements that a replica sends at a step.
 
     Attributes:
-        sent: [n] int32, the bits of `index << 1 | negative`, ascending; empty if not usable.
+        sent: [n] int32, the bits of `index << 1 | negative`, ascending, up to L times each; empty if not usable.
         peaks: [T] largest |residual| of each tensor before sending; 0 for dense tensors.
         dense_values: [F] contributions to the dense tensors.
         usable: [] bool, True if every element was usable.
@@ -88,7 +92,7 @@ class Decoded(NamedTuple):
 
     Attributes:
         sum: [D] the scaled sum; zeros if skipped.
-        counts: [T] int64, elements sent of each tensor, over all replicas; 0 for dense tensors.
+        counts: [T] int64, thresholds sent of each tensor, over all replicas; 0 for dense tensors.
         skip: [] bool, True if a replica asks to skip the step.
         residual_ratio: [] int32, the largest of all; see `message.residual_ratio`.
         proposed: [1] or [T] float32, the mean by rank of the proposed thresholds, if the thresholds are uninitialized.
@@ -118,7 +122,7 @@ class Backend(Protocol):
     def accumulate(
         self, residual: tf.Variable, velocity: tf.Variable | None, contribution: Contribution, thresholds: tf.Tensor
     ) -> SparseUpdate:
-        """Adds to the residual, and subtracts a threshold from every element that reaches it.
+        """Adds to the decayed residual, and subtracts up to L thresholds from every element that reaches them.
 
         A contribution that is not usable changes nothing. If a sum reaches USABLE_LIMIT all the same, its element keeps
         its velocity and residual, and nothing is sent: the other elements' contributions stay in the residual.

@@ -47,6 +47,8 @@ class Native:
                 momentum=self._spec.momentum,
                 nesterov=self._spec.nesterov,
                 masking=self._spec.masking,
+                decay=self._spec.residual_decay,
+                levels=self._spec.levels,
                 **self._tensors,
             )
         )
@@ -61,6 +63,7 @@ class Native:
             header,
             formats=[code.number for code in self._spec.codes],
             size=self._spec.layout.size,
+            levels=self._spec.levels,
         )
 
     def decode(self, messages: Sequence[tf.Tensor], thresholds: tf.Tensor, header: tf.Tensor) -> Decoded:
@@ -68,11 +71,18 @@ class Native:
         with tf.device("CPU:0"):
             return Decoded(
                 *self._operations.tfscale_decode(
-                    header, thresholds, list(messages), scale=self._spec.scale, **self._tensors
+                    header,
+                    thresholds,
+                    list(messages),
+                    scale=self._spec.scale,
+                    levels=self._spec.levels,
+                    **self._tensors,
                 )
             )
 
     def restore(self, residual: tf.Variable, message: tf.Tensor, thresholds: tf.Tensor, wanted: tf.Tensor) -> None:
         """See `base.Backend`."""
         with tf.device("CPU:0"):
-            self._operations.tfscale_restore(residual.handle, message, thresholds, wanted, **self._tensors)
+            self._operations.tfscale_restore(
+                residual.handle, message, thresholds, wanted, levels=self._spec.levels, **self._tensors
+            )

@@ -48,24 +48,39 @@ class Reference:
             moved = self._spec.momentum * velocity + added
             added = added + self._spec.momentum * moved if self._spec.nesterov else moved
         before, sparse = residual.read_value(), self._sparse()
-        after = before + added
+        after = (before if self._spec.residual_decay == 1 else self._spec.residual_decay * before) + added
         good = (tf.abs(tf.where(sparse, after, added)) < USABLE_LIMIT) & contribution.usable
         kept = tf.where(good & sparse, after, before)
         quanta = self._spec.layout.spread(thresholds)
-        hit = (tf.abs(kept) >= quanta) & sparse & contribution.usable
-        quantum = tf.where(hit, tf.sign(kept) * quanta, 0.0)
-        usable = tf.reduce_all(good)
-        left = tf.where(hit, kept - quantum, kept)
+        sendable, usable, quantum = sparse & contribution.usable, tf.reduce_all(good), tf.sign(kept) * quanta
+        left, taken = self._take(kept, quantum, quanta, sendable)
         # An update that is not usable adds back what it has taken: the kernel rounds twice likewise.
-        residual.assign(tf.where(usable | ~hit, left, left + quantum))
+        residual.assign(tf.where(usable, left, self._give_back(left, quantum, taken)))
         if velocity is not None and moved is not None:
-            cleared = hit if self._spec.masking else tf.constant(False)
+            cleared = taken > 0 if self._spec.masking else tf.constant(False)
             velocity.assign(tf.where(cleared, 0.0, tf.where(good, moved, velocity)))
-        indices = tf.where(hit & usable)[:, 0]
+        indices = tf.where((taken > 0) & usable)[:, 0]
         elements = indices * 2 + tf.cast(tf.gather(kept, indices) < 0, tf.int64)
+        elements = tf.repeat(elements, tf.gather(taken, indices))
         peaks = tf.where(contribution.usable, self._peaks(kept), 0.0)
         dense_values = tf.where(contribution.usable, self._dense_values(added), 0.0)
         return SparseUpdate(codec.to_int32(elements), peaks, dense_values, usable)
+
+    def _take(
+        self, residual: tf.Tensor, quantum: tf.Tensor, quanta: tf.Tensor, sendable: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Subtracts up to L quanta from each element [D]; returns what is left, and how many it were [D] int32."""
+        taken = tf.zeros_like(residual, tf.int32)
+        for _ in range(self._spec.levels):
+            hit = (tf.abs(residual) >= quanta) & sendable
+            residual = vectors.prevent_reassociation(tf.where(hit, residual - quantum, residual))
+            taken += tf.cast(hit, tf.int32)
+        return residual, taken
+
+    def _give_back(self, residual: tf.Tensor, quantum: tf.Tensor, taken: tf.Tensor) -> tf.Tensor:
+        for number in range(self._spec.levels):
+            residual = vectors.prevent_reassociation(tf.where(taken > number, residual + quantum, residual))
+        return residual
 
     def _dense_values(self, vector: tf.Tensor) -> tf.Tensor:
         """[D] -> [F], the elements of dense tensors."""
@@ -96,14 +111,16 @@ class Reference:
         )
 
     def _encode_sparse(self, update: SparseUpdate, header: tf.Tensor) -> tf.Tensor:
-        size, codes = self._spec.layout.size, self._spec.codes
+        size, codes, levels = self._spec.layout.size, self._spec.codes, self._spec.levels
         elements = codec.from_int32(update.sent)
 
         def encode(code: codec.Code) -> tf.Tensor:
-            payload = tf.concat([code.encode(elements, size), tf.bitcast(update.dense_values, tf.int32)], axis=0)
+            payload = tf.concat(
+                [code.encode(elements, size, levels), tf.bitcast(update.dense_values, tf.int32)], axis=0
+            )
             return framing.frame(code.number, header, tf.size(elements), payload)
 
-        shortest = tf.argmin(tf.stack([code.length(elements, size) for code in codes]))
+        shortest = tf.argmin(tf.stack([code.length(elements, size, levels) for code in codes]))
         return tf.switch_case(tf.cast(shortest, tf.int32), [lambda code=code: encode(code) for code in codes])
 
     def decode(self, messages: Sequence[tf.Tensor], thresholds: tf.Tensor, header: tf.Tensor) -> Decoded:
@@ -126,7 +143,7 @@ class Reference:
         frame = framing.Frame(
             header=header,
             digest=majority(tf.stack(digests)),
-            size=self._spec.layout.size,
+            size=self._spec.layout.size * self._spec.levels,
             dense_values=self._spec.dense_size,
             proposals=tf.where(thresholds[0] > 0, 0, tf.size(thresholds)),
         )
@@ -163,7 +180,7 @@ class Reference:
 
     def elements(self, message: tf.Tensor) -> tf.Tensor:
         """A verified message [M] -> its sparse elements [n] int64, as in `codecs.base`; none for a skip or proposal."""
-        size = self._spec.layout.size
+        size, levels = self._spec.layout.size, self._spec.levels
         payload = message[framing.HEADER : tf.size(message) - self._spec.dense_size]
         count = codec.from_int32(message[framing.COUNT : framing.COUNT + 1])[0]
 
@@ -174,7 +191,7 @@ class Reference:
             tf.debugging.Assert(False, ["tfscale: a message in an unknown format", framing.format_of(message)])
             return nothing()
 
-        branches = {code.number: lambda code=code: code.decode(payload, count, size) for code in CODES}
+        branches = {code.number: lambda code=code: code.decode(payload, count, size, levels) for code in CODES}
         branches |= {framing.SKIP: nothing, framing.PROPOSAL: nothing}
         return tf.switch_case(framing.format_of(message), branches, default=unknown)
 

@@ -22,22 +22,23 @@ class Bitmap:
     """Writes every element's sign; P = ceil(D / 16)."""
 
     number = 2
+    repeats = False
 
     def __init__(self) -> None:
         self.codes = (self,)
 
-    def length(self, elements: tf.Tensor, size: int) -> tf.Tensor:
+    def length(self, elements: tf.Tensor, size: int, levels: int = 1) -> tf.Tensor:
         """[n] -> ceil(D / 16); see `base.Code`."""
         return tf.constant(words_of(size), tf.int64)
 
-    def encode(self, elements: tf.Tensor, size: int) -> tf.Tensor:
+    def encode(self, elements: tf.Tensor, size: int, levels: int = 1) -> tf.Tensor:
         """[n] -> [ceil(D / 16)]; see `base.Code`."""
         indices = elements // 2
         bits = tf.bitwise.left_shift(1 + elements % 2, 2 * (indices % PER_WORD))
         # Disjoint bits: their sum is their union.
         return base.to_int32(tf.math.unsorted_segment_sum(bits, indices // PER_WORD, words_of(size)))
 
-    def decode(self, payload: tf.Tensor, count: tf.Tensor, size: int) -> tf.Tensor:
+    def decode(self, payload: tf.Tensor, count: tf.Tensor, size: int, levels: int = 1) -> tf.Tensor:
         """[ceil(D / 16)] -> [n]; see `base.Code`."""
         base.check(tf.equal(tf.size(payload), words_of(size)), "a bitmap of another length")
         shifts = 2 * tf.range(PER_WORD, dtype=tf.int64)

@@ -1,9 +1,10 @@
 """The rice code: Golomb-Rice coded gaps between sparse elements, within 1.5 % of the entropy bound.
 
-The list is cut into blocks of BLOCK elements. A gap g >= 0 (elements that are not sent between two that are) is divided
-by the block's divisor m: the quotient is written in unary, the remainder and the sign in fixed bits. Powers of two
-alone, as in Rice's code, would cost 2 % at some densities, so m may also be 3 times a power of two; the remainder's
-base-3 digit is then written five to a byte.
+The list is cut into blocks of BLOCK elements. A gap g >= 0 (elements that are not sent between two that are; with
+several levels, the difference of two indices, which is 0 where an element stands again) is divided by the block's
+divisor m: the quotient is written in unary, the remainder and the sign in fixed bits. Powers of two alone, as in Rice's
+code, would cost 2 % at some densities, so m may also be 3 times a power of two; the remainder's base-3 digit is then
+written five to a byte.
 
 Fixed and unary fields are in planes of their own, so both can be read without a chain from bit to bit: by vector
 operations here, by arithmetic without tables in the kernel. Each plane starts on a word; blocks are in order, lowest
@@ -96,14 +97,19 @@ class _Gaps(NamedTuple):
     low: tf.Tensor
 
 
-def _analyse(elements: tf.Tensor) -> tuple[_Plan, _Gaps]:
+def _smallest_step(levels: int) -> int:
+    """Returns the smallest difference between two indices of a list, of which a gap is the excess."""
+    return 1 if levels == 1 else 0
+
+
+def _analyse(elements: tf.Tensor, levels: int) -> tuple[_Plan, _Gaps]:
     count = tf.size(elements, out_type=tf.int64)
     counts = _counts(count)
     within = tf.range(count) % BLOCK
     later = tf.where(within > 0)[:, 0]
     block, position = later // BLOCK, tf.gather(within, later) - 1
     indices = elements // 2
-    gap = tf.gather(indices, later) - tf.gather(indices, tf.maximum(later - 1, 0)) - 1
+    gap = tf.gather(indices, later) - tf.gather(indices, tf.maximum(later - 1, 0)) - _smallest_step(levels)
     blocks = tf.size(counts)
     code = _choose(tf.math.unsorted_segment_sum(gap, block, blocks), counts - 1)
     code_of_gap = tf.gather(code, block)
@@ -121,17 +127,18 @@ class Rice:
     """Writes gaps; P is about (log2(1 / density) + 2.5) n / 32."""
 
     number = 3
+    repeats = True
 
     def __init__(self) -> None:
         self.codes = (self,)
 
-    def length(self, elements: tf.Tensor, size: int) -> tf.Tensor:
+    def length(self, elements: tf.Tensor, size: int, levels: int = 1) -> tf.Tensor:
         """[n] -> P; see `base.Code`."""
-        return _analyse(elements)[0].starts()[-1]
+        return _analyse(elements, levels)[0].starts()[-1]
 
-    def encode(self, elements: tf.Tensor, size: int) -> tf.Tensor:
+    def encode(self, elements: tf.Tensor, size: int, levels: int = 1) -> tf.Tensor:
         """[n] -> [P]; see `base.Code`."""
-        plan, gaps = _analyse(elements)
+        plan, gaps = _analyse(elements, levels)
         low_at, digits_at, unary_at, length = plan.starts()
         width = tf.gather(plan.shift, gaps.block) + 1
         low = 32 * tf.gather(low_at, gaps.block) + gaps.position * width
@@ -162,7 +169,7 @@ class Rice:
         payload = tf.math.unsorted_segment_sum(tf.concat(parts, axis=0), positions, length + 1)
         return base.to_int32(payload[:-1])
 
-    def decode(self, payload: tf.Tensor, count: tf.Tensor, size: int) -> tf.Tensor:
+    def decode(self, payload: tf.Tensor, count: tf.Tensor, size: int, levels: int = 1) -> tf.Tensor:
         """[P] -> [n]; see `base.Code`."""
         words = base.from_int32(payload)
         counts = _counts(count)
@@ -193,8 +200,11 @@ class Rice:
         byte = tf.bitwise.right_shift(tf.gather(words, trit // 32), trit % 32) % 256
         digit = byte // tf.gather(tf.constant([3**power for power in range(TRITS)], tf.int64), position % TRITS) % 3
         high = tf.where(has_digits, 3 * quotient + digit, quotient)
-        gap = tf.bitwise.left_shift(high, shift) + field // 2 + 1
-        return _indices(table[:, 0], counts, block, gap, field % 2, size)
+        step = tf.bitwise.left_shift(high, shift) + field // 2 + _smallest_step(levels)
+        elements = _elements(table[:, 0], counts, step, field % 2, block)
+        good = base.ascend(elements, levels) & tf.reduce_all((elements >= 0) & (elements // 2 < size))
+        base.check(good, "gaps that lead out of the model")
+        return elements
 
 
 def _quotients(
@@ -212,18 +222,12 @@ def _quotients(
     return ones - before - 1
 
 
-def _indices(
-    first: tf.Tensor, counts: tf.Tensor, block: tf.Tensor, gap: tf.Tensor, negative: tf.Tensor, size: int
-) -> tf.Tensor:
-    """First elements [b] and the other elements' gaps -> the list, checked to ascend and to stay below D."""
-    run = tf.cumsum(gap)
+def _elements(first: tf.Tensor, counts: tf.Tensor, step: tf.Tensor, negative: tf.Tensor, block: tf.Tensor) -> tf.Tensor:
+    """First elements [b] and the other elements' distances from the ones before -> the list, which is not checked."""
+    run = tf.cumsum(step)
     starts = tf.cumsum(counts, exclusive=True)
     sums = tf.gather(tf.concat([[0], run], axis=0), tf.cumsum(counts - 1, exclusive=True))
     index = tf.gather(first // 2 - sums, block) + run
     later = tf.where(tf.range(tf.reduce_sum(counts)) % BLOCK > 0)
     elements = tf.scatter_nd(later, index * 2 + negative, [tf.reduce_sum(counts)])
-    elements = tf.tensor_scatter_nd_update(elements, starts[:, tf.newaxis], first)
-    indices = elements // 2
-    good = tf.reduce_all(indices[1:] > indices[:-1]) & tf.reduce_all(indices < size)
-    base.check(good, "gaps that lead out of the model")
-    return elements
+    return tf.tensor_scatter_nd_update(elements, starts[:, tf.newaxis], first)

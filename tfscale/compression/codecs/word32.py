@@ -12,23 +12,22 @@ class Word32:
     """Writes the list as it is; P = n."""
 
     number = 1
+    repeats = True
 
     def __init__(self) -> None:
         self.codes = (self,)
 
-    def length(self, elements: tf.Tensor, size: int) -> tf.Tensor:
+    def length(self, elements: tf.Tensor, size: int, levels: int = 1) -> tf.Tensor:
         """[n] -> n; see `base.Code`."""
         return tf.size(elements, out_type=tf.int64)
 
-    def encode(self, elements: tf.Tensor, size: int) -> tf.Tensor:
+    def encode(self, elements: tf.Tensor, size: int, levels: int = 1) -> tf.Tensor:
         """[n] -> [n]; see `base.Code`."""
         return base.to_int32(elements)
 
-    def decode(self, payload: tf.Tensor, count: tf.Tensor, size: int) -> tf.Tensor:
+    def decode(self, payload: tf.Tensor, count: tf.Tensor, size: int, levels: int = 1) -> tf.Tensor:
         """[n] -> [n]; see `base.Code`."""
         elements = base.from_int32(payload)
-        indices = elements // 2
-        ascending = tf.reduce_all(indices[1:] > indices[:-1])
         base.check(tf.equal(tf.size(elements, out_type=tf.int64), count), "a list of another length")
-        base.check(tf.logical_and(ascending, tf.reduce_all(indices < size)), "indices out of order")
+        base.check(base.ascend(elements, levels) & tf.reduce_all(elements // 2 < size), "indices out of order")
         return elements

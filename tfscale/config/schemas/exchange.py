@@ -1,11 +1,14 @@
-"""Options of collectives, codecs and threshold policies."""
+"""Options of collectives, codecs, threshold policies and outer optimizers."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from tfscale.config.schemas.fields import (
     Auto,
+    Bool,
     Density,
     Fraction,
     NoOptions,
@@ -39,6 +42,22 @@ class _TargetDensity(Table):
     gain: Annotated[float, rule("a number > 0 and <= 100", gt=0, le=100)]
 
 
+class _OuterOptimizer(Table):
+    learning_rate: Positive
+    momentum: Annotated[Annotated[float, Field(ge=0, lt=1)] | Auto, rule("a number >= 0 and < 1, or auto")]
+    nesterov: Bool
+
+
+NO_OUTER_OPTIMIZER: Mapping[str, Any] = MappingProxyType(
+    {
+        "_target_": "tfscale.strategies.outer_optimizer.OuterOptimizer",
+        "learning_rate": 1.0,
+        "momentum": 0.0,
+        "nesterov": False,
+    }
+)
+"""The outer optimizer of runs from before there was one: strategy/outer=none."""
+
 SCHEMAS: Mapping[str, type[Table]] = MappingProxyType(
     {
         "auto": NoOptions,
@@ -51,6 +70,7 @@ SCHEMAS: Mapping[str, type[Table]] = MappingProxyType(
         "tfscale.compression.thresholds.Fixed": _Fixed,
         "tfscale.compression.thresholds.Adaptive": _Adaptive,
         "tfscale.compression.thresholds.TargetDensity": _TargetDensity,
+        "tfscale.strategies.outer_optimizer.OuterOptimizer": _OuterOptimizer,
     }
 )
 """`_target_` -> its options; `_target_` itself is not among them."""

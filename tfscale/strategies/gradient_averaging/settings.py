@@ -21,6 +21,9 @@ SCHEMAS: Mapping[str, type[Table]] = MappingProxyType(
 )
 """`_target_` -> its options; `_target_` itself is not among them."""
 
+NEW_OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+"""`_target_` -> options that configurations of earlier runs lack, with the values that change nothing."""
+
 
 def problems_of(config: Config) -> list[str]:
     """Returns no message: every combination of the options is valid."""

@@ -7,7 +7,7 @@ References:
     Goyal et al. 2017; Sergeev and Del Balso 2018 (Horovod). One flat tensor a step instead of one a variable.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import final
 
 import tensorflow as tf
@@ -39,7 +39,7 @@ class GradientAveraging(Averaging):
         self._trainable = 0
         self._skipped = counter()
 
-    def build(self, parameters: Sequence[tf.Tensor], layout: Layout) -> None:
+    def build(self, parameters: Sequence[tf.Tensor], layout: Layout, learning_rate: Callable[[], tf.Tensor]) -> None:
         """See `base.Strategy`."""
         self._trainable = layout.size
         self._devices = [vector.device for vector in parameters]
@@ -75,7 +75,7 @@ class GradientAveraging(Averaging):
 
     def reduce_parameters(self, parameters: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
         """R x [S] -> [S]: the consensus."""
-        return self.consensus(parameters)
+        return self.consensus(parameters, averaged=False)
 
     def measurements(self) -> dict[str, tf.Tensor]:
         """Returns the bytes exchanged and the steps skipped since the start."""
@@ -85,6 +85,6 @@ class GradientAveraging(Averaging):
         """Returns the counts of bytes and of skipped steps."""
         return {**super().shared_state(), SKIPPED_STEPS: self._skipped}
 
-    def consensus(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:
+    def consensus(self, parameters: Sequence[tf.Tensor], *, averaged: bool) -> tf.Tensor:
         """R x [S] -> [S]: the trainables unchanged, the statistics averaged."""
         return agreed_parameters(self.collective, parameters, self._trainable)

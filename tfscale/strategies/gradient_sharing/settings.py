@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from tfscale.config.schemas.config import Config
+from tfscale.config.schemas.exchange import NO_OUTER_OPTIMIZER
 from tfscale.config.schemas.fields import (
     Auto,
     AutoWhole,
@@ -22,6 +23,9 @@ from tfscale.config.schemas.fields import (
 SGD = "keras.optimizers.SGD"
 """The optimizer whose step is linear in the gradient."""
 
+BITMAP = "tfscale.compression.codecs.bitmap.Bitmap"
+"""The code that cannot list an element twice."""
+
 
 class _GradientSharing(Table):
     replicas: AutoWhole
@@ -29,9 +33,13 @@ class _GradientSharing(Table):
     codec: dict[str, Any]
     threshold: dict[str, Any]
     shares: Annotated[Literal["auto", "gradients", "updates"], rule("auto, gradients or updates")]
+    every: Steps
+    outer: dict[str, Any]
     combine: Annotated[Literal["auto", "mean", "root", "sum"], rule("auto, mean, root or sum")]
     delay: Annotated[int, rule("0 or 1 step", ge=0, le=1)]
     per_tensor: Bool
+    levels: Annotated[int, rule("a whole number from 1 to 127", ge=1, le=127)]
+    residual_decay: Annotated[float, rule("a number > 0 and <= 1", gt=0, le=1)]
     min_size: NotNegative
     momentum: Annotated[Annotated[float, Field(ge=0, lt=1)] | Auto, rule("a number >= 0 and < 1, or auto")]
     nesterov: Annotated[bool | Auto, rule("true, false or auto")]
@@ -52,10 +60,22 @@ SCHEMAS: Mapping[str, type[Table]] = MappingProxyType(
 )
 """`_target_` -> its options; `_target_` itself is not among them."""
 
+NEW_OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "tfscale.strategies.gradient_sharing.strategy.GradientSharing": {
+            "every": 1,
+            "outer": dict(NO_OUTER_OPTIMIZER),
+            "levels": 1,
+            "residual_decay": 1.0,
+        }
+    }
+)
+"""`_target_` -> options that configurations of earlier runs lack, with the values that change nothing."""
+
 
 def problems_of(config: Config) -> list[str]:
     """Returns a message for each rule between keys that the configuration breaks."""
-    strategy, problems = config.strategy, []
+    strategy, problems = config.strategy, _round_problems(config.strategy)
     momentum = strategy["momentum"]
     if isinstance(momentum, int | float) and momentum > 0:
         if config.optimizer.get("momentum"):
@@ -82,20 +102,52 @@ def problems_of(config: Config) -> list[str]:
     return problems
 
 
+def _round_problems(strategy: Mapping[str, Any]) -> list[str]:
+    """Returns messages about rounds of several steps, the outer optimizer and levels."""
+    problems, every, outer = [], strategy["every"], strategy["outer"]
+    gradients = strategy["shares"] == "gradients"
+    if every > 1 and gradients:
+        problems.append(
+            f"strategy.shares must be updates with strategy.every above 1, got gradients and {every}: replicas take "
+            "steps alone; leave strategy.shares=auto"
+        )
+    elif every > 1 and strategy["momentum"] not in ("auto", 0):
+        problems.append(
+            f"strategy.momentum must be 0 with strategy.every above 1, got {strategy['momentum']} and {every}: each "
+            "replica's optimizer has its own momentum; set optimizer.momentum"
+        )
+    if _is_active(outer) and gradients:
+        problems.append(
+            "strategy/outer must be none with strategy.shares=gradients, which each replica's optimizer applies; set "
+            "strategy.shares=updates"
+        )
+    if strategy["levels"] > 1 and strategy["codec"]["_target_"] == BITMAP:
+        problems.append(
+            f"strategy.levels must be 1 with strategy/codec=bitmap, which has no room for more, got "
+            f"{strategy['levels']}; set strategy/codec=smallest"
+        )
+    return problems
+
+
+def _is_active(outer: Mapping[str, Any]) -> bool:
+    return outer.get("learning_rate", 1.0) != 1 or outer.get("momentum", 0.0) != 0
+
+
 def resolved(config: Config) -> Config:
     """Replaces `auto` in shares, combine, momentum and nesterov by what follows from the optimizer.
 
     A step of SGD is linear in the gradient, so gradients are shared, and its momentum is applied before compression.
     Other optimizers divide by statistics of gradients, which sparse sums distort: each replica runs its own, and their
-    updates are shared. Each of W replicas sees sqrt(W) times the noise of the mean gradient and makes its updates
-    smaller by that factor, so the sum is divided by sqrt(W). Their momentum (RMSprop's, Muon's) is not a sum of
-    gradients, so it stays in the optimizer whatever is shared.
+    updates are shared, as they are with rounds of several steps or an outer optimizer. Each of W replicas sees sqrt(W)
+    times the noise of the mean gradient and makes its updates smaller by that factor, so the sum is divided by sqrt(W).
+    Their momentum (RMSprop's, Muon's) is not a sum of gradients, so it stays in the optimizer whatever is shared.
     """
     strategy, optimizer = dict(config.strategy), dict(config.optimizer)
     linear = optimizer["_target_"] == SGD
     if strategy["shares"] == "auto":
         has_momentum = strategy["momentum"] != "auto" and strategy["momentum"] > 0
-        strategy["shares"] = "gradients" if has_momentum or linear else "updates"
+        alone = strategy["every"] > 1 or _is_active(strategy["outer"])
+        strategy["shares"] = "gradients" if (has_momentum or linear) and not alone else "updates"
     if strategy["combine"] == "auto":
         strategy["combine"] = "mean" if strategy["shares"] == "gradients" or linear else "root"
     takes_over = linear and strategy["shares"] == "gradients" and strategy["momentum"] == "auto"

@@ -21,14 +21,14 @@ References:
     updates`, residual clipping). Unlike in all three, replicas share one threshold, and messages are verified.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, final
 
 import tensorflow as tf
 
 from tfscale import digest, vectors
 from tfscale.collectives.base import Collective
-from tfscale.collectives.ordered import ordered_bytes
+from tfscale.collectives.ordered import ordered_bytes, ordered_mean
 from tfscale.compression import autotune
 from tfscale.compression.autotune import Autotune
 from tfscale.compression.backends.base import Spec
@@ -41,6 +41,7 @@ from tfscale.errors import UserError
 from tfscale.kernels import library
 from tfscale.strategies.base import SKIPPED_STEPS, Description, Tensors, agreed_parameters, cut, flattened
 from tfscale.strategies.gradient_sharing.measurements import measurements
+from tfscale.strategies.outer_optimizer import OuterOptimizer
 from tfscale.vectors import Layout
 
 
@@ -55,7 +56,11 @@ class GradientSharing(tf.Module):
         per_tensor: Whether each trainable tensor has a threshold of its own.
         shares: `gradients`: every optimizer applies the exchanged gradient, so optimizers stay equal. `updates`: each
             optimizer applies its replica's own gradient, and the change of the parameters is exchanged.
+        every: K, optimizer steps that replicas take alone before the change is exchanged; needs `updates` if above 1.
+        outer: Optimizer of the shared parameters, which takes the exchanged updates.
         combine: `mean` over replicas, `sum`, or `root`: the sum over the root of W.
+        levels: L, the most thresholds that one message sends of an element.
+        residual_decay: Factor of residuals at every exchange, in (0, 1]; what is lost is counted.
         min_size: Tensors with fewer elements are exchanged densely, in the same message.
         clip_norm: Bound of a contribution's l2 norm, times sqrt(W); None for no clipping.
         clip_residual: Bound of residuals in thresholds, applied every `clip_every` steps; None for no clipping.
@@ -71,7 +76,6 @@ class GradientSharing(tf.Module):
     """
 
     averages_optimizer = False
-    keeps_parameters_equal = True
     reports_after_averaging = False
     is_reproducible = True
 
@@ -83,7 +87,11 @@ class GradientSharing(tf.Module):
         threshold: Threshold,
         per_tensor: bool,
         shares: Literal["gradients", "updates"],
+        every: int,
+        outer: OuterOptimizer,
         combine: Literal["mean", "root", "sum"],
+        levels: int,
+        residual_decay: float,
         min_size: int,
         clip_norm: float | None,
         clip_residual: float | None,
@@ -99,14 +107,17 @@ class GradientSharing(tf.Module):
     ) -> None:
         super().__init__()
         self.collective = collective
-        self.exchanges_gradients = True
+        self._every, self._outer = every, outer
+        self.exchanges_gradients = self.keeps_parameters_equal = every == 1
         self._codec, self._policy, self._per_tensor = codec, threshold, per_tensor
         self._kernel: Kernel = kernel
         self._shares_updates = shares == "updates"
         self.keeps_optimizers_equal = not self._shares_updates
         self._scale = {"mean": 1.0 / collective.size, "root": collective.size**-0.5, "sum": 1.0}[combine]
+        self._levels, self._residual_decay = levels, residual_decay
         self._min_size, self._momentum, self._nesterov, self._masking = min_size, momentum, nesterov, masking
         self._schedule = Schedule(
+            every=every,
             warmup=warmup,
             flush_every=flush_every,
             delay=delay,
@@ -117,7 +128,7 @@ class GradientSharing(tf.Module):
         )
         self._agreed: tf.Variable | None = None
 
-    def build(self, parameters: Sequence[tf.Tensor], layout: Layout) -> None:
+    def build(self, parameters: Sequence[tf.Tensor], layout: Layout, learning_rate: Callable[[], tf.Tensor]) -> None:
         """Creates residuals (and velocities) [D] beside each replica's parameters, all zero.
 
         Raises:
@@ -134,7 +145,9 @@ class GradientSharing(tf.Module):
             momentum=self._momentum,
             nesterov=self._nesterov,
             masking=self._masking,
-            codes=self._codec.codes,
+            residual_decay=self._residual_decay,
+            levels=self._levels,
+            codes=[code for code in self._codec.codes if code.repeats or self._levels == 1],
             scale=self._scale,
         )
         self._devices = [vector.device for vector in parameters]
@@ -147,6 +160,7 @@ class GradientSharing(tf.Module):
             per_tensor=self._per_tensor,
             schedule=self._schedule,
             devices=self._devices,
+            learning_rate=None if self._every == 1 else learning_rate,
         )
         if self._schedule.auto and not self._reducer.stopwatch.works:
             raise UserError(
@@ -158,12 +172,15 @@ class GradientSharing(tf.Module):
         self._layout = layout
         if self._shares_updates:
             self._agreed = tf.Variable(parameters[0][: layout.size], trainable=False)
+            self._outer.build(self._agreed.read_value(), self.collective.size)
 
     def describe(self) -> Description:
         """Returns what is shared and what compresses it, and how the figures of compression are shown."""
         notes = [f"messages are made by {self._reducer.backend.name}"]
         if self._shares_updates:
-            notes.append("updates of each replica's own optimizer are shared")
+            rounds = "" if self._every == 1 else f", after {self._every:,} steps each"
+            notes.append(f"updates of each replica's own optimizer are shared{rounds}")
+            notes += [self._outer.note] if self._outer.is_active else []
         if self._momentum:
             notes.append(f"momentum {self._momentum:g} is applied before compression, not by the optimizer")
         return Description(notes=notes, measurements=measurements(goal=self._policy.goal))
@@ -181,49 +198,71 @@ class GradientSharing(tf.Module):
         return cut([self._reducer(checked, digests, step)] * len(gradients), parameters, self._devices)
 
     def parameters_due(self, step: int) -> bool:
-        """Returns True at every step if updates are shared, else False."""
-        return self._shares_updates
+        """Returns True every K steps if updates are shared, else False."""
+        return self._shares_updates and step % self._every == 0
 
     def reduce_parameters(self, parameters: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
-        """R x [S] -> the shared parameters plus the exchanged updates, and the mean of the statistics."""
+        """R x [S] -> the shared parameters plus the exchanged updates, and the mean of the statistics.
+
+        With rounds of several steps it is [D]: each replica keeps its own statistics until somebody looks at them.
+        """
         if self._agreed is None:
-            return self.consensus(parameters)
+            return self.consensus(parameters, averaged=False)
         size, error_feedback, check = self._layout.size, self._compression.error_feedback, self._reducer.backend.check
-        updates = [
-            feedback.mark_usable(check(vector[:size] - self._agreed))
-            for feedback, vector in zip(error_feedback, parameters, strict=True)
-        ]
+        updates = [check(vector[:size] - self._agreed) for vector in parameters]
+        if self._every == 1:
+            updates = [feedback.mark_usable(each) for feedback, each in zip(error_feedback, updates, strict=True)]
         own_digest = self._digest([self._agreed.read_value()])
-        self._agreed.assign_add(self._reducer(updates, [own_digest] * len(updates), step - 1))
+        change = self._reducer(updates, [own_digest] * len(updates), step - self._every)
+        self._agreed.assign(self._moved(self._agreed, change))
+        if self._every > 1:
+            return self._agreed.read_value()
         statistics = agreed_parameters(self.collective, parameters, size)[size:]
         if elements := vectors.size([statistics]):
             self.bytes_sent.assign_add(ordered_bytes(elements, self.collective.size))
         return tf.concat([self._agreed, statistics], axis=0)
 
-    def consensus(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:
-        """R x [S] -> [S]: the trainables unchanged, the statistics averaged."""
+    def _moved(self, agreed: tf.Variable, change: tf.Tensor) -> tf.Tensor:
+        """Returns the shared parameters [D] after an exchange that changes them by [D]; nothing changes if skipped."""
+        shared = agreed.read_value()
+        plain = shared + change
+        if not self._outer.is_active:
+            return plain
+        return tf.cond(self._compression.is_skipped, lambda: shared, lambda: self._outer(plain, change))
+
+    def consensus(self, parameters: Sequence[tf.Tensor], *, averaged: bool) -> tf.Tensor:
+        """R x [S] -> [S]: the shared trainables, and the mean of the statistics.
+
+        Within a round of several steps these are the trainables of its start, which cost no exchange; averages of the
+        weights differ between replicas then, and their mean does cost one.
+        """
+        if self._agreed is not None and self._every > 1:
+            if averaged:
+                return ordered_mean(self.collective, parameters)
+            size = self._layout.size
+            parameters = [tf.concat([self._agreed, vector[size:]], axis=0) for vector in parameters]
         return agreed_parameters(self.collective, parameters, self._layout.size)
 
     def measurements(self) -> dict[str, tf.Tensor]:
         """Returns totals (bytes, skipped steps, clipped mass) and figures of the last compressed step.
 
         `residual_ratio` is the largest |residual| of the replicas of this process before sending, in thresholds;
-        `clipped` is the sum of |residual| that clipping removed; `threshold` is the mean over tensors.
+        `clipped` and `decayed` are the sums of |residual| that clipping and decay removed; `threshold` is the mean over
+        tensors.
         """
         state = self._compression
         sent = tf.cast(tf.reduce_sum(state.counts), tf.float32)
-        clipped = (
-            {}
-            if self._schedule.clip_residual is None
-            else {"clipped": tf.add_n([feedback.clipped.read_value() for feedback in state.error_feedback])}
-        )
+        lost = {
+            "clipped": [] if self._schedule.clip_residual is None else [each.clipped for each in state.error_feedback],
+            "decayed": [each.decayed for each in state.error_feedback if each.decayed is not None],
+        }
         return {
             "bytes_sent": state.bytes_sent.read_value(),
             SKIPPED_STEPS: state.skipped_steps.read_value(),
             "density": sent / (self._layout.size * self.collective.size),
             "threshold": tf.reduce_mean(state.thresholds),
             "residual_ratio": tf.reduce_max(tf.math.divide_no_nan(state.peaks, state.thresholds)),
-            **clipped,
+            **{name: tf.add_n([each.read_value() for each in sums]) for name, sums in lost.items() if sums},
             **self._reducer.stopwatch.milliseconds(),
         }
 
@@ -258,4 +297,4 @@ class GradientSharing(tf.Module):
     def shared_state(self) -> Mapping[str, tf.Variable]:
         """Returns thresholds, counters and, with `shares: updates`, the shared parameters."""
         shared = self._compression.shared()
-        return shared if self._agreed is None else {**shared, "agreed": self._agreed}
+        return shared if self._agreed is None else {**shared, "agreed": self._agreed, **self._outer.state()}

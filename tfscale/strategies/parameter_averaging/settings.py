@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tfscale.config.schemas.config import Config
+from tfscale.config.schemas.exchange import NO_OUTER_OPTIMIZER
 from tfscale.config.schemas.fields import AutoWhole, Bool, Steps, Table
 
 
@@ -13,6 +14,7 @@ class _ParameterAveraging(Table):
     collective: dict[str, Any]
     reproducible: Bool
     every: Steps
+    outer: dict[str, Any]
     average_optimizer: Bool
     report_after_averaging: Bool
 
@@ -23,6 +25,11 @@ SCHEMAS: Mapping[str, type[Table]] = MappingProxyType(
     }
 )
 """`_target_` -> its options; `_target_` itself is not among them."""
+
+NEW_OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {"tfscale.strategies.parameter_averaging.strategy.ParameterAveraging": {"outer": dict(NO_OUTER_OPTIMIZER)}}
+)
+"""`_target_` -> options that configurations of earlier runs lack, with the values that change nothing."""
 
 
 def problems_of(config: Config) -> list[str]:

@@ -3,14 +3,18 @@
 That is K times fewer exchanges than gradient averaging, with replicas that differ between two averagings.
 
 A gradient that is not finite is not applied: its replica skips the step alone (its optimizer gets a gradient of zeros),
-and all replicas get the count at the next averaging. The mean is compared between processes before it is used.
+and all replicas get the count at the next averaging. What replicas continue with is compared between processes before
+it is used.
+
+An outer optimizer (`strategies.outer_optimizer`) takes the change of the trainable tensors since the last averaging for
+a step of its own; statistics and optimizer slots are averaged. A mean that is not finite leaves it as it was.
 
 References:
     McDonald et al. 2010; DeepLearning4j's ParallelWrapper and ParameterAveragingTrainingMaster. A ragged last batch is
     weighted by its examples (data/pipeline.py), which DeepLearning4j does not do.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import final
 
 import tensorflow as tf
@@ -20,7 +24,8 @@ from tfscale.collectives import consistency
 from tfscale.collectives.base import Collective, gather_bytes
 from tfscale.collectives.checksummed import gather_checksummed
 from tfscale.collectives.ordered import ordered_mean
-from tfscale.strategies.base import SKIPPED_STEPS, Averaging, Tensors
+from tfscale.strategies.base import SKIPPED_STEPS, Averaging, Description, Tensors
+from tfscale.strategies.outer_optimizer import OuterOptimizer
 from tfscale.vectors import Layout, counter
 
 
@@ -32,6 +37,7 @@ class ParameterAveraging(Averaging):
         collective: Exchanges tensors between replicas.
         reproducible: Whether vectors are added in replica order: the same bits on any number of processes.
         every: K, in optimizer steps.
+        outer: Optimizer of the averaged parameters.
         average_optimizer: Whether momentum and other optimizer slots are averaged, too.
         report_after_averaging: Whether the loss of the averaged model on the last batches is measured and logged.
     """
@@ -46,20 +52,31 @@ class ParameterAveraging(Averaging):
         collective: Collective,
         reproducible: bool,
         every: int,
+        outer: OuterOptimizer,
         average_optimizer: bool,
         report_after_averaging: bool,
     ) -> None:
         super().__init__(collective=collective, reproducible=reproducible)
         self.averages_optimizer = average_optimizer
         self.reports_after_averaging = report_after_averaging
-        self._every = every
+        self._every, self._outer = every, outer
         self._skipped = counter()
+        self._anchor: tf.Variable | None = None
 
-    def build(self, parameters: Sequence[tf.Tensor], layout: Layout) -> None:
+    def build(self, parameters: Sequence[tf.Tensor], layout: Layout, learning_rate: Callable[[], tf.Tensor]) -> None:
         """See `base.Strategy`."""
         self._devices = [vector.device for vector in parameters]
         self._digest = digest.choose(self._devices)
         self._own_skipped = [counter() for _ in parameters]
+        self._trainable = layout.size
+        start = parameters[0][: layout.size]
+        self._outer.build(start, self.collective.size)
+        if self._outer.is_active:
+            self._anchor = tf.Variable(start, trainable=False)
+
+    def describe(self) -> Description:
+        """Returns what the outer optimizer is, if there is one."""
+        return Description(notes=[self._outer.note] if self._outer.is_active else [])
 
     def reduce_gradients(
         self, gradients: Sequence[Tensors], parameters: Sequence[Tensors], step: tf.Tensor
@@ -80,16 +97,16 @@ class ParameterAveraging(Averaging):
             return list(tf.cond(finite, lambda: list(gradients), skip))
 
     def parameters_due(self, step: int) -> bool:
-        """Returns True every K steps, unless there is one replica."""
-        return self.collective.size > 1 and step % self._every == 0
+        """Returns True every K steps, unless there is one replica and no outer optimizer."""
+        return (self.collective.size > 1 or self._outer.is_active) and step % self._every == 0
 
     def reduce_parameters(self, parameters: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
-        """R x [S] -> the mean [S] over all W, compared between all processes.
+        """R x [S] -> the mean [S] over all W, moved by the outer optimizer and compared between all processes.
 
         Raises:
-            tf.errors.InvalidArgumentError: A process has another mean.
+            tf.errors.InvalidArgumentError: A process has another result.
         """
-        mean = self.mean(parameters)
+        mean = self._moved(self.mean(parameters))
         messages = [tf.stack([self._digest([mean]), tf.cast(each, tf.int32)]) for each in self._own_skipped]
         gathered = gather_checksummed(self.collective, messages)
         digests, skipped = tf.unstack(tf.ensure_shape(tf.stack(gathered), [self.collective.size, 2]), axis=1)
@@ -98,6 +115,19 @@ class ParameterAveraging(Averaging):
         agreed = consistency.require_consistent(digests, step)
         with tf.control_dependencies([] if agreed is None else [agreed]):
             return tf.identity(mean)
+
+    def _moved(self, mean: tf.Tensor) -> tf.Tensor:
+        """[S] -> [S], the step of the outer optimizer; the mean itself without one, or if it is not finite."""
+        anchor = self._anchor
+        if anchor is None:
+            return mean
+        plain = mean[: self._trainable]
+
+        def move() -> tf.Tensor:
+            return anchor.assign(self._outer(plain, plain - anchor))
+
+        finite = tf.reduce_all(tf.math.is_finite(plain))
+        return tf.concat([tf.cond(finite, move, lambda: plain), mean[self._trainable :]], axis=0)
 
     def measurements(self) -> dict[str, tf.Tensor]:
         """Returns the bytes exchanged, and the steps that replicas have skipped until the last averaging, summed."""
@@ -109,10 +139,11 @@ class ParameterAveraging(Averaging):
         return {SKIPPED_STEPS: self._own_skipped[index]}
 
     def shared_state(self) -> Mapping[str, tf.Variable]:
-        """Returns the counts of bytes and of skipped steps."""
-        return {**super().shared_state(), SKIPPED_STEPS: self._skipped}
+        """Returns the counts of bytes and of skipped steps and, with an outer optimizer, its state."""
+        anchor = {} if self._anchor is None else {"anchor": self._anchor}
+        return {**super().shared_state(), SKIPPED_STEPS: self._skipped, **anchor, **self._outer.state()}
 
-    def consensus(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:
+    def consensus(self, parameters: Sequence[tf.Tensor], *, averaged: bool) -> tf.Tensor:
         """R x [S] -> the mean [S] over all W."""
         if self.is_reproducible:
             return ordered_mean(self.collective, parameters)
