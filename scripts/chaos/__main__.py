@@ -1,6 +1,6 @@
 """Injects faults into real runs, and checks that they are bit-identical to an undisturbed run.
 
-usage: python -m tfscale.scripts.chaos [--faults kill freeze ...] [--strategies sharing horovod local] [--count 15]
+usage: python -m tfscale.scripts.chaos [--faults kill freeze ...] [--strategies sharing rounds ...] [--count 15]
                                        [--processes 3] [--replicas N] [--steps 1000] [--a-run 5] [--seed 1]
                                        [--json FILE] [--folder DIR] [SETTING ...]
 
@@ -45,8 +45,10 @@ from tfscale.tracking.tables import person_console, results_table
 
 STRATEGIES = {
     "sharing": ("strategy=sharing",),
+    "rounds": ("strategy=sharing", "strategy.every=16", "strategy.levels=3", "strategy/outer=sgd"),
     "horovod": ("strategy=horovod", "strategy.reproducible=true"),
     "local": ("strategy=local", "strategy.reproducible=true"),
+    "outer": ("strategy=local", "strategy.reproducible=true", "strategy.every=16", "strategy/outer=nesterov"),
 }
 COMMON = ("recipe=faults_digits",)
 OVER_LOOPBACK = ("strategy/collective=horovod", "strategy.collective.shared_memory=false")

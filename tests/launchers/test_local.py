@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from tests.support.datasets import write_idx
+from tests.support.marks import quick
 from tests.support.processes import command, digest, finish, finished, launched, own_data, started, summary
 from tfscale.checkpoint.slices import join
 from tfscale.runs.events import read_events
@@ -79,12 +80,19 @@ def test_processes_compute_what_one_process_does(tmp_path: Path, strategy: str) 
     assert inside["bytes_sent"] == between["bytes_sent"]
 
 
-@pytest.mark.parametrize("shares", [pytest.param("gradients", marks=pytest.mark.slow), "updates"])
-def test_sharing_does_not_depend_on_how_many_processes_hold_the_replicas(tmp_path: Path, shares: str) -> None:
+SHARED = {
+    "gradients": ("strategy.shares=gradients",),
+    "updates": ("strategy.shares=updates",),
+    "rounds": ("strategy.every=3", "strategy.levels=3", "strategy/outer=nesterov", "strategy.residual_decay=0.95"),
+}
+
+
+@pytest.mark.parametrize("name", quick(SHARED, only=["rounds"]))
+def test_sharing_does_not_depend_on_how_many_processes_hold_the_replicas(tmp_path: Path, name: str) -> None:
     words = (
         *SMALL,
         "strategy=sharing",
-        f"strategy.shares={shares}",
+        *SHARED[name],
         "strategy.replicas=4",
         "strategy.warmup=0",
         "strategy.threshold.initial=0.001",
