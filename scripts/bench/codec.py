@@ -74,7 +74,6 @@ def spec(size: int, momentum: float = 0.0) -> "Spec":
         momentum=momentum,
         nesterov=False,
         masking=False,
-        residual_decay=1.0,
         levels=1,
         codes=(Rice(),),
         scale=1.0,

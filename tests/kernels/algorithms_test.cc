@@ -87,7 +87,7 @@ void CheckCodes() {
 
 void CheckAccumulate() {
   const Layout layout({4, 2}, {false, true});
-  Accumulator accumulator(layout, kNone, 0, 1, 1, false);
+  Accumulator accumulator(layout, kNone, 0, 1, false);
   std::vector<float> residual(6), peaks(2), dense_values(2);
   const std::vector<float> contribution{0.75f, -0.25f, -2.0f, 0.5f, 1.5f, -3.0f};
   const float half = 0.5f;
@@ -151,7 +151,7 @@ void CheckDecode() {
 
 void CheckRestore() {
   const Layout layout({3, 4}, {false, false});
-  Accumulator accumulator(layout, kNone, 0, 1, 1, false);
+  Accumulator accumulator(layout, kNone, 0, 1, false);
   const std::vector<float> contribution{1.0f, -2.0f, 0.25f, 3.0f, -0.75f, 0.5f, 0};
   const std::vector<float> limits{0.5f, 0.75f};
   std::vector<float> residual(7), peaks(2);

@@ -22,7 +22,6 @@ SPEC = Spec(
     momentum=0.0,
     nesterov=False,
     masking=False,
-    residual_decay=1.0,
     levels=1,
     codes=Smallest().codes,
     scale=1.0,

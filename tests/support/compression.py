@@ -26,7 +26,6 @@ def spec(*sizes: int, codes: Sequence[Code] | None = None, scale: float = 1.0, *
         "momentum": 0.0,
         "nesterov": False,
         "masking": True,
-        "residual_decay": 1.0,
         "levels": 1,
         **settings,
     }

@@ -141,7 +141,7 @@ def _kernels() -> Finding:
     from tfscale.vectors import Layout
 
     layout = Layout(names=("probe",), sizes=(3,))
-    rules = {"min_size": 0, "momentum": 0.0, "nesterov": False, "masking": False, "residual_decay": 1.0, "levels": 1}
+    rules = {"min_size": 0, "momentum": 0.0, "nesterov": False, "masking": False, "levels": 1}
     spec = Spec(layout=layout, codes=(), scale=1.0, **rules)
     native, residual = Native(spec), tf.Variable(tf.constant([0.0, 0.6, 0.0]))
     found = native.accumulate(residual, None, native.check(tf.constant([-0.5, 0.0, 0.1])), tf.constant([0.5]))

@@ -56,10 +56,11 @@ class ErrorFeedback(tf.Module):
             self._skipped.assign(0)
         return taken
 
-    def count_decay(self, decay: float) -> None:
-        """Adds the l1 norm of what the residual is about to lose to `decayed`; nothing without decay."""
+    def decay(self, factor: float) -> None:
+        """Multiplies the residual by a factor; adds the l1 norm of what is lost to `decayed`. Does nothing without."""
         if self.decayed is not None:
-            self.decayed.assign_add((1 - decay) * tf.reduce_sum(tf.abs(self.residual)))
+            self.decayed.assign_add((1 - factor) * tf.reduce_sum(tf.abs(self.residual)))
+            self.residual.assign(factor * self.residual)
 
     def mark_usable(self, update: Contribution) -> Contribution:
         """Returns the update, usable only if the gradient that it was made of was."""

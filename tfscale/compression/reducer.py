@@ -75,6 +75,7 @@ class CompressedReducer(tf.Module):
             initial=policy.initial,
             per_tensor=per_tensor,
             delayed=schedule.delay > 0,
+            decays=schedule.residual_decay < 1,
             rounds=schedule.every > 1,
             devices=devices,
         )
@@ -149,8 +150,7 @@ class CompressedReducer(tf.Module):
         for feedback, contribution in zip(state.error_feedback, contributions, strict=True):
             with tf.device(feedback.device):
                 limits = tf.where(state.is_uninitialized(), float("inf"), state.thresholds.read_value())
-                if self._spec.residual_decay < 1:
-                    feedback.count_decay(self._spec.residual_decay)
+                feedback.decay(self._schedule.residual_decay)
                 update = self.backend.accumulate(feedback.residual, feedback.velocity, contribution, limits)
                 state.peaks.assign(tf.maximum(state.peaks, update.peaks) if updates else update.peaks)
                 self._clip_residual(feedback, step)

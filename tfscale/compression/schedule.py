@@ -18,6 +18,7 @@ class Schedule:
         flush_every: Steps between two dense ones after that; None for never.
         delay: Rounds between a contribution and its effect, 0 or 1.
         auto: All steps may turn dense, once autotune knows which is faster.
+        residual_decay: Factor of residuals at every exchange but dense ones, in (0, 1].
         clip_norm: l2 norm that each contribution is clipped to; None for no clipping.
         clip_residual: Multiple of the threshold that residuals are clipped to; None for no clipping.
         clip_every: Steps between two clippings of residuals.
@@ -28,6 +29,7 @@ class Schedule:
     flush_every: int | None
     delay: int
     auto: bool
+    residual_decay: float
     clip_norm: float | None
     clip_residual: float | None
     clip_every: int

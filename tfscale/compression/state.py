@@ -22,6 +22,7 @@ class CompressorState(tf.Module):
         initial: First threshold; None if replicas propose it.
         per_tensor: One threshold a tensor.
         delayed: Keep each replica's message until the next round.
+        decays: Whether residuals decay.
         rounds: Whether an exchange covers several optimizer steps.
         devices: Devices of this process's replicas.
 
@@ -47,6 +48,7 @@ class CompressorState(tf.Module):
         initial: float | None,
         per_tensor: bool,
         delayed: bool,
+        decays: bool,
         rounds: bool,
         devices: Sequence[str],
     ) -> None:
@@ -63,7 +65,7 @@ class CompressorState(tf.Module):
                 device,
                 spec.layout.size,
                 momentum=spec.momentum > 0,
-                decays=spec.residual_decay < 1,
+                decays=decays,
                 delayed=delayed,
                 rounds=rounds,
             )

@@ -21,11 +21,10 @@ namespace tfscale {
 // caller at a time.
 class Accumulator {
  public:
-  Accumulator(Layout layout, Momentum kind, float momentum, float decay, int levels, bool masking)
+  Accumulator(Layout layout, Momentum kind, float momentum, int levels, bool masking)
       : layout_(std::move(layout)),
         kind_(kind),
         momentum_(momentum),
-        decay_(decay),
         levels_(levels),
         masking_(masking) {
     buffers_.resize(layout_.chunks.size());
@@ -48,7 +47,7 @@ class Accumulator {
         if (buffers_[i] == nullptr) buffers_[i].reset(new Element[levels_ * chunk.length + kSpare]);
         passes_[i] = Pass{residual + chunk.start, velocity == nullptr ? nullptr : velocity + chunk.start,
                           contribution + chunk.start, chunk.start, chunk.length, thresholds.Of(chunk.tensor), momentum_,
-                          decay_, levels_, masking_, buffers_[i].get(), 0, 0, true};
+                          levels_, masking_, buffers_[i].get(), 0, 0, true};
         RunPass(kind_, &passes_[i]);
       }
     });
@@ -110,7 +109,7 @@ class Accumulator {
 
   Layout layout_;
   Momentum kind_;
-  float momentum_, decay_;
+  float momentum_;
   int levels_;
   bool masking_, usable_ = false;
   std::vector<std::unique_ptr<Element[]>> buffers_;  // of each chunk, made when it is first run

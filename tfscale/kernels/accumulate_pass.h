@@ -30,7 +30,7 @@ struct Pass {
   const float* contribution;
   int64_t first;  // index of the first element in the model
   int64_t length;
-  float threshold, momentum, decay;
+  float threshold, momentum;
   int levels;  // most thresholds that are sent of an element
   bool masking;
   Element* sent;  // capacity: `levels` * `length` + kSpare elements
@@ -45,8 +45,7 @@ enum Momentum { kNone, kHeavyBall, kNesterov };
 // Adds at most kSpan contributions; returns the bits of the largest |residual|.
 template <Momentum kMomentum>
 TFSCALE_INLINE int32_t AddSpan(float* __restrict__ residual, float* __restrict__ velocity,
-                               const float* __restrict__ contribution, int length, float momentum, float decay,
-                               int32_t* unusable) {
+                               const float* __restrict__ contribution, int length, float momentum, int32_t* unusable) {
   int32_t peak = 0;
   for (int i = 0; i < length; ++i) {
     float added = contribution[i], moved = 0;
@@ -55,7 +54,7 @@ TFSCALE_INLINE int32_t AddSpan(float* __restrict__ residual, float* __restrict__
       added = kMomentum == kNesterov ? added + momentum * moved : moved;
     }
     const float before = residual[i];
-    const float after = decay * before + added;
+    const float after = before + added;
     const int32_t bits = MagnitudeBits(after);
     const bool good = bits < kUnusable;
     residual[i] = good ? after : before;
@@ -107,15 +106,14 @@ TFSCALE_INLINE Element* SendGroup(float* residual, float* velocity, int length, 
 template <Momentum kMomentum, bool kAdds>
 __attribute__((target("avx512f"))) inline Element* SendSpan(float* __restrict__ residual, float* __restrict__ velocity,
                                                          const float* __restrict__ contribution, float momentum,
-                                                         float decay, float threshold, bool masking, Element base,
-                                                         Element* sent,
+                                                         float threshold, bool masking, Element base, Element* sent,
                                                          int32_t* peak, int32_t* unusable) {
   const __m512i step = _mm512_set1_epi32(2 * kVector), sign_bit = _mm512_set1_epi32(~kMagnitude);
   __m512i position = _mm512_add_epi32(
       _mm512_set1_epi32(base), _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0));
   const __m512i absolute = _mm512_set1_epi32(kMagnitude), limit = _mm512_set1_epi32(kUnusable);
   const __m512i quantum = _mm512_castps_si512(_mm512_set1_ps(threshold));
-  const __m512 factor = _mm512_set1_ps(momentum), kept_share = _mm512_set1_ps(decay);
+  const __m512 factor = _mm512_set1_ps(momentum);
   __m512i largest = _mm512_setzero_si512();
   for (int i = 0; i < kSpan; i += kVector, position = _mm512_add_epi32(position, step)) {
     __m512 moved = _mm512_setzero_ps();
@@ -128,7 +126,7 @@ __attribute__((target("avx512f"))) inline Element* SendSpan(float* __restrict__ 
         moved = _mm512_add_ps(_mm512_mul_ps(factor, _mm512_loadu_ps(velocity + i)), added);
         added = kMomentum == kNesterov ? _mm512_add_ps(added, _mm512_mul_ps(factor, moved)) : moved;
       }
-      value = _mm512_castps_si512(_mm512_add_ps(_mm512_mul_ps(kept_share, before), added));
+      value = _mm512_castps_si512(_mm512_add_ps(before, added));
       bad = _mm512_cmpge_epi32_mask(_mm512_and_si512(value, absolute), limit);
       if (__builtin_expect(bad != 0, 0)) {
         *unusable = 1;
@@ -177,23 +175,22 @@ TFSCALE_INLINE void Run(Pass* pass) {
 #if defined(__x86_64__)
     if (wide && recent >= kMuch && end - start == kSpan) {
       sent = SendSpan<kMomentum, true>(pass->residual + start, velocity, pass->contribution + start, pass->momentum,
-                                       pass->decay, pass->threshold, pass->masking,
-                                       static_cast<Element>(pass->first + start) << 1, sent, &peak, &unusable);
+                                       pass->threshold, pass->masking, static_cast<Element>(pass->first + start) << 1,
+                                       sent, &peak, &unusable);
       recent = sent - own;
       continue;
     }
 #endif
     const int32_t largest =
         end - start == kSpan ? AddSpan<kMomentum>(pass->residual + start, velocity, pass->contribution + start, kSpan,
-                                                  pass->momentum, pass->decay, &unusable)
+                                                  pass->momentum, &unusable)
                              : AddSpan<kMomentum>(pass->residual + start, velocity, pass->contribution + start,
-                                                  static_cast<int>(end - start), pass->momentum, pass->decay,
-                                                  &unusable);
+                                                  static_cast<int>(end - start), pass->momentum, &unusable);
     peak = std::max(peak, largest);
     if (largest >= threshold) {
 #if defined(__x86_64__)
       if (wide && end - start == kSpan) {
-        sent = SendSpan<kMomentum, false>(pass->residual + start, velocity, nullptr, 0, 1, pass->threshold,
+        sent = SendSpan<kMomentum, false>(pass->residual + start, velocity, nullptr, 0, pass->threshold,
                                           pass->masking, static_cast<Element>(pass->first + start) << 1, sent, &peak,
                                           &unusable);
         recent = sent - own;

@@ -33,7 +33,6 @@ REGISTER_OP("TfscaleAccumulate")
     .Attr("momentum: float")
     .Attr("nesterov: bool")
     .Attr("masking: bool")
-    .Attr("decay: float")
     .Attr("levels: int >= 1")
     .Output("sent: int32")
     .Output("peaks: float")
@@ -144,16 +143,15 @@ class UsableOp : public tf::OpKernel {
 class AccumulateOp : public tf::OpKernel {
  public:
   explicit AccumulateOp(tf::OpKernelConstruction* context) : OpKernel(context) {
-    float momentum, decay;
+    float momentum;
     int levels;
     bool nesterov, masking;
     OP_REQUIRES_OK(context, context->GetAttr("momentum", &momentum));
     OP_REQUIRES_OK(context, context->GetAttr("nesterov", &nesterov));
     OP_REQUIRES_OK(context, context->GetAttr("masking", &masking));
-    OP_REQUIRES_OK(context, context->GetAttr("decay", &decay));
     OP_REQUIRES_OK(context, context->GetAttr("levels", &levels));
     const Momentum kind = momentum == 0 ? kNone : nesterov ? kNesterov : kHeavyBall;
-    accumulator_ = std::make_unique<Accumulator>(LayoutOf(context), kind, momentum, decay, levels, masking);
+    accumulator_ = std::make_unique<Accumulator>(LayoutOf(context), kind, momentum, levels, masking);
   }
 
   void Compute(tf::OpKernelContext* context) override {

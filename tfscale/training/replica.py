@@ -197,7 +197,7 @@ class Replica:
 
     def assign(self, parameters: tf.Tensor) -> None:
         """Assigns [S], in the order of `parameters`, or its first part [D], the trainable variables alone."""
-        only_trainable = int(parameters.shape[0]) < vectors.size(self._synchronised)
+        only_trainable = vectors.size([tf.convert_to_tensor(parameters)]) < vectors.size(self._synchronised)
         variables = self._trainable if only_trainable else self._synchronised
         with tf.device(self.device):
             for variable, value in zip(variables, vectors.unflatten(parameters, variables), strict=True):

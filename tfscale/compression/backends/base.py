@@ -27,7 +27,6 @@ class Spec:
         momentum: Momentum coefficient, applied before accumulation, in [0, 1).
         nesterov: Use Nesterov momentum.
         masking: Clear the momentum of an element when it is sent.
-        residual_decay: Factor of residuals before a contribution is added, in (0, 1]; 1 loses nothing.
         levels: L, the most thresholds that a message can send of one element, which it then lists as often.
         codes: Codes that a message may be written in; with several levels they must be able to repeat elements.
         scale: Factor of the sum over replicas.
@@ -38,7 +37,6 @@ class Spec:
     momentum: float
     nesterov: bool
     masking: bool
-    residual_decay: float
     levels: int
     codes: Sequence[Code]
     scale: float
@@ -122,7 +120,7 @@ class Backend(Protocol):
     def accumulate(
         self, residual: tf.Variable, velocity: tf.Variable | None, contribution: Contribution, thresholds: tf.Tensor
     ) -> SparseUpdate:
-        """Adds to the decayed residual, and subtracts up to L thresholds from every element that reaches them.
+        """Adds to the residual, and subtracts up to L thresholds from every element that reaches them.
 
         A contribution that is not usable changes nothing. If a sum reaches USABLE_LIMIT all the same, its element keeps
         its velocity and residual, and nothing is sent: the other elements' contributions stay in the residual.

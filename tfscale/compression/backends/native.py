@@ -47,7 +47,6 @@ class Native:
                 momentum=self._spec.momentum,
                 nesterov=self._spec.nesterov,
                 masking=self._spec.masking,
-                decay=self._spec.residual_decay,
                 levels=self._spec.levels,
                 **self._tensors,
             )

@@ -48,7 +48,7 @@ class Reference:
             moved = self._spec.momentum * velocity + added
             added = added + self._spec.momentum * moved if self._spec.nesterov else moved
         before, sparse = residual.read_value(), self._sparse()
-        after = (before if self._spec.residual_decay == 1 else self._spec.residual_decay * before) + added
+        after = before + added
         good = (tf.abs(tf.where(sparse, after, added)) < USABLE_LIMIT) & contribution.usable
         kept = tf.where(good & sparse, after, before)
         quanta = self._spec.layout.spread(thresholds)

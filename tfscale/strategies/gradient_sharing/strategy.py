@@ -114,7 +114,7 @@ class GradientSharing(tf.Module):
         self._shares_updates = shares == "updates"
         self.keeps_optimizers_equal = not self._shares_updates
         self._scale = {"mean": 1.0 / collective.size, "root": collective.size**-0.5, "sum": 1.0}[combine]
-        self._levels, self._residual_decay = levels, residual_decay
+        self._levels = levels
         self._min_size, self._momentum, self._nesterov, self._masking = min_size, momentum, nesterov, masking
         self._schedule = Schedule(
             every=every,
@@ -122,6 +122,7 @@ class GradientSharing(tf.Module):
             flush_every=flush_every,
             delay=delay,
             auto=auto,
+            residual_decay=residual_decay,
             clip_norm=None if clip_norm is None else clip_norm / collective.size**0.5,
             clip_residual=clip_residual,
             clip_every=clip_every,
@@ -145,7 +146,6 @@ class GradientSharing(tf.Module):
             momentum=self._momentum,
             nesterov=self._nesterov,
             masking=self._masking,
-            residual_decay=self._residual_decay,
             levels=self._levels,
             codes=[code for code in self._codec.codes if code.repeats or self._levels == 1],
             scale=self._scale,
