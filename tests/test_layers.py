@@ -12,7 +12,7 @@ FLOORS = {
     "collectives": 2, "checkpoint": 2, "data": 2, "models": 2, "tasks": 2, "tracking": 2,
     "evaluation": 2,
     "compression": 3, "runs": 3, "config": 3,
-    "strategies": 4, "supervision": 4, "inference": 4,
+    "strategies": 4, "supervision": 4, "inference": 4, "estimate": 4,
     "training": 5, "launchers": 5,
     "job": 6, "search": 6, "report": 6,
     "api": 7, "commands": 7, "cli": 8, "__main__": 9,

@@ -24,13 +24,14 @@ COMMANDS = {
     "predict": "predict examples with a trained model: tfscale predict NAME data.file=FILE to=DIR",
     "export": "write a trained model for other programs: tfscale export NAME format=keras",
     "report": "write an HTML page about a run, several runs or a sweep: tfscale report NAME ...",
+    "estimate": "predict how a job scales over a link, strategy by strategy",
     "ls": "list groups and their options, recipes, data sets",
     "data": "fetch a data set, or export any to TFRecord shards",
     "doctor": "check this installation, Horovod included",
 }
 """Command -> what it does; the same names as `arguments.PARSERS`."""
 
-USES_KERAS = ("train", "resume", "reproduce", "evaluate", "predict", "export", "data")
+USES_KERAS = ("train", "resume", "reproduce", "evaluate", "predict", "export", "estimate", "data")
 """Commands that import Keras; doctor reports its backend."""
 
 HELP = f"""tfscale {__version__}: config-driven distributed training for TensorFlow and Keras

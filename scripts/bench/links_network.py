@@ -49,6 +49,12 @@ def address(rank: int | None) -> str:
     return f"{NETWORK}.{1 if rank is None else rank + 2}"
 
 
+def burst(link: str) -> str:
+    """Bytes that pass a link at once: those of 10 ms, so that a slow link is felt by short messages, too."""
+    bits = float(link.removesuffix("bit")[:-1]) * {"k": 1e3, "m": 1e6, "g": 1e9}[link.removesuffix("bit")[-1]]
+    return f"{min(256 * 1024, max(16 * 1024, int(bits / 8 * 0.01)))}b"
+
+
 def commands(network: Network, link: str) -> list[list[str]]:
     """Returns the commands that make the network; each link is shaped at both ends."""
     switch = network.switch
@@ -69,7 +75,8 @@ def commands(network: Network, link: str) -> list[list[str]]:
         ]
         if link != UNSHAPED:
             for where, device in ((switch, f"port{rank}"), (host, INTERFACE)):
-                lines.append(f"tc -n {where} qdisc add dev {device} root tbf rate {link} burst 256kb latency 50ms")
+                shape = f"root tbf rate {link} burst {burst(link)} latency 50ms"
+                lines.append(f"tc -n {where} qdisc add dev {device} {shape}")
     return [line.split() for line in lines]
 
 

@@ -49,6 +49,7 @@ class Task:
         every: Steps between two evaluations.
         limit: Seconds of training after which it stops short of the target.
         folder: Where results go.
+        overrides: The job; None for that of the column.
     """
 
     column: str
@@ -59,6 +60,7 @@ class Task:
     every: int
     limit: float
     folder: str
+    overrides: Sequence[str] | None = None
 
     def to_json(self) -> str:
         """For a command line."""
@@ -162,6 +164,8 @@ class HalfPrecision:
 
 def words(task: Task) -> list[str]:
     """The overrides of the task's job."""
+    if task.overrides is not None:
+        return list(task.overrides)
     return [
         *("model=mlp", f"model.hidden={list(HIDDEN)}", "data=mnist", f"seed={SEED}"),
         *("optimizer=nesterov", f"optimizer.learning_rate={task.rate}", f"optimizer.momentum={MOMENTUM}"),
@@ -191,7 +195,7 @@ class Product:
             connection = replace(connection, collective=HalfPrecision(connection.collective))
         self._job = job = build(config, connection)
         self._steps = training_steps(
-            job.state, job.data, shards=world.size, batch=task.batch, seed=job.plan.seed, prefetch=job.plan.prefetch
+            job.state, job.data, shards=world.size, batch=job.plan.batch, seed=job.plan.seed, prefetch=job.plan.prefetch
         )
 
     def step(self) -> None:

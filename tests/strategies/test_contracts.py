@@ -13,6 +13,7 @@ from tests.support.marks import quick
 from tfscale.collectives import consistency
 from tfscale.collectives.in_process import InProcess
 from tfscale.data.base import Shard, Split
+from tfscale.estimate.model import sent_bytes
 from tfscale.job.build import Job
 
 
@@ -42,6 +43,20 @@ def test_replicas_learn_and_agree_bit_for_bit(build_job: Callable[..., Job], nam
     for each in rest:
         np.testing.assert_array_equal(each[: job.layout.size], first[: job.layout.size])
     assert job.evaluator(job.state.consensus(), Split.TEST)["loss"] < before / 2
+
+
+@pytest.mark.parametrize(
+    "name", quick([name for name in VARIANTS if "warm-up" not in name], only=[*STRATEGIES, "sharing in rounds"])
+)
+def test_traffic_is_what_the_bytes_count(build_job: Callable[..., Job], name: str) -> None:
+    """Messages differ in length, so the count of the last exchange is compared."""
+    job = build_job(*SMALL, "train.batch=16", "strategy.replicas=3", *VARIANTS[name])
+    strategy, counts = job.state.strategy, [0]
+    for _ in itertools.islice(stepping(job), 24):  # a multiple of all rounds
+        counts.append(int(strategy.bytes_sent))
+    length = max(each.every for each in strategy.traffic())
+    predicted = sum(3 * sent_bytes(each, 3) * length / each.every for each in strategy.traffic())
+    assert predicted == pytest.approx(counts[24] - counts[24 - length], rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["horovod", "horovod, reproducible", "local"])

@@ -180,6 +180,7 @@ class CompressedReducer(tf.Module):
         """Stage 3: R messages [M] -> those of all W, by rank; counts their bytes."""
         gathered = self._regular_gather(messages)
         words = tf.add_n([tf.size(message, out_type=tf.int64) for message in gathered])
+        self.state.message_words.assign(tf.cast(words, tf.float32) / self._collective.size)
         self.state.bytes_sent.assign_add(gather_bytes(words, self._collective.size))
         return gathered
 

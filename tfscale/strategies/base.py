@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tfscale.collectives.base import Collective, mean_bytes
 from tfscale.collectives.ordered import ordered_bytes, ordered_mean
+from tfscale.collectives.traffic import Traffic
 from tfscale.tracking.base import Measurements
 from tfscale.vectors import Layout, counter, flatten, size, unflatten
 
@@ -107,6 +108,10 @@ class Strategy(Protocol):
         """Returns notes for the start of a run, and how `measurements` are shown; needs `build`."""
         ...
 
+    def traffic(self) -> Sequence[Traffic]:
+        """Returns what one replica exchanges again and again, for estimates; needs a step of training."""
+        ...
+
     def measurements(self) -> dict[str, tf.Tensor]:
         """Returns name -> scalar of the last step."""
         ...
@@ -160,6 +165,12 @@ class Averaging(tf.Module):
             return ordered_mean(self.collective, vectors)
         self.bytes_sent.assign_add(mean_bytes(elements, replicas))
         return self.collective.mean(vectors)
+
+    def mean_traffic(self, elements: int, every: int = 1) -> Traffic:
+        """Returns that of `mean` with vectors of so many elements, once in `every` steps."""
+        if self.is_reproducible:
+            return Traffic(kind="gather", words=elements + 1, every=every)  # a checksum travels with it
+        return Traffic(kind="mean", words=elements, every=every)
 
     def measurements(self) -> dict[str, tf.Tensor]:
         """Returns the bytes exchanged since the start."""

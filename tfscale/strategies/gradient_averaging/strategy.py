@@ -15,6 +15,7 @@ import tensorflow as tf
 from tfscale import digest
 from tfscale.collectives import consistency
 from tfscale.collectives.base import Collective
+from tfscale.collectives.traffic import Traffic
 from tfscale.strategies.base import SKIPPED_STEPS, Averaging, Tensors, agreed_parameters, cut, flattened
 from tfscale.vectors import Layout, counter
 
@@ -76,6 +77,10 @@ class GradientAveraging(Averaging):
     def reduce_parameters(self, parameters: Sequence[tf.Tensor], step: tf.Tensor) -> tf.Tensor:
         """R x [S] -> [S]: the consensus."""
         return self.consensus(parameters, averaged=False)
+
+    def traffic(self) -> Sequence[Traffic]:
+        """Returns the mean of gradients and digests, at every step."""
+        return [self.mean_traffic(self._trainable + consistency.SLOTS * self.collective.size)]
 
     def measurements(self) -> dict[str, tf.Tensor]:
         """Returns the bytes exchanged and the steps skipped since the start."""

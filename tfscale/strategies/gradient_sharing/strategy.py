@@ -29,6 +29,7 @@ import tensorflow as tf
 from tfscale import digest, vectors
 from tfscale.collectives.base import Collective
 from tfscale.collectives.ordered import ordered_bytes, ordered_mean
+from tfscale.collectives.traffic import Traffic
 from tfscale.compression import autotune
 from tfscale.compression.autotune import Autotune
 from tfscale.compression.backends.base import Spec
@@ -39,8 +40,8 @@ from tfscale.compression.schedule import Schedule
 from tfscale.compression.thresholds import Threshold
 from tfscale.errors import UserError
 from tfscale.kernels import library
-from tfscale.strategies.base import SKIPPED_STEPS, Description, Tensors, agreed_parameters, cut, flattened
-from tfscale.strategies.gradient_sharing.measurements import measurements
+from tfscale.strategies.base import Description, Tensors, agreed_parameters, cut, flattened
+from tfscale.strategies.gradient_sharing.measurements import measurements, of_all_tensors, of_tensors
 from tfscale.strategies.outer_optimizer import OuterOptimizer
 from tfscale.vectors import Layout
 
@@ -169,7 +170,7 @@ class GradientSharing(tf.Module):
         self._compression = self._reducer.state
         self.bytes_sent = self._compression.bytes_sent
         self._autotune = Autotune(self.collective, layout.size)
-        self._layout = layout
+        self._layout, self._statistics = layout, vectors.size(parameters[:1]) - layout.size
         if self._shares_updates:
             self._agreed = tf.Variable(parameters[0][: layout.size], trainable=False)
             self._outer.build(self._agreed.read_value(), self.collective.size)
@@ -243,6 +244,17 @@ class GradientSharing(tf.Module):
             parameters = [tf.concat([self._agreed, vector[size:]], axis=0) for vector in parameters]
         return agreed_parameters(self.collective, parameters, self._layout.size)
 
+    def traffic(self) -> Sequence[Traffic]:
+        """Returns messages of the last one's length, dense steps, and statistics that travel with shared updates."""
+        message, size = float(self._compression.message_words), self._layout.size
+        hidden = self._schedule.delay > 0
+        traffic = [Traffic(kind="gather", words=message, every=self._every, is_hidden=hidden)]
+        if self._schedule.flush_every is not None:
+            traffic.append(Traffic(kind="mean", words=size, every=self._schedule.flush_every))
+        if self._shares_updates and self._every == 1 and self._statistics:
+            traffic.append(Traffic(kind="gather", words=self._statistics + 1))
+        return traffic
+
     def measurements(self) -> dict[str, tf.Tensor]:
         """Returns totals (bytes, skipped steps, clipped mass) and figures of the last compressed step.
 
@@ -250,31 +262,13 @@ class GradientSharing(tf.Module):
         `clipped` and `decayed` are the sums of |residual| that clipping and decay removed; `threshold` is the mean over
         tensors.
         """
-        state = self._compression
-        sent = tf.cast(tf.reduce_sum(state.counts), tf.float32)
-        lost = {
-            "clipped": [] if self._schedule.clip_residual is None else [each.clipped for each in state.error_feedback],
-            "decayed": [each.decayed for each in state.error_feedback if each.decayed is not None],
-        }
-        return {
-            "bytes_sent": state.bytes_sent.read_value(),
-            SKIPPED_STEPS: state.skipped_steps.read_value(),
-            "density": sent / (self._layout.size * self.collective.size),
-            "threshold": tf.reduce_mean(state.thresholds),
-            "residual_ratio": tf.reduce_max(tf.math.divide_no_nan(state.peaks, state.thresholds)),
-            **{name: tf.add_n([each.read_value() for each in sums]) for name, sums in lost.items() if sums},
-            **self._reducer.stopwatch.milliseconds(),
-        }
+        clips = self._schedule.clip_residual is not None
+        figures = of_all_tensors(self._compression, self._layout, self.collective.size, clips=clips)
+        return {**figures, **self._reducer.stopwatch.milliseconds()}
 
     def tensor_measurements(self) -> dict[str, tf.Tensor]:
         """Returns name -> [T]: density, threshold and residual ratio of each tensor in the last step."""
-        state = self._compression
-        elements = tf.constant([max(size, 1) * self.collective.size for size in self._layout.sizes], tf.float32)
-        return {
-            "density": tf.cast(state.counts, tf.float32) / elements,
-            "threshold": tf.broadcast_to(state.thresholds, state.peaks.shape),
-            "residual_ratio": tf.math.divide_no_nan(state.peaks, state.thresholds),
-        }
+        return of_tensors(self._compression, self._layout, self.collective.size)
 
     def autotune(self, step: int) -> str | None:
         """Chooses compression or an allreduce once, with `auto`, at step 100 or later, by their measured times."""

@@ -19,14 +19,18 @@ from typing import final
 
 import tensorflow as tf
 
-from tfscale import digest
+from tfscale import digest, vectors
 from tfscale.collectives import consistency
 from tfscale.collectives.base import Collective, gather_bytes
 from tfscale.collectives.checksummed import gather_checksummed
 from tfscale.collectives.ordered import ordered_mean
+from tfscale.collectives.traffic import Traffic
 from tfscale.strategies.base import SKIPPED_STEPS, Averaging, Description, Tensors
 from tfscale.strategies.outer_optimizer import OuterOptimizer
 from tfscale.vectors import Layout, counter
+
+CHECK_WORDS = 3
+"""Words of the message that follows an averaging: digest of the result, steps skipped, checksum."""
 
 
 @final
@@ -68,7 +72,7 @@ class ParameterAveraging(Averaging):
         self._devices = [vector.device for vector in parameters]
         self._digest = digest.choose(self._devices)
         self._own_skipped = [counter() for _ in parameters]
-        self._trainable = layout.size
+        self._trainable, self._synchronised = layout.size, vectors.size(parameters[:1])
         start = parameters[0][: layout.size]
         self._outer.build(start, self.collective.size)
         if self._outer.is_active:
@@ -111,7 +115,7 @@ class ParameterAveraging(Averaging):
         gathered = gather_checksummed(self.collective, messages)
         digests, skipped = tf.unstack(tf.ensure_shape(tf.stack(gathered), [self.collective.size, 2]), axis=1)
         self._skipped.assign(tf.cast(tf.reduce_sum(skipped), tf.int64))
-        self.bytes_sent.assign_add(gather_bytes(tf.constant(3 * self.collective.size), self.collective.size))
+        self.bytes_sent.assign_add(gather_bytes(tf.constant(CHECK_WORDS * self.collective.size), self.collective.size))
         agreed = consistency.require_consistent(digests, step)
         with tf.control_dependencies([] if agreed is None else [agreed]):
             return tf.identity(mean)
@@ -128,6 +132,11 @@ class ParameterAveraging(Averaging):
 
         finite = tf.reduce_all(tf.math.is_finite(plain))
         return tf.concat([tf.cond(finite, move, lambda: plain), mean[self._trainable :]], axis=0)
+
+    def traffic(self) -> Sequence[Traffic]:
+        """Returns the mean of parameters, and the digests that follow it."""
+        digests = Traffic(kind="gather", words=CHECK_WORDS, every=self._every)
+        return [self.mean_traffic(self._synchronised, self._every), digests]
 
     def measurements(self) -> dict[str, tf.Tensor]:
         """Returns the bytes exchanged, and the steps that replicas have skipped until the last averaging, summed."""

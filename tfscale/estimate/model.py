@@ -1,0 +1,125 @@
+"""The time of a step, from what a replica computes and what it exchanges.
+
+A step takes what was measured without a network, plus the time of its exchanges on the link. Horovod exchanges by
+rings: an allreduce of n bytes sends 2 (W - 1) / W n from every machine in 2 (W - 1) turns, a gather of messages of n
+bytes sends (W - 1) n in W - 1 turns. Before each, the processes agree that all are ready, in log2(W) turns there and
+back.
+
+Steps do not all take the same time, and an exchange waits for the slowest replica. So the time between two exchanges is
+the expected largest of W times, each drawn from those that were measured.
+
+It assumes one replica a machine, a switch that is never the bottleneck, and that nothing else uses the link.
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tfscale.collectives.traffic import Traffic
+from tfscale.estimate.link import Link, Transport
+
+FRAMES = 1514 / 1448
+"""Bytes on Ethernet for each byte that TCP carries, in full frames."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """What a replica needs for a step on this machine, without a network.
+
+    Attributes:
+        rounds: Seconds of a step with a single replica, its own message included; one value for each round of steps
+            between two exchanges that was measured.
+        seconds_a_peer: For the message of each further replica.
+        traffic: Of a replica.
+    """
+
+    rounds: Sequence[float]
+    seconds_a_peer: float
+    traffic: Sequence[Traffic]
+
+    @property
+    def seconds(self) -> float:
+        """Mean seconds of a step with a single replica."""
+        return statistics.fmean(self.rounds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """The step of a job.
+
+    Attributes:
+        seconds: Of a step, on average.
+        exchanging: The part of it in which the replica waits for exchanges and slower replicas.
+        sent: Bytes that a replica sends in a step, on average.
+        efficiency: Samples per second and replica, over those of one replica that exchanges nothing.
+    """
+
+    seconds: float
+    exchanging: float
+    sent: float
+    efficiency: float
+
+
+def estimate(costs: Costs, *, alone: float, ranks: int, link: Link, transport: Transport) -> Estimate:
+    """Predicts a step.
+
+    Args:
+        costs: Of the strategy.
+        alone: Seconds of a step of one replica that exchanges nothing.
+        ranks: W.
+        link: Between any two replicas.
+        transport: Of their processes.
+    """
+    computing = expected_largest(costs.rounds, ranks) + costs.seconds_a_peer * (ranks - 1)
+    waits = sum(
+        exchange_seconds(each, ranks, link, transport) / each.every for each in costs.traffic if not each.is_hidden
+    )
+    hidden = sum(
+        exchange_seconds(each, ranks, link, transport) / each.every for each in costs.traffic if each.is_hidden
+    )
+    seconds = max(computing, hidden) + waits
+    sent = sum(sent_bytes(each, ranks) / each.every for each in costs.traffic)
+    waiting = seconds - costs.seconds - costs.seconds_a_peer * (ranks - 1)
+    return Estimate(seconds=seconds, exchanging=waiting, sent=sent, efficiency=alone / seconds)
+
+
+def expected_largest(values: Sequence[float], draws: int) -> float:
+    """Returns the expected largest of so many independent draws from the values."""
+    ordered, count = sorted(values), len(values)
+    chances = [(number / count) ** draws for number in range(count + 1)]
+    return sum(value * (high - low) for value, low, high in zip(ordered, chances, chances[1:], strict=False))
+
+
+def sent_bytes(traffic: Traffic, ranks: int) -> float:
+    """Returns the bytes that a replica sends in one exchange."""
+    share = 2 * (ranks - 1) / ranks if traffic.kind == "mean" else ranks - 1
+    return 4 * traffic.words * share
+
+
+def exchange_seconds(traffic: Traffic, ranks: int, link: Link, transport: Transport) -> float:
+    """Returns the duration of one exchange between `ranks` replicas."""
+    if ranks == 1:
+        return 0.0
+    turns = (2 if traffic.kind == "mean" else 1) * (ranks - 1) + 2 * math.ceil(math.log2(ranks))
+    sent = sent_bytes(traffic, ranks)
+    return sent * (FRAMES / link.bandwidth + transport.seconds_a_byte) + turns * link.latency + transport.call
+
+
+def needed_bandwidth(
+    costs: Costs, *, alone: float, ranks: int, latency: float, transport: Transport, efficiency: float
+) -> float:
+    """Returns the least bandwidth, in bytes per second, that gives an efficiency; infinity if none is enough."""
+
+    def reaches(bandwidth: float) -> bool:
+        link = Link(bandwidth=bandwidth, latency=latency)
+        reached = estimate(costs, alone=alone, ranks=ranks, link=link, transport=transport)
+        return reached.efficiency >= efficiency
+
+    low, high = 1.0, 1e14
+    if not reaches(high):
+        return math.inf
+    while high / low > 1.01:
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if reaches(middle) else (middle, high)
+    return high

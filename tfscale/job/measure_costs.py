@@ -1,0 +1,100 @@
+"""Measures what one replica of a job computes in a step on this machine, its peers' messages included.
+
+A job is built as for training, but with a collective whose other replicas are simulated, so it trains by its real loop
+on its real data, and nothing is sent. What a further replica adds is the difference of two such measurements.
+"""
+
+import statistics
+import time
+from typing import final
+
+from tfscale import devices
+from tfscale.collectives.simulated import Simulated
+from tfscale.config.schemas.config import Config
+from tfscale.config.targets import trust
+from tfscale.data.base import Split
+from tfscale.estimate.model import Costs
+from tfscale.job.build import Connection, Job, build
+from tfscale.job.build_data import BuiltData, build_data
+from tfscale.training.loop import training_steps
+
+FEW, MANY = 2, 18
+"""Numbers of replicas, of which the difference gives the cost of one more."""
+
+WARM_UP = 16
+"""Steps that are not measured: the first ones compile, and thresholds are agreed."""
+
+SECONDS = 3.0
+"""Shortest duration of a measurement."""
+
+ROUNDS = 5
+"""Fewest rounds of a measurement."""
+
+
+@final
+class Measurer:
+    """Measures one strategy after another, with the same data, model and devices.
+
+    Args:
+        config: Of the job, checked; all configurations to measure differ from it in the strategy alone.
+
+    Attributes:
+        examples: Number of training examples.
+        parameters: D, of the last measurement.
+    """
+
+    def __init__(self, config: Config) -> None:
+        trust(config.trust)
+        self._threads = 0 if config.launch.threads == "auto" else config.launch.threads
+        self._devices = devices.claim(1, threads=self._threads)
+        self._built: BuiltData = build_data(config)
+        self.examples = self._built.data.sizes[Split.TRAIN]
+        self.parameters = 0
+
+    def costs(self, config: Config) -> Costs:
+        """Returns the costs of the configuration's strategy."""
+        single = self._started(config, 1)
+        traffic = single.strategy.traffic()
+        if all(each.kind == "mean" for each in traffic):
+            return Costs(rounds=single.rounds(), seconds_a_peer=0.0, traffic=traffic)
+        few, many = (self._started(config, replicas) for replicas in (FEW, MANY))
+        rounds = few.rounds()
+        a_peer = max(0.0, (statistics.median(many.rounds()) - statistics.median(rounds)) / (MANY - FEW))
+        return Costs(rounds=[each - a_peer for each in rounds], seconds_a_peer=a_peer, traffic=many.strategy.traffic())
+
+    def _started(self, config: Config, replicas: int) -> "_Training":
+        """Returns a job with so many replicas, after its first steps."""
+        collective = Simulated(replicas=replicas)
+        job = build(
+            config, Connection(devices=self._devices, threads=self._threads, collective=collective), self._built
+        )
+        self.parameters = job.layout.size
+        return _Training(job, replicas)
+
+
+@final
+class _Training:
+    """A job that trains, its first steps behind it."""
+
+    def __init__(self, job: Job, replicas: int) -> None:
+        self.strategy, plan = job.state.strategy, job.plan
+        self._steps = training_steps(
+            job.state, job.data, shards=replicas, batch=plan.batch, seed=plan.seed, prefetch=plan.prefetch
+        )
+        self._train(1)
+        self._round = max((each.every for each in self.strategy.traffic()), default=1)
+        self._train(-(-WARM_UP // self._round) * self._round - 1)
+
+    def rounds(self) -> list[float]:
+        """Trains on; returns the mean time of a step in each round."""
+        rounds, began = list[float](), time.perf_counter()
+        while len(rounds) < ROUNDS or time.perf_counter() - began < SECONDS:
+            rounds.append(self._train(self._round))
+        return rounds
+
+    def _train(self, count: int) -> float:
+        """Trains so many steps; returns the mean time of one."""
+        began = time.perf_counter()
+        for _ in range(count):
+            float(next(self._steps).losses[0])  # a device may still be computing what Python has started
+        return (time.perf_counter() - began) / count
