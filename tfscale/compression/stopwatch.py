@@ -22,6 +22,22 @@ def _clock() -> Callable[[], tf.Tensor] | None:
     return tf.timestamp
 
 
+def _computed(values: Any) -> list[Any]:
+    """Returns what has to be waited for until tensors are computed.
+
+    A GPU runs behind: an operation on it is over, for others, once it is enqueued. A copy of one element to the host
+    comes when the tensor is there.
+    """
+    return [_copied(each) if "GPU" in each.device else each for each in tf.nest.flatten(values)]
+
+
+def _copied(tensor: tf.Tensor) -> tf.Tensor:
+    with tf.device(tensor.device):
+        element = tf.reshape(tensor, [-1])[:1]
+    with tf.device("CPU:0"):
+        return tf.identity(element)
+
+
 @final
 class Stopwatch(tf.Module):
     """Seconds of each stage at the last step; measures nothing without a clock.
@@ -42,11 +58,11 @@ class Stopwatch(tf.Module):
         """Returns work()'s tensors; measures from the moment that `after` is computed until they are."""
         if self._clock is None:
             return work()
-        with tf.control_dependencies(tf.nest.flatten(after)):
+        with tf.control_dependencies(_computed(after)):
             began = self._clock()
         with tf.control_dependencies([began]):
             result = work()
-        with tf.control_dependencies(tf.nest.flatten(result)):
+        with tf.control_dependencies(_computed(result)):
             seconds = self._seconds[stage].assign(self._clock() - began).read_value()
             self._least[stage].assign(tf.minimum(self._least[stage], seconds))
         return result
