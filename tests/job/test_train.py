@@ -38,7 +38,7 @@ def test_a_picture_that_fails_is_one_line_and_no_lost_run(tmp_path: Path) -> Non
     (tmp_path / "curves.png").mkdir()
     (tmp_path / "metrics.jsonl").write_text(json.dumps({"kind": "step", "step": 1, "density": 0.5}) + "\n")
     console = Console(file=io.StringIO(), width=400)
-    report.draw(RunDirectory(tmp_path), console, measurements(goal=""))
+    report.draw(RunDirectory(tmp_path), console, measurements(targets=()))
     assert isinstance(console.file, io.StringIO)
     (line,) = console.file.getvalue().splitlines()
     assert line.startswith("warning: the run could not be drawn: IsADirectoryError: ")

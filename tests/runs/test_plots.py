@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from tfscale.runs import plots, trends
 from tfscale.strategies.gradient_sharing.measurements import measurements
 
-SHARING = measurements(goal="target 0.01")
+SHARING = measurements(targets=[0.01])
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -39,6 +40,37 @@ def test_a_run_that_shared_is_drawn(tmp_path: Path) -> None:
     assert all(path.read_bytes().startswith(PNG) for path in drawn)
 
 
+def test_pictures_name_the_run_and_its_result() -> None:
+    validation = {"kind": "validation", "step": 4, "loss": 0.5, "accuracy": 0.25, "top3": None}
+    test = {"kind": "test", "step": 1500, "loss": 0.4, "accuracy": 0.98765}
+    assert plots.title("first", {"test": [test], "validation": [validation]}) == (
+        "first: test accuracy 0.9877 at step 1,500"
+    )
+    assert plots.title("first", {"test": [], "validation": [validation]}) == (
+        "first: validation accuracy 0.25 at step 4"
+    )
+    assert plots.title("first", {"test": [{"step": 2, "loss": 0.5}], "validation": []}) == (
+        "first: test loss 0.5 at step 2"
+    )
+    assert plots.title("first", {"test": [], "validation": []}) == "first"
+
+
+@pytest.mark.parametrize(
+    ("targets", "goal"), [((), ""), ((0.01,), "target 0.01"), ((1e-4, 0.01), "target 0.0001 to 0.01")]
+)
+def test_the_target_of_the_density_is_in_its_panel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, targets: tuple[float, ...], goal: str
+) -> None:
+    """It was in no picture."""
+    saved: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: saved.append(figure))
+    plots.draw(written(tmp_path, step(1), step(2)), tmp_path, measurements(targets=targets))
+    (panel,) = [axes for axes in saved[1].axes if axes.get_title("left").startswith("density")]
+    dashed = [line for line in panel.get_lines() if line.get_linestyle() == "--"]
+    assert tuple(line.get_ydata()[0] for line in dashed) == targets
+    assert panel.get_legend_handles_labels()[1] == ([goal] if goal else [])
+
+
 def test_without_measurements_of_tensors_there_are_two_pictures(tmp_path: Path) -> None:
     drawn = plots.draw(written(tmp_path, step(1)), tmp_path, SHARING)
     assert [path.name for path in drawn] == ["curves.png", "strategy.png"]
@@ -64,7 +96,7 @@ def test_nothing_is_drawn_without_a_step_nor_matplotlib_imported(tmp_path: Path)
     code = (
         "import sys; from pathlib import Path; from tfscale.runs import plots\n"
         "from tfscale.strategies.gradient_sharing.measurements import measurements\n"
-        f"for described in ({{}}, measurements(goal='')):\n"
+        f"for described in ({{}}, measurements(targets=())):\n"
         f"    assert plots.draw(Path({str(metrics)!r}), Path({str(tmp_path)!r}), described) == []\n"
         "assert 'matplotlib' not in sys.modules"
     )

@@ -79,7 +79,7 @@ def ended_run(
     (path / "summary.json").write_text(json.dumps(summary))
     (path / "environment.json").write_text(json.dumps({"tensorflow": "2.21.0", "devices": ["/device:CPU:0"]}))
     if shares:
-        described = {figure: vars(each) for figure, each in measurements(goal="target 0.0005").items()}
+        described = {figure: vars(each) for figure, each in measurements(targets=[0.0005]).items()}
         (path / "figures.json").write_text(json.dumps(described))
     write_events(path, steps)
     for rank in range(ranks):

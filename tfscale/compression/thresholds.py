@@ -13,6 +13,7 @@ References:
     Strom 2015 (fixed); DeepLearning4j 1.0.0-M2, AdaptiveThresholdAlgorithm and TargetSparsityThresholdAlgorithm.
 """
 
+from collections.abc import Sequence
 from typing import Protocol, final
 
 import tensorflow as tf
@@ -30,12 +31,12 @@ class Threshold(Protocol):
     Attributes:
         initial: First threshold in gradient units; None lets the replicas propose it, so that about `density(1)` of
             all elements reach it.
-        goal: Target of the density, for tables; empty for none.
+        targets: Target of the density, for tables and plots: one, a lower and an upper bound, or none.
         follows_learning_rate: Whether thresholds of rounds of several steps keep their proportion to it.
     """
 
     initial: float | None
-    goal: str
+    targets: Sequence[float]
     follows_learning_rate: bool
 
     def density(self, step: tf.Tensor) -> tf.Tensor:
@@ -66,7 +67,7 @@ class Fixed:
 
     def __init__(self, *, initial: float) -> None:
         self.initial: float | None = initial
-        self.goal = ""
+        self.targets: Sequence[float] = ()
 
     def density(self, step: tf.Tensor) -> tf.Tensor:
         """Returns a constant, which nothing uses: there is always a threshold."""
@@ -94,7 +95,7 @@ class Adaptive:
 
     def __init__(self, *, initial: float | None, minimum: float, maximum: float, rate: float = DL4J_RATE) -> None:
         self.initial = initial
-        self.goal = f"target {minimum:g} to {maximum:g}"
+        self.targets: Sequence[float] = (minimum, maximum)
         self._minimum, self._maximum, self._rate = minimum, maximum, rate
 
     def density(self, step: tf.Tensor) -> tf.Tensor:
@@ -128,7 +129,7 @@ class TargetDensity:
 
     def __init__(self, *, initial: float | None, density: float, ramp: int, gain: float) -> None:
         self.initial = initial
-        self.goal = f"target {density:g}"
+        self.targets: Sequence[float] = (density,)
         self._density, self._ramp, self._gain = density, ramp, gain
 
     def density(self, step: tf.Tensor) -> tf.Tensor:

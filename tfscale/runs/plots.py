@@ -68,8 +68,20 @@ def draw(metrics: Path, folder: Path, measurements: Measurements) -> list[Path]:
     if steps and kinds["tensor"] and of_tensors:
         figures[NAMES[2]] = _of_tensors(kinds["tensor"], of_tensors)
     for name, figure in figures.items():
+        figure.suptitle(title(folder.name, kinds), x=0.01, ha="left", fontsize=11)
         figure.savefig(folder / name, dpi=110)
     return [folder / name for name in figures]
+
+
+def title(run: str, kinds: Mapping[str, Records]) -> str:
+    """Returns a run's name and its last evaluation on test examples, or on validation examples without any."""
+    for kind in ("test", "validation"):
+        if kinds[kind]:
+            last = {name: value for name, value in kinds[kind][-1].items() if isinstance(value, int | float)}
+            results = [name for name in last if name not in ("step", "loss")] or ["loss"]
+            shown = ", ".join(f"{name.replace('_', ' ')} {last[name]:.4g}" for name in results if name in last)
+            return f"{run}: {kind} {shown} at step {last['step']:,}"
+    return run
 
 
 def _curves(kinds: Mapping[str, Records]) -> "Figure":
@@ -124,6 +136,9 @@ def _of_steps(rows: Records, kinds: Mapping[str, Records], drawn: Measurements) 
         found = trend(steps, increase(steps, values) if each.total else values)
         if found.steps.size:
             band(panel, found, COLOURS[shares.index(name)], label=each.label if len(shares) > 1 else None)
+            for number, target in enumerate(each.targets):
+                goal = each.goal if number == 0 else None
+                panel.axhline(target, color=GREY, linestyle="--", linewidth=1, label=goal)
     always_log = {each.panel for each in drawn.values() if each.log_scale}
     for title, panel in by_title.items():
         scale(panel, above=1.0 if title in always_log else STRETCH)

@@ -5,7 +5,7 @@ tables and plots know no strategy.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -45,6 +45,7 @@ class Measurement:
         label: Name for tables and legends.
         unit: Of the figure; empty for a number without one.
         goal: What the figure is steered to, for the closing table; empty for nothing.
+        targets: The same as numbers, one or a lower and an upper bound, for panels.
         line: Format of the figure in a log line, "density {:.2e}"; None to leave it out.
         averaged: Whether the mean over the run is a result.
         panel: Title of its panel in strategy.png; figures with one title share a panel; None to leave it out.
@@ -56,6 +57,7 @@ class Measurement:
     label: str
     unit: str = ""
     goal: str = ""
+    targets: Sequence[float] = ()
     line: str | None = None
     averaged: bool = False
     panel: str | None = None

@@ -41,7 +41,8 @@ from tfscale.compression.thresholds import Threshold
 from tfscale.errors import UserError
 from tfscale.kernels import library
 from tfscale.strategies.base import Description, Tensors, agreed_parameters, cut, flattened
-from tfscale.strategies.gradient_sharing.measurements import measurements, of_all_tensors, of_tensors
+from tfscale.strategies.gradient_sharing.figures import of_all_tensors, of_tensors
+from tfscale.strategies.gradient_sharing.measurements import measurements
 from tfscale.strategies.outer_optimizer import OuterOptimizer
 from tfscale.vectors import Layout
 
@@ -184,7 +185,7 @@ class GradientSharing(tf.Module):
             notes += [self._outer.note] if self._outer.is_active else []
         if self._momentum:
             notes.append(f"momentum {self._momentum:g} is applied before compression, not by the optimizer")
-        return Description(notes=notes, measurements=measurements(goal=self._policy.goal))
+        return Description(notes=notes, measurements=measurements(targets=self._policy.targets))
 
     def reduce_gradients(
         self, gradients: Sequence[Tensors], parameters: Sequence[Tensors], step: tf.Tensor
