@@ -17,13 +17,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfscale.scripts.bench.links import Row, run
+from tfscale.scripts.bench.links import Row, check_machine, run
 from tfscale.scripts.bench.links_worker import Task
 
 from tfscale.commands.link import of_this_machine
 from tfscale.config.preflight import check_job, preflight
+from tfscale.config.strategy_settings import compared
 from tfscale.estimate.link import Link, parse_rate
 from tfscale.estimate.model import Costs, estimate
+from tfscale.supervision.signals import Stopped, signals_raise
 from tfscale.tracking.tables import person_console, results_table
 
 RANKS = 2
@@ -35,12 +37,7 @@ MODELS: Mapping[str, Sequence[str]] = {
     "lenet": ["model=lenet", "data=fashion_mnist", "optimizer=nesterov", "train.batch=64"],
     "gru": ["model=gru", "data=shakespeare", "optimizer=adam", "train.batch=16"],
 }
-STRATEGIES: Mapping[str, Sequence[str]] = {
-    "horovod": ["strategy=horovod"],
-    "horovod_averaging": ["strategy=horovod_averaging"],
-    "sharing": ["strategy=sharing"],
-    "sharing every=16": ["strategy=sharing", "strategy.every=16"],
-}
+STRATEGIES = compared()
 EVERY: Mapping[str, int] = {"horovod": 1, "horovod_averaging": 5, "sharing": 1, "sharing every=16": 16}
 """Steps of a round."""
 
@@ -138,21 +135,32 @@ def bench(arguments: argparse.Namespace) -> Iterator[Row]:
                 yield row
 
 
-def main() -> None:
-    """Measures, and prints a table."""
+def main() -> int:
+    """Runs the bench; what was measured before a signal is shown as well."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--rates", nargs="+", default=["100mbit", "10mbit"])
-    parser.add_argument("--strategies", nargs="+", choices=list(STRATEGIES), default=list(STRATEGIES)[:3])
+    parser.add_argument(
+        "--strategies", nargs="+", choices=list(STRATEGIES), default=["horovod", "horovod_averaging", "sharing"]
+    )
     parser.add_argument("--json", type=Path, help="write the rows to this file, too")
     arguments = parser.parse_args()
-    if os.geteuid():
-        sys.exit("bench_estimates: network namespaces need root; run it with sudo")
-    rows = list(bench(arguments))
-    results_table(person_console(), "estimated and measured steps", rows)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1))
+    check_machine()
+    rows: list[Row] = []
+    code = 0
+    try:
+        with signals_raise():
+            for row in bench(arguments):
+                rows.append(row)
+                if arguments.json is not None:
+                    arguments.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    except Stopped as stopped:
+        print(f"bench_estimates: stopped by {stopped.name}", file=sys.stderr)
+        code = stopped.exit_code
+    if rows:
+        results_table(person_console(), "estimated and measured steps", rows)
+    return code
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -79,7 +79,7 @@ def run(task: Task, *, ranks: int, link: str, threads: int) -> list[Measured]:
         running: list[subprocess.Popen[bytes]] = []
         stack.callback(_end_all, running)
         line = [sys.executable, "-m", "tfscale.scripts.bench.links_worker"]
-        line.append(replace(task, folder=str(folder)).to_json())
+        line.append(replace(task, folder=str(folder), threads=threads).to_json())
         for rank, host in enumerate(network.hosts):
             own = {**os.environ, **environment(rank, ranks, port=port, threads=threads)}
             with (folder / f"rank-{rank}.log").open("wb") as log:

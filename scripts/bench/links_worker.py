@@ -50,6 +50,7 @@ class Task:
         limit: Seconds of training after which it stops short of the target.
         folder: Where results go.
         overrides: The job; None for that of the column.
+        threads: Of one operation.
     """
 
     column: str
@@ -61,6 +62,7 @@ class Task:
     limit: float
     folder: str
     overrides: Sequence[str] | None = None
+    threads: int = 1
 
     def to_json(self) -> str:
         """For a command line."""
@@ -164,9 +166,11 @@ class HalfPrecision:
 
 def words(task: Task) -> list[str]:
     """The overrides of the task's job."""
+    threads = f"launch.threads={task.threads}"  # by itself each process would count all cores of the machine as its own
     if task.overrides is not None:
-        return list(task.overrides)
+        return [*task.overrides, threads]
     return [
+        threads,
         *("model=mlp", f"model.hidden={list(HIDDEN)}", "data=mnist", f"seed={SEED}"),
         *("optimizer=nesterov", f"optimizer.learning_rate={task.rate}", f"optimizer.momentum={MOMENTUM}"),
         *(f"strategy={STRATEGIES[task.column]}", "train.steps=1000000", f"train.batch={task.batch}"),

@@ -8,7 +8,8 @@ import pytest
 
 from tests.support.forked_commands import BEFORE, forked
 from tfscale.commands.arguments import PARSERS
-from tfscale.commands.estimate import KEYS, STRATEGIES, options_of
+from tfscale.commands.estimate import KEYS, options_of
+from tfscale.config.strategy_settings import compared
 from tfscale.errors import UserError
 
 JOB = ("data=synthetic", "data.shape=[6]", "data.examples=400", "model.hidden=[16]", "train.batch=8", "train.epochs=3")
@@ -29,7 +30,8 @@ def measure_two_for_a_moment() -> None:
     from tfscale.commands import estimate
 
     measure_for_a_moment()
-    estimate.STRATEGIES = {name: STRATEGIES[name] for name in ("horovod", "sharing")}
+    two = {name: compared()[name] for name in ("horovod", "sharing")}
+    estimate.compared = lambda: two
 
 
 def test_the_estimate_of_a_small_job_is_printed_and_drawn(tmp_path: Path) -> None:
@@ -56,7 +58,7 @@ def test_a_measured_link_and_figures_for_programs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["parameters"] == 6 * 16 + 16 + 16 * 10 + 10
-    assert {row["strategy"] for row in document["estimates"]} == set(STRATEGIES)
+    assert {row["strategy"] for row in document["estimates"]} == set(compared())
     assert 0 < document["transport"]["call"] < 1
     assert document["latency"] >= 0
     assert document["measured"]["sharing every=16"]["traffic"][0]["every"] == 16

@@ -13,6 +13,7 @@ from tfscale.commands import link, prepare
 from tfscale.config import preflight
 from tfscale.config.overrides import Override, key_of, parse, separate
 from tfscale.config.schemas.config import Config
+from tfscale.config.strategy_settings import compared
 from tfscale.errors import UserError
 from tfscale.estimate import plot
 from tfscale.estimate.forecast import WORTHWHILE, Forecast, Length, Row, rate
@@ -24,14 +25,6 @@ from tfscale.world import from_environment
 
 KEYS = ("link", "latency", "ranks", "price", "plot")
 """The command's own keys."""
-
-STRATEGIES: Mapping[str, Sequence[str]] = {
-    "horovod": ["strategy=horovod"],
-    "horovod_averaging": ["strategy=horovod_averaging"],
-    "sharing": ["strategy=sharing"],
-    "sharing every=16": ["strategy=sharing", "strategy.every=16"],
-}
-"""Name -> settings of the strategies that every estimate compares."""
 
 YOURS = "your strategy"
 """Name of the strategy that the command line sets."""
@@ -160,7 +153,7 @@ def _configs(words: Sequence[Override], config_dir: str | None) -> dict[str, Con
     shared = [str(each.input_line) for each in words if key_of(each).split("/")[0].split(".")[0] != "strategy"]
     configs = {} if own == shared else {YOURS: _config(own, config_dir)}
     problems: dict[str, UserError] = {}
-    for name, strategy in STRATEGIES.items():
+    for name, strategy in compared().items():
         try:
             configs[name] = _config([*shared, *strategy], config_dir)
         except UserError as error:

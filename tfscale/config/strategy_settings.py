@@ -7,7 +7,7 @@ a floor below, knows no strategy.
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Protocol, cast
 
@@ -23,10 +23,12 @@ class StrategySettings(Protocol):
     Attributes:
         SCHEMAS: `_target_` -> its options.
         NEW_OPTIONS: `_target_` -> options that configurations of earlier runs lack, and values that change nothing.
+        COMPARED: Name -> overrides of those of its settings that an estimate compares; may be left out.
     """
 
     SCHEMAS: Mapping[str, type[Table]]
     NEW_OPTIONS: Mapping[str, Mapping[str, Any]]
+    COMPARED: Mapping[str, Sequence[str]]
 
     def problems_of(self, config: Config) -> list[str]:
         """Returns a message for each rule between keys that the configuration breaks."""
@@ -48,3 +50,9 @@ def all_settings() -> Mapping[str, StrategySettings]:
 def settings_of(target: str) -> StrategySettings | None:
     """Returns the settings that belong to a strategy's `_target_`; None if it is not a shipped one."""
     return next((settings for settings in all_settings().values() if target in settings.SCHEMAS), None)
+
+
+def compared() -> Mapping[str, Sequence[str]]:
+    """Returns name -> overrides of the strategies that an estimate compares, of all that are shipped."""
+    found = [getattr(settings, "COMPARED", {}) for settings in all_settings().values()]
+    return {name: words for each in found for name, words in each.items()}
