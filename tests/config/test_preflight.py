@@ -83,7 +83,7 @@ GOLDEN = {
     "train.epochs=null": "train.epochs and train.steps are both null; set one of them",
     "~train.epochs": "train.epochs is missing; it must be a number of epochs > 0, or null",
     "strategy=sharing strategy.threshold.density=0.5": (
-        "strategy.threshold.density must be a fraction > 0 and < 1/16, got 0.5"
+        "strategy.threshold.density must be a fraction > 0 and < 1/16, or auto, got 0.5"
     ),
     "strategy=sharing strategy.momentum=0.5": (
         "strategy.momentum=0.5 and optimizer.momentum=0.9 would both apply; set optimizer.momentum=0, or leave "

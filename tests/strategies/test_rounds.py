@@ -263,7 +263,7 @@ def test_the_kernels_and_the_reference_train_the_same_bits(build_job: Callable[.
             "strategy/codec=smallest",
         ),
         (("strategy.residual_decay=0",), "strategy.residual_decay must be a number > 0 and <= 1, got 0"),
-        (("strategy.levels=0",), "strategy.levels must be a whole number from 1 to 127, got 0"),
+        (("strategy.levels=0",), "strategy.levels must be a whole number from 1 to 127, or auto, got 0"),
         (("strategy.every=0",), "strategy.every must be a whole number of steps from 1 to 1e9, got 0"),
     ],
 )

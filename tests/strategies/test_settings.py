@@ -3,8 +3,9 @@
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,3 +94,36 @@ def test_momentum_that_is_no_sum_of_gradients_stays_in_the_optimizer(optimizer: 
     assert config.strategy["momentum"] == 0
     assert config.optimizer["momentum"] == momentum
     assert config.optimizer.get("nesterov") == (True if optimizer == "muon" else None)
+
+
+@pytest.mark.parametrize(
+    ("words", "density", "gain", "levels", "momentum"),
+    [
+        ((), 0.0005, 1.0, 1, 0.0),
+        (("strategy.every=2",), 0.0005, 2.0, 15, 0.5),
+        (("strategy.every=16",), 0.002, 16.0, 15, 0.5),
+        (("strategy.every=16", "strategy/codec=bitmap"), 0.002, 16.0, 1, 0.5),
+        (("strategy.every=1000",), 1 / 32, 100.0, 15, 0.5),
+        (("strategy.every=16", "strategy/outer=none", "strategy.levels=2"), 0.002, 16.0, 2, 0.0),
+        (("strategy.every=16", "strategy.threshold.density=0.01", "strategy.threshold.gain=3"), 0.01, 3.0, 15, 0.5),
+    ],
+)
+def test_rounds_of_several_steps_have_values_of_their_own(
+    words: tuple[str, ...], density: float, gain: float, levels: int, momentum: float
+) -> None:
+    strategy = resolved(*words)
+    assert strategy["threshold"]["density"] == pytest.approx(density)
+    assert strategy["threshold"]["gain"] == gain
+    assert strategy["levels"] == levels
+    assert strategy["outer"]["momentum"] == momentum
+    assert strategy["outer"]["nesterov"] is (momentum > 0)
+
+
+def test_averaging_has_no_automatic_outer_optimizer() -> None:
+    words = ("strategy=local", "strategy/outer=auto")
+    assert check_job(preflight(words, config_dir=None), processes=1).strategy["outer"]["momentum"] == 0.0
+
+
+def resolved(*words: str) -> Mapping[str, Any]:
+    """The settings of `sharing` without values that follow from others."""
+    return check_job(preflight((*SHARING, *words), config_dir=None), processes=1).strategy

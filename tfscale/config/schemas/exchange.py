@@ -37,9 +37,9 @@ class _Adaptive(Table):
 
 class _TargetDensity(Table):
     initial: OptionalPositive
-    density: Annotated[float, rule("a fraction > 0 and < 1/16", gt=0, lt=1 / 16)]
+    density: Annotated[Annotated[float, Field(gt=0, lt=1 / 16)] | Auto, rule("a fraction > 0 and < 1/16, or auto")]
     ramp: NotNegative
-    gain: Annotated[float, rule("a number > 0 and <= 100", gt=0, le=100)]
+    gain: Annotated[Annotated[float, Field(gt=0, le=100)] | Auto, rule("a number > 0 and <= 100, or auto")]
 
 
 class _OuterOptimizer(Table):

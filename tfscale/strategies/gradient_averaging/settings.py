@@ -1,6 +1,6 @@
 """Options and rules of gradient averaging; no TensorFlow."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -23,6 +23,9 @@ SCHEMAS: Mapping[str, type[Table]] = MappingProxyType(
 
 NEW_OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 """`_target_` -> options that configurations of earlier runs lack, with the values that change nothing."""
+
+COMPARED: Mapping[str, Sequence[str]] = MappingProxyType({"horovod": ["strategy=horovod"]})
+"""Name -> overrides of what an estimate compares."""
 
 
 def problems_of(config: Config) -> list[str]:

@@ -1,6 +1,6 @@
 """Options, rules and automatic values of threshold gradient sharing; no TensorFlow."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
@@ -23,6 +23,20 @@ from tfscale.config.schemas.fields import (
 SGD = "keras.optimizers.SGD"
 """The optimizer whose step is linear in the gradient."""
 
+ROUND_LEVELS = 15
+"""Levels in rounds of several steps."""
+
+DENSITY, DENSITY_A_STEP = 0.0005, 0.000125
+"""Density of an exchange: the first, or the second for each step of a round if that is more."""
+
+LARGEST_DENSITY = 1 / 32
+"""Of an exchange, however long its round."""
+
+LARGEST_GAIN = 100.0
+
+ROUND_OUTER_OPTIMIZER: Mapping[str, Any] = MappingProxyType({**NO_OUTER_OPTIMIZER, "momentum": 0.5, "nesterov": True})
+"""The outer optimizer in rounds of several steps of SGD."""
+
 BITMAP = "tfscale.compression.codecs.bitmap.Bitmap"
 """The code that cannot list an element twice."""
 
@@ -38,7 +52,7 @@ class _GradientSharing(Table):
     combine: Annotated[Literal["auto", "mean", "root", "sum"], rule("auto, mean, root or sum")]
     delay: Annotated[int, rule("0 or 1 step", ge=0, le=1)]
     per_tensor: Bool
-    levels: Annotated[int, rule("a whole number from 1 to 127", ge=1, le=127)]
+    levels: Annotated[Annotated[int, Field(ge=1, le=127)] | Auto, rule("a whole number from 1 to 127, or auto")]
     residual_decay: Annotated[float, rule("a number > 0 and <= 1", gt=0, le=1)]
     min_size: NotNegative
     momentum: Annotated[Annotated[float, Field(ge=0, lt=1)] | Auto, rule("a number >= 0 and < 1, or auto")]
@@ -71,6 +85,11 @@ NEW_OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     }
 )
 """`_target_` -> options that configurations of earlier runs lack, with the values that change nothing."""
+
+COMPARED: Mapping[str, Sequence[str]] = MappingProxyType(
+    {"sharing": ["strategy=sharing"], "sharing every=16": ["strategy=sharing", "strategy.every=16"]}
+)
+"""Name -> overrides of what an estimate compares."""
 
 
 def problems_of(config: Config) -> list[str]:
@@ -121,7 +140,7 @@ def _round_problems(strategy: Mapping[str, Any]) -> list[str]:
             "strategy/outer must be none with strategy.shares=gradients, which each replica's optimizer applies; set "
             "strategy.shares=updates"
         )
-    if strategy["levels"] > 1 and strategy["codec"]["_target_"] == BITMAP:
+    if strategy["levels"] not in ("auto", 1) and strategy["codec"]["_target_"] == BITMAP:
         problems.append(
             f"strategy.levels must be 1 with strategy/codec=bitmap, which has no room for more, got "
             f"{strategy['levels']}; set strategy/codec=smallest"
@@ -130,6 +149,7 @@ def _round_problems(strategy: Mapping[str, Any]) -> list[str]:
 
 
 def _is_active(outer: Mapping[str, Any]) -> bool:
+    """Returns whether an outer optimizer was asked for; `auto` takes one only in rounds of several steps."""
     return outer.get("learning_rate", 1.0) != 1 or outer.get("momentum", 0.0) != 0
 
 
@@ -141,6 +161,9 @@ def resolved(config: Config) -> Config:
     updates are shared, as they are with rounds of several steps or an outer optimizer. Each of W replicas sees sqrt(W)
     times the noise of the mean gradient and makes its updates smaller by that factor, so the sum is divided by sqrt(W).
     Their momentum (RMSprop's, Muon's) is not a sum of gradients, so it stays in the optimizer whatever is shared.
+
+    Replicas that take several steps alone learn more slowly than together, which an outer momentum makes good for SGD.
+    Their exchanges are rarer, so each sends more elements, and each of them by more thresholds, and steers harder.
     """
     strategy, optimizer = dict(config.strategy), dict(config.optimizer)
     linear = optimizer["_target_"] == SGD
@@ -150,6 +173,12 @@ def resolved(config: Config) -> Config:
         strategy["shares"] = "gradients" if (has_momentum or linear) and not alone else "updates"
     if strategy["combine"] == "auto":
         strategy["combine"] = "mean" if strategy["shares"] == "gradients" or linear else "root"
+    several = strategy["every"] > 1
+    if strategy["levels"] == "auto":
+        strategy["levels"] = ROUND_LEVELS if several and strategy["codec"]["_target_"] != BITMAP else 1
+    if strategy["outer"]["_target_"] == "auto":
+        strategy["outer"] = dict(ROUND_OUTER_OPTIMIZER if several and linear else NO_OUTER_OPTIMIZER)
+    strategy["threshold"] = _resolved_threshold(strategy["threshold"], strategy["every"])
     takes_over = linear and strategy["shares"] == "gradients" and strategy["momentum"] == "auto"
     if strategy["nesterov"] == "auto":
         strategy["nesterov"] = bool(optimizer.get("nesterov", False)) and takes_over
@@ -158,3 +187,13 @@ def resolved(config: Config) -> Config:
     if takes_over and "momentum" in optimizer:
         optimizer |= {"momentum": 0.0, "nesterov": False}
     return config.model_copy(update={"strategy": strategy, "optimizer": optimizer})
+
+
+def _resolved_threshold(threshold: Mapping[str, Any], every: int) -> Mapping[str, Any]:
+    """Replaces `auto` in the density and the gain of a policy that has them."""
+    values = dict(threshold)
+    if values.get("density") == "auto":
+        values["density"] = min(LARGEST_DENSITY, max(DENSITY, DENSITY_A_STEP * every))
+    if values.get("gain") == "auto":
+        values["gain"] = min(LARGEST_GAIN, float(every))
+    return values

@@ -1,6 +1,6 @@
 """Options and rules of parameter averaging; no TensorFlow."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -31,6 +31,9 @@ NEW_OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )
 """`_target_` -> options that configurations of earlier runs lack, with the values that change nothing."""
 
+COMPARED: Mapping[str, Sequence[str]] = MappingProxyType({"horovod_averaging": ["strategy=horovod_averaging"]})
+"""Name -> overrides of what an estimate compares."""
+
 
 def problems_of(config: Config) -> list[str]:
     """Returns no message: every combination of the options is valid."""
@@ -38,5 +41,7 @@ def problems_of(config: Config) -> list[str]:
 
 
 def resolved(config: Config) -> Config:
-    """Returns the configuration as it is: no option follows from others."""
-    return config
+    """Replaces an automatic outer optimizer by none: averaging every K steps is what it says."""
+    if config.strategy["outer"]["_target_"] != "auto":
+        return config
+    return config.model_copy(update={"strategy": {**config.strategy, "outer": dict(NO_OUTER_OPTIMIZER)}})
