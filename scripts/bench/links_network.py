@@ -50,9 +50,9 @@ def address(rank: int | None) -> str:
 
 
 def burst(link: str) -> str:
-    """Bytes that pass a link at once: those of 10 ms, so that a slow link is felt by short messages, too."""
+    """Bytes that pass a link at once: those of 10 ms, but at least 64 KiB; with less a link is slower than its rate."""
     bits = float(link.removesuffix("bit")[:-1]) * {"k": 1e3, "m": 1e6, "g": 1e9}[link.removesuffix("bit")[-1]]
-    return f"{min(256 * 1024, max(16 * 1024, int(bits / 8 * 0.01)))}b"
+    return f"{min(256 * 1024, max(64 * 1024, int(bits / 8 * 0.01)))}b"
 
 
 def commands(network: Network, link: str) -> list[list[str]]:

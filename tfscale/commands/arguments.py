@@ -181,7 +181,7 @@ def _ls() -> Parser:
 def _estimate() -> Parser:
     parser = Parser(
         "estimate",
-        "[KEY=VALUE ...] [link=1Gbit] [latency=0.1ms] [ranks=[2,8,64]] [price=PER_HOUR] [plot=FILE] [--json]",
+        "[KEY=VALUE ...] [link=1Gbit] [latency=0.1ms] [ranks=2,8,64] [price=PER_HOUR] [plot=FILE] [--json]",
         "Measures a job on this machine and predicts how it scales over a link, with each strategy.",
         """The forecast is of one replica a machine, each connected to a switch that is never the bottleneck. A strategy
 that the settings name (strategy=sharing strategy.delay=1) is compared with the others.""",
@@ -190,7 +190,7 @@ that the settings name (strategy=sharing strategy.delay=1) is compared with the 
 link=RATE             of each machine's connection: 100Mbit, 1Gbit (the default); or measure, between the
                         processes that launch.np or launch.hosts give
 latency=TIME          from one machine to another: 1ms, 50us; default 0.1ms
-ranks=[N,...]         numbers of replicas; default [2,4,8,16,64]
+ranks=N,...           numbers of replicas; default 2,4,8,16,64
 price=NUMBER          of one machine and hour, for a column with the cost of the job
 plot=FILE             a picture, .svg, .png or .pdf: samples per second against replicas"""
     parser.argument("overrides", "KEY=VALUE", text, nargs="*")

@@ -65,14 +65,14 @@ def main(flags: argparse.Namespace) -> int:
     """
     if from_environment() is not None:
         raise UserError("estimate measures with one process; type it without horovodrun, mpirun or srun")
-    given, rest = separate(parse(flags.overrides), KEYS)
+    given, rest = separate(parse([_as_list(word) for word in flags.overrides]), KEYS)
     options = options_of(given)
     configs = _configs(rest, flags.config_dir)
     if options.link is None:
         link.processes_of(next(iter(configs.values())))
     forecast, parameters = _measured(configs, options)
     if options.plot is not None:
-        plot.draw(forecast, options.plot)
+        _draw(forecast, options.plot)
     if flags.json:
         print(json.dumps(_document(forecast, parameters), indent=1))
     else:
@@ -104,8 +104,14 @@ def options_of(given: Mapping[str, str]) -> Options:
         raise UserError(*problems)
     if values["link"] is None and "latency" in given:
         raise UserError(f"latency={given['latency']} has no effect with link=measure, which measures it; leave it out")
-    link = None if values["link"] is None else Link(bandwidth=values["link"], latency=values["latency"])
-    return Options(link=link, ranks=values["ranks"], price=values["price"], plot=values["plot"])
+    given_link = None if values["link"] is None else Link(bandwidth=values["link"], latency=values["latency"])
+    return Options(link=given_link, ranks=values["ranks"], price=values["price"], plot=values["plot"])
+
+
+def _as_list(word: str) -> str:
+    """Returns ranks=2,8 as ranks=[2,8]: there is no sweep over numbers of replicas."""
+    key, _, value = word.partition("=")
+    return f"{key}=[{value}]" if key == "ranks" and not value.startswith("[") else word
 
 
 def _ranks(text: str) -> Sequence[int]:
@@ -114,8 +120,7 @@ def _ranks(text: str) -> Sequence[int]:
     wrong = not all(word.isascii() and word.isdecimal() and 1 <= int(word) <= MOST_RANKS for word in words)
     if wrong or len(numbers) > MOST_NUMBERS:
         raise UserError(
-            f"ranks must be up to {MOST_NUMBERS} whole numbers from 1 to {MOST_RANKS:,}, got {text}; "
-            "type 'ranks=[2,8,64]'"
+            f"ranks must be up to {MOST_NUMBERS} whole numbers from 1 to {MOST_RANKS:,}, got {text}; type ranks=2,8,64"
         )
     return numbers
 
@@ -201,6 +206,13 @@ def _measured(configs: Mapping[str, Config], options: Options) -> tuple[Forecast
         costs=costs, link=between, transport=transport, ranks=options.ranks, length=length, price=options.price
     )
     return forecast, measurer.parameters
+
+
+def _draw(forecast: Forecast, path: Path) -> None:
+    try:
+        plot.draw(forecast, path)
+    except OSError as error:
+        raise UserError(f"plot={path} cannot be written: {error.strerror}") from None
 
 
 def _document(forecast: Forecast, parameters: int) -> Mapping[str, object]:

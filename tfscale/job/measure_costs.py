@@ -6,13 +6,17 @@ on its real data, and nothing is sent. What a further replica adds is the differ
 
 import statistics
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import final
 
 from tfscale import devices
 from tfscale.collectives.simulated import Simulated
+from tfscale.collectives.traffic import Traffic
 from tfscale.config.schemas.config import Config
 from tfscale.config.targets import trust
 from tfscale.data.base import Split
+from tfscale.errors import UserError
 from tfscale.estimate.model import Costs
 from tfscale.job.build import Connection, Job, build
 from tfscale.job.build_data import BuiltData, build_data
@@ -52,24 +56,32 @@ class Measurer:
         self.parameters = 0
 
     def costs(self, config: Config) -> Costs:
-        """Returns the costs of the configuration's strategy."""
-        single = self._started(config, 1)
-        traffic = single.strategy.traffic()
-        if all(each.kind == "mean" for each in traffic):
-            return Costs(rounds=single.rounds(), seconds_a_peer=0.0, traffic=traffic)
-        few, many = (self._started(config, replicas) for replicas in (FEW, MANY))
-        rounds = few.rounds()
-        a_peer = max(0.0, (statistics.median(many.rounds()) - statistics.median(rounds)) / (MANY - FEW))
-        return Costs(rounds=[each - a_peer for each in rounds], seconds_a_peer=a_peer, traffic=many.strategy.traffic())
+        """Returns the costs of the configuration's strategy.
 
-    def _started(self, config: Config, replicas: int) -> "_Training":
-        """Returns a job with so many replicas, after its first steps."""
-        collective = Simulated(replicas=replicas)
-        job = build(
-            config, Connection(devices=self._devices, threads=self._threads, collective=collective), self._built
-        )
+        Raises:
+            UserError: The strategy does not describe its traffic.
+        """
+        with self._training(config, 1) as single:
+            traffic = single.traffic()
+            if all(each.kind == "mean" for each in traffic):
+                return Costs(rounds=single.rounds(), seconds_a_peer=0.0, traffic=traffic)
+        with self._training(config, FEW) as few:
+            rounds = few.rounds()
+        with self._training(config, MANY) as many:
+            a_peer = max(0.0, (statistics.median(many.rounds()) - statistics.median(rounds)) / (MANY - FEW))
+            return Costs(rounds=[each - a_peer for each in rounds], seconds_a_peer=a_peer, traffic=many.traffic())
+
+    @contextmanager
+    def _training(self, config: Config, replicas: int) -> Iterator["_Training"]:
+        """A job with so many replicas, after its first steps; one at a time, as each has a model in memory."""
+        connection = Connection(devices=self._devices, threads=self._threads, collective=Simulated(replicas=replicas))
+        job = build(config, connection, self._built)
         self.parameters = job.layout.size
-        return _Training(job, replicas)
+        training = _Training(job, replicas)
+        try:
+            yield training
+        finally:
+            training.close()
 
 
 @final
@@ -77,13 +89,26 @@ class _Training:
     """A job that trains, its first steps behind it."""
 
     def __init__(self, job: Job, replicas: int) -> None:
-        self.strategy, plan = job.state.strategy, job.plan
+        self._strategy, plan = job.state.strategy, job.plan
         self._steps = training_steps(
             job.state, job.data, shards=replicas, batch=plan.batch, seed=plan.seed, prefetch=plan.prefetch
         )
         self._train(1)
-        self._round = max((each.every for each in self.strategy.traffic()), default=1)
+        self._round = max((each.every for each in self.traffic()), default=1)
         self._train(-(-WARM_UP // self._round) * self._round - 1)
+
+    def traffic(self) -> Sequence[Traffic]:
+        """Returns that of a replica."""
+        if not hasattr(self._strategy, "traffic"):
+            raise UserError(
+                f"an estimate needs the traffic of {type(self._strategy).__name__}; add the method `traffic` to it, as "
+                "in docs/extending.md"
+            )
+        return self._strategy.traffic()
+
+    def close(self) -> None:
+        """Ends the job."""
+        self._steps.close()
 
     def rounds(self) -> list[float]:
         """Trains on; returns the mean time of a step in each round."""

@@ -28,7 +28,7 @@ COMPUTING = 0.005
 MESSAGE = 256
 """Words of a small message."""
 
-SMALL_REPEATS, LARGE_REPEATS = 60, 3
+SMALL_REPEATS, LARGE_REPEATS = 100, 3
 FIRST, LARGEST = 1 << 16, 1 << 24
 """Words of the first vector, and of the largest."""
 
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def _seconds(exchange: Callable[[tf.Tensor], tf.Tensor], value: tf.Tensor, repeats: int) -> float:
-    """Returns the median duration of an exchange, the first ones left out, as they trace and set up."""
+    """Returns the mean duration of an exchange, without the first ones, which set up, and the slowest twentieth."""
     durations = []
     for _ in range(2 + repeats):
         end = time.perf_counter() + COMPUTING
@@ -72,7 +72,8 @@ def _seconds(exchange: Callable[[tf.Tensor], tf.Tensor], value: tf.Tensor, repea
         began = time.perf_counter()
         exchange(value).numpy()
         durations.append(time.perf_counter() - began)
-    return statistics.median(durations[2:])
+    usual = sorted(durations[2:])[: repeats - repeats // 20]
+    return statistics.fmean(usual)
 
 
 if __name__ == "__main__":
