@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.forked_commands import BEFORE, forked
+from tfscale.commands import estimate
 from tfscale.commands.arguments import PARSERS
 from tfscale.commands.estimate import KEYS, options_of
+from tfscale.config.overrides import parse
 from tfscale.config.strategy_settings import compared
-from tfscale.errors import UserError
+from tfscale.errors import RunError, UserError
+from tfscale.estimate.model import Costs
 
 JOB = ("data=synthetic", "data.shape=[6]", "data.examples=400", "model.hidden=[16]", "train.batch=8", "train.epochs=3")
 
@@ -27,8 +30,6 @@ def measure_for_a_moment() -> None:
 
 def measure_two_for_a_moment() -> None:
     """As above, and only two strategies beside that of the command line."""
-    from tfscale.commands import estimate
-
     measure_for_a_moment()
     two = {name: compared()[name] for name in ("horovod", "sharing")}
     estimate.compared = lambda: two
@@ -53,7 +54,8 @@ def test_the_estimate_of_a_small_job_is_printed_and_drawn(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_a_measured_link_and_figures_for_programs(tmp_path: Path) -> None:
-    words = [*JOB, "ranks=[4]", "link=measure", "launch.np=2"]
+    hosts = ("launch.np=2", "launch.hosts=[localhost:2]", "launch.network_interface=lo")
+    words = [*JOB, "ranks=4", "link=measure", *hosts]
     done = forked().completed(["estimate", *words, "--json"], tmp_path, QUICKLY)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
@@ -61,8 +63,51 @@ def test_a_measured_link_and_figures_for_programs(tmp_path: Path) -> None:
     assert {row["strategy"] for row in document["estimates"]} == set(compared())
     assert 0 < document["transport"]["call"] < 1
     assert document["latency"] >= 0
-    assert document["measured"]["sharing every=16"]["traffic"][0]["every"] == 16
-    assert list((tmp_path / "runs").iterdir()) == [] if (tmp_path / "runs").exists() else True
+    measured = document["measured"]
+    assert measured["horovod"]["traffic"] == [{"kind": "mean", "words": 282 + 2, "every": 1, "is_hidden": False}]
+    mean, check = measured["horovod_averaging"]["traffic"]
+    assert (mean["kind"], mean["words"], mean["every"]) == ("mean", 2 * 282, 5), "with its momentum"
+    assert (check["kind"], check["words"], check["every"]) == ("gather", 3, 5)
+    for name, every in (("sharing", 1), ("sharing every=16", 16)):
+        (message,) = measured[name]["traffic"]
+        assert (message["kind"], message["every"]) == ("gather", every)
+        assert 6 <= message["words"] < 100, "a header, and few elements"
+    assert all(each["step_seconds"] > 0 and each["seconds_a_peer"] >= 0 for each in measured.values())
+    assert document["step_seconds_alone"] == min(each["step_seconds"] for each in measured.values())
+    folder = tmp_path / "runs"
+    assert not folder.exists() or list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        ((), []),
+        (("strategy=sharing", "strategy.delay=1"), ["your strategy"]),
+        (("recipe=averaging_fashion_mnist",), ["your strategy"]),
+        (("recipe=sharing_fashion_mnist", "strategy.warmup=5", "strategy.threshold.ramp=9"), ["your strategy"]),
+    ],
+)
+def test_strategies_are_compared_as_they_are_shipped(
+    words: tuple[str, ...], names: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A recipe's values, such as every=5, went into strategies that they were not meant for."""
+    configs = estimate._configs(parse([*words, "data=digits"]), None)
+    assert list(configs) == [*names, *compared()]
+    assert configs["sharing"].strategy["every"] == 1
+    assert configs["sharing every=16"].strategy["every"] == 16
+    assert configs["horovod_averaging"].strategy["every"] == 5
+    assert {config.train.batch for config in configs.values()} == {configs["sharing"].train.batch}
+    if "strategy.warmup=5" in words:
+        assert "leaves out what strategy.warmup, strategy.threshold.ramp adds" in capfd.readouterr().err
+        assert configs[names[0]].strategy["threshold"]["ramp"] == configs[names[0]].strategy["warmup"] == 0
+
+
+def test_a_failure_of_the_job_is_one_message() -> None:
+    def fail() -> Costs:
+        raise ValueError("labels beyond classes\nTraceback")
+
+    with pytest.raises(RunError, match=r"^sharing cannot be measured: labels beyond classes$"):
+        estimate._costs("sharing", fail)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +142,7 @@ def test_the_help_names_every_key(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "wanted"),
     [
-        (["link=measure", "launch.np=1", "strategy=local"], "link=measure must have processes to measure between"),
+        (["link=measure", "launch.np=2"], "link=measure must have hosts to measure between"),
         (["strategy=horovod", "strategy.reproducible=true"], "estimate cannot simulate the peers"),
         (["model.hiden=[3]"], "model.hiden"),
     ],

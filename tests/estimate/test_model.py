@@ -49,7 +49,6 @@ def test_latency_counts_once_a_turn() -> None:
 def test_a_hidden_exchange_costs_only_what_computing_does_not_cover() -> None:
     hidden = Traffic(kind="mean", words=1000, is_hidden=True)
     assert seconds(costs(hidden), 2) == pytest.approx(0.01)
-    assert estimate(costs(hidden), alone=0.01, ranks=2, link=SLOW, transport=FREE).exchanging == pytest.approx(0.0)
     assert seconds(costs(hidden), 2, Link(bandwidth=1e5, latency=0.0)) == pytest.approx(4000 * FRAMES / 1e5)
 
 

@@ -51,12 +51,15 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_links_worker, "sent_bytes", iter(range(0, 10**6, 1000)).__next__)
 
 
-@pytest.mark.parametrize(("link", "buckets"), [("none", 0), ("1gbit", 4), ("100mbit", 4)])
-def test_both_ends_of_every_link_are_shaped(link: str, buckets: int) -> None:
+@pytest.mark.parametrize(
+    ("link", "buckets", "burst"),
+    [("none", 0, ""), ("1gbit", 4, "262144b"), ("100mbit", 4, "125000b"), ("10mbit", 4, "65536b")],
+)
+def test_both_ends_of_every_link_are_shaped(link: str, buckets: int, burst: str) -> None:
     lines = [" ".join(command) for command in commands(named(2, 77), link)]
     shaped = [line for line in lines if line.startswith("tc")]
     assert len(shaped) == buckets
-    assert all(line.endswith(f"root tbf rate {link} burst 256kb latency 50ms") for line in shaped)
+    assert all(line.endswith(f"root tbf rate {link} burst {burst} latency 50ms") for line in shaped)
     assert len({line.split(" root ")[0] for line in shaped}) == buckets
 
 

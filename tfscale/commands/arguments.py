@@ -187,8 +187,8 @@ def _estimate() -> Parser:
 that the settings name (strategy=sharing strategy.delay=1) is compared with the others.""",
     )
     text = """of train: model, data, optimizer, train.batch, train.epochs or train.steps
-link=RATE             of each machine's connection: 100Mbit, 1Gbit (the default); or measure, between the
-                        processes that launch.np or launch.hosts give
+link=RATE             of each machine's connection: 100Mbit, 1Gbit (the default); or measure, between
+                        launch.hosts=[HOST1:1,HOST2:1] launch.np=2
 latency=TIME          from one machine to another: 1ms, 50us; default 0.1ms
 ranks=N,...           numbers of replicas; default 2,4,8,16,64
 price=NUMBER          of one machine and hour, for a column with the cost of the job
@@ -196,7 +196,9 @@ plot=FILE             a picture, .svg, .png or .pdf: samples per second against 
     parser.argument("overrides", "KEY=VALUE", text, nargs="*")
     text = "a folder of your own with options and recipes; its files take precedence over the shipped ones"
     parser.add_argument("--config-dir", "-cd", metavar="DIR", help=text)
-    parser.add_argument("--json", action="store_true", help="print one JSON object, in seconds and bytes per second")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object, in seconds, bytes and bytes per second"
+    )
     return parser
 
 

@@ -3,24 +3,24 @@
 import argparse
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tfscale import user_paths
 from tfscale.commands import link, prepare
 from tfscale.config import preflight
-from tfscale.config.overrides import Override, key_of, parse, separate
+from tfscale.config.overrides import Override, parse, separate
 from tfscale.config.schemas.config import Config
 from tfscale.config.strategy_settings import compared
-from tfscale.errors import UserError
-from tfscale.estimate import plot
-from tfscale.estimate.forecast import WORTHWHILE, Forecast, Length, Row, rate
+from tfscale.errors import RunError, UserError, first_line
+from tfscale.estimate import plot, show
+from tfscale.estimate.forecast import Forecast, Length
 from tfscale.estimate.link import Link, parse_rate, parse_seconds
+from tfscale.estimate.model import Costs
 from tfscale.startup_noise import hidden_startup_noise
 from tfscale.terminal import logger
-from tfscale.tracking.tables import human_bytes, person_console, print_line, results_table
 from tfscale.world import from_environment
 
 KEYS = ("link", "latency", "ranks", "price", "plot")
@@ -32,12 +32,17 @@ YOURS = "your strategy"
 NOT_SIMULATED: Mapping[str, object] = {"warmup": 0, "flush_every": None, "auto": False}
 """Options of dense steps, and the values that an estimate measures: simulated peers have no digests to compare."""
 
+SUM_OF_PEERS = "combine"
+"""The option that scales a sum over replicas. Simulated peers all send the same, whose mean alone keeps its size."""
+
 ENDINGS = (".svg", ".png", ".pdf")
-"""Of a plot."""
+"""Endings of a plot's file."""
 
 MOST_RANKS = 1 << 16
+"""Largest number of replicas."""
+
 MOST_NUMBERS = 20
-"""Of replicas, in one table."""
+"""Numbers of replicas in one table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +76,12 @@ def main(flags: argparse.Namespace) -> int:
     if options.link is None:
         link.processes_of(next(iter(configs.values())))
     forecast, parameters = _measured(configs, options)
+    if flags.json:
+        print(json.dumps(show.document(forecast, parameters), indent=1))
+    else:
+        show.print_for_person(forecast, parameters)
     if options.plot is not None:
         _draw(forecast, options.plot)
-    if flags.json:
-        print(json.dumps(_document(forecast, parameters), indent=1))
-    else:
-        _print(forecast, parameters)
     return 0
 
 
@@ -143,45 +148,56 @@ def _plot(text: str) -> Path | None:
     path = user_paths.expanded(text)
     if path.suffix not in ENDINGS:
         raise UserError(f"plot must be a file that ends in {', '.join(ENDINGS)}, got {text}")
+    if user_paths.is_dir(path):
+        raise UserError(f"plot={text} is a folder; give the name of a file")
     if not user_paths.is_dir(path.parent):
         raise UserError(f"plot={text} lies in a folder that does not exist; make it first: mkdir {path.parent}")
     return path
 
 
 def _configs(words: Sequence[Override], config_dir: str | None) -> dict[str, Config]:
-    """Returns the configuration of each strategy, checked.
+    """Returns the configuration of each strategy, checked: the job's own and those that are compared.
 
     Raises:
-        UserError: The settings are wrong with the strategy of the command line, or with all others.
+        UserError: The job's settings are wrong.
     """
-    own = [str(each.input_line) for each in words]
-    shared = [str(each.input_line) for each in words if key_of(each).split("/")[0].split(".")[0] != "strategy"]
-    configs = {} if own == shared else {YOURS: _config(own, config_dir)}
-    problems: dict[str, UserError] = {}
+    job = prepare.config_of([str(each.input_line) for each in words], config_dir).config
+    own = _checked(job)
+    configs = {} if job.strategy == _strategy([]) else {YOURS: own}
     for name, strategy in compared().items():
         try:
-            configs[name] = _config([*shared, *strategy], config_dir)
+            configs[name] = _checked(job.model_copy(update={"strategy": _strategy(strategy)}))
         except UserError as error:
-            problems[name] = error
-    if not configs:
-        raise next(iter(problems.values()))
-    for name, error in problems.items():
-        logger.warning(f"warning: {name} is left out: {error.problems[0]}")
-    return configs
+            logger.warning(f"warning: {name} is left out: {error.problems[0]}")
+    return configs or {YOURS: own}
 
 
-def _config(words: Sequence[str], config_dir: str | None) -> Config:
-    config = preflight.check_job(prepare.config_of(words, config_dir).config, processes=2)
-    strategy = config.strategy
-    changed = {key: value for key, value in NOT_SIMULATED.items() if strategy.get(key, value) != value}
-    if changed:
-        logger.warning(
-            f"warning: the estimate leaves out dense steps: {', '.join(f'strategy.{key}' for key in changed)}"
-        )
+def _strategy(words: Sequence[str]) -> Mapping[str, Any]:
+    """Returns a shipped strategy's settings."""
+    return preflight.preflight(words, config_dir=None).strategy
+
+
+def _checked(job: Config) -> Config:
+    """Returns a configuration that can be measured.
+
+    Raises:
+        UserError: It is wrong, or it cannot be measured.
+    """
+    config = preflight.check_job(job, processes=2)
+    strategy = dict(config.strategy)
     if strategy.get("reproducible"):
         raise UserError(
             "estimate cannot simulate the peers of strategy.reproducible=true; set strategy.reproducible=false"
         )
+    changed = {key: value for key, value in NOT_SIMULATED.items() if strategy.get(key, value) != value}
+    left_out = [f"strategy.{key}" for key in changed]
+    if strategy.get("threshold", {}).get("ramp"):
+        changed["threshold"] = {**strategy["threshold"], "ramp": 0}
+        left_out.append("strategy.threshold.ramp")
+    if left_out:
+        logger.warning(f"warning: the estimate leaves out what {', '.join(left_out)} adds")
+    if SUM_OF_PEERS in strategy:
+        changed[SUM_OF_PEERS] = "mean"
     return config.model_copy(update={"strategy": {**strategy, **changed}})
 
 
@@ -198,7 +214,7 @@ def _measured(configs: Mapping[str, Config], options: Options) -> tuple[Forecast
     costs = {}
     for number, (name, config) in enumerate(configs.items(), 1):
         logger.info(f"measuring on this machine, {number} of {len(configs)}: {name}")
-        costs[name] = measurer.costs(config)
+        costs[name] = _costs(name, lambda config=config: measurer.costs(config))
     length = Length(
         steps=first.train.steps, epochs=first.train.epochs, examples=measurer.examples, batch=first.train.batch
     )
@@ -208,62 +224,23 @@ def _measured(configs: Mapping[str, Config], options: Options) -> tuple[Forecast
     return forecast, measurer.parameters
 
 
+def _costs(name: str, measure: Callable[[], Costs]) -> Costs:
+    """Returns what was measured.
+
+    Raises:
+        UserError: The data or settings are wrong in a way that only training shows.
+        RunError: The job fails.
+    """
+    try:
+        return measure()
+    except (UserError, RunError):
+        raise
+    except Exception as error:
+        raise RunError(f"{name} cannot be measured: {first_line(error)}") from error
+
+
 def _draw(forecast: Forecast, path: Path) -> None:
     try:
         plot.draw(forecast, path)
     except OSError as error:
-        raise UserError(f"plot={path} cannot be written: {error.strerror}") from None
-
-
-def _document(forecast: Forecast, parameters: int) -> Mapping[str, object]:
-    """Returns all figures, for programs: seconds, and bytes per second."""
-    return {
-        "parameters": parameters,
-        "bandwidth": forecast.link.bandwidth if math.isfinite(forecast.link.bandwidth) else None,
-        "latency": forecast.link.latency,
-        "transport": asdict(forecast.transport),
-        "step_seconds_alone": forecast.alone,
-        "measured": {name: asdict(costs) for name, costs in forecast.costs.items()},
-        "estimates": forecast.rows(),
-    }
-
-
-def _print(forecast: Forecast, parameters: int) -> None:
-    """Prints the forecast for a person."""
-    console, over = person_console(), forecast.link
-    title = (
-        f"{parameters:,} parameters; a step of {forecast.length.batch} examples takes {1e3 * forecast.alone:.1f} ms "
-        f"here without any exchange; {rate(over.bandwidth)}, latency {1e3 * over.latency:.3g} ms, one replica a machine"
-    )
-    results_table(console, title, [_shown(row) for row in forecast.rows()])
-    for ranks in forecast.ranks:
-        if ranks > 1:
-            print_line(console, f"{ranks:,} replicas: {forecast.fastest(ranks)} is the fastest")
-    ranks = forecast.ranks[-1]
-    waits = ", ".join(f"{name} {1e3 * each.exchanging:.3g} ms" for name, each in forecast.estimates(ranks).items())
-    allowed = 1e3 * forecast.alone * (1 / WORTHWHILE - 1)
-    print_line(
-        console,
-        f"a step may wait {allowed:.3g} ms for an efficiency of {WORTHWHILE:g}; with {ranks:,} replicas it waits for "
-        f"{waits}",
-    )
-    needs = ", ".join(
-        f"{name} {rate(needed) if math.isfinite(needed) else 'none is enough'}"
-        for name, needed in forecast.needs(ranks).items()
-    )
-    print_line(console, f"bandwidth for an efficiency of {WORTHWHILE:g} with {ranks:,} replicas: {needs}")
-
-
-def _shown(row: Row) -> Mapping[str, object]:
-    """Returns a row with figures as a person reads them."""
-    shown = {
-        "ranks": row["ranks"],
-        "strategy": f"{row['strategy']}{' *' if row['fastest'] else ''}",
-        "ms a step": row["ms_a_step"],
-        "sent a step": human_bytes(row["bytes_a_step"]),
-        "efficiency": f"{row['efficiency']:.2f}",
-        "samples/s": row["samples_per_second"],
-        "steps": row["steps"],
-        "time": str(timedelta(seconds=round(row["seconds"]))),
-    }
-    return {**shown, "cost": f"{row['cost']:,.2f}"} if "cost" in row else shown
+        raise UserError(f"plot={path} cannot be written: {error.strerror}; give another file") from None

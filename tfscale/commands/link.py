@@ -13,7 +13,7 @@ from tfscale import user_paths
 from tfscale.commands import prepare
 from tfscale.config.schemas.config import Config, Launch
 from tfscale.errors import HOROVOD_MISSING, RunError, UserError
-from tfscale.estimate.link import Link, Transport
+from tfscale.estimate.link import RESULT, Link, Transport
 from tfscale.estimate.model import FRAMES
 from tfscale.launchers.hosts import HostsLauncher
 from tfscale.launchers.local import LocalLauncher
@@ -24,9 +24,6 @@ from tfscale.supervision.attempt import Attempt, Launcher, Outcome
 
 MEASURE = (sys.executable, "-P", "-m", "tfscale.job.measure_link")
 """Command of each process; see there."""
-
-RESULT = "link.json"
-"""The file that they write; see there."""
 
 
 def of_this_machine() -> Transport:
@@ -47,11 +44,13 @@ def processes_of(config: Config) -> int:
     """Returns the number of processes between which a link is measured.
 
     Raises:
-        UserError: There is one process.
+        UserError: There is none: processes of one machine have no link, and one process has none either.
     """
     processes = prepare.processes_of(config)
-    if processes == 1:
-        raise UserError("link=measure must have processes to measure between; type launch.np=2, or launch.hosts=[...]")
+    if config.launch.hosts is None or processes == 1:
+        raise UserError(
+            "link=measure must have hosts to measure between; type launch.hosts=[HOST1:1,HOST2:1] launch.np=2"
+        )
     return processes
 
 
@@ -70,7 +69,7 @@ def between_processes(config: Config, *, local: Transport) -> Link:
     """
     processes = processes_of(config)
     folder = user_paths.expanded(config.run.dir)
-    with _folder(folder if config.launch.hosts else None) as place:
+    with _folder(folder) as place:
         measured = _measured(place, processes=processes, launch=config.launch)
     turns = processes - 1 + 2 * math.ceil(math.log2(processes))
     a_byte = measured.seconds_a_byte - local.seconds_a_byte
@@ -83,7 +82,10 @@ def between_processes(config: Config, *, local: Transport) -> Link:
 def _folder(shared: Path | None) -> Iterator[Path]:
     """A folder for the processes' files: below `shared`, which all hosts see, or anywhere."""
     if shared is not None:
-        shared.mkdir(parents=True, exist_ok=True)
+        try:
+            shared.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"run.dir={shared} cannot be written to: {error.strerror}; give another run.dir") from None
     with tempfile.TemporaryDirectory(prefix="link-", dir=shared) as temporary:
         yield Path(temporary).absolute()
 
@@ -91,8 +93,12 @@ def _folder(shared: Path | None) -> Iterator[Path]:
 def _measured(folder: Path, *, processes: int, launch: Launch | None) -> Transport:
     directory = RunDirectory(folder, logs="logs-link")
     result = _launcher(directory, launch).run(Attempt(processes=processes))
+    if result.outcome is Outcome.STOPPED:
+        raise KeyboardInterrupt
     if result.outcome is not Outcome.DONE:
-        raise RunError(f"the link cannot be measured: {result.cause}")
+        log = directory.log(0)
+        said = log.read_text(errors="replace").strip().splitlines()[-1:] if log.exists() else []
+        raise RunError(f"the link cannot be measured: {(said or ['the processes said nothing'])[0][:300]}")
     return Transport(**json.loads((folder / RESULT).read_text(encoding="utf-8")))
 
 

@@ -26,9 +26,13 @@ def _computed(values: Any) -> list[Any]:
     """Returns what has to be waited for until tensors are computed.
 
     A GPU runs behind: an operation on it is over, for others, once it is enqueued. A copy of one element to the host
-    comes when the tensor is there.
+    comes when the tensor is there. TensorFlow may place what has no device on a GPU.
     """
-    return [_copied(each) if "GPU" in each.device else each for each in tf.nest.flatten(values)]
+    gpus = bool(tf.config.list_logical_devices("GPU"))
+    return [
+        _copied(each) if "GPU" in each.device or (gpus and "CPU" not in each.device) else each
+        for each in tf.nest.flatten(values)
+    ]
 
 
 def _copied(tensor: tf.Tensor) -> tf.Tensor:

@@ -84,7 +84,7 @@ class Forecast:
                 row: dict[str, object] = {
                     "ranks": ranks,
                     "strategy": name,
-                    "ms_a_step": 1e3 * each.seconds,
+                    "step_seconds": each.seconds,
                     "bytes_a_step": each.sent,
                     "efficiency": each.efficiency,
                     "samples_per_second": ranks * self.length.batch / each.seconds,

@@ -12,6 +12,10 @@ BITS = {"kbit": 1e3, "mbit": 1e6, "gbit": 1e9}
 SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
+RESULT = "link.json"
+"""The file with a `Transport` that processes leave in their folder."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Link:
     """The connection of each replica's machine to the switch that all are connected to.

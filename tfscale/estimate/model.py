@@ -50,13 +50,11 @@ class Estimate:
 
     Attributes:
         seconds: Of a step, on average.
-        exchanging: The part of it in which the replica waits for exchanges and slower replicas.
         sent: Bytes that a replica sends in a step, on average.
         efficiency: Samples per second and replica, over those of one replica that exchanges nothing.
     """
 
     seconds: float
-    exchanging: float
     sent: float
     efficiency: float
 
@@ -80,8 +78,7 @@ def estimate(costs: Costs, *, alone: float, ranks: int, link: Link, transport: T
     )
     seconds = max(computing, hidden) + waits
     sent = sum(sent_bytes(each, ranks) / each.every for each in costs.traffic)
-    waiting = seconds - costs.seconds - costs.seconds_a_peer * (ranks - 1)
-    return Estimate(seconds=seconds, exchanging=waiting, sent=sent, efficiency=alone / seconds)
+    return Estimate(seconds=seconds, sent=sent, efficiency=alone / seconds)
 
 
 def expected_largest(values: Sequence[float], draws: int) -> float:

@@ -4,10 +4,12 @@ A job is built as for training, but with a collective whose other replicas are s
 on its real data, and nothing is sent. What a further replica adds is the difference of two such measurements.
 """
 
+import math
 import statistics
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import final
 
 from tfscale import devices
@@ -31,8 +33,11 @@ WARM_UP = 16
 SECONDS = 3.0
 """Shortest duration of a measurement."""
 
-ROUNDS = 5
-"""Fewest rounds of a measurement."""
+LONGEST = 30.0
+"""Duration after which FEWEST_ROUNDS are enough."""
+
+ROUNDS, FEWEST_ROUNDS = 5, 2
+"""Fewest rounds of a measurement, and of one that takes long."""
 
 
 @final
@@ -59,12 +64,11 @@ class Measurer:
         """Returns the costs of the configuration's strategy.
 
         Raises:
-            UserError: The strategy does not describe its traffic.
+            UserError: The loss is not finite.
         """
         with self._training(config, 1) as single:
-            traffic = single.traffic()
-            if all(each.kind == "mean" for each in traffic):
-                return Costs(rounds=single.rounds(), seconds_a_peer=0.0, traffic=traffic)
+            if all(each.kind == "mean" for each in single.traffic()):
+                return Costs(rounds=single.rounds(), seconds_a_peer=0.0, traffic=single.traffic())
         with self._training(config, FEW) as few:
             rounds = few.rounds()
         with self._training(config, MANY) as many:
@@ -77,7 +81,7 @@ class Measurer:
         connection = Connection(devices=self._devices, threads=self._threads, collective=Simulated(replicas=replicas))
         job = build(config, connection, self._built)
         self.parameters = job.layout.size
-        training = _Training(job, replicas)
+        training = _Training(job)
         try:
             yield training
         finally:
@@ -88,23 +92,23 @@ class Measurer:
 class _Training:
     """A job that trains, its first steps behind it."""
 
-    def __init__(self, job: Job, replicas: int) -> None:
+    def __init__(self, job: Job) -> None:
         self._strategy, plan = job.state.strategy, job.plan
         self._steps = training_steps(
-            job.state, job.data, shards=replicas, batch=plan.batch, seed=plan.seed, prefetch=plan.prefetch
+            job.state, job.data, shards=1, batch=plan.batch, seed=plan.seed, prefetch=plan.prefetch
         )
         self._train(1)
-        self._round = max((each.every for each in self.traffic()), default=1)
+        self._traffic = [self._strategy.traffic()]
+        self._round = max((each.every for each in self._traffic[0]), default=1)
         self._train(-(-WARM_UP // self._round) * self._round - 1)
 
     def traffic(self) -> Sequence[Traffic]:
-        """Returns that of a replica."""
-        if not hasattr(self._strategy, "traffic"):
-            raise UserError(
-                f"an estimate needs the traffic of {type(self._strategy).__name__}; add the method `traffic` to it, as "
-                "in docs/extending.md"
-            )
-        return self._strategy.traffic()
+        """Returns that of a replica, the mean over the rounds that were measured, or of the last one before them."""
+        rounds = self._traffic[1:] or self._traffic
+        return [
+            replace(each, words=statistics.fmean(one[number].words for one in rounds))
+            for number, each in enumerate(rounds[0])
+        ]
 
     def close(self) -> None:
         """Ends the job."""
@@ -113,13 +117,22 @@ class _Training:
     def rounds(self) -> list[float]:
         """Trains on; returns the mean time of a step in each round."""
         rounds, began = list[float](), time.perf_counter()
-        while len(rounds) < ROUNDS or time.perf_counter() - began < SECONDS:
+        while True:
             rounds.append(self._train(self._round))
-        return rounds
+            self._traffic.append(self._strategy.traffic())
+            passed = time.perf_counter() - began
+            if (len(rounds) >= ROUNDS and passed >= SECONDS) or (len(rounds) >= FEWEST_ROUNDS and passed >= LONGEST):
+                return rounds
 
     def _train(self, count: int) -> float:
-        """Trains so many steps; returns the mean time of one."""
+        """Trains so many steps; returns the mean time of one.
+
+        Raises:
+            UserError: The loss is not finite, so that nothing is sent.
+        """
         began = time.perf_counter()
         for _ in range(count):
-            float(next(self._steps).losses[0])  # a device may still be computing what Python has started
+            loss = float(next(self._steps).losses[0])  # a device may still be computing what Python has started
+            if not math.isfinite(loss):
+                raise UserError(f"the loss must be finite to measure messages, got {loss}; lower the learning rate")
         return (time.perf_counter() - began) / count

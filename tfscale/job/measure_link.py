@@ -13,14 +13,13 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from tfscale import devices
 from tfscale.collectives.base import mean_bytes
 from tfscale.collectives.horovod import Horovod
+from tfscale.estimate.link import RESULT
 from tfscale.launchers.spawn import die_with_parent
 from tfscale.runs.run_directory import VARIABLE
 from tfscale.world import World, from_environment
-
-RESULT = "link.json"
-"""File in the run directory: seconds of a small exchange, and seconds for each further byte that a replica sends."""
 
 COMPUTING = 0.005
 """Seconds of computing before an exchange."""
@@ -40,6 +39,7 @@ def main() -> None:
     """Measures; rank 0 writes the result."""
     die_with_parent()
     world = from_environment() or World()
+    devices.claim(1, local_rank=world.local_rank, local_size=world.local_size)
     collective = Horovod(replicas=world.size, processes=world.size, shared_memory=False)
     gather = collective.regular_gather()
     message = tf.zeros([MESSAGE], tf.int32)
@@ -51,8 +51,8 @@ def main() -> None:
     size, large = FIRST, 0.0
     while True:
         mean = tf.function(lambda vector: collective.mean([vector])[0], autograph=False)
-        slowest = collective.mean([tf.constant([_seconds(mean, tf.zeros([size]), LARGE_REPEATS)])])
-        large = float(slowest[0])  # the same in all processes, which must agree on the next size
+        mean_of_all = collective.mean([tf.constant([_seconds(mean, tf.zeros([size]), LARGE_REPEATS)])])
+        large = float(mean_of_all[0])  # the same in all processes, which must agree on the next size
         if large >= ENOUGH or size >= LARGEST:
             break
         size *= 4

@@ -154,7 +154,7 @@ def _is_active(outer: Mapping[str, Any]) -> bool:
 
 
 def resolved(config: Config) -> Config:
-    """Replaces `auto` in shares, combine, momentum and nesterov by what follows from the optimizer.
+    """Replaces `auto` in all options by what follows from the optimizer and the number of steps in a round.
 
     A step of SGD is linear in the gradient, so gradients are shared, and its momentum is applied before compression.
     Other optimizers divide by statistics of gradients, which sparse sums distort: each replica runs its own, and their

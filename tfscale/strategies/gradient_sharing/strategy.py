@@ -248,7 +248,7 @@ class GradientSharing(tf.Module):
     def traffic(self) -> Sequence[Traffic]:
         """Returns messages of the last one's length, dense steps, and statistics that travel with shared updates."""
         message, size = float(self._compression.message_words), self._layout.size
-        hidden = self._schedule.delay > 0
+        hidden = self._schedule.delay > 0 and not self._shares_updates  # updates are exchanged between two steps
         traffic = [Traffic(kind="gather", words=message, every=self._every, is_hidden=hidden)]
         if self._schedule.flush_every is not None:
             traffic.append(Traffic(kind="mean", words=size, every=self._schedule.flush_every))
