@@ -21,7 +21,7 @@ ACTIVE = ("strategy/outer=nesterov", "strategy.outer.learning_rate=0.9", "strate
 
 def test_every_shipped_option_is_known() -> None:
     folder = files("tfscale.conf").joinpath("strategy", "outer")
-    assert {entry.name for entry in folder.iterdir()} == {"auto.yaml", "none.yaml", "sgd.yaml", "nesterov.yaml"}
+    assert {entry.name for entry in folder.iterdir()} == {"none.yaml", "sgd.yaml", "nesterov.yaml"}
 
 
 @pytest.mark.parametrize(("rate", "momentum", "nesterov"), SETTINGS)

@@ -97,31 +97,25 @@ def test_momentum_that_is_no_sum_of_gradients_stays_in_the_optimizer(optimizer: 
 
 
 @pytest.mark.parametrize(
-    ("words", "density", "gain", "levels", "momentum"),
+    ("words", "density", "gain", "levels"),
     [
-        ((), 0.0005, 1.0, 1, 0.0),
-        (("strategy.every=2",), 0.0005, 2.0, 15, 0.5),
-        (("strategy.every=16",), 0.002, 16.0, 15, 0.5),
-        (("strategy.every=16", "strategy/codec=bitmap"), 0.002, 16.0, 1, 0.5),
-        (("strategy.every=1000",), 1 / 32, 100.0, 15, 0.5),
-        (("strategy.every=16", "strategy/outer=none", "strategy.levels=2"), 0.002, 16.0, 2, 0.0),
-        (("strategy.every=16", "strategy.threshold.density=0.01", "strategy.threshold.gain=3"), 0.01, 3.0, 15, 0.5),
+        ((), 0.0005, 1.0, 1),
+        (("strategy.every=2",), 0.0005, 2.0, 15),
+        (("strategy.every=16",), 0.002, 16.0, 15),
+        (("strategy.every=16", "strategy/codec=bitmap"), 0.002, 16.0, 1),
+        (("strategy.every=1000",), 1 / 32, 100.0, 15),
+        (("strategy.every=16", "strategy.levels=2"), 0.002, 16.0, 2),
+        (("strategy.every=16", "strategy.threshold.density=0.01", "strategy.threshold.gain=3"), 0.01, 3.0, 15),
     ],
 )
 def test_rounds_of_several_steps_have_values_of_their_own(
-    words: tuple[str, ...], density: float, gain: float, levels: int, momentum: float
+    words: tuple[str, ...], density: float, gain: float, levels: int
 ) -> None:
     strategy = resolved(*words)
     assert strategy["threshold"]["density"] == pytest.approx(density)
     assert strategy["threshold"]["gain"] == gain
     assert strategy["levels"] == levels
-    assert strategy["outer"]["momentum"] == momentum
-    assert strategy["outer"]["nesterov"] is (momentum > 0)
-
-
-def test_averaging_has_no_automatic_outer_optimizer() -> None:
-    words = ("strategy=local", "strategy/outer=auto")
-    assert check_job(preflight(words, config_dir=None), processes=1).strategy["outer"]["momentum"] == 0.0
+    assert strategy["outer"]["momentum"] == 0.0, "with a momentum some jobs diverge"
 
 
 def resolved(*words: str) -> Mapping[str, Any]:

@@ -214,7 +214,14 @@ def _measured(configs: Mapping[str, Config], options: Options) -> tuple[Forecast
     costs = {}
     for number, (name, config) in enumerate(configs.items(), 1):
         logger.info(f"measuring on this machine, {number} of {len(configs)}: {name}")
-        costs[name] = _costs(name, lambda config=config: measurer.costs(config))
+        try:
+            costs[name] = _costs(name, lambda config=config: measurer.costs(config))
+        except (UserError, RunError) as error:
+            if name == YOURS:
+                raise
+            logger.warning(f"warning: {name} is left out: {first_line(error)}")
+    if not costs:
+        raise RunError("no strategy can be measured with these settings; train with them first: tfscale train")
     length = Length(
         steps=first.train.steps, epochs=first.train.epochs, examples=measurer.examples, batch=first.train.batch
     )

@@ -42,7 +42,7 @@ ALLOWED_TARGETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "strategy.collective": ("auto", "tfscale.collectives."),
         "strategy.codec": ("tfscale.compression.codecs.",),
         "strategy.threshold": ("tfscale.compression.thresholds.",),
-        "strategy.outer": ("auto", "tfscale.strategies.outer_optimizer."),
+        "strategy.outer": ("tfscale.strategies.outer_optimizer.",),
     }
 )
 """Node -> prefixes of the paths that its `_target_` may name, besides trusted modules."""

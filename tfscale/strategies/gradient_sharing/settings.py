@@ -34,9 +34,6 @@ LARGEST_DENSITY = 1 / 32
 
 LARGEST_GAIN = 100.0
 
-ROUND_OUTER_OPTIMIZER: Mapping[str, Any] = MappingProxyType({**NO_OUTER_OPTIMIZER, "momentum": 0.5, "nesterov": True})
-"""The outer optimizer in rounds of several steps of SGD."""
-
 BITMAP = "tfscale.compression.codecs.bitmap.Bitmap"
 """The code that cannot list an element twice."""
 
@@ -149,7 +146,6 @@ def _round_problems(strategy: Mapping[str, Any]) -> list[str]:
 
 
 def _is_active(outer: Mapping[str, Any]) -> bool:
-    """Returns whether an outer optimizer was asked for; `auto` takes one only in rounds of several steps."""
     return outer.get("learning_rate", 1.0) != 1 or outer.get("momentum", 0.0) != 0
 
 
@@ -162,8 +158,8 @@ def resolved(config: Config) -> Config:
     times the noise of the mean gradient and makes its updates smaller by that factor, so the sum is divided by sqrt(W).
     Their momentum (RMSprop's, Muon's) is not a sum of gradients, so it stays in the optimizer whatever is shared.
 
-    Replicas that take several steps alone learn more slowly than together, which an outer momentum makes good for SGD.
-    Their exchanges are rarer, so each sends more elements, and each of them by more thresholds, and steers harder.
+    Exchanges of rounds of several steps are rarer, so each sends more elements, each of them by more thresholds, and
+    steers harder. They have no outer optimizer by themselves: its momentum makes steps larger, and some jobs diverge.
     """
     strategy, optimizer = dict(config.strategy), dict(config.optimizer)
     linear = optimizer["_target_"] == SGD
@@ -176,8 +172,6 @@ def resolved(config: Config) -> Config:
     several = strategy["every"] > 1
     if strategy["levels"] == "auto":
         strategy["levels"] = ROUND_LEVELS if several and strategy["codec"]["_target_"] != BITMAP else 1
-    if strategy["outer"]["_target_"] == "auto":
-        strategy["outer"] = dict(ROUND_OUTER_OPTIMIZER if several and linear else NO_OUTER_OPTIMIZER)
     strategy["threshold"] = _resolved_threshold(strategy["threshold"], strategy["every"])
     takes_over = linear and strategy["shares"] == "gradients" and strategy["momentum"] == "auto"
     if strategy["nesterov"] == "auto":

@@ -41,7 +41,5 @@ def problems_of(config: Config) -> list[str]:
 
 
 def resolved(config: Config) -> Config:
-    """Replaces an automatic outer optimizer by none: averaging every K steps is what it says."""
-    if config.strategy["outer"]["_target_"] != "auto":
-        return config
-    return config.model_copy(update={"strategy": {**config.strategy, "outer": dict(NO_OUTER_OPTIMIZER)}})
+    """Returns the configuration as it is: no option follows from others."""
+    return config
