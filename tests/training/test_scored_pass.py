@@ -56,7 +56,7 @@ class Shuffled:
         raise NotImplementedError
 
 
-@pytest.mark.parametrize("name", WORDS)
+@pytest.mark.parametrize("name", quick(WORDS, only=["digits", "multilabel", "diabetes"]))
 def test_the_document_is_the_same_at_every_number_of_replicas_batch_and_order_of_shards(
     name: str, build: Callable[[str, int], Job]
 ) -> None:
