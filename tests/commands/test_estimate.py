@@ -82,15 +82,17 @@ def test_a_measured_link_and_figures_for_programs(tmp_path: Path) -> None:
     ("words", "names"),
     [
         ((), []),
+        (("strategy=sharing",), []),
         (("strategy=sharing", "strategy.delay=1"), ["your strategy"]),
-        (("recipe=averaging_fashion_mnist",), ["your strategy"]),
+        (("recipe=averaging_fashion_mnist",), []),
+        (("recipe=lenet_mnist_averaging",), ["your strategy"]),
         (("recipe=sharing_fashion_mnist", "strategy.warmup=5", "strategy.threshold.ramp=9"), ["your strategy"]),
     ],
 )
 def test_strategies_are_compared_as_they_are_shipped(
     words: tuple[str, ...], names: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A recipe's values, such as every=5, went into strategies that they were not meant for."""
+    """A recipe's values, such as every=3, went into strategies that they were not meant for."""
     configs = estimate._configs(parse([*words, "data=digits"]), None)
     assert list(configs) == [*names, *compared()]
     assert configs["sharing"].strategy["every"] == 1

@@ -163,10 +163,11 @@ def _configs(words: Sequence[Override], config_dir: str | None) -> dict[str, Con
     """
     job = prepare.config_of([str(each.input_line) for each in words], config_dir).config
     own = _checked(job)
-    configs = {} if job.strategy == _strategy([]) else {YOURS: own}
-    for name, strategy in compared().items():
+    shipped = {name: _strategy(strategy) for name, strategy in compared().items()}
+    configs = {} if job.strategy in (_strategy([]), *shipped.values()) else {YOURS: own}
+    for name, strategy in shipped.items():
         try:
-            configs[name] = _checked(job.model_copy(update={"strategy": _strategy(strategy)}))
+            configs[name] = _checked(job.model_copy(update={"strategy": strategy}))
         except UserError as error:
             logger.warning(f"warning: {name} is left out: {error.problems[0]}")
     return configs or {YOURS: own}
