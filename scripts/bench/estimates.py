@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfscale.scripts.bench.links import Row, check_machine, run
+from tfscale.scripts.bench.links import Row, check_machine, collected, run
 from tfscale.scripts.bench.links_worker import Task
 
 from tfscale.commands.link import of_this_machine
@@ -25,8 +25,6 @@ from tfscale.config.preflight import check_job, preflight
 from tfscale.config.strategy_settings import compared
 from tfscale.estimate.link import Link, parse_rate
 from tfscale.estimate.model import Costs, estimate
-from tfscale.supervision.signals import Stopped, signals_raise
-from tfscale.tracking.tables import person_console, results_table
 
 RANKS = 2
 LATENCY = 50e-6
@@ -38,8 +36,6 @@ MODELS: Mapping[str, Sequence[str]] = {
     "gru": ["model=gru", "data=shakespeare", "optimizer=adam", "train.batch=16"],
 }
 STRATEGIES = compared()
-EVERY: Mapping[str, int] = {"horovod": 1, "horovod_averaging": 5, "sharing": 1, "sharing every=16": 16}
-"""Steps of a round."""
 
 WARM_UP = 48
 """Steps that are not measured, at most: Horovod and thresholds settle."""
@@ -91,9 +87,8 @@ def _measure_costs(model: Sequence[str], strategies: Sequence[str], core: int, b
     results.put(costs)
 
 
-def measured(model: Sequence[str], strategy: str, link: str, expected: float) -> float:
-    """Returns the mean seconds of a step over the link."""
-    every = EVERY[strategy]
+def measured(model: Sequence[str], strategy: str, link: str, *, every: int, expected: float) -> float:
+    """Returns the mean seconds of a step over the link, in rounds of `every` steps."""
     warm_up = every * max(1, min(WARM_UP, int(SECONDS / expected)) // every)
     rounds = max(2, round(SECONDS / expected / every))
     task = Task(
@@ -122,7 +117,8 @@ def bench(arguments: argparse.Namespace) -> Iterator[Row]:
             for strategy in arguments.strategies:
                 predicted = estimate(costs[strategy], alone=alone, ranks=RANKS, link=link, transport=transport)
                 expected = predicted.seconds
-                actual = measured(MODELS[name], strategy, rate, expected)
+                every = max(each.every for each in costs[strategy].traffic)
+                actual = measured(MODELS[name], strategy, rate, every=every, expected=expected)
                 row: Row = {
                     "model": name,
                     "link": rate,
@@ -136,7 +132,7 @@ def bench(arguments: argparse.Namespace) -> Iterator[Row]:
 
 
 def main() -> int:
-    """Runs the bench; what was measured before a signal is shown as well."""
+    """Runs the bench."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--rates", nargs="+", default=["100mbit", "10mbit"])
@@ -146,20 +142,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the rows to this file, too")
     arguments = parser.parse_args()
     check_machine()
-    rows: list[Row] = []
-    code = 0
-    try:
-        with signals_raise():
-            for row in bench(arguments):
-                rows.append(row)
-                if arguments.json is not None:
-                    arguments.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    except Stopped as stopped:
-        print(f"bench_estimates: stopped by {stopped.name}", file=sys.stderr)
-        code = stopped.exit_code
-    if rows:
-        results_table(person_console(), "estimated and measured steps", rows)
-    return code
+    title = "estimated and measured steps"
+    return collected(bench(arguments), arguments.json, bench_name="bench_estimates", title=title)[1]
 
 
 if __name__ == "__main__":

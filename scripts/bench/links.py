@@ -26,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -265,23 +265,40 @@ def check_machine() -> None:
         sys.exit(f"bench_links: {' and '.join(missing)} not found; type: apt-get install iproute2")
 
 
-def main() -> int:
-    """Runs the bench; what was measured before a signal is shown as well."""
-    arguments = parse(sys.argv[1:])
-    check_machine()
+def collected(measured: Iterable[Row], file: Path | None, *, bench_name: str, title: str) -> tuple[list[Row], int]:
+    """Collects the rows of a bench and prints them; what was measured before a signal is shown as well.
+
+    Args:
+        measured: Gives each row as soon as there is one.
+        file: Gets the rows as JSON; None for no file.
+        bench_name: For messages.
+        title: Of the table.
+
+    Returns:
+        The rows, and the exit code.
+    """
     rows: list[Row] = []
     code = 0
     try:
         with signals_raise():
-            for row in bench(arguments):
+            for row in measured:
                 rows.append(row)
-                if arguments.json is not None:
-                    arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+                if file is not None:
+                    file.write_text(json.dumps(rows, indent=2) + "\n")
     except Stopped as stopped:
-        print(f"bench_links: stopped by {stopped.name}", file=sys.stderr)
+        print(f"{bench_name}: stopped by {stopped.name}", file=sys.stderr)
         code = stopped.exit_code
     if rows:
-        results_table(person_console(), f"emulated links, target accuracy {arguments.target:g}", rows)
+        results_table(person_console(), title, rows)
+    return rows, code
+
+
+def main() -> int:
+    """Runs the bench."""
+    arguments = parse(sys.argv[1:])
+    check_machine()
+    title = f"emulated links, target accuracy {arguments.target:g}"
+    rows, code = collected(bench(arguments), arguments.json, bench_name="bench_links", title=title)
     if arguments.plot is not None and rows:
         plot(rows, arguments.plot)
     return code

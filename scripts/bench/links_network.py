@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tfscale.estimate.link import parse_rate
 from tfscale.launchers.rendezvous import serving
 from tfscale.supervision.signals import ENDING, Stopped
 
@@ -51,8 +52,7 @@ def address(rank: int | None) -> str:
 
 def burst(link: str) -> str:
     """Bytes that pass a link at once: those of 10 ms, but at least 64 KiB; with less a link is slower than its rate."""
-    bits = float(link.removesuffix("bit")[:-1]) * {"k": 1e3, "m": 1e6, "g": 1e9}[link.removesuffix("bit")[-1]]
-    return f"{min(256 * 1024, max(64 * 1024, int(bits / 8 * 0.01)))}b"
+    return f"{min(256 * 1024, max(64 * 1024, int(0.01 * parse_rate('--rates', link))))}b"
 
 
 def commands(network: Network, link: str) -> list[list[str]]:

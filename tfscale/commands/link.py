@@ -4,7 +4,7 @@ import json
 import math
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +14,7 @@ from tfscale.commands import prepare
 from tfscale.config.schemas.config import Config, Launch
 from tfscale.errors import HOROVOD_MISSING, RunError, UserError
 from tfscale.estimate.link import RESULT, Link, Transport
-from tfscale.estimate.model import FRAMES
+from tfscale.estimate.model import FRAMES, turns
 from tfscale.launchers.hosts import HostsLauncher
 from tfscale.launchers.local import LocalLauncher
 from tfscale.launchers.rendezvous import require_loopback
@@ -71,11 +71,9 @@ def between_processes(config: Config, *, local: Transport) -> Link:
     folder = user_paths.expanded(config.run.dir)
     with _folder(folder) as place:
         measured = _measured(place, processes=processes, launch=config.launch)
-    turns = processes - 1 + 2 * math.ceil(math.log2(processes))
     a_byte = measured.seconds_a_byte - local.seconds_a_byte
-    return Link(
-        bandwidth=FRAMES / a_byte if a_byte > 0 else math.inf, latency=max(0.0, measured.call - local.call) / turns
-    )
+    latency = max(0.0, measured.call - local.call) / turns("gather", processes)
+    return Link(bandwidth=FRAMES / a_byte if a_byte > 0 else math.inf, latency=latency)
 
 
 @contextmanager
@@ -104,9 +102,8 @@ def _measured(folder: Path, *, processes: int, launch: Launch | None) -> Transpo
 
 def _launcher(directory: RunDirectory, launch: Launch | None) -> Launcher:
     if launch is not None and launch.hosts is not None:
-        command: Sequence[str] = MEASURE
         return HostsLauncher(
-            lambda attempt: command,
+            lambda attempt: MEASURE,
             hosts=launch.hosts,
             interface=launch.network_interface,
             start_timeout=launch.start_timeout,

@@ -5,6 +5,7 @@ from typing import Any, TypeVar, final
 
 import tensorflow as tf
 
+from tfscale.devices import visible_gpus
 from tfscale.kernels import library
 
 T = TypeVar("T")
@@ -28,7 +29,7 @@ def _computed(values: Any) -> list[Any]:
     A GPU runs behind: an operation on it is over, for others, once it is enqueued. A copy of one element to the host
     comes when the tensor is there. TensorFlow may place what has no device on a GPU.
     """
-    gpus = bool(tf.config.list_logical_devices("GPU"))
+    gpus = visible_gpus() > 0
     return [
         _copied(each) if "GPU" in each.device or (gpus and "CPU" not in each.device) else each
         for each in tf.nest.flatten(values)

@@ -39,7 +39,7 @@ class Length:
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """What was measured, and what it is predicted for.
+    """The prediction for a job, from the measured costs of each strategy.
 
     Attributes:
         costs: Of each strategy, by its name.

@@ -31,7 +31,7 @@ class Link:
 
 @dataclass(frozen=True, kw_only=True)
 class Transport:
-    """What an exchange costs the processes themselves, whatever the link.
+    """The costs of an exchange for the processes themselves, whatever the link.
 
     Attributes:
         call: Seconds of an exchange of a few bytes.

@@ -15,6 +15,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from tfscale.collectives.traffic import Traffic
 from tfscale.estimate.link import Link, Transport
@@ -25,7 +26,7 @@ FRAMES = 1514 / 1448
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """What a replica needs for a step on this machine, without a network.
+    """The measured costs of a step of one replica on this machine, without a network.
 
     Attributes:
         rounds: Seconds of a step with a single replica, its own message included; one value for each round of steps
@@ -94,13 +95,17 @@ def sent_bytes(traffic: Traffic, ranks: int) -> float:
     return 4 * traffic.words * share
 
 
+def turns(kind: Literal["mean", "gather"], ranks: int) -> int:
+    """Returns how many messages follow each other in one exchange, the agreement before it included."""
+    return (2 if kind == "mean" else 1) * (ranks - 1) + 2 * math.ceil(math.log2(ranks))
+
+
 def exchange_seconds(traffic: Traffic, ranks: int, link: Link, transport: Transport) -> float:
     """Returns the duration of one exchange between `ranks` replicas."""
     if ranks == 1:
         return 0.0
-    turns = (2 if traffic.kind == "mean" else 1) * (ranks - 1) + 2 * math.ceil(math.log2(ranks))
-    sent = sent_bytes(traffic, ranks)
-    return sent * (FRAMES / link.bandwidth + transport.seconds_a_byte) + turns * link.latency + transport.call
+    waiting = turns(traffic.kind, ranks) * link.latency
+    return sent_bytes(traffic, ranks) * (FRAMES / link.bandwidth + transport.seconds_a_byte) + waiting + transport.call
 
 
 def needed_bandwidth(

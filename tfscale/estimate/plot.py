@@ -20,11 +20,11 @@ def draw(forecast: Forecast, path: Path) -> None:
 
     figure = Figure(figsize=(7.2, 4.4), layout="constrained")
     axes = figure.subplots()
-    ranks = list(forecast.ranks)
+    ranks, rows = list(forecast.ranks), forecast.rows()
     alone = [each * forecast.length.batch / forecast.alone for each in ranks]
     axes.plot(ranks, alone, color="0.6", linestyle="--", label="no exchange")
     for name in forecast.costs:
-        speed = [each * forecast.length.batch / forecast.estimates(each)[name].seconds for each in ranks]
+        speed = [row["samples_per_second"] for row in rows if row["strategy"] == name]
         axes.plot(ranks, speed, marker="o", label=name)
     axes.set(xscale="log", yscale="log", xlabel="replicas", ylabel="samples per second")
     axes.set_xticks(ranks, [f"{each:,}" for each in ranks])

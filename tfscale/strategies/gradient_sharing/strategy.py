@@ -246,12 +246,10 @@ class GradientSharing(tf.Module):
         return agreed_parameters(self.collective, parameters, self._layout.size)
 
     def traffic(self) -> Sequence[Traffic]:
-        """Returns messages of the last one's length, dense steps, and statistics that travel with shared updates."""
-        message, size = float(self._compression.message_words), self._layout.size
+        """Returns messages of the last one's length, and statistics that travel with shared updates; no dense steps."""
+        message = float(self._compression.message_words)
         hidden = self._schedule.delay > 0 and not self._shares_updates  # updates are exchanged between two steps
         traffic = [Traffic(kind="gather", words=message, every=self._every, is_hidden=hidden)]
-        if self._schedule.flush_every is not None:
-            traffic.append(Traffic(kind="mean", words=size, every=self._schedule.flush_every))
         if self._shares_updates and self._every == 1 and self._statistics:
             traffic.append(Traffic(kind="gather", words=self._statistics + 1))
         return traffic
