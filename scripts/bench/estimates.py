@@ -1,6 +1,7 @@
 """Holds `tfscale estimate` against real jobs on emulated slow links; needs root.
 
-usage: python -m tfscale.scripts.bench.estimates [--models ...] [--rates 100mbit ...] [--strategies ...] [--json FILE]
+usage: python -m tfscale.scripts.bench.estimates [--models ...] [--rates 100mbit ...] [--strategies ...] [--choose]
+    [--json FILE]
 
 Two processes with one thread each train over each link with each strategy (see `links`), and the mean time of their
 steps is put beside the estimate. They share the memory and the caches of one machine, which an estimate for one replica
@@ -106,6 +107,32 @@ def measured(model: Sequence[str], strategy: str, link: str, *, every: int, expe
     return statistics.fmean(statistics.fmean(each) for each in seconds)
 
 
+def chosen(model: Sequence[str], link: str, *, candidates: Sequence[str], limit: float) -> str:
+    """Returns the strategy that strategy=auto chooses on the link."""
+    added = [word for number, name in enumerate(candidates) for word in _as_candidate(f"c{number}", STRATEGIES[name])]
+    words = ["strategy=auto", "~strategy.candidates.horovod", "~strategy.candidates.sharing", *added]
+    task = Task(
+        column="sharing",
+        batch=0,
+        rate=0.0,
+        steps=1,
+        target=None,
+        every=1,
+        limit=limit,
+        folder="",
+        overrides=[*model, *words, "train.steps=1000000"],
+    )
+    trial = run(task, ranks=RANKS, link=link, threads=1)[0].trial
+    return candidates[min(range(len(candidates)), key=lambda number: trial[f"c{number}"])]
+
+
+def _as_candidate(name: str, words: Sequence[str]) -> list[str]:
+    """Returns the words that add a strategy to the candidates of strategy=auto."""
+    (_, option), *values = (word.split("=", 1) for word in words)
+    own = [f"{key.replace('strategy.', f'strategy.candidates.{name}.', 1)}={value}" for key, value in values]
+    return [f"+strategy@strategy.candidates.{name}={option}", *own]
+
+
 def bench(arguments: argparse.Namespace) -> Iterator[Row]:
     """Gives each row as soon as there is one."""
     transport = of_this_machine()
@@ -114,11 +141,12 @@ def bench(arguments: argparse.Namespace) -> Iterator[Row]:
         alone = min(each.seconds for each in costs.values())
         for rate in arguments.rates:
             link = Link(bandwidth=parse_rate("--rates", rate), latency=LATENCY)
+            times: dict[str, float] = {}
             for strategy in arguments.strategies:
                 predicted = estimate(costs[strategy], alone=alone, ranks=RANKS, link=link, transport=transport)
                 expected = predicted.seconds
                 every = max(each.every for each in costs[strategy].traffic)
-                actual = measured(MODELS[name], strategy, rate, every=every, expected=expected)
+                actual = times[strategy] = measured(MODELS[name], strategy, rate, every=every, expected=expected)
                 row: Row = {
                     "model": name,
                     "link": rate,
@@ -126,6 +154,16 @@ def bench(arguments: argparse.Namespace) -> Iterator[Row]:
                     "estimated_ms": round(1e3 * expected, 2),
                     "measured_ms": round(1e3 * actual, 2),
                     "estimated/measured": round(expected / actual, 3),
+                }
+                print(json.dumps(row), file=sys.stderr, flush=True)
+                yield row
+            if arguments.choose:
+                choice = chosen(MODELS[name], rate, candidates=arguments.strategies, limit=20 * max(times.values()))
+                row = {
+                    "model": name,
+                    "link": rate,
+                    "chosen": choice,
+                    "measured_best": min(times, key=times.__getitem__),
                 }
                 print(json.dumps(row), file=sys.stderr, flush=True)
                 yield row
@@ -139,6 +177,7 @@ def main() -> int:
     parser.add_argument(
         "--strategies", nargs="+", choices=list(STRATEGIES), default=["horovod", "horovod_averaging", "sharing"]
     )
+    parser.add_argument("--choose", action="store_true", help="also let strategy=auto choose on each link")
     parser.add_argument("--json", type=Path, help="write the rows to this file, too")
     arguments = parser.parse_args()
     check_machine()

@@ -49,7 +49,7 @@ class PowerSgd:
     """
 
     def __init__(self, task: "Task", world: World, *, widths: Sequence[int], momentum: float, seed: int) -> None:
-        self._world, self._batch = world, task.batch
+        self._world, self._batch, self.trial = world, task.batch, dict[str, float]()
         torch.manual_seed(seed)
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
         dist.init_process_group("gloo", rank=world.rank, world_size=world.size)

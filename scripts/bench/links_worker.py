@@ -12,8 +12,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, final
 
@@ -78,16 +78,24 @@ class Measured:
         sent: Bytes that left the interface during them, the first one excepted.
         reached: Steps after which the target was first met; None if it was not.
         accuracy: The last test accuracy; None if there was no evaluation.
+        trial: Candidate -> seconds of a step, as strategy=auto measured them; empty without it.
     """
 
     seconds: list[float]
     sent: int
     reached: int | None
     accuracy: float | None
+    trial: Mapping[str, float] = field(default_factory=dict)
 
 
 class Trainer(Protocol):
-    """Something that learns together with its peers. All processes make the same calls."""
+    """Something that learns together with its peers. All processes make the same calls.
+
+    Attributes:
+        trial: See `Measured`.
+    """
+
+    trial: Mapping[str, float]
 
     def step(self) -> None:
         """Trains one step, to its end."""
@@ -187,17 +195,20 @@ class Product:
     """
 
     def __init__(self, task: Task, world: World) -> None:
-        from dataclasses import replace
-
         from tfscale.config.preflight import check_job, preflight
         from tfscale.job.build import build, connect
+        from tfscale.job.build_data import build_data
+        from tfscale.job.choose_strategy import choose
         from tfscale.training.loop import training_steps
 
         config = check_job(preflight(words(task), config_dir=None), processes=world.size)
         connection = connect(config, world)
         if task.column == FP16:
             connection = replace(connection, collective=HalfPrecision(connection.collective))
-        self._job = job = build(config, connection)
+        data = build_data(config)
+        chosen = choose(config, connection, data, world, lambda phase, step: None)
+        self.trial = chosen.seconds
+        self._job = job = build(chosen.config, connection, data)
         self._steps = training_steps(
             job.state, job.data, shards=world.size, batch=job.plan.batch, seed=job.plan.seed, prefetch=job.plan.prefetch
         )
@@ -233,7 +244,8 @@ def main() -> None:
     die_with_parent()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     task, world = Task(**json.loads(sys.argv[1])), from_environment() or World()
-    measured = measure(_trainer(task, world), task)
+    trainer = _trainer(task, world)
+    measured = replace(measure(trainer, task), trial=trainer.trial)
     (Path(task.folder) / f"measured-{world.rank}.json").write_text(json.dumps(asdict(measured)))
 
 

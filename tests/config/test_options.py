@@ -70,12 +70,13 @@ GIVEN = {
 }
 
 
-# Built elsewhere: with real processes, with a model of the user's own in tests/tasks, in tests/data (no
+# Built elsewhere: with real processes, with a model of the user's own in tests/tasks, in tests/job, in tests/data (no
 # network), or in tests/tracking.
 COMPOSED = (
     "data=keras",
     "data=huggingface",
     "data=tfds",
+    "strategy=auto",
     "strategy/collective=horovod",
     "task=segmentation",
     "task=next_token",

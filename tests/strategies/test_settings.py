@@ -21,7 +21,7 @@ SHARING = ("strategy=sharing", "strategy/collective=in_process")
 def test_every_folder_of_strategies_has_settings() -> None:
     folders = {path.parent.name for path in (ROOT / "strategies").glob("*/strategy.py")}
     assert all_settings().keys() == folders
-    assert len(folders) == 3
+    assert len(folders) == 4
     for settings in all_settings().values():
         assert settings.SCHEMAS
         for target in settings.SCHEMAS:
@@ -43,7 +43,7 @@ def test_nobody_outside_of_its_folder_names_a_strategy() -> None:
 def test_settings_need_no_tensorflow() -> None:
     code = (
         "import sys\nfrom tfscale.config.strategy_settings import all_settings\n"
-        "assert len(all_settings()) == 3\nassert not {'tensorflow', 'keras'} & sys.modules.keys()"
+        "assert len(all_settings()) == 4\nassert not {'tensorflow', 'keras'} & sys.modules.keys()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

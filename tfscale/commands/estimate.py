@@ -13,7 +13,7 @@ from tfscale.commands import link, prepare
 from tfscale.config import preflight
 from tfscale.config.overrides import Override, parse, separate
 from tfscale.config.schemas.config import Config
-from tfscale.config.strategy_settings import compared
+from tfscale.config.strategy_settings import candidates_of, compared
 from tfscale.errors import RunError, UserError, first_line
 from tfscale.estimate import plot, show
 from tfscale.estimate.forecast import Forecast, Length
@@ -162,15 +162,17 @@ def _configs(words: Sequence[Override], config_dir: str | None) -> dict[str, Con
         UserError: The job's settings are wrong.
     """
     job = prepare.config_of([str(each.input_line) for each in words], config_dir).config
-    own = _checked(job)
     shipped = {name: _strategy(strategy) for name, strategy in compared().items()}
-    configs = {} if job.strategy in (_strategy([]), *shipped.values()) else {YOURS: own}
+    typed = {f"{YOURS} {name}": each for name, each in candidates_of(job).items()} or {YOURS: job.strategy}
+    known = (_strategy([]), *shipped.values())
+    own = {name: _checked(job.model_copy(update={"strategy": each})) for name, each in typed.items()}
+    configs = {name: each for name, each in own.items() if typed[name] not in known}
     for name, strategy in shipped.items():
         try:
             configs[name] = _checked(job.model_copy(update={"strategy": strategy}))
         except UserError as error:
             logger.warning(f"warning: {name} is left out: {error.problems[0]}")
-    return configs or {YOURS: own}
+    return configs or own
 
 
 def _strategy(words: Sequence[str]) -> Mapping[str, Any]:
@@ -218,7 +220,7 @@ def _measured(configs: Mapping[str, Config], options: Options) -> tuple[Forecast
         try:
             costs[name] = _costs(name, lambda config=config: measurer.costs(config))
         except (UserError, RunError) as error:
-            if name == YOURS:
+            if name.startswith(YOURS):
                 raise
             logger.warning(f"warning: {name} is left out: {first_line(error)}")
     if not costs:

@@ -5,12 +5,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tfscale.commands import finished, launching, prepare, sweeps
 from tfscale.config import checks, inspect, preflight, saved
 from tfscale.config.overrides import quoted
 from tfscale.config.preflight import Composed
 from tfscale.config.schemas.config import Config
+from tfscale.config.strategy_settings import candidates_of
 from tfscale.errors import RunError, UserError
 from tfscale.launchers.hosts import HostsLauncher
 from tfscale.launchers.rendezvous import require_loopback
@@ -190,6 +192,14 @@ def _time_left(config: Config, began: float) -> float | None:
     return config.train.max_time and max(1e-3, config.train.max_time - (time.monotonic() - began))
 
 
+def with_saved_choice(config: Config, run: Path) -> Config:
+    """Returns the configuration with the strategy that the job has chosen before it was started again."""
+    if not candidates_of(config):
+        return config
+    before = saved.read(run, [], unused={"trust": []})
+    return config.model_copy(update={"strategy": before.strategy, "optimizer": before.optimizer})
+
+
 def _rank_spawner(config: Config, words: Sequence[str] | None, directory: RunDirectory) -> Callable[[Attempt], Spawner]:
     """Returns what makes the spawner of an attempt's ranks."""
     path = directory.path.absolute()
@@ -200,7 +210,7 @@ def _rank_spawner(config: Config, words: Sequence[str] | None, directory: RunDir
         own = config
         if restarts:
             train = config.train.model_copy(update={"max_time": _time_left(config, began)})
-            own = config.model_copy(update={"resume": True, "train": train})
+            own = with_saved_choice(config, path).model_copy(update={"resume": True, "train": train})
 
         def load() -> launching.Rank:
             from tfscale.job.train import run_rank

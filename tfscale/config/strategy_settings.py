@@ -16,6 +16,9 @@ from tfscale.config.schemas.fields import Table
 
 PACKAGE = "tfscale.strategies"
 
+CANDIDATES = "candidates"
+"""Option of a strategy that is a choice: the strategies among which the start of the job chooses, by name."""
+
 
 class StrategySettings(Protocol):
     """The module `settings` of a strategy.
@@ -56,3 +59,18 @@ def compared() -> Mapping[str, Sequence[str]]:
     """Returns name -> overrides of the strategies that an estimate compares, of all that are shipped."""
     found = [getattr(settings, "COMPARED", {}) for settings in all_settings().values()]
     return {name: words for each in found for name, words in each.items()}
+
+
+def candidates_of(config: Config) -> Mapping[str, Mapping[str, Any]]:
+    """Returns the strategies among which the start of the job chooses; none if the strategy is given."""
+    is_choice = settings_of(config.strategy["_target_"]) is not None and CANDIDATES in config.strategy
+    return config.strategy[CANDIDATES] if is_choice else {}
+
+
+def with_strategy(config: Config, candidate: Mapping[str, Any]) -> Config:
+    """Returns the configuration with a candidate in the place of the choice, whose replicas and collective stay.
+
+    Its automatic values are not resolved.
+    """
+    of_all = {key: config.strategy[key] for key in ("replicas", "collective")}
+    return config.model_copy(update={"strategy": {**candidate, **of_all}})

@@ -10,6 +10,7 @@ from tfscale.config.schemas.common import COMMON_KEYS, separated
 from tfscale.config.schemas.config import Config
 from tfscale.config.schemas.data import PYTHON
 from tfscale.config.schemas.fields import Table
+from tfscale.config.strategy_settings import CANDIDATES
 from tfscale.config.suggest import closest
 from tfscale.config.targets import (
     ALLOWED_AUGMENTATIONS,
@@ -21,6 +22,12 @@ from tfscale.config.targets import (
     plugin_modules,
     refusal,
 )
+
+STRATEGY_PATHS = tuple(path for path in ALLOWED_TARGETS if path.partition(".")[0] == "strategy")
+"""The strategy's node and its parts with rules of their own."""
+
+SEPARATE = {*ALLOWED_TARGETS, f"strategy.{CANDIDATES}"}
+"""Nodes with rules of their own, which are not checked as a part of another."""
 
 
 def problems_of(values: Mapping[str, Any]) -> list[str]:
@@ -34,17 +41,36 @@ def problems_of(values: Mapping[str, Any]) -> list[str]:
         if path in NAMED_NODES and isinstance(node, dict):
             for name, named in node.items():
                 found += _node_problems(f"{path}.{name}", named, ALLOWED_TARGETS[path], trusted)
-        elif isinstance(node, dict):
-            own, common = separated(path, node)
-            found += _node_problems(path, own, ALLOWED_TARGETS[path], trusted)
-            found += [*_common_problems(path, common, trusted), *_function_problems(own, trusted)]
         elif node is not None:
-            found.append(f"{path} must be a node with a _target_, got {type(node).__name__}; type: tfscale ls")
+            found += _problems_at(path, path, node, trusted)
+    for name, candidate in _candidates(values).items():
+        for path in STRATEGY_PATHS:
+            node = _at({"strategy": candidate}, path)
+            if node is not None:
+                found += _problems_at(path.replace("strategy", f"strategy.{CANDIDATES}.{name}", 1), path, node, trusted)
     found += [
         f"{path} must not hold ${{ once it is composed: it would be composed again; leave out the backslash"
         for path in _composed_twice(values, "")
     ]
     return list(dict.fromkeys(found))
+
+
+def _candidates(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the strategies among which the start of the job chooses."""
+    found = _at(values, f"strategy.{CANDIDATES}")
+    return found if isinstance(found, dict) else {}
+
+
+def _problems_at(key: str, path: str, node: object, trusted: Sequence[str]) -> list[str]:
+    """Problems with the node of a key, for which the rules of a path hold."""
+    if not isinstance(node, dict):
+        return [f"{key} must be a node with a _target_, got {type(node).__name__}; type: tfscale ls"]
+    own, common = separated(path, node)
+    return [
+        *_node_problems(key, own, ALLOWED_TARGETS[path], trusted, path=path),
+        *_common_problems(path, common, trusted),
+        *_function_problems(own, trusted),
+    ]
 
 
 def _composed_twice(value: object, path: str) -> Iterator[str]:
@@ -73,7 +99,17 @@ def typed(values: Mapping[str, Any]) -> Config:
     for path in sorted(nodes, key=len):
         head, _, part = path.partition(".")
         changed[head] = {**changed[head], part: nodes[path]} if part else nodes[path]
+    if candidates := _candidates(changed):
+        own = {name: _typed_strategy(candidate) for name, candidate in candidates.items()}
+        changed["strategy"] = {**changed["strategy"], CANDIDATES: own}
     return Config.model_validate(changed)
+
+
+def _typed_strategy(node: Mapping[str, Any]) -> object:
+    parts = {path.partition(".")[2]: _at({"strategy": node}, path) for path in STRATEGY_PATHS}
+    return _typed_node(
+        "strategy", {**node, **{part: _typed_node("", each) for part, each in parts.items() if part and each}}
+    )
 
 
 def _common_problems(path: str, node: Mapping[str, Any], trusted: Sequence[str]) -> list[str]:
@@ -113,29 +149,32 @@ def _at(values: Mapping[str, Any], path: str) -> object:
     return node
 
 
-def _node_problems(path: str, node: object, allowed: Sequence[str], trusted: Sequence[str]) -> list[str]:
+def _node_problems(
+    key: str, node: object, allowed: Sequence[str], trusted: Sequence[str], *, path: str = ""
+) -> list[str]:
+    """Problems with the node of a key, apart from its parts that have rules of their own at `path`."""
     if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
-        return [f"{path}._target_ must name a class or function; type: tfscale ls"]
+        return [f"{key}._target_ must name a class or function; type: tfscale ls"]
     target = node["_target_"]
     if not is_permitted(target, allowed, trusted):
-        return [refusal(f"{path}._target_", target, allowed)]
+        return [refusal(f"{key}._target_", target, allowed)]
     inside = [
-        refusal(f"{path}.{where}", each, ALLOWED_NESTED_TARGETS)
-        for where, each in _targets_inside(node, path)
+        refusal(f"{key}.{where}", each, ALLOWED_NESTED_TARGETS)
+        for where, each in _targets_inside(node, path or key)
         if not is_permitted(each, ALLOWED_NESTED_TARGETS, trusted)
     ]
-    inside += [f"{path} must not have {key}; give keyword arguments by name" for key in _hydra_keys(node)]
-    if "_partial_" in node and path != "optimizer":
-        inside.append(f"{path} must not have _partial_; only an optimizer has")
+    inside += [f"{key} must not have {each}; give keyword arguments by name" for each in _hydra_keys(node)]
+    if "_partial_" in node and key != "optimizer":
+        inside.append(f"{key} must not have _partial_; only an optimizer has")
     table = TARGET_SCHEMAS.get(target)
-    own = {key: value for key, value in node.items() if key != "_target_"}
-    return inside + (_table_problems(table, own, f"{path}.") if table is not None else [])
+    own = {name: value for name, value in node.items() if name != "_target_"}
+    return inside + (_table_problems(table, own, f"{key}.") if table is not None else [])
 
 
 def _targets_inside(node: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
     """Yields the nested `_target_`s of a node with their paths, except in parts with an allow-list of their own."""
     for key, value in node.items():
-        if f"{path}.{key}" not in ALLOWED_TARGETS:
+        if f"{path}.{key}" not in SEPARATE:
             for child in _nodes_in(value):
                 if "_target_" in child:
                     yield f"{key}._target_", str(child["_target_"])

@@ -20,9 +20,9 @@ from tfscale.config.targets import trust
 from tfscale.data.base import Split
 from tfscale.errors import UserError
 from tfscale.estimate.model import Costs
-from tfscale.job.build import Connection, Job, build
+from tfscale.job.build import Connection, build
 from tfscale.job.build_data import BuiltData, build_data
-from tfscale.training.loop import training_steps
+from tfscale.job.timed_training import TimedTraining
 
 FEW, MANY = 2, 18
 """Numbers of replicas, of which the difference gives the cost of one more."""
@@ -68,39 +68,38 @@ class Measurer:
         """
         with self._training(config, 1) as single:
             if all(each.kind == "mean" for each in single.traffic()):
-                return Costs(rounds=single.rounds(), seconds_a_peer=0.0, traffic=single.traffic())
+                return Costs(rounds=single.seconds(), seconds_a_peer=0.0, traffic=single.traffic())
         with self._training(config, FEW) as few:
-            rounds = few.rounds()
+            rounds = few.seconds()
         with self._training(config, MANY) as many:
-            a_peer = max(0.0, (statistics.median(many.rounds()) - statistics.median(rounds)) / (MANY - FEW))
+            a_peer = max(0.0, (statistics.median(many.seconds()) - statistics.median(rounds)) / (MANY - FEW))
             return Costs(rounds=[each - a_peer for each in rounds], seconds_a_peer=a_peer, traffic=many.traffic())
 
     @contextmanager
-    def _training(self, config: Config, replicas: int) -> Iterator["_Training"]:
+    def _training(self, config: Config, replicas: int) -> Iterator["_Rounds"]:
         """A job with so many replicas, after its first steps; one at a time, as each has a model in memory."""
         connection = Connection(devices=self._devices, threads=self._threads, collective=Simulated(replicas=replicas))
         job = build(config, connection, self._built)
         self.parameters = job.layout.size
-        training = _Training(job)
+        training = TimedTraining(job, shards=1, warm_up=WARM_UP)
         try:
-            yield training
+            yield _Rounds(training)
         finally:
             training.close()
 
 
 @final
-class _Training:
-    """A job that trains, its first steps behind it."""
+class _Rounds:
+    """Rounds of a job that trains, each measured.
 
-    def __init__(self, job: Job) -> None:
-        self._strategy, plan = job.state.strategy, job.plan
-        self._steps = training_steps(
-            job.state, job.data, shards=1, batch=plan.batch, seed=plan.seed, prefetch=plan.prefetch
-        )
-        self._train(1)
-        self._traffic = [self._strategy.traffic()]
-        self._round = max((each.every for each in self._traffic[0]), default=1)
-        self._train(-(-WARM_UP // self._round) * self._round - 1)
+    Raises:
+        UserError: The loss is not finite, so that nothing is sent.
+    """
+
+    def __init__(self, training: TimedTraining) -> None:
+        self._training = training
+        self._traffic = [training.traffic()]
+        self._check()
 
     def traffic(self) -> Sequence[Traffic]:
         """Returns that of a replica, the mean over the rounds that were measured, or of the last one before them."""
@@ -110,29 +109,19 @@ class _Training:
             for number, each in enumerate(rounds[0])
         ]
 
-    def close(self) -> None:
-        """Ends the job."""
-        self._steps.close()
-
-    def rounds(self) -> list[float]:
+    def seconds(self) -> list[float]:
         """Trains on; returns the mean time of a step in each round."""
         rounds, began = list[float](), time.perf_counter()
         while True:
-            rounds.append(self._train(self._round))
-            self._traffic.append(self._strategy.traffic())
+            rounds.append(self._training.train(self._training.every))
+            self._traffic.append(self._training.traffic())
+            self._check()
             passed = time.perf_counter() - began
             if (len(rounds) >= ROUNDS and passed >= SECONDS) or (len(rounds) >= FEWEST_ROUNDS and passed >= LONGEST):
                 return rounds
 
-    def _train(self, count: int) -> float:
-        """Trains so many steps; returns the mean time of one.
-
-        Raises:
-            UserError: The loss is not finite, so that nothing is sent.
-        """
-        began = time.perf_counter()
-        for _ in range(count):
-            loss = float(next(self._steps).losses[0])  # a device may still be computing what Python has started
-            if not math.isfinite(loss):
-                raise UserError(f"the loss must be finite to measure messages, got {loss}; lower the learning rate")
-        return (time.perf_counter() - began) / count
+    def _check(self) -> None:
+        if not math.isfinite(self._training.loss):
+            raise UserError(
+                f"the loss must be finite to measure messages, got {self._training.loss}; lower the learning rate"
+            )

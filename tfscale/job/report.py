@@ -21,8 +21,10 @@ from tfscale.userinfo import without_userinfo
 from tfscale.world import World
 
 
-def introduce(console: Console, config: Config, job: Job, world: World, directory: RunDirectory) -> None:
-    """Prints what is about to be trained, by whom and where, and warnings about data and model."""
+def introduce(
+    console: Console, config: Config, job: Job, world: World, directory: RunDirectory, *, notes: Sequence[str]
+) -> None:
+    """Prints what is about to be trained, by whom and where, `notes`, and warnings about data and model."""
     replicas, batch = job.collective.size, config.train.batch
     model = config.model["_target_"].rsplit(".", 1)[-1]
     lines = [
@@ -32,7 +34,7 @@ def introduce(console: Console, config: Config, job: Job, world: World, director
     ]
     if world.size > 1:
         lines.append(f"steps exchange {job.collective.transport}")
-    lines += [*job.notes, *job.state.strategy.describe().notes]
+    lines += [*notes, *job.notes, *job.state.strategy.describe().notes]
     if job.state.step:
         lines.append(f"going on after step {job.state.step:,}")
     lines += [f"warning: {warning}" for warning in job.warnings]

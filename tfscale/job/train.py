@@ -24,6 +24,7 @@ from tfscale.errors import UserError
 from tfscale.job import build, environment, report, resume
 from tfscale.job.build import Job
 from tfscale.job.build_data import build_data
+from tfscale.job.choose_strategy import choose
 from tfscale.job.export import export_at_end
 from tfscale.job.failure import fail
 from tfscale.runs import provenance
@@ -99,7 +100,10 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], pendin
     )
     restored = config.resume and resume.has_checkpoints(directory, connection.collective)
     learned = preprocessing.read(directory.preprocessing) if config.resume else None
-    job = build.build(config, connection, build_data(config, learned), restored=restored)
+    data = build_data(config, learned)
+    chosen = choose(config, connection, data, world, heartbeat)
+    config = chosen.config
+    job = build.build(config, connection, data, restored=restored)
     if world.is_chief and config.callbacks:
         callbacks.append(_callbacks(config, job))
     with RobustStream(directory.log(world.rank).open("ab", buffering=0)) as stream:
@@ -115,16 +119,17 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], pendin
         document: Mapping[str, Any] = {}
         if world.is_chief:
             document = saved.write(resolved, directory.path, threads=connection.threads)
-            environment.write(directory.environment, identity, processes=world.size, steps=job.plan.steps)
+            facts = {"seconds_by_strategy": dict(chosen.seconds)} if chosen.seconds else {}
+            environment.write(directory.environment, identity, processes=world.size, steps=job.plan.steps, **facts)
             for difference in provenance.differences(directory.environment):
                 warn(difference)
             if learned is None:
                 preprocessing.write(job.preprocessing, directory.preprocessing)
             report.describe_figures(job, directory)
         for each in dict.fromkeys((console, log)):
-            report.introduce(each, config, job, world, directory)
-        chosen = _chosen_trackers(config) if world.is_chief else {}
-        with closing_trackers(_trackers(chosen, directory, world, console, log, warn, heartbeat)) as trackers:
+            report.introduce(each, config, job, world, directory, notes=chosen.notes)
+        asked = _asked_trackers(config) if world.is_chief else {}
+        with closing_trackers(_trackers(asked, directory, world, console, log, warn, heartbeat)) as trackers:
             trackers.start(_run_info(document, job, world, directory, is_new=not config.resume))
             results = Trainer(
                 job.state,
@@ -136,7 +141,7 @@ def _run(config: Config, world: World, holder: list[RunDirectory | None], pendin
                 stop=stop,
                 heartbeat=heartbeat,
                 callbacks=callbacks[0] if callbacks else None,
-                observer=_observer(list(chosen.values()), job),
+                observer=_observer(list(asked.values()), job),
             )()
             log.print(f"rank {world.rank} ended well; parameters {results['parameters_sha256']}", highlight=False)
             if world.is_chief:
@@ -231,7 +236,7 @@ def _heartbeat(config: Config, world: World, directory: RunDirectory) -> Heartbe
     return heartbeat
 
 
-def _chosen_trackers(config: Config) -> dict[str, Subscriber]:
+def _asked_trackers(config: Config) -> dict[str, Subscriber]:
     """Returns the trackers of the group `tracker` by name.
 
     Raises:

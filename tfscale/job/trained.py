@@ -49,7 +49,7 @@ def chosen_checkpoint(directory: RunDirectory, which: Which, warn: Callable[[str
 
 
 @contextmanager
-def _as_in_a_new_process() -> Iterator[None]:
+def as_in_a_new_process() -> Iterator[None]:
     """Lets Keras number layers from the beginning, in float32, and restores what the caller had afterwards.
 
     `keras.utils.clear_session` would also forget the dtype policy and the layer numbers of all threads.
@@ -82,7 +82,7 @@ def load(config: Config, directory: RunDirectory, which: Which, warn: Callable[[
     learned = learned_by(directory, config)
     task = build_task(config, learned.spec)
     device = "/GPU:0" if tf.config.list_physical_devices("GPU") else "/CPU:0"
-    with _LOADING, _as_in_a_new_process(), tf.device(device):
+    with _LOADING, as_in_a_new_process(), tf.device(device):
         model = build_model(config, learned.spec, task, None)
     step = restore_weights(model, checkpoint)
     return Trained(

@@ -139,6 +139,25 @@ class Strategy(Protocol):
         ...
 
 
+class Chooser(Protocol):
+    """Chooses among strategies at the start of a job, before one of them is built for training."""
+
+    def seconds(self, train: Callable[[int], float], *, every: int) -> float:
+        """Returns the seconds of a step; `train` trains a number of steps and returns the mean seconds of one.
+
+        All processes must call it, and get the same.
+
+        Args:
+            train: Trains a multiple of `every` steps.
+            every: Steps in a round, at whose end an exchange takes place.
+        """
+        ...
+
+    def choice(self, seconds: Mapping[str, float]) -> str:
+        """Returns the name of the strategy to train with, by the seconds of a step of each."""
+        ...
+
+
 class Averaging(tf.Module):
     """The common part of strategies that average: means of vectors, and a count of bytes.
 

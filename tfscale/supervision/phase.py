@@ -43,4 +43,4 @@ class Phase(Enum):
     @property
     def always_has_minutes(self) -> bool:
         """Returns whether every run of this phase has minutes, however short the earlier ones were."""
-        return self in (Phase.DISK, Phase.COMPILING, Phase.CLOSING)
+        return self in (Phase.STARTING, Phase.DISK, Phase.COMPILING, Phase.CLOSING)

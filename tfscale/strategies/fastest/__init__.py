@@ -1,0 +1,1 @@
+"""The choice of the fastest of several strategies, at the start of a job."""
