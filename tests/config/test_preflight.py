@@ -28,7 +28,8 @@ def config(*words: str, processes: int = 1, config_dir: Path | None = None) -> C
 GOLDEN = {
     "stratgy=sharing": "stratgy is not a key; did you mean strategy?",
     "strategy=sharin": (
-        "strategy must be one of auto, horovod, horovod_averaging, local, sharing, got sharin; did you mean strategy=sharing?"
+        "strategy must be one of auto, horovod, horovod_averaging, local, sharing, got sharin; "
+        "did you mean strategy=sharing?"
     ),
     "+train.epoch=3": "train.epoch is not a key; did you mean train.epochs?",
     "train.epoch=3": "train.epoch is not a key; did you mean train.epochs?",
