@@ -167,6 +167,10 @@ class HalfPrecision:
         """As the other one."""
         return self._inner.regular_gather()
 
+    def exchange_letters(self, letters: Sequence["tf.Tensor"]) -> list["tf.Tensor"]:
+        """As the other one."""
+        return self._inner.exchange_letters(letters)
+
     def broadcast(self, vectors: Sequence["tf.Tensor"]) -> "tf.Tensor":
         """As the other one."""
         return self._inner.broadcast(vectors)

@@ -12,6 +12,7 @@ from tests.support.processes import launch
 from tfscale.collectives.base import gather_bytes, mean_bytes, ranks_of
 from tfscale.collectives.checksummed import add_checksum, gather_bytes_of, require_equal, verify_checksum
 from tfscale.collectives.in_process import InProcess
+from tfscale.collectives.letters import open_letter, seal
 from tfscale.collectives.ordered import ordered_bytes, ordered_mean
 from tfscale.errors import ExchangeError
 
@@ -26,6 +27,24 @@ def vector(rank: int) -> np.ndarray:
 def message(rank: int) -> np.ndarray:
     """Lengths 0, 3, 6, ...: empty ones are legal."""
     return np.arange(3 * rank, dtype=np.int32) - rank
+
+
+def letter(rank: int, replicas: int) -> list[tf.Tensor]:
+    """Messages of a rank to all; some are empty."""
+    return [tf.fill([(rank + 2 * other) % 4], 100 * rank + other) for other in range(replicas)]
+
+
+def test_in_process_letters_bring_what_all_sent_to_each() -> None:
+    received = InProcess(replicas=5).exchange_letters([seal(letter(rank, 5)) for rank in range(5)])
+    for rank, each in enumerate(received):
+        sent = [letter(other, 5)[rank].numpy().tolist() for other in range(5)]
+        assert [one.numpy().tolist() for one in open_letter(each, 5)] == sent
+
+
+@pytest.mark.parametrize("wrong", [[], [1], [1, 1, 7], [2, 1, 7, 7, 7, 7], [-1, 2, 7], [2**31 - 1, 2**31 - 1, 7]])
+def test_a_letter_with_wrong_lengths_is_refused(wrong: list[int]) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a letter is damaged"):
+        open_letter(tf.constant(wrong, tf.int32), 2)
 
 
 def test_in_process_mean_gather_broadcast() -> None:
@@ -107,7 +126,8 @@ CHILD = """
 import json, sys
 import numpy as np, tensorflow as tf
 sys.path.insert(0, {tests!r})
-from test_collectives import vector, message
+from test_collectives import letter, vector, message
+from tfscale.collectives.letters import seal
 from tfscale.collectives.horovod import Horovod
 collective = Horovod(replicas={replicas}, processes={processes}, shared_memory={shared_memory})
 vectors = [tf.constant(vector(rank)) for rank in collective.ranks]
@@ -126,7 +146,13 @@ def regular(times):
     return regular_gather([tf.tile(each, [times]) for each in messages])
 
 mean, gathered, first = exchange()
-out = dict(ranks=list(collective.ranks), mean=mean.numpy().tobytes().hex(), first=first.numpy().tobytes().hex(),
+@tf.function(input_signature=[tf.TensorSpec([None], tf.int32)] * len(collective.ranks))
+def letters(*own):  # constants would be exchanged while TensorFlow traces
+    return collective.exchange_letters(own)
+
+received = letters(*[seal(letter(rank, collective.size)) for rank in collective.ranks])
+out = dict(letters=[each.numpy().tolist() for each in received], ranks=list(collective.ranks),
+           mean=mean.numpy().tobytes().hex(), first=first.numpy().tobytes().hex(),
            gathered=[each.numpy().tolist() for each in gathered],
            lengths=[len(message(rank)) for rank in range(collective.size)],
            regular=[[each.numpy().tolist() for each in regular(tf.constant(times))] for times in (1, 9, 0, 2)])
@@ -155,6 +181,9 @@ def test_processes_give_what_one_process_gives(
     # The sum runs in another order between processes; that is all.
     np.testing.assert_allclose(got, expected, atol=1e-6)
     for each in results:
+        for rank, received in zip(each["ranks"], each["letters"], strict=True):
+            sent = [letter(other, replicas)[rank].numpy().tolist() for other in range(replicas)]
+            assert [one.numpy().tolist() for one in open_letter(tf.constant(received), replicas)] == sent
         assert bytes.fromhex(each["first"]) == vector(0).tobytes()
         unpadded = [row[:length] for row, length in zip(each["gathered"], each["lengths"], strict=True)]
         assert unpadded == [message(rank).tolist() for rank in range(replicas)]

@@ -13,6 +13,8 @@
 #include "decode.h"
 #include "digest.h"
 #include "encode.h"
+#include "letter.h"
+#include "merge.h"
 #include "restore.h"
 #if defined(__linux__)
 #include "shared_memory.h"
@@ -149,6 +151,41 @@ void CheckDecode() {
   Check("a message that is cut off is refused", !FaultOf(&decoder, {{first.data(), 3}, View(first)}).empty());
 }
 
+void CheckMerge() {
+  const Layout layout({5, 4, 2}, {false, false, true});
+  const std::vector<Element> one{0 << 1, 3 << 1 | 1, 7 << 1, 8 << 1}, other{0 << 1, 6 << 1 | 1, 7 << 1 | 1};
+  const std::vector<float> dense_values{1.0f, 2.0f};
+  const FloatView dense{dense_values.data(), 2};
+  const auto letter = [&](const std::vector<Element>& elements) {
+    const auto encoder = LetterEncoder::Sparse(SerialFor, kAllCodes, elements.data(), elements.size(), layout.size, 1,
+                                               dense, 2);
+    std::vector<Word> words(encoder.Length());
+    encoder.Write(SerialFor, kHeaderFields, words.data());
+    return words;
+  };
+  const auto first = letter(one), second = letter(other);
+  std::vector<MessageView> from_first, from_second;
+  const bool opened = OpenLetter(View(first), 2, &from_first) < 0 && OpenLetter(View(second), 2, &from_second) < 0;
+  Merger low(layout, 1, 2, 0), high(layout, 1, 2, 1);
+  const auto read = [](Merger* merger, const MessageView& a, const MessageView& b) {
+    return merger->Read(SerialFor, {a, b}, kHeaderFields.step, kHeaderFields.threshold, 0).what;
+  };
+  const bool good = read(&low, from_first[0], from_second[0]).empty() && read(&high, from_first[1], from_second[1]).empty();
+  std::vector<int64_t> counts(3), others(3);
+  low.CountSent(counts.data());
+  high.CountSent(others.data());
+  Check("a merged list has each element as often as its sign prevails",
+        opened && good && low.elements() == std::vector<Element>{0 << 1, 0 << 1, 3 << 1 | 1} &&
+            high.elements() == std::vector<Element>{6 << 1 | 1, 8 << 1});
+  Check("what was sent is counted, though it cancels out",
+        counts == std::vector<int64_t>{3, 0, 0} && others == std::vector<int64_t>{0, 4, 0});
+  Check("elements of another part are refused", !read(&low, from_first[0], from_first[1]).empty());
+  std::vector<MessageView> none;
+  Check("a letter that is cut off is refused",
+        OpenLetter({first.data(), static_cast<int64_t>(first.size()) - 1}, 2, &none) >= 0 &&
+            OpenLetter({first.data(), 1}, 2, &none) >= 0);
+}
+
 void CheckRestore() {
   const Layout layout({3, 4}, {false, false});
   Accumulator accumulator(layout, kNone, 0, 1, false);
@@ -202,6 +239,7 @@ int main() {
   tfscale::CheckCodes();
   tfscale::CheckAccumulate();
   tfscale::CheckDecode();
+  tfscale::CheckMerge();
   tfscale::CheckRestore();
   tfscale::CheckDigest();
 #if defined(__linux__)

@@ -19,7 +19,7 @@ from tfscale.job.build import Job
 
 def test_every_shipped_strategy_is_in_the_table() -> None:
     entries = files("tfscale.conf").joinpath("strategy").iterdir()
-    assert {each.name.removesuffix(".yaml") for each in entries if each.name.endswith(".yaml")} == STRATEGIES.keys()
+    assert {each.name.removesuffix(".yaml") for each in entries if each.name.endswith(".yaml")} == {*STRATEGIES, "auto"}
 
 
 @pytest.mark.parametrize("replicas", quick([2, 3, 4], only=[3]))

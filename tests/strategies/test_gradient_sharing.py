@@ -41,6 +41,7 @@ DEFAULTS = {
     "nesterov": False,
     "masking": True,
     "auto": False,
+    "reduce": "gather",
     "kernel": "native",
 }
 
@@ -270,6 +271,8 @@ def applied(steps: int, place: int) -> Looks:
 STEERED = {"threshold": TargetDensity(initial=0.5, density=0.01, ramp=0, gain=1.0)}
 MOVING = {"momentum": 0.5}
 KERNELS = ("native kernels", "the reference backend (TensorFlow operations)")
+REDUCED = (["gather"], ["scatter", "gather"])
+
 OPTIONS: dict[str, tuple[tuple[object, object], dict[str, object], Looks, tuple[object, object]]] = {
     "combine": (("sum", "mean"), {}, applied(1, 0), (0.5, 0.5 / 3)),
     "delay": ((0, 1), {}, lambda s: [each[0] for each in run_each(s, 2)], ([0.5, 0.5], [0.0, 0.5])),
@@ -289,6 +292,7 @@ OPTIONS: dict[str, tuple[tuple[object, object], dict[str, object], Looks, tuple[
     "clip_residual": ((None, 2.0), {}, after(1, residual(0)), (2.5, 1.0)),
     "clip_every": ((1, 2), {"clip_residual": 2.0}, after(1, residual(0)), (1.0, 2.5)),
     "auto": ((False, True), {}, lambda s: reviewed(s), (False, True)),
+    "reduce": (("gather", "scatter"), {}, after(1, lambda s: [each.kind for each in s.traffic()]), REDUCED),
     "kernel": (("native", "reference"), {}, lambda s: s._reducer.backend.name, KERNELS),
     "codec": ((Word32(), Smallest()), {}, after(1, lambda s: measured(s, "bytes_sent")), (160.0, 152.0)),
 }

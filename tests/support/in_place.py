@@ -54,6 +54,7 @@ VARIANTS = {
     "sharing bitmap": (*SHARING, "strategy/codec=bitmap"),
     "sharing, reference": (*SHARING, "strategy.kernel=reference"),
     "sharing a step later": (*SHARING, "strategy.delay=1"),
+    "sharing, divided": (*SHARING, "strategy.reduce=scatter", "strategy.min_size=17", "strategy.delay=1"),
     "sharing per tensor": (*SHARING, "strategy.per_tensor=true", "strategy.min_size=17"),
     "sharing after a warm-up": (*SHARING, "strategy.warmup=5", "strategy.flush_every=20"),
 }

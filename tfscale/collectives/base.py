@@ -48,6 +48,10 @@ class Collective(Protocol):
         """A gather for one call site of every step; it may have a state."""
         ...
 
+    def exchange_letters(self, letters: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """R letters to all -> R letters from all, by rank; see `letters`."""
+        ...
+
     def broadcast(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
         """R x [D] float32 -> rank 0's [D], bit for bit."""
         ...
@@ -67,6 +71,11 @@ def ranks_of(process: int, processes: int, replicas: int) -> tuple[int, ...]:
 def mean_bytes(elements: int, replicas: int) -> int:
     """Bytes, over all replicas, of one float32 mean by a ring: each replica sends 2 (W - 1) / W of the vector."""
     return 2 * (replicas - 1) * 4 * elements
+
+
+def letter_bytes(words: tf.Tensor) -> tf.Tensor:
+    """Bytes, over all replicas, of letters with `words` words for others in all."""
+    return 4 * tf.cast(words, tf.int64)
 
 
 def gather_bytes(words: tf.Tensor, replicas: int) -> tf.Tensor:

@@ -16,6 +16,7 @@ from typing import Literal, final
 import tensorflow as tf
 
 from tfscale.collectives.base import RegularGather, ranks_of
+from tfscale.collectives.letters import open_letter, seal
 from tfscale.collectives.padded_buffer import PaddedBuffer
 from tfscale.collectives.shared_memory import GONE, SharedMemory, can_be_shared
 from tfscale.devices import visible_gpus
@@ -152,6 +153,27 @@ class Horovod:
 
     def _allgather(self, words: tf.Tensor) -> tf.Tensor:
         return tf.convert_to_tensor(self._hvd.allgather(words, name=self._name("gather")))
+
+    def exchange_letters(self, letters: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """R letters to all -> R letters from all: one exchange of every process with every other."""
+        processes = len(self._replicas)
+        if processes == self.size:  # letters are what Horovod sends and brings, lengths apart
+            words, lengths = self._all_to_all(letters[0][processes:], letters[0][:processes])
+            return [tf.concat([lengths, words], axis=0)]
+        opened = [open_letter(letter, self.size) for letter in letters]
+        ends = list(itertools.accumulate(self._replicas))
+        parcels = [
+            _framed([message for messages in opened for message in messages[end - count : end]])
+            for end, count in zip(ends, self._replicas, strict=True)
+        ]
+        words, _ = self._all_to_all(tf.concat(parcels, axis=0), tf.stack([tf.size(parcel) for parcel in parcels]))
+        own = len(self.ranks)
+        received = _unframed(words, self.size * own)  # by sender, then by receiver
+        return [seal(received[number::own]) for number in range(own)]
+
+    def _all_to_all(self, words: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        received, counts = self._hvd.alltoall(words, splits=lengths, name=self._name("letters"))
+        return tf.ensure_shape(received, [None]), tf.ensure_shape(counts, [len(self._replicas)])
 
     def broadcast(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
         """R x [D] -> rank 0's [D]; rank 0 lives in process 0."""

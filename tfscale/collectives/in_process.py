@@ -10,6 +10,7 @@ from typing import final
 import tensorflow as tf
 
 from tfscale.collectives.base import RegularGather
+from tfscale.collectives.letters import open_letter, seal
 from tfscale.vectors import prevent_reassociation
 
 
@@ -37,6 +38,11 @@ class InProcess:
     def regular_gather(self) -> RegularGather:
         """Returns `gather`."""
         return self.gather
+
+    def exchange_letters(self, letters: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """Returns the messages of all letters in other letters."""
+        opened = [open_letter(letter, self.size) for letter in letters]
+        return [seal(messages) for messages in zip(*opened, strict=True)]
 
     def broadcast(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
         """R x [D] -> rank 0's [D]."""

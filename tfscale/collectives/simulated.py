@@ -9,6 +9,7 @@ from typing import final
 import tensorflow as tf
 
 from tfscale.collectives.base import RegularGather
+from tfscale.collectives.letters import open_letter, seal
 
 
 @final
@@ -35,6 +36,10 @@ class Simulated:
     def regular_gather(self) -> RegularGather:
         """Returns `gather`."""
         return self.gather
+
+    def exchange_letters(self, letters: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """1 letter -> 1 letter, its first message from each."""
+        return [seal([open_letter(letters[0], self.size)[0]] * self.size)]
 
     def broadcast(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
         """1 x [D] -> [D], unchanged."""

@@ -10,13 +10,13 @@ class Traffic:
 
     Attributes:
         kind: `mean`: an allreduce of a vector that has this length in all replicas. `gather`: every replica gets the
-            messages of all others.
-        words: Length of the replica's vector or message, in 32-bit words.
+            messages of all others. `scatter`: every replica gets a part of the messages of all others.
+        words: Length of the replica's vector or message, in 32-bit words; of a scatter, of what it sends.
         every: Optimizer steps between two exchanges.
         is_hidden: Whether replicas compute their next step meanwhile.
     """
 
-    kind: Literal["mean", "gather"]
+    kind: Literal["mean", "gather", "scatter"]
     words: float
     every: int = 1
     is_hidden: bool = False

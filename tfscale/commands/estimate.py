@@ -194,6 +194,9 @@ def _checked(job: Config) -> Config:
         )
     changed = {key: value for key, value in NOT_SIMULATED.items() if strategy.get(key, value) != value}
     left_out = [f"strategy.{key}" for key in changed]
+    if strategy.get("reduce") == "scatter":
+        changed["reduce"] = "gather"
+        logger.warning("warning: simulated peers have no sums; the estimate is that of strategy.reduce=gather")
     if strategy.get("threshold", {}).get("ramp"):
         changed["threshold"] = {**strategy["threshold"], "ramp": 0}
         left_out.append("strategy.threshold.ramp")

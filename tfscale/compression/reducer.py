@@ -2,11 +2,11 @@
 
     accumulate  contribution + residual -> the elements that reach the threshold; the residual keeps the rest
     encode      those elements -> one message a replica: a threshold proposal, sparse elements, or a skip
-    gather      one message a replica -> the messages of all W
-    decode      all messages -> their sum; the thresholds move
+    exchange    one message a replica -> the sum of what all W sent (see `routes`)
+    move        the thresholds follow
 
-A dense step (see `dense`) takes the place of all four. With a delay, a step gathers and decodes the messages of the
-step before, and then accumulates and encodes its own.
+A dense step (see `dense`) takes the place of all four. With a delay, a step exchanges the messages of the step before,
+and then accumulates and encodes its own.
 
 A contribution may be the change over a round of K optimizer steps; the step numbers of exchanges are then K apart. A
 falling learning rate makes such changes smaller within K times fewer exchanges than a policy needs to notice it, so
@@ -18,12 +18,13 @@ from typing import final
 
 import tensorflow as tf
 
-from tfscale.collectives.base import Collective, gather_bytes
+from tfscale.collectives.base import Collective
 from tfscale.compression import message as framing
 from tfscale.compression import threshold_proposal
 from tfscale.compression.backends.base import Backend, Contribution, Decoded, SparseUpdate, Spec
 from tfscale.compression.dense import DenseReducer
 from tfscale.compression.error_feedback import ErrorFeedback
+from tfscale.compression.routes import Divided, Gathered, Route
 from tfscale.compression.schedule import Schedule
 from tfscale.compression.state import CompressorState
 from tfscale.compression.stopwatch import Stopwatch
@@ -49,7 +50,7 @@ class CompressedReducer(tf.Module):
 
     Attributes:
         state: All variables of the exchange.
-        stopwatch: Seconds of the last step's stages: `encode` (accumulate included), `exchange` (gather), `decode`.
+        stopwatch: Seconds of the last step's work: `encode` (accumulate included), `exchange` of messages, `decode`.
     """
 
     def __init__(
@@ -66,10 +67,11 @@ class CompressedReducer(tf.Module):
     ) -> None:
         super().__init__()
         self._collective, self.backend, self._spec = collective, backend, spec
-        self._regular_gather = collective.regular_gather()
         self._policy, self._per_tensor, self._schedule = policy, per_tensor, schedule
         self._learning_rate = learning_rate if policy.follows_learning_rate else None
         self.stopwatch = Stopwatch("encode", "exchange", "decode")
+        route = Divided if spec.parts else Gathered
+        self._route: Route = route(collective=collective, backend=backend, stopwatch=self.stopwatch)
         self.state = CompressorState(
             spec=spec,
             initial=policy.initial,
@@ -115,12 +117,12 @@ class CompressedReducer(tf.Module):
     ) -> tf.Tensor:
         if dense:
             return self._reduce_dense(contributions, digests, step)
-        return self._exchange(self._messages(contributions, digests, step), step)
+        return self.exchange(self._messages(contributions, digests, step), step)
 
     def _reduce_delayed(
         self, contributions: Sequence[Contribution], digests: Sequence[tf.Tensor], step: tf.Tensor, *, dense: bool
     ) -> tf.Tensor:
-        arrived = self._exchange(
+        arrived = self.exchange(
             [feedback.pending_message() for feedback in self.state.error_feedback], step - self._schedule.every
         )
         # A skipped step restores residuals, and thresholds move, before the next contribution is added.
@@ -139,10 +141,6 @@ class CompressedReducer(tf.Module):
         return self.stopwatch.time(
             "encode", contributions, lambda: self.encode(self.accumulate(contributions, step), digests, step)
         )
-
-    def _exchange(self, messages: Sequence[tf.Tensor], made: tf.Tensor) -> tf.Tensor:
-        gathered = self.stopwatch.time("exchange", messages, lambda: self.gather(messages))
-        return self.stopwatch.time("decode", gathered, lambda: self.decode(gathered, made))
 
     def accumulate(self, contributions: Sequence[Contribution], step: tf.Tensor) -> list[SparseUpdate]:
         """Stage 1: adds R contributions [D] to the residuals, and takes from them what reaches the thresholds."""
@@ -176,27 +174,21 @@ class CompressedReducer(tf.Module):
 
         return tf.cond(self.state.is_uninitialized(), propose, lambda: self.backend.encode(update, header))
 
-    def gather(self, messages: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """Stage 3: R messages [M] -> those of all W, by rank; counts their bytes."""
-        gathered = self._regular_gather(messages)
-        words = tf.add_n([tf.size(message, out_type=tf.int64) for message in gathered])
-        self.state.message_words.assign(tf.cast(words, tf.float32) / self._collective.size)
-        self.state.bytes_sent.assign_add(gather_bytes(words, self._collective.size))
-        return gathered
-
-    def decode(self, messages: Sequence[tf.Tensor], made: tf.Tensor) -> tf.Tensor:
-        """Stage 4: W messages of step `made` -> their scaled sum [D]; moves or initializes the thresholds.
+    def exchange(self, messages: Sequence[tf.Tensor], made: tf.Tensor) -> tf.Tensor:
+        """Stages 3 and 4: R messages of step `made` -> the scaled sum [D] of what all W sent; moves the thresholds.
 
         If one message asks to skip the step, each replica gets back what it was about to send.
         """
         state, thresholds = self.state, self.state.thresholds.read_value()
-        header = self._header(made, tf.constant(0), tf.constant(0))[:2]
-        decoded = self.backend.decode(messages, thresholds, header)
-        for feedback, rank in zip(state.error_feedback, self._collective.ranks, strict=True):
-            self.backend.restore(feedback.residual, messages[rank], thresholds, decoded.skip)
+        arrived = self._route(messages, thresholds, self._header(made, tf.constant(0), tf.constant(0)))
+        decoded = arrived.decoded
+        state.bytes_sent.assign_add(arrived.bytes)
+        state.message_words.assign(arrived.words)
+        state.sum_words.assign(arrived.sum_words)
+        for feedback, message in zip(state.error_feedback, messages, strict=True):
+            self.backend.restore(feedback.residual, message, thresholds, decoded.skip)
         state.counts.assign(decoded.counts)
-        with tf.control_dependencies([decoded.skip]):  # messages are verified
-            state.count_skips(decoded.skip, tf.add_n([framing.skipped_of(message) for message in messages]))
+        state.count_skips(decoded.skip, arrived.skipped)
         self._move_thresholds(decoded, thresholds, made)
         return decoded.sum
 

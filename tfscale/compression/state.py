@@ -30,7 +30,7 @@ class CompressorState(tf.Module):
         thresholds: [1] or [T] float32; 0 while uninitialized.
         counts: [T] int64, elements sent of each tensor at the last step, over all replicas.
         peaks: [T] float32, largest |residual| of this process's replicas before the last sending.
-        message_words: [] float32, mean length of the last messages of all replicas, in words; not saved.
+        message_words, sum_words: [] float32, mean words that a replica sent at last; see `routes.Arrived`. Not saved.
         bytes_sent: [] int64, since the start, over all replicas.
         skipped_steps: [] int64, steps that all replicas skipped, and in rounds of several steps those that each
             skipped alone, added up.
@@ -58,7 +58,7 @@ class CompressorState(tf.Module):
         self.thresholds = tf.Variable(tf.fill([tensors if per_tensor else 1], initial or 0.0), trainable=False)
         self.counts = tf.Variable(tf.zeros([tensors], tf.int64), trainable=False)
         self.peaks = tf.Variable(tf.zeros([tensors]), trainable=False)
-        self.message_words = tf.Variable(tf.constant(0.0), trainable=False)
+        self.message_words, self.sum_words = (tf.Variable(tf.constant(0.0), trainable=False) for _ in range(2))
         self.bytes_sent, self.skipped_steps, self.steered = counter(), counter(), counter()
         self.autotuned, self.off, self.is_skipped = (tf.Variable(tf.constant(False), trainable=False) for _ in range(3))
         self.learning_rate = tf.Variable(tf.constant(0.0), trainable=False) if rounds else None

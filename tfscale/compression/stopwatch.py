@@ -59,8 +59,15 @@ class Stopwatch(tf.Module):
             for start in (0.0, float("inf"))
         )
 
-    def time(self, stage: str, after: Sequence[Any], work: Callable[[], T]) -> T:
-        """Returns work()'s tensors; measures from the moment that `after` is computed until they are."""
+    def time(self, stage: str, after: Sequence[Any], work: Callable[[], T], *, more: bool = False) -> T:
+        """Returns work()'s tensors; measures from the moment that `after` is computed until they are.
+
+        Args:
+            stage: Its name.
+            after: Tensors.
+            work: Is called once.
+            more: The stage has begun before in this step; the duration is added.
+        """
         if self._clock is None:
             return work()
         with tf.control_dependencies(_computed(after)):
@@ -68,7 +75,8 @@ class Stopwatch(tf.Module):
         with tf.control_dependencies([began]):
             result = work()
         with tf.control_dependencies(_computed(result)):
-            seconds = self._seconds[stage].assign(self._clock() - began).read_value()
+            passed, total = self._clock() - began, self._seconds[stage]
+            seconds = (total.assign_add(passed) if more else total.assign(passed)).read_value()
             self._least[stage].assign(tf.minimum(self._least[stage], seconds))
         return result
 

@@ -37,6 +37,7 @@ FIXED: Mapping[str, str] = MappingProxyType(
         "train.batch": _POSITION,
         "seed": _POSITION,
         "strategy.replicas": _POSITION,
+        "strategy.reduce": "messages that are under way depend on it; leave it out",
         "data.normalize": _LEARNED,
         "data.features": _LEARNED,
         "data.categorical": _LEARNED,

@@ -91,11 +91,11 @@ def expected_largest(values: Sequence[float], draws: int) -> float:
 
 def sent_bytes(traffic: Traffic, ranks: int) -> float:
     """Returns the bytes that a replica sends in one exchange."""
-    share = 2 * (ranks - 1) / ranks if traffic.kind == "mean" else ranks - 1
-    return 4 * traffic.words * share
+    shares = {"mean": 2 * (ranks - 1) / ranks, "gather": ranks - 1, "scatter": 1}
+    return 4 * traffic.words * shares[traffic.kind]
 
 
-def turns(kind: Literal["mean", "gather"], ranks: int) -> int:
+def turns(kind: Literal["mean", "gather", "scatter"], ranks: int) -> int:
     """Returns how many messages follow each other in one exchange, the agreement before it included."""
     return (2 if kind == "mean" else 1) * (ranks - 1) + 2 * math.ceil(math.log2(ranks))
 

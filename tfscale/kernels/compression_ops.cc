@@ -10,6 +10,8 @@
 #include "decode.h"
 #include "encode.h"
 #include "layout.h"
+#include "letter.h"
+#include "message_op_support.h"
 #include "op_support.h"
 #include "restore.h"
 #include "usable.h"
@@ -58,6 +60,7 @@ REGISTER_OP("TfscaleEncode")
     .Attr("formats: list(int)")
     .Attr("size: int")
     .Attr("levels: int >= 1")
+    .Attr("parts: int >= 0")  // 0: a message; more: a letter
     .Output("message: int32")
     .SetShapeFn([](Shapes* shapes) -> absl::Status {
       shapes->set_output(0, shapes->Vector(Shapes::kUnknownDim));
@@ -99,30 +102,9 @@ REGISTER_OP("TfscaleRestore")
     .Attr("sizes: list(int)")
     .Attr("dense: list(bool)")
     .Attr("levels: int >= 1")
+    .Attr("parts: int >= 0")  // 0: a message; more: a letter
     .SetIsStateful()
     .SetShapeFn(tf::shape_inference::NoOutputs);
-
-Layout LayoutOf(tf::OpKernelConstruction* context) {
-  std::vector<int64_t> sizes;
-  std::vector<bool> dense;
-  absl::Status status = context->GetAttr("sizes", &sizes);
-  if (status.ok()) status = context->GetAttr("dense", &dense);
-  if (status.ok() && sizes.size() != dense.size()) status = absl::InvalidArgumentError("sizes and dense differ");
-  if (status.ok()) return Layout(sizes, dense);
-  context->CtxFailure(status);
-  return Layout();
-}
-
-// Reads an input of 1 threshold or one a tensor.
-absl::Status ThresholdsOf(const tf::Tensor& input, const Layout& layout, Thresholds* thresholds) {
-  *thresholds = {input.flat<float>().data(), input.NumElements()};
-  if (thresholds->count == 1 || thresholds->count == layout.Tensors()) return absl::OkStatus();
-  return absl::InvalidArgumentError("there must be 1 threshold or one a tensor");
-}
-
-MessageView MessageOf(const tf::Tensor& input) {
-  return {reinterpret_cast<const Word*>(input.flat<int32_t>().data()), input.NumElements()};
-}
 
 class UsableOp : public tf::OpKernel {
  public:
@@ -196,12 +178,22 @@ class EncodeOp : public tf::OpKernel {
     OP_REQUIRES_OK(context, context->GetAttr("formats", &formats));
     OP_REQUIRES_OK(context, context->GetAttr("size", &size_));
     OP_REQUIRES_OK(context, context->GetAttr("levels", &levels_));
+    OP_REQUIRES_OK(context, context->GetAttr("parts", &parts_));
     for (const int format : formats) allowed_ |= 1U << format;
   }
 
   void Compute(tf::OpKernelContext* context) override {
     const ParallelFor parallel = ThreadsOf(context);
-    const Encoder encoder = EncoderOf(context, parallel);
+    if (parts_ == 0) {
+      Write(context, EncoderOf(context, parallel), parallel);
+    } else {
+      Write(context, LetterOf(context, parallel), parallel);
+    }
+  }
+
+ private:
+  template <typename AnyEncoder>
+  static void Write(tf::OpKernelContext* context, const AnyEncoder& encoder, const ParallelFor& parallel) {
     tf::Tensor* message;
     OP_REQUIRES_OK(context, context->allocate_output(0, {encoder.Length()}, &message));
     const auto header = context->input(4).flat<int32_t>();
@@ -210,7 +202,15 @@ class EncodeOp : public tf::OpKernel {
     encoder.Write(parallel, fields, reinterpret_cast<Word*>(message->flat<int32_t>().data()));
   }
 
- private:
+  LetterEncoder LetterOf(tf::OpKernelContext* context, const ParallelFor& parallel) const {
+    const tf::Tensor& sent = context->input(0);
+    const bool is_sparse = context->input(2).scalar<bool>()() && context->input(3).NumElements() == 0;
+    if (!is_sparse) return LetterEncoder::Same(EncoderOf(context, parallel), parts_);
+    const auto* elements = reinterpret_cast<const Element*>(sent.flat<int32_t>().data());
+    return LetterEncoder::Sparse(parallel, allowed_, elements, sent.NumElements(), size_, levels_,
+                                 FloatsOf(context->input(1)), parts_);
+  }
+
   Encoder EncoderOf(tf::OpKernelContext* context, const ParallelFor& parallel) const {
     const tf::Tensor& sent = context->input(0);
     const FloatView dense_values = FloatsOf(context->input(1)), proposal = FloatsOf(context->input(3));
@@ -223,7 +223,7 @@ class EncodeOp : public tf::OpKernel {
   static FloatView FloatsOf(const tf::Tensor& input) { return {input.flat<float>().data(), input.NumElements()}; }
 
   unsigned allowed_ = 0;
-  int64_t size_;
+  int64_t size_, parts_;
   int levels_;
 };
 
@@ -255,9 +255,7 @@ class DecodeOp : public tf::OpKernel {
     tf::mutex_lock lock(decoder_lock_);
     const Fault fault = decoder_->Read(parallel, messages, static_cast<Word>(header(0)), static_cast<Word>(header(1)),
                                        proposals);
-    OP_REQUIRES(context, fault.what.empty(),
-                absl::DataLossError(absl::StrCat("tfscale: the message of rank ", fault.rank, " at step ", header(0),
-                                                 " is damaged: ", fault.what)));
+    OP_REQUIRES_OK(context, StatusOf(fault, header(0)));
     skip->scalar<bool>()() = decoder_->skip();
     residual_ratio->scalar<int32_t>()() = static_cast<int32_t>(decoder_->residual_ratio());
     proposed->flat<float>().setZero();
@@ -279,6 +277,7 @@ class RestoreOp : public tf::OpKernel {
  public:
   explicit RestoreOp(tf::OpKernelConstruction* context) : OpKernel(context), layout_(LayoutOf(context)) {
     OP_REQUIRES_OK(context, context->GetAttr("levels", &levels_));
+    OP_REQUIRES_OK(context, context->GetAttr("parts", &parts_));
   }
 
   void Compute(tf::OpKernelContext* context) override {
@@ -287,12 +286,19 @@ class RestoreOp : public tf::OpKernel {
     OP_REQUIRES_OK(context, ThresholdsOf(context->input(2), layout_, &thresholds));
     LockedVariable residual;
     OP_REQUIRES_OK(context, residual.Open(context, 0, layout_.size));
-    const std::string wrong = Restore(layout_, MessageOf(context->input(1)), thresholds, levels_, residual.values());
-    OP_REQUIRES(context, wrong.empty(), absl::DataLossError(absl::StrCat("tfscale: a message of our own: ", wrong)));
+    std::vector<MessageView> messages;
+    if (parts_ == 0) messages.push_back(MessageOf(context->input(1)));
+    if (parts_ > 0 && OpenLetter(MessageOf(context->input(1)), parts_, &messages) >= 0) messages.clear();
+    OP_REQUIRES(context, !messages.empty(), absl::DataLossError("tfscale: a letter of our own has wrong lengths"));
+    for (const MessageView& message : messages) {
+      const std::string wrong = Restore(layout_, message, thresholds, levels_, residual.values());
+      OP_REQUIRES(context, wrong.empty(), absl::DataLossError(absl::StrCat("tfscale: a message of our own: ", wrong)));
+    }
   }
 
  private:
   Layout layout_;
+  int64_t parts_;
   int levels_;
 };
 

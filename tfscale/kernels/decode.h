@@ -25,6 +25,33 @@ struct Fault {
   std::string what;
 };
 
+// The digest that most messages have, the first of equally frequent ones: who differs from it is to be named.
+inline Word MajorityDigest(const std::vector<MessageView>& messages) {
+  const auto digest = [](const MessageView& message) {
+    return message.length >= kHeader ? message.words[kDigest] : 0;
+  };
+  Word majority = 0;
+  int most = 0;
+  for (const MessageView& message : messages) {
+    if (most > 0 && digest(message) == majority) continue;
+    int votes = 0;
+    for (const MessageView& other : messages) votes += digest(other) == digest(message);
+    if (votes > most) most = votes, majority = digest(message);
+  }
+  return majority;
+}
+
+// Returns what is wrong with a message's header or its sum, or nothing.
+inline std::string HeaderFault(const MessageView& message, Word step, Word threshold, Word digest) {
+  const Word* words = message.words;
+  if (message.length < kHeader) return "shorter than its header";
+  if (words[kChecksum] != Checksum(words, message.length)) return "its checksum is wrong";
+  if (words[kStep] != step) return "it is of another step";
+  if (words[kThreshold] != threshold) return "it has another threshold";
+  if (words[kDigest] != digest) return "its parameters differ from the others'";
+  return "";
+}
+
 // Keeps memory from step to step: new memory would cost more than its use. One caller at a time.
 class Decoder {
  public:
@@ -47,10 +74,12 @@ class Decoder {
     });
     skip_ = false;
     residual_ratio_ = 0;
+    skipped_ = 0;
     for (size_t i = 0; i < replicas; ++i) {
       if (!wrong[i].empty()) return {static_cast<int64_t>(i), wrong[i]};
       skip_ = skip_ || FormatOf(messages[i].words) == kSkip;
       residual_ratio_ = std::max(residual_ratio_, ResidualRatioOf(messages[i].words));
+      skipped_ += SkippedOf(messages[i].words);
     }
     return {};
   }
@@ -59,6 +88,10 @@ class Decoder {
   bool skip() const { return skip_; }
   // The largest of all.
   Word residual_ratio() const { return residual_ratio_; }
+  // Steps that replicas have skipped alone, of all.
+  int64_t skipped() const { return skipped_; }
+  // The elements of each message.
+  const std::vector<ElementList>& lists() const { return lists_; }
 
   // Writes the mean of all proposals, added by rank; a tensor without a proposal takes the largest mean of the others.
   void MeanProposal(float* out, int64_t count) const {
@@ -83,34 +116,25 @@ class Decoder {
     });
     std::fill_n(counts, layout_.sizes.size(), 0);
     for (size_t i = 0; i < sent.size(); ++i) counts[layout_.chunks[i].tensor] += sent[i];
-    SumDense(out);
+    int64_t at = 0;
+    for (int64_t tensor = 0; tensor < layout_.Tensors(); ++tensor) {
+      if (!layout_.dense[tensor]) continue;
+      for (int64_t i = 0; i < layout_.sizes[tensor]; ++i, ++at) out[layout_.starts[tensor] + i] = DenseAt(at) * scale_;
+    }
+  }
+
+  // Writes the sums of the dense values [F].
+  void DenseSums(float* out) const {
+    for (int64_t i = 0; i < layout_.dense_size; ++i) out[i] = DenseAt(i);
   }
 
  private:
-  // The digest that most messages have, the first of equally frequent ones: who differs from it is to be named.
-  static Word MajorityDigest(const std::vector<MessageView>& messages) {
-    const auto digest = [](const MessageView& message) {
-      return message.length >= kHeader ? message.words[kDigest] : 0;
-    };
-    Word majority = 0;
-    int most = 0;
-    for (const MessageView& message : messages) {
-      int votes = 0;
-      for (const MessageView& other : messages) votes += digest(other) == digest(message);
-      if (votes > most) most = votes, majority = digest(message);
-    }
-    return majority;
-  }
-
   // Returns what is wrong, or nothing.
   std::string ReadOne(const MessageView& message, int64_t rank, Word step, Word threshold, Word digest,
                       int64_t proposals) {
+    const std::string wrong = HeaderFault(message, step, threshold, digest);
+    if (!wrong.empty()) return wrong;
     const Word* words = message.words;
-    if (message.length < kHeader) return "shorter than its header";
-    if (words[kChecksum] != Checksum(words, message.length)) return "its checksum is wrong";
-    if (words[kStep] != step) return "it is of another step";
-    if (words[kThreshold] != threshold) return "it has another threshold";
-    if (words[kDigest] != digest) return "its parameters differ from the others'";
     if (FormatOf(words) == kSkip) return message.length == kHeader ? "" : "a skip message with a payload";
     const int64_t count = words[kCount], length = message.length - kHeader - layout_.dense_size;
     if (length < 0) return "it is cut off";
@@ -132,17 +156,11 @@ class Decoder {
     return std::all_of(values, values + count, [](float value) { return value >= 0; }) && AllUsable(values, count);
   }
 
-  // Adds the dense values by rank: the same bits everywhere.
-  void SumDense(float* out) const {
-    int64_t at = 0;
-    for (int64_t tensor = 0; tensor < layout_.Tensors(); ++tensor) {
-      if (!layout_.dense[tensor]) continue;
-      for (int64_t i = 0; i < layout_.sizes[tensor]; ++i, ++at) {
-        float total = dense_values_[0][at];
-        for (size_t rank = 1; rank < dense_values_.size(); ++rank) total += dense_values_[rank][at];
-        out[layout_.starts[tensor] + i] = total * scale_;
-      }
-    }
+  // Adds the dense values of a place by rank: the same bits everywhere.
+  float DenseAt(int64_t at) const {
+    float total = dense_values_[0][at];
+    for (size_t rank = 1; rank < dense_values_.size(); ++rank) total += dense_values_[rank][at];
+    return total;
   }
 
   Layout layout_;
@@ -150,6 +168,7 @@ class Decoder {
   int levels_;
   bool skip_ = false;
   Word residual_ratio_ = 0;
+  int64_t skipped_ = 0;
   std::vector<ElementList> lists_;
   std::vector<const float*> proposals_, dense_values_;  // in the messages
 };

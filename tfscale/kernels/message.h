@@ -14,6 +14,7 @@ enum Field { kFormat = 0, kStep = 1, kThreshold = 2, kCount = 3, kDigest = 4, kC
 enum Format : Word { kSkip = 0, kWord32 = 1, kBitmap = 2, kRice = 3, kProposal = 4 };
 
 inline Word FormatOf(const Word* message) { return message[kFormat] & 0xffU; }
+inline Word SkippedOf(const Word* message) { return message[kFormat] >> 16; }
 inline Word ResidualRatioOf(const Word* message) { return message[kFormat] >> 8 & 0xffU; }
 
 // A message as it was received.

@@ -5,7 +5,16 @@ from typing import final
 
 import tensorflow as tf
 
-from tfscale.compression.backends.base import Contribution, Decoded, SparseUpdate, Spec
+from tfscale.compression.backends.base import (
+    Contribution,
+    Decoded,
+    Merged,
+    SparseUpdate,
+    Spec,
+    Sums,
+    sum_codes,
+    sum_tail,
+)
 from tfscale.kernels import library
 
 
@@ -63,6 +72,7 @@ class Native:
             formats=[code.number for code in self._spec.codes],
             size=self._spec.layout.size,
             levels=self._spec.levels,
+            parts=self._spec.parts,
         )
 
     def decode(self, messages: Sequence[tf.Tensor], thresholds: tf.Tensor, header: tf.Tensor) -> Decoded:
@@ -83,5 +93,59 @@ class Native:
         """See `base.Backend`."""
         with tf.device("CPU:0"):
             self._operations.tfscale_restore(
-                residual.handle, message, thresholds, wanted, levels=self._spec.levels, **self._tensors
+                residual.handle,
+                message,
+                thresholds,
+                wanted,
+                levels=self._spec.levels,
+                parts=self._spec.parts,
+                **self._tensors,
+            )
+
+    def merge(self, letter: tf.Tensor, part: int, thresholds: tf.Tensor, header: tf.Tensor) -> Merged:
+        """See `base.Backend`."""
+        with tf.device("CPU:0"):
+            return Merged(
+                *self._operations.tfscale_merge(
+                    header,
+                    thresholds,
+                    letter,
+                    parts=self._spec.parts,
+                    part=part,
+                    levels=self._spec.levels,
+                    **self._tensors,
+                )
+            )
+
+    def encode_sum(self, merged: Merged, part: int, words: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
+        """See `base.Backend`."""
+        with tf.device("CPU:0"):
+            return self._operations.tfscale_encode(
+                merged.elements,
+                sum_tail(merged, self._spec.tensors_of_part(part), words),
+                tf.constant(True),
+                tf.zeros([0]),
+                header,
+                formats=[code.number for code in sum_codes(self._spec.codes)],
+                size=self._spec.layout.size,
+                levels=self._spec.levels * self._spec.parts,
+                parts=0,
+            )
+
+    def read_sums(
+        self, messages: Sequence[tf.Tensor], merged: Merged, thresholds: tf.Tensor, header: tf.Tensor
+    ) -> Sums:
+        """See `base.Backend`."""
+        with tf.device("CPU:0"):
+            return Sums(
+                *self._operations.tfscale_read_sums(
+                    header,
+                    thresholds,
+                    merged.dense_sums,
+                    merged.skip,
+                    list(messages),
+                    scale=self._spec.scale,
+                    levels=self._spec.levels,
+                    **self._tensors,
+                )
             )

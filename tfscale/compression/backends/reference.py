@@ -8,16 +8,21 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale import vectors
+from tfscale.collectives.letters import open_letter, seal
 from tfscale.compression import message as framing
-from tfscale.compression.backends.base import USABLE_LIMIT, Contribution, Decoded, SparseUpdate, Spec
+from tfscale.compression.backends.base import (
+    USABLE_LIMIT,
+    Contribution,
+    Decoded,
+    Merged,
+    SparseUpdate,
+    Spec,
+    Sums,
+    sum_codes,
+    sum_tail,
+)
+from tfscale.compression.backends.reference_reading import Reading
 from tfscale.compression.codecs import base as codec
-from tfscale.compression.codecs.bitmap import Bitmap
-from tfscale.compression.codecs.rice import Rice
-from tfscale.compression.codecs.word32 import Word32
-from tfscale.digest import majority
-
-CODES = (Word32(), Bitmap(), Rice())
-"""All codes, in the order of their numbers, which begin at 1."""
 
 
 @final
@@ -34,6 +39,7 @@ class Reference:
         self._spec = spec
         starts = [0, *itertools.accumulate(spec.layout.sizes)]
         self._ranges = list(zip(starts, starts[1:], spec.dense, strict=False))
+        self._reading = Reading(spec)
 
     def check(self, vector: tf.Tensor) -> Contribution:
         """See `base.Backend`."""
@@ -104,15 +110,32 @@ class Reference:
 
     def encode(self, update: SparseUpdate, header: tf.Tensor, proposal: tf.Tensor | None = None) -> tf.Tensor:
         """See `base.Backend`."""
+        if not self._spec.parts:
+            return self._encode(update, header, proposal)
+        own = [self._of_part(update, number) for number in range(self._spec.parts)]
+        return seal([self._encode(each, header, proposal) for each in own])
+
+    def _of_part(self, update: SparseUpdate, number: int) -> SparseUpdate:
+        indices = codec.from_int32(update.sent) // 2
+        begin, end = self._spec.part(number)
+        return update._replace(sent=tf.boolean_mask(update.sent, (indices >= begin) & (indices < end)))
+
+    def _encode(self, update: SparseUpdate, header: tf.Tensor, proposal: tf.Tensor | None) -> tf.Tensor:
+        codes, levels = self._spec.codes, self._spec.levels
         return tf.cond(
             update.usable,
-            lambda: self._encode_sparse(update, header) if proposal is None else _propose(update, header, proposal),
+            lambda: (
+                self._encode_sparse(update, header, codes, levels)
+                if proposal is None
+                else _propose(update, header, proposal)
+            ),
             lambda: framing.frame(framing.SKIP, header, tf.constant(0), tf.zeros([0], tf.int32)),
         )
 
-    def _encode_sparse(self, update: SparseUpdate, header: tf.Tensor) -> tf.Tensor:
-        size, codes, levels = self._spec.layout.size, self._spec.codes, self._spec.levels
-        elements = codec.from_int32(update.sent)
+    def _encode_sparse(
+        self, update: SparseUpdate, header: tf.Tensor, codes: Sequence[codec.Code], levels: int
+    ) -> tf.Tensor:
+        size, elements = self._spec.layout.size, codec.from_int32(update.sent)
 
         def encode(code: codec.Code) -> tf.Tensor:
             payload = tf.concat(
@@ -125,88 +148,97 @@ class Reference:
 
     def decode(self, messages: Sequence[tf.Tensor], thresholds: tf.Tensor, header: tf.Tensor) -> Decoded:
         """See `base.Backend`."""
-        messages = self._verified(messages, thresholds, header)
+        messages = self._reading.verified(messages, thresholds, header)
         skip = tf.reduce_any([framing.is_skip(message) for message in messages])
         residual_ratio = tf.reduce_max([framing.residual_ratio_of(message) for message in messages])
         total, counts = tf.cond(skip, self._nothing, lambda: self._summed(messages, thresholds))
-        proposed = tf.cond(
-            skip | (thresholds[0] > 0),
-            lambda: tf.zeros_like(thresholds),
-            lambda: _mean_proposal(messages, vectors.size([thresholds])),
-        )
-        return Decoded(total, counts, skip, residual_ratio, proposed)
-
-    def _verified(self, messages: Sequence[tf.Tensor], thresholds: tf.Tensor, header: tf.Tensor) -> list[tf.Tensor]:
-        """Returns W messages by rank once all are intact and of this step; see `message.verify`."""
-        padding = tf.zeros([framing.HEADER], tf.int32)
-        digests = [tf.concat([message, padding], axis=0)[framing.DIGEST] for message in messages]
-        frame = framing.Frame(
-            header=header,
-            digest=majority(tf.stack(digests)),
-            size=self._spec.layout.size * self._spec.levels,
-            dense_values=self._spec.dense_size,
-            proposals=tf.where(thresholds[0] > 0, 0, tf.size(thresholds)),
-        )
-        return [framing.verify(message, rank, frame) for rank, message in enumerate(messages)]
+        return Decoded(total, counts, skip, residual_ratio, _proposed(messages, thresholds, skip))
 
     def _nothing(self) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.zeros([self._spec.layout.size]), tf.zeros([len(self._ranges)], tf.int64)
 
     def _summed(self, messages: Sequence[tf.Tensor], thresholds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         size, tensors = self._spec.layout.size, len(self._ranges)
-        elements = tf.concat([self.elements(message) for message in messages], axis=0)
-        if self._spec.dense_size:
-            sparse = tf.constant([not dense for *_, dense in self._ranges])
-            elements = tf.boolean_mask(elements, tf.gather(sparse, self._owners(elements)))
+        elements = self._reading.of_sparse_tensors(messages)
         signs = 1 - 2 * tf.cast(elements % 2, tf.int32)
         numbers = tf.cast(tf.math.unsorted_segment_sum(signs, elements // 2, size), tf.float32)
-        counts = tf.math.unsorted_segment_sum(tf.ones_like(elements), self._owners(elements), tensors)
+        counts = tf.math.unsorted_segment_sum(tf.ones_like(elements), self._reading.owners(elements), tensors)
         total = numbers * self._spec.layout.spread(thresholds * self._spec.scale)
         return self._with_dense(total, messages), counts
 
     def _with_dense(self, total: tf.Tensor, messages: Sequence[tf.Tensor]) -> tf.Tensor:
         """Puts the sum of the dense values into a sum [D]; they are added by rank: the same bits everywhere."""
-        size = self._spec.dense_size
-        if not size:
+        if not self._spec.dense_size:
             return total
-        dense_values = tf.bitcast(messages[0][-size:], tf.float32)
-        for message in messages[1:]:
-            dense_values = vectors.prevent_reassociation(dense_values + tf.bitcast(message[-size:], tf.float32))
+        return self._place_dense(total, self._reading.dense_sums(messages))
+
+    def _place_dense(self, total: tf.Tensor, dense_values: tf.Tensor) -> tf.Tensor:
         pieces, offset = [], 0
         for start, end, dense in self._ranges:
             pieces.append(dense_values[offset : offset + end - start] * self._spec.scale if dense else total[start:end])
             offset += end - start if dense else 0
         return tf.concat(pieces, axis=0)
 
-    def elements(self, message: tf.Tensor) -> tf.Tensor:
-        """A verified message [M] -> its sparse elements [n] int64, as in `codecs.base`; none for a skip or proposal."""
-        size, levels = self._spec.layout.size, self._spec.levels
-        payload = message[framing.HEADER : tf.size(message) - self._spec.dense_size]
-        count = codec.from_int32(message[framing.COUNT : framing.COUNT + 1])[0]
+    def merge(self, letter: tf.Tensor, part: int, thresholds: tf.Tensor, header: tf.Tensor) -> Merged:
+        """See `base.Backend`."""
+        messages = self._reading.verified(open_letter(letter, self._spec.parts), thresholds, header)
+        skip = tf.reduce_any([framing.is_skip(message) for message in messages])
+        elements, counts, dense_sums = tf.cond(
+            skip,
+            lambda: (tf.zeros([0], tf.int32), self._nothing()[1], tf.zeros([self._spec.dense_size])),
+            lambda: (*self._merged(messages, part), self._reading.dense_sums(messages)),
+        )
+        return Merged(
+            elements=elements,
+            counts=counts,
+            dense_sums=dense_sums,
+            skip=skip,
+            residual_ratio=tf.reduce_max([framing.residual_ratio_of(message) for message in messages]),
+            proposed=_proposed(messages, thresholds, skip),
+            skipped=tf.add_n([framing.skipped_of(message) for message in messages]),
+        )
 
-        def nothing() -> tf.Tensor:
-            return tf.zeros([0], tf.int64)
+    def _merged(self, messages: Sequence[tf.Tensor], part: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """The sum of a part's elements, as a list, and the number of those sent of each tensor."""
+        begin, end = self._spec.part(part)
+        each = [self._reading.elements(message) for message in messages]
+        for rank, elements in enumerate(each):
+            self._reading.require_part(elements, part, rank)
+        elements, sparse = tf.concat(each, axis=0), self._reading.of_sparse_tensors(messages)
+        signs = 1 - 2 * tf.cast(elements % 2, tf.int32)
+        numbers = tf.math.unsorted_segment_sum(signs, elements // 2 - begin, end - begin)
+        indices = tf.where(numbers)[:, 0]
+        there = tf.gather(numbers, indices)
+        listed = (indices + begin) * 2 + tf.cast(there < 0, tf.int64)
+        counts = tf.math.unsorted_segment_sum(tf.ones_like(sparse), self._reading.owners(sparse), len(self._ranges))
+        return codec.to_int32(tf.repeat(listed, tf.abs(there))), counts
 
-        def unknown() -> tf.Tensor:
-            tf.debugging.Assert(False, ["tfscale: a message in an unknown format", framing.format_of(message)])
-            return nothing()
+    def encode_sum(self, merged: Merged, part: int, words: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
+        """See `base.Backend`."""
+        tail = sum_tail(merged, self._spec.tensors_of_part(part), words)
+        update = SparseUpdate(merged.elements, tf.zeros([0]), tail, tf.constant(True))
+        return self._encode_sparse(update, header, sum_codes(self._spec.codes), self._spec.levels * self._spec.parts)
 
-        branches = {code.number: lambda code=code: code.decode(payload, count, size, levels) for code in CODES}
-        branches |= {framing.SKIP: nothing, framing.PROPOSAL: nothing}
-        return tf.switch_case(framing.format_of(message), branches, default=unknown)
-
-    def _owners(self, elements: tf.Tensor) -> tf.Tensor:
-        """Sparse elements [n] -> the number of the tensor that each belongs to, [n]."""
-        return tf.searchsorted(tf.constant([end for _, end, _ in self._ranges], tf.int64), elements // 2, side="right")
+    def read_sums(
+        self, messages: Sequence[tf.Tensor], merged: Merged, thresholds: tf.Tensor, header: tf.Tensor
+    ) -> Sums:
+        """See `base.Backend`."""
+        sums = self._reading.sums(messages, header)
+        signs = 1 - 2 * tf.cast(sums.elements % 2, tf.int32)
+        numbers = tf.math.unsorted_segment_sum(signs, sums.elements // 2, self._spec.layout.size)
+        total = tf.cast(numbers, tf.float32) * self._spec.layout.spread(thresholds * self._spec.scale)
+        total = self._place_dense(total, merged.dense_sums) if self._spec.dense_size else total
+        return Sums(tf.where(merged.skip, 0.0, total), sums.counts, sums.words)
 
     def restore(self, residual: tf.Variable, message: tf.Tensor, thresholds: tf.Tensor, wanted: tf.Tensor) -> None:
         """See `base.Backend`."""
 
         def add_back() -> tf.Tensor:
-            elements = self.elements(message)
+            messages = open_letter(message, self._spec.parts) if self._spec.parts else [message]
+            elements = tf.concat([self._reading.elements(each) for each in messages], axis=0)
             signs = 1.0 - 2.0 * tf.cast(elements % 2, tf.float32)
             one = thresholds.shape[0] == 1
-            quanta = thresholds[0] if one else tf.gather(thresholds, self._owners(elements))
+            quanta = thresholds[0] if one else tf.gather(thresholds, self._reading.owners(elements))
             residual.scatter_nd_add((elements // 2)[:, tf.newaxis], signs * quanta)
             return tf.constant(True)
 
@@ -216,6 +248,15 @@ class Reference:
 def _propose(update: SparseUpdate, header: tf.Tensor, proposal: tf.Tensor) -> tf.Tensor:
     payload = tf.bitcast(tf.concat([proposal, update.dense_values], axis=0), tf.int32)
     return framing.frame(framing.PROPOSAL, header, tf.constant(0), payload)
+
+
+def _proposed(messages: Sequence[tf.Tensor], thresholds: tf.Tensor, skip: tf.Tensor) -> tf.Tensor:
+    """The thresholds that verified messages propose; zeros if they do not."""
+    return tf.cond(
+        skip | (thresholds[0] > 0),
+        lambda: tf.zeros_like(thresholds),
+        lambda: _mean_proposal(messages, vectors.size([thresholds])),
+    )
 
 
 def _mean_proposal(messages: Sequence[tf.Tensor], count: int) -> tf.Tensor:

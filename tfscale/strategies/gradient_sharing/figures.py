@@ -1,7 +1,10 @@
 """The figures of gradient sharing, from the state of its compressor; `measurements` says how they are shown."""
 
+from dataclasses import replace
+
 import tensorflow as tf
 
+from tfscale.collectives.traffic import Traffic
 from tfscale.compression.state import CompressorState
 from tfscale.strategies.base import SKIPPED_STEPS
 from tfscale.vectors import Layout
@@ -39,3 +42,16 @@ def of_tensors(state: CompressorState, layout: Layout, replicas: int) -> dict[st
         "threshold": tf.broadcast_to(state.thresholds, state.peaks.shape),
         "residual_ratio": tf.math.divide_no_nan(state.peaks, state.thresholds),
     }
+
+
+def of_messages(state: CompressorState, *, every: int, is_hidden: bool, divides: bool) -> list[Traffic]:
+    """Returns what a replica exchanges with messages as long as the last ones.
+
+    Args:
+        state: Of this process.
+        every: Steps of a round.
+        is_hidden: Whether replicas compute meanwhile.
+        divides: Whether each replica adds one part of the elements.
+    """
+    first = Traffic(kind="gather", words=float(state.message_words), every=every, is_hidden=is_hidden)
+    return [replace(first, kind="scatter"), replace(first, words=float(state.sum_words))] if divides else [first]

@@ -61,6 +61,7 @@ class _GradientSharing(Table):
     clip_residual: OptionalPositive
     clip_every: Steps
     auto: Bool
+    reduce: Annotated[Literal["auto", "gather", "scatter"], rule("auto, gather or scatter")]
     kernel: Annotated[Literal["auto", "native", "reference"], rule("auto, native or reference")]
 
 
@@ -78,6 +79,7 @@ NEW_OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "outer": dict(NO_OUTER_OPTIMIZER),
             "levels": 1,
             "residual_decay": 1.0,
+            "reduce": "gather",
         }
     }
 )

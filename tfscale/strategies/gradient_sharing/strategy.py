@@ -36,12 +36,13 @@ from tfscale.compression.backends.base import Spec
 from tfscale.compression.backends.select import Kernel, select
 from tfscale.compression.codecs.base import MAXIMUM_SIZE, Codec
 from tfscale.compression.reducer import CompressedReducer
+from tfscale.compression.routes import Reduce, divides
 from tfscale.compression.schedule import Schedule
 from tfscale.compression.thresholds import Threshold
 from tfscale.errors import UserError
 from tfscale.kernels import library
 from tfscale.strategies.base import Description, Tensors, agreed_parameters, cut, flattened
-from tfscale.strategies.gradient_sharing.figures import of_all_tensors, of_tensors
+from tfscale.strategies.gradient_sharing.figures import of_all_tensors, of_messages, of_tensors
 from tfscale.strategies.gradient_sharing.measurements import measurements
 from tfscale.strategies.outer_optimizer import OuterOptimizer
 from tfscale.vectors import Layout
@@ -74,6 +75,8 @@ class GradientSharing(tf.Module):
         nesterov: Whether that momentum is Nesterov's.
         masking: Whether momentum is cleared where an element was sent.
         auto: Whether an allreduce takes over if it is measured to be faster on this link (see `autotune`).
+        reduce: `gather`: every replica adds the messages of all; `scatter`: each adds one part of the elements, and the
+            sums are gathered; `auto`: by the number of replicas. The bits are the same.
         kernel: `native`, `reference`, or `auto`: native where it is built and all replicas are on CPUs.
     """
 
@@ -105,6 +108,7 @@ class GradientSharing(tf.Module):
         nesterov: bool,
         masking: bool,
         auto: bool,
+        reduce: Reduce,
         kernel: Kernel,
     ) -> None:
         super().__init__()
@@ -117,6 +121,7 @@ class GradientSharing(tf.Module):
         self.keeps_optimizers_equal = not self._shares_updates
         self._scale = {"mean": 1.0 / collective.size, "root": collective.size**-0.5, "sum": 1.0}[combine]
         self._levels = levels
+        self._divides = divides(reduce, collective.size)
         self._min_size, self._momentum, self._nesterov, self._masking = min_size, momentum, nesterov, masking
         self._schedule = Schedule(
             every=every,
@@ -151,6 +156,7 @@ class GradientSharing(tf.Module):
             levels=self._levels,
             codes=[code for code in self._codec.codes if code.repeats or self._levels == 1],
             scale=self._scale,
+            parts=self.collective.size if self._divides else 0,
         )
         self._devices = [vector.device for vector in parameters]
         self._digest = digest.choose(self._devices)
@@ -183,6 +189,8 @@ class GradientSharing(tf.Module):
             rounds = "" if self._every == 1 else f", after {self._every:,} steps each"
             notes.append(f"updates of each replica's own optimizer are shared{rounds}")
             notes += [self._outer.note] if self._outer.is_active else []
+        if self._divides:
+            notes.append("each replica adds a part of the elements, and the sums are gathered")
         if self._momentum:
             notes.append(f"momentum {self._momentum:g} is applied before compression, not by the optimizer")
         return Description(notes=notes, measurements=measurements(targets=self._policy.targets))
@@ -246,10 +254,9 @@ class GradientSharing(tf.Module):
         return agreed_parameters(self.collective, parameters, self._layout.size)
 
     def traffic(self) -> Sequence[Traffic]:
-        """Returns messages of the last one's length, and statistics that travel with shared updates; no dense steps."""
-        message = float(self._compression.message_words)
+        """Returns exchanges as long as the last ones, and statistics with shared updates; no dense steps."""
         hidden = self._schedule.delay > 0 and not self._shares_updates  # updates are exchanged between two steps
-        traffic = [Traffic(kind="gather", words=message, every=self._every, is_hidden=hidden)]
+        traffic = of_messages(self._compression, every=self._every, is_hidden=hidden, divides=self._divides)
         if self._shares_updates and self._every == 1 and self._statistics:
             traffic.append(Traffic(kind="gather", words=self._statistics + 1))
         return traffic

@@ -1,0 +1,146 @@
+"""Routes: how the messages of an exchange become the sum of what all replicas sent, with the same bits on each.
+
+    gathered   every replica gets the messages of all and adds them: the least for few replicas; bytes and time grow
+               with their number
+    divided    each replica adds one part of the elements and gets only those of all messages (a reduce-scatter), then
+               every replica gets all sums: twice the turns, and far less to read for many replicas
+
+Sums are integers until the end, so both give the same bits, and counts, proposals and skips are those of all messages.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, Protocol, final
+
+import tensorflow as tf
+
+from tfscale.collectives.base import Collective, gather_bytes, letter_bytes
+from tfscale.compression import message as framing
+from tfscale.compression.backends.base import Backend, Decoded, Merged
+from tfscale.compression.stopwatch import Stopwatch
+
+Reduce = Literal["auto", "gather", "scatter"]
+
+SCATTER_FROM = 32
+"""Number of replicas from which on dividing the sum takes fewer bytes and less time (see scripts/bench/scale.py)."""
+
+
+def divides(reduce: Reduce, replicas: int) -> bool:
+    """Returns whether each replica adds one part of the elements."""
+    return reduce == "scatter" or (reduce == "auto" and replicas >= SCATTER_FROM)
+
+
+class Arrived(NamedTuple):
+    """The outcome of an exchange.
+
+    Attributes:
+        decoded: The content of all messages.
+        skipped: [] int64, steps that replicas have skipped alone, of all.
+        bytes: [] int64, over all replicas (see `collectives.base`).
+        words: [] float32, mean length of what a replica sends to others at first: its message, or its letter.
+        sum_words: [] float32, mean length of the sum of a part; 0 if every replica adds all.
+    """
+
+    decoded: Decoded
+    skipped: tf.Tensor
+    bytes: tf.Tensor
+    words: tf.Tensor
+    sum_words: tf.Tensor
+
+
+class Route(Protocol):
+    """Exchanges the messages of all replicas."""
+
+    def __call__(self, messages: Sequence[tf.Tensor], thresholds: tf.Tensor, header: tf.Tensor) -> Arrived:
+        """R messages or letters -> the content of all W.
+
+        Args:
+            messages: Of this process's replicas.
+            thresholds: [1] or [T] that they were made with.
+            header: [4] int32: step, threshold, digest, and nothing.
+
+        Raises:
+            tf.errors.OpError: A message is damaged, or of another step, threshold or set of parameters.
+        """
+        ...
+
+
+@final
+class Gathered:
+    """Every replica adds all messages.
+
+    Args:
+        collective: Transport.
+        backend: Reads messages.
+        stopwatch: Measures `exchange` and `decode`.
+    """
+
+    def __init__(self, *, collective: Collective, backend: Backend, stopwatch: Stopwatch) -> None:
+        self._collective, self._backend, self._stopwatch = collective, backend, stopwatch
+        self._gather = collective.regular_gather()
+
+    def __call__(self, messages: Sequence[tf.Tensor], thresholds: tf.Tensor, header: tf.Tensor) -> Arrived:
+        """See `Route`."""
+        gathered = self._stopwatch.time("exchange", messages, lambda: self._gather(messages))
+        decoded = self._stopwatch.time(
+            "decode", gathered, lambda: self._backend.decode(gathered, thresholds, header[:2])
+        )
+        words = _sizes(gathered)
+        with tf.control_dependencies([decoded.skip]):  # messages are verified
+            skipped = tf.add_n([framing.skipped_of(message) for message in gathered])
+        return Arrived(
+            decoded=decoded,
+            skipped=skipped,
+            bytes=gather_bytes(words, self._collective.size),
+            words=tf.cast(words, tf.float32) / self._collective.size,
+            sum_words=tf.constant(0.0),
+        )
+
+
+@final
+class Divided:
+    """Each replica adds one part of the elements.
+
+    Args:
+        collective: Transport.
+        backend: Reads messages; its exchange has a part for each replica.
+        stopwatch: Measures `exchange` and `decode`.
+    """
+
+    def __init__(self, *, collective: Collective, backend: Backend, stopwatch: Stopwatch) -> None:
+        self._collective, self._backend, self._stopwatch = collective, backend, stopwatch
+        self._gather = collective.regular_gather()
+
+    def __call__(self, messages: Sequence[tf.Tensor], thresholds: tf.Tensor, header: tf.Tensor) -> Arrived:
+        """See `Route`."""
+        ranks, size, backend, time = self._collective.ranks, self._collective.size, self._backend, self._stopwatch.time
+        letters = time("exchange", messages, lambda: self._collective.exchange_letters(messages))
+
+        def merge() -> list[tuple[Merged, tf.Tensor]]:
+            made = []
+            for rank, letter in zip(ranks, letters, strict=True):
+                merged = backend.merge(letter, rank, thresholds, header[:2])
+                made.append((merged, backend.encode_sum(merged, rank, _from_others(letter, rank, size), header)))
+            return made
+
+        parts = time("decode", letters, merge)
+        own = [message for _, message in parts]
+        gathered = time("exchange", own, lambda: self._gather(own), more=True)
+        first, _ = parts[0]
+        sums = time("decode", gathered, lambda: backend.read_sums(gathered, first, thresholds, header[:2]), more=True)
+        sum_words = _sizes(gathered)
+        return Arrived(
+            decoded=Decoded(sums.sum, sums.counts, first.skip, first.residual_ratio, first.proposed),
+            skipped=first.skipped,
+            bytes=letter_bytes(sums.words) + gather_bytes(sum_words, size),
+            words=tf.cast(sums.words, tf.float32) / size,
+            sum_words=tf.cast(sum_words, tf.float32) / size,
+        )
+
+
+def _sizes(messages: Sequence[tf.Tensor]) -> tf.Tensor:
+    return tf.add_n([tf.size(message, out_type=tf.int64) for message in messages])
+
+
+def _from_others(letter: tf.Tensor, rank: int, size: int) -> tf.Tensor:
+    """Words of the messages of other ranks in a letter that a rank has received, [] int64."""
+    return tf.size(letter, out_type=tf.int64) - size - tf.cast(letter[rank], tf.int64)
