@@ -83,7 +83,7 @@ class Gradients:
 
         with tf.GradientTape() as tape:
             loss = self._loss(targets, self._model(inputs, training=True))
-        return flatten(tape.gradient(loss, self._model.trainable_variables))
+        return flatten([tf.convert_to_tensor(each) for each in tape.gradient(loss, self._model.trainable_variables)])
 
 
 def updates_of(gradients: Gradients, spec: "Spec", ranks: int, density: float) -> tuple[list[Any], "tf.Tensor"]:
@@ -119,6 +119,10 @@ def cpu_seconds(work: Callable[[], object]) -> float:
     return statistics.median(seconds)
 
 
+def _mean_words(messages: "Sequence[tf.Tensor]") -> float:
+    return statistics.fmean(len(message.numpy()) for message in messages)
+
+
 def header_of(thresholds: "tf.Tensor") -> "tf.Tensor":
     """Returns the header's fields that all messages share."""
     import tensorflow as tf
@@ -138,7 +142,7 @@ def gathered(spec: "Spec", updates: Sequence[Any], thresholds: "tf.Tensor") -> t
     decoded = backend.decode(messages, thresholds, header[:2])
     encode = cpu_seconds(lambda: backend.encode(updates[0], header))
     decode = cpu_seconds(lambda: backend.decode(messages, thresholds, header[:2]))
-    received = statistics.fmean(message.shape[0] for message in messages) * (len(messages) - 1)
+    received = _mean_words(messages) * (len(messages) - 1)
     row = {"bytes": 4 * received / spec.layout.size, "cpu_ms": 1e3 * (encode + decode)}
     return row, decoded.sum.numpy()
 
@@ -172,8 +176,8 @@ def divided(spec: "Spec", updates: Sequence[Any], thresholds: "tf.Tensor") -> tu
     encode = cpu_seconds(lambda: backend.encode(updates[0], header))
     merge = statistics.median(cpu_seconds(lambda part=part: summed(part, own[part])) for part in range(min(ranks, 16)))
     reading = cpu_seconds(lambda: backend.read_sums(sums, first, thresholds, header[:2]))
-    to_parts = statistics.fmean(letter.shape[0] - ranks for letter in own) * (ranks - 1) / ranks
-    of_sums = statistics.fmean(message.shape[0] for message in sums) * (ranks - 1)
+    to_parts = (_mean_words(own) - ranks) * (ranks - 1) / ranks
+    of_sums = _mean_words(sums) * (ranks - 1)
     row = {
         "bytes": 4 * (to_parts + of_sums) / spec.layout.size,
         "cpu_ms": 1e3 * (encode + merge + reading),

@@ -4,6 +4,7 @@ import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,8 @@ from tfscale.commands.train import with_saved_choice
 from tfscale.config import saved
 from tfscale.config.preflight import check_job
 from tfscale.config.schemas.config import Config
-from tfscale.config.strategy_settings import candidates_of, with_strategy
+from tfscale.config.strategy_settings import candidates_of, in_steady_state, with_strategy
+from tfscale.config.validate import problems_of
 from tfscale.errors import UserError
 from tfscale.job.build import build, connect
 from tfscale.job.build_data import build_data
@@ -126,6 +128,43 @@ def test_a_candidate_is_checked_as_a_strategy_is(words: str, message: str) -> No
     assert any(message in problem for problem in caught.value.problems), caught.value.problems
 
 
+RUNS = {"_target_": "subprocess.check_output", "args": ["true"]}
+INNER = {"replicas": "auto", "collective": {"_target_": "auto"}}
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        {"candidates": {"a": {**INNER, "candidates": {"b": RUNS}}}},
+        {"candidates": {"a": {**INNER, "candidates": [RUNS]}}},
+        {"candidates": [RUNS]},
+        {"candidates": {"a": RUNS}},
+        {"candidates": {"a": {"_target_": "mine.Strategy", "candidates": {"b": RUNS}}}},
+        {"_target_": "mine.Strategy", "candidates": {"b": RUNS}},
+        {"_target_": "mine.Strategy", "candidates": [RUNS]},
+    ],
+)
+def test_no_depth_of_candidates_runs_what_nobody_trusts(strategy: dict[str, Any]) -> None:
+    """A candidate inside of a candidate was not looked at once, and `estimate` called it."""
+    values = composed(*AUTO).model_dump(mode="json")
+    target = values["strategy"]["_target_"]
+    own = {"_target_": target, **INNER, **strategy}
+    if isinstance(own["candidates"], dict) and own["candidates"].get("a", {}).get("candidates"):
+        own["candidates"]["a"].setdefault("_target_", target)
+    problems = problems_of({**values, "strategy": own, "trust": ["mine"]})
+    assert any("candidates" in problem for problem in problems), problems
+    said = ("subprocess", "strategy.candidates must be", "must be a strategy, got another choice")
+    assert any(words in problem for problem in problems for words in said), problems
+
+
+def test_trials_leave_out_steps_that_differ_from_most() -> None:
+    config = config_of(*AUTO, "strategy.candidates.sharing.warmup=9", "strategy.candidates.sharing.threshold.ramp=7")
+    steady, keys = in_steady_state(candidates_of(config)["sharing"])
+    assert (steady["warmup"], steady["threshold"]["ramp"]) == (0, 0)
+    assert keys == ["strategy.warmup", "strategy.threshold.ramp"]
+    assert candidates_of(config)["sharing"]["warmup"] == 9
+
+
 def test_whole_numbers_of_a_candidate_become_floats() -> None:
     config = config_of(
         *AUTO, "strategy.candidates.sharing.residual_decay=1", "strategy.candidates.sharing.threshold.gain=2"
@@ -148,6 +187,10 @@ def test_a_job_that_starts_again_keeps_its_choice(tmp_path: Path) -> None:
     typed = config_of(*DATA, "strategy=sharing", IN_PROCESS, "strategy.replicas=2")
     saved.write(config, tmp_path)
     assert with_saved_choice(config, tmp_path) == config, "it has not chosen yet"
+    own = typed.model_copy(update={"trust": ["json"], "model": {**typed.model, "_target_": "json.Net"}})
+    saved.write(own, tmp_path)
+    config = config.model_copy(update={"trust": ["json"]})
+    assert with_saved_choice(config, tmp_path).strategy == typed.strategy, "a module that the run trusts stays trusted"
     saved.write(typed, tmp_path)
     again = with_saved_choice(config, tmp_path)
     assert (again.strategy, again.optimizer) == (typed.strategy, typed.optimizer)

@@ -168,7 +168,7 @@ class Horovod:
         ]
         words, _ = self._all_to_all(tf.concat(parcels, axis=0), tf.stack([tf.size(parcel) for parcel in parcels]))
         own = len(self.ranks)
-        received = _unframed(words, self.size * own)  # by sender, then by receiver
+        received = _unframed(words, self.size * own, of_each=own)  # by sender, then by receiver
         return [seal(received[number::own]) for number in range(own)]
 
     def _all_to_all(self, words: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -185,8 +185,8 @@ def _framed(messages: Sequence[tf.Tensor]) -> tf.Tensor:
     return tf.concat([part for message in messages for part in (tf.size(message)[tf.newaxis], message)], axis=0)
 
 
-def _unframed(words: tf.Tensor, count: int) -> list[tf.Tensor]:
-    """Cuts out the first `count` messages of `_framed`.
+def _unframed(words: tf.Tensor, count: int, *, of_each: int = 1) -> list[tf.Tensor]:
+    """Cuts out the first `count` messages of `_framed`, so many of each rank.
 
     Raises:
         tf.errors.InvalidArgumentError: A length is wrong.
@@ -195,7 +195,7 @@ def _unframed(words: tf.Tensor, count: int) -> list[tf.Tensor]:
     for number in range(count):
         end = start + 1 + words[start]
         good = (end > start) & (end <= tf.size(words))
-        wrong = f"tfscale: the message of rank {number} is damaged: its length is wrong"
+        wrong = f"tfscale: the message of rank {number // of_each} is damaged: its length is wrong"
         checked = tf.debugging.Assert(good, [wrong])
         with tf.control_dependencies([] if checked is None else [checked]):
             end = tf.identity(end)

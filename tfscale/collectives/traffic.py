@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+SCATTER_FROM = 32
+"""Replicas from which on each adds a part of the elements, unless it is said: fewer bytes, not always less time."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Traffic:

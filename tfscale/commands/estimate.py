@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from tfscale import user_paths
+from tfscale.collectives.traffic import SCATTER_FROM
 from tfscale.commands import link, prepare
 from tfscale.config import preflight
 from tfscale.config.overrides import Override, parse, separate
 from tfscale.config.schemas.config import Config
-from tfscale.config.strategy_settings import candidates_of, compared
+from tfscale.config.strategy_settings import candidates_of, compared, in_steady_state
 from tfscale.errors import RunError, UserError, first_line
 from tfscale.estimate import plot, show
 from tfscale.estimate.forecast import Forecast, Length
@@ -29,8 +30,7 @@ KEYS = ("link", "latency", "ranks", "price", "plot")
 YOURS = "your strategy"
 """Name of the strategy that the command line sets."""
 
-NOT_SIMULATED: Mapping[str, object] = {"warmup": 0, "flush_every": None, "auto": False}
-"""Options of dense steps, and the values that an estimate measures: simulated peers have no digests to compare."""
+NO_SUMS = "simulated peers have no sums of parts; the estimate is that of strategy.reduce=gather"
 
 SUM_OF_PEERS = "combine"
 """The option that scales a sum over replicas. Simulated peers all send the same, whose mean alone keeps its size."""
@@ -73,6 +73,8 @@ def main(flags: argparse.Namespace) -> int:
     given, rest = separate(parse([_as_list(word) for word in flags.overrides]), KEYS)
     options = options_of(given)
     configs = _configs(rest, flags.config_dir)
+    if max(options.ranks) >= SCATTER_FROM and any(each.strategy.get("reduce") == "auto" for each in configs.values()):
+        logger.warning(f"warning: from {SCATTER_FROM} replicas on jobs send fewer bytes than is said here: {NO_SUMS}")
     if options.link is None:
         link.processes_of(next(iter(configs.values())))
     forecast, parameters = _measured(configs, options)
@@ -162,6 +164,7 @@ def _configs(words: Sequence[Override], config_dir: str | None) -> dict[str, Con
         UserError: The job's settings are wrong.
     """
     job = prepare.config_of([str(each.input_line) for each in words], config_dir).config
+    preflight.check_job(job, processes=2)
     shipped = {name: _strategy(strategy) for name, strategy in compared().items()}
     typed = {f"{YOURS} {name}": each for name, each in candidates_of(job).items()} or {YOURS: job.strategy}
     known = (_strategy([]), *shipped.values())
@@ -192,16 +195,13 @@ def _checked(job: Config) -> Config:
         raise UserError(
             "estimate cannot simulate the peers of strategy.reproducible=true; set strategy.reproducible=false"
         )
-    changed = {key: value for key, value in NOT_SIMULATED.items() if strategy.get(key, value) != value}
-    left_out = [f"strategy.{key}" for key in changed]
-    if strategy.get("reduce") == "scatter":
-        changed["reduce"] = "gather"
-        logger.warning("warning: simulated peers have no sums; the estimate is that of strategy.reduce=gather")
-    if strategy.get("threshold", {}).get("ramp"):
-        changed["threshold"] = {**strategy["threshold"], "ramp": 0}
-        left_out.append("strategy.threshold.ramp")
+    strategy, left_out = in_steady_state(strategy)  # simulated peers have no digests for dense steps
     if left_out:
         logger.warning(f"warning: the estimate leaves out what {', '.join(left_out)} adds")
+    changed = {}
+    if strategy.get("reduce") == "scatter":
+        changed["reduce"] = "gather"
+        logger.warning(f"warning: {NO_SUMS}")
     if SUM_OF_PEERS in strategy:
         changed[SUM_OF_PEERS] = "mean"
     return config.model_copy(update={"strategy": {**strategy, **changed}})

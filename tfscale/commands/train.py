@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tfscale.commands import finished, launching, prepare, sweeps
 from tfscale.config import checks, inspect, preflight, saved
-from tfscale.config.overrides import quoted
+from tfscale.config.overrides import parse, quoted
 from tfscale.config.preflight import Composed
 from tfscale.config.schemas.config import Config
 from tfscale.config.strategy_settings import candidates_of
@@ -196,7 +196,10 @@ def with_saved_choice(config: Config, run: Path) -> Config:
     """Returns the configuration with the strategy that the job has chosen before it was started again."""
     if not candidates_of(config):
         return config
-    before = saved.read(run, [], unused={"trust": []})
+    trusted = parse([f"trust=[{','.join(config.trust)}]"] if config.trust else [])
+    before = saved.read(run, trusted)
+    if candidates_of(before):  # it has ended before it chose
+        return config
     return config.model_copy(update={"strategy": before.strategy, "optimizer": before.optimizer})
 
 

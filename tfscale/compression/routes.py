@@ -14,19 +14,27 @@ from typing import Literal, NamedTuple, Protocol, final
 import tensorflow as tf
 
 from tfscale.collectives.base import Collective, gather_bytes, letter_bytes
+from tfscale.collectives.traffic import SCATTER_FROM
 from tfscale.compression import message as framing
 from tfscale.compression.backends.base import Backend, Decoded, Merged
+from tfscale.compression.codecs.base import Code
 from tfscale.compression.stopwatch import Stopwatch
 
 Reduce = Literal["auto", "gather", "scatter"]
 
-SCATTER_FROM = 32
-"""Number of replicas from which on dividing the sum takes fewer bytes and less time (see scripts/bench/scale.py)."""
 
+def divides(reduce: Reduce, replicas: int, codes: Sequence[Code], dense_size: int, size: int) -> bool:
+    """Returns whether each replica adds one part of the elements.
 
-def divides(reduce: Reduce, replicas: int) -> bool:
-    """Returns whether each replica adds one part of the elements."""
-    return reduce == "scatter" or (reduce == "auto" and replicas >= SCATTER_FROM)
+    Args:
+        reduce: What is wanted.
+        replicas: W.
+        codes: Of messages: those of the bitmap are as long for a part as for all.
+        dense_size: F; all parts have all dense values.
+        size: D.
+    """
+    suits = replicas >= SCATTER_FROM and any(code.repeats for code in codes) and replicas * dense_size <= size
+    return reduce == "scatter" or (reduce == "auto" and suits)
 
 
 class Arrived(NamedTuple):
@@ -113,7 +121,7 @@ class Divided:
     def __call__(self, messages: Sequence[tf.Tensor], thresholds: tf.Tensor, header: tf.Tensor) -> Arrived:
         """See `Route`."""
         ranks, size, backend, time = self._collective.ranks, self._collective.size, self._backend, self._stopwatch.time
-        letters = time("exchange", messages, lambda: self._collective.exchange_letters(messages))
+        letters = time("exchange", messages, lambda: self._collective.exchange_letters(messages), ends=False)
 
         def merge() -> list[tuple[Merged, tf.Tensor]]:
             made = []
@@ -122,11 +130,13 @@ class Divided:
                 made.append((merged, backend.encode_sum(merged, rank, _from_others(letter, rank, size), header)))
             return made
 
-        parts = time("decode", letters, merge)
+        parts = time("decode", letters, merge, ends=False)
         own = [message for _, message in parts]
-        gathered = time("exchange", own, lambda: self._gather(own), more=True)
+        gathered = time("exchange", own, lambda: self._gather(own), begins=False)
         first, _ = parts[0]
-        sums = time("decode", gathered, lambda: backend.read_sums(gathered, first, thresholds, header[:2]), more=True)
+        sums = time(
+            "decode", gathered, lambda: backend.read_sums(gathered, first, thresholds, header[:2]), begins=False
+        )
         sum_words = _sizes(gathered)
         return Arrived(
             decoded=Decoded(sums.sum, sums.counts, first.skip, first.residual_ratio, first.proposed),

@@ -59,14 +59,17 @@ class Stopwatch(tf.Module):
             for start in (0.0, float("inf"))
         )
 
-    def time(self, stage: str, after: Sequence[Any], work: Callable[[], T], *, more: bool = False) -> T:
+    def time(
+        self, stage: str, after: Sequence[Any], work: Callable[[], T], *, begins: bool = True, ends: bool = True
+    ) -> T:
         """Returns work()'s tensors; measures from the moment that `after` is computed until they are.
 
         Args:
             stage: Its name.
             after: Tensors.
             work: Is called once.
-            more: The stage has begun before in this step; the duration is added.
+            begins: Whether the stage begins here; if not, the duration is added to that of its beginning.
+            ends: Whether this is all of the stage.
         """
         if self._clock is None:
             return work()
@@ -76,8 +79,9 @@ class Stopwatch(tf.Module):
             result = work()
         with tf.control_dependencies(_computed(result)):
             passed, total = self._clock() - began, self._seconds[stage]
-            seconds = (total.assign_add(passed) if more else total.assign(passed)).read_value()
-            self._least[stage].assign(tf.minimum(self._least[stage], seconds))
+            seconds = (total.assign(passed) if begins else total.assign_add(passed)).read_value()
+            if ends:
+                self._least[stage].assign(tf.minimum(self._least[stage], seconds))
         return result
 
     @property

@@ -19,6 +19,9 @@ PACKAGE = "tfscale.strategies"
 CANDIDATES = "candidates"
 """Option of a strategy that is a choice: the strategies among which the start of the job chooses, by name."""
 
+STEADY: Mapping[str, Any] = {"warmup": 0, "flush_every": None, "auto": False}
+"""Options of steps that differ from most, and the values without such steps."""
+
 
 class StrategySettings(Protocol):
     """The module `settings` of a strategy.
@@ -59,6 +62,16 @@ def compared() -> Mapping[str, Sequence[str]]:
     """Returns name -> overrides of the strategies that an estimate compares, of all that are shipped."""
     found = [getattr(settings, "COMPARED", {}) for settings in all_settings().values()]
     return {name: words for each in found for name, words in each.items()}
+
+
+def in_steady_state(strategy: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
+    """Returns a strategy's settings without what makes some steps differ from most, and the keys that were changed."""
+    changed = {key: value for key, value in STEADY.items() if strategy.get(key, value) != value}
+    keys = [f"strategy.{key}" for key in changed]
+    if strategy.get("threshold", {}).get("ramp"):
+        changed["threshold"] = {**strategy["threshold"], "ramp": 0}
+        keys.append("strategy.threshold.ramp")
+    return {**strategy, **changed}, keys
 
 
 def candidates_of(config: Config) -> Mapping[str, Mapping[str, Any]]:

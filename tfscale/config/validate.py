@@ -1,6 +1,6 @@
 """Checks a composed configuration against the schemas and reports all problems at once."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -26,9 +26,6 @@ from tfscale.config.targets import (
 STRATEGY_PATHS = tuple(path for path in ALLOWED_TARGETS if path.partition(".")[0] == "strategy")
 """The strategy's node and its parts with rules of their own."""
 
-SEPARATE = {*ALLOWED_TARGETS, f"strategy.{CANDIDATES}"}
-"""Nodes with rules of their own, which are not checked as a part of another."""
-
 
 def problems_of(values: Mapping[str, Any]) -> list[str]:
     """Returns a message for each unknown or missing key, wrong type, value out of range and refused `_target_`."""
@@ -36,18 +33,24 @@ def problems_of(values: Mapping[str, Any]) -> list[str]:
     trust = values.get("trust")
     named = trust if isinstance(trust, list) else [trust] if isinstance(trust, str) else []
     trusted = (*modules_in(named), *plugin_modules())
+    candidates = _candidates(values)
+    separate = {*ALLOWED_TARGETS, *([f"strategy.{CANDIDATES}"] if candidates else [])}
     for path in ALLOWED_TARGETS:
         node = _at(values, path)
         if path in NAMED_NODES and isinstance(node, dict):
             for name, named in node.items():
                 found += _node_problems(f"{path}.{name}", named, ALLOWED_TARGETS[path], trusted)
         elif node is not None:
-            found += _problems_at(path, path, node, trusted)
-    for name, candidate in _candidates(values).items():
+            found += _problems_at(path, path, node, trusted, separate)
+    for name, candidate in candidates.items():
+        if isinstance(candidate, dict) and candidate.get("_target_") == _at(values, "strategy._target_"):
+            found.append(f"strategy.{CANDIDATES}.{name} must be a strategy, got another choice; leave it out")
+            continue
         for path in STRATEGY_PATHS:
             node = _at({"strategy": candidate}, path)
             if node is not None:
-                found += _problems_at(path.replace("strategy", f"strategy.{CANDIDATES}.{name}", 1), path, node, trusted)
+                key = path.replace("strategy", f"strategy.{CANDIDATES}.{name}", 1)
+                found += _problems_at(key, path, node, trusted, {*ALLOWED_TARGETS})
     found += [
         f"{path} must not hold ${{ once it is composed: it would be composed again; leave out the backslash"
         for path in _composed_twice(values, "")
@@ -56,18 +59,19 @@ def problems_of(values: Mapping[str, Any]) -> list[str]:
 
 
 def _candidates(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Returns the strategies among which the start of the job chooses."""
+    """Returns the strategies among which the start of the job chooses; none unless the strategy is such a choice."""
+    table = TARGET_SCHEMAS.get(str(_at(values, "strategy._target_")))
     found = _at(values, f"strategy.{CANDIDATES}")
-    return found if isinstance(found, dict) else {}
+    return found if isinstance(found, dict) and table is not None and CANDIDATES in table.model_fields else {}
 
 
-def _problems_at(key: str, path: str, node: object, trusted: Sequence[str]) -> list[str]:
-    """Problems with the node of a key, for which the rules of a path hold."""
+def _problems_at(key: str, path: str, node: object, trusted: Sequence[str], separate: Collection[str]) -> list[str]:
+    """Problems with the node of a key, for which the rules of a path hold; paths in `separate` are checked alone."""
     if not isinstance(node, dict):
         return [f"{key} must be a node with a _target_, got {type(node).__name__}; type: tfscale ls"]
     own, common = separated(path, node)
     return [
-        *_node_problems(key, own, ALLOWED_TARGETS[path], trusted, path=path),
+        *_node_problems(key, own, ALLOWED_TARGETS[path], trusted, path=path, separate=separate),
         *_common_problems(path, common, trusted),
         *_function_problems(own, trusted),
     ]
@@ -150,9 +154,15 @@ def _at(values: Mapping[str, Any], path: str) -> object:
 
 
 def _node_problems(
-    key: str, node: object, allowed: Sequence[str], trusted: Sequence[str], *, path: str = ""
+    key: str,
+    node: object,
+    allowed: Sequence[str],
+    trusted: Sequence[str],
+    *,
+    path: str = "",
+    separate: Collection[str] = tuple(ALLOWED_TARGETS),
 ) -> list[str]:
-    """Problems with the node of a key, apart from its parts that have rules of their own at `path`."""
+    """Problems with the node of a key, apart from its parts whose paths, below `path`, are in `separate`."""
     if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
         return [f"{key}._target_ must name a class or function; type: tfscale ls"]
     target = node["_target_"]
@@ -160,7 +170,7 @@ def _node_problems(
         return [refusal(f"{key}._target_", target, allowed)]
     inside = [
         refusal(f"{key}.{where}", each, ALLOWED_NESTED_TARGETS)
-        for where, each in _targets_inside(node, path or key)
+        for where, each in _targets_inside(node, path or key, separate)
         if not is_permitted(each, ALLOWED_NESTED_TARGETS, trusted)
     ]
     inside += [f"{key} must not have {each}; give keyword arguments by name" for each in _hydra_keys(node)]
@@ -171,14 +181,15 @@ def _node_problems(
     return inside + (_table_problems(table, own, f"{key}.") if table is not None else [])
 
 
-def _targets_inside(node: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
-    """Yields the nested `_target_`s of a node with their paths, except in parts with an allow-list of their own."""
+def _targets_inside(node: Mapping[str, Any], path: str, separate: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yields the nested `_target_`s of a node with their paths, except in parts that are checked alone."""
     for key, value in node.items():
-        if f"{path}.{key}" not in SEPARATE:
+        if f"{path}.{key}" not in separate:
             for child in _nodes_in(value):
                 if "_target_" in child:
                     yield f"{key}._target_", str(child["_target_"])
-                yield from ((f"{key}.{where}", target) for where, target in _targets_inside(child, f"{path}.{key}"))
+                inside = _targets_inside(child, f"{path}.{key}", separate)
+                yield from ((f"{key}.{where}", target) for where, target in inside)
 
 
 def _nodes_in(value: object) -> Iterator[dict[str, Any]]:

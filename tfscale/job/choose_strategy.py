@@ -1,12 +1,13 @@
 """Chooses the strategy of a job at its start: each candidate trains for some seconds over the link of the job."""
 
+import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tfscale.config.instantiate import instantiate
 from tfscale.config.preflight import check_job
 from tfscale.config.schemas.config import Config
-from tfscale.config.strategy_settings import candidates_of, with_strategy
+from tfscale.config.strategy_settings import candidates_of, in_steady_state, with_strategy
 from tfscale.job.build import Connection, build
 from tfscale.job.build_data import BuiltData
 from tfscale.job.timed_training import TimedTraining
@@ -67,9 +68,12 @@ def choose(
         name: check_job(with_strategy(config, candidate), processes=world.size)
         for name, candidate in candidates.items()
     }
+    trials = {
+        name: each.model_copy(update={"strategy": in_steady_state(each.strategy)[0]}) for name, each in configs.items()
+    }
     seconds = {
         name: _seconds(chooser, each, connection, built, lambda: heartbeat(Phase.STARTING, 0))
-        for name, each in configs.items()
+        for name, each in trials.items()
     }
     return Chosen(config=configs[chooser.choice(seconds)], seconds=seconds)
 
@@ -85,3 +89,5 @@ def _seconds(
             return chooser.seconds(training.train, every=training.every)
         finally:
             training.close()
+            del job, training
+            gc.collect()  # a model's memory is wanted for the next one

@@ -15,9 +15,11 @@ namespace tfscale {
 // Returns what is wrong with the message, or nothing.
 inline std::string Restore(const Layout& layout, const MessageView& message, const Thresholds& thresholds,
                            int levels, float* residual) {
+  if (message.length < kHeader) return "shorter than its header";
   const Word format = FormatOf(message.words);
   if (format == kSkip || format == kProposal) return "";
   const int64_t count = message.words[kCount], length = message.length - kHeader - layout.dense_size;
+  if (length < 0 || count > kDensest * length) return "it is cut off";
   std::vector<Element> elements(count + kSpareElements);
   const std::string wrong =
       DecodePayload(format, message.words + kHeader, length, count, layout.size, levels, elements.data());

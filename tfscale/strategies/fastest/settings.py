@@ -40,9 +40,7 @@ def problems_of(config: Config) -> list[str]:
             problems.append(f"{key}replicas must be auto, got {candidate['replicas']}; set strategy.replicas for all")
         if dict(candidate.get("collective", DEFAULT_COLLECTIVES[0])) not in DEFAULT_COLLECTIVES:
             problems.append(f"{key}collective must be as it was; set strategy/collective for all candidates")
-        if CANDIDATES in candidate:
-            problems.append(f"{key[:-1]} must be a strategy, got another choice; leave it out")
-        elif (settings := settings_of(candidate["_target_"])) is not None:
+        if (settings := settings_of(candidate["_target_"])) is not None:
             own = settings.problems_of(config.model_copy(update={"strategy": candidate}))
             problems += [message.replace("strategy.", key) for message in own]
     return problems

@@ -144,6 +144,11 @@ def _round_problems(strategy: Mapping[str, Any]) -> list[str]:
             f"strategy.levels must be 1 with strategy/codec=bitmap, which has no room for more, got "
             f"{strategy['levels']}; set strategy/codec=smallest"
         )
+    if strategy["reduce"] == "scatter" and strategy["codec"]["_target_"] == BITMAP:
+        problems.append(
+            "strategy.reduce must be gather with strategy/codec=bitmap, whose messages are as long for a part as for "
+            "all elements; set strategy/codec=smallest"
+        )
     return problems
 
 

@@ -8,8 +8,8 @@ The threshold moves with the density of all gathered messages, which are the sam
 the same threshold. A sum of messages is then an integer times the threshold: the same bits in any order. The first
 threshold is the mean of the proposals in the first messages (see `compression.threshold_proposal`).
 
-There is one collective a step. With `delay: 1` it carries the messages of the step before, so that it overlaps with the
-computation of gradients, and a contribution takes effect one step later.
+With `delay: 1` an exchange carries the messages of the step before, so that it overlaps with the computation of
+gradients, and a contribution takes effect one step later.
 
 A replica whose gradient cannot be used (NaN, Inf or an element beyond 2^63) sends a skip message, and all replicas skip
 the step: what each was about to send returns to its residual, where usable contributions stay. Contributions to tensors
@@ -22,6 +22,7 @@ References:
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal, final
 
 import tensorflow as tf
@@ -75,8 +76,7 @@ class GradientSharing(tf.Module):
         nesterov: Whether that momentum is Nesterov's.
         masking: Whether momentum is cleared where an element was sent.
         auto: Whether an allreduce takes over if it is measured to be faster on this link (see `autotune`).
-        reduce: `gather`: every replica adds the messages of all; `scatter`: each adds one part of the elements, and the
-            sums are gathered; `auto`: by the number of replicas. The bits are the same.
+        reduce: Whether each replica adds one part of the elements (see `compression.routes`); the bits are the same.
         kernel: `native`, `reference`, or `auto`: native where it is built and all replicas are on CPUs.
     """
 
@@ -117,11 +117,11 @@ class GradientSharing(tf.Module):
         self.exchanges_gradients = self.keeps_parameters_equal = every == 1
         self._codec, self._policy, self._per_tensor = codec, threshold, per_tensor
         self._kernel: Kernel = kernel
+        self._reduce: Reduce = reduce
         self._shares_updates = shares == "updates"
         self.keeps_optimizers_equal = not self._shares_updates
         self._scale = {"mean": 1.0 / collective.size, "root": collective.size**-0.5, "sum": 1.0}[combine]
         self._levels = levels
-        self._divides = divides(reduce, collective.size)
         self._min_size, self._momentum, self._nesterov, self._masking = min_size, momentum, nesterov, masking
         self._schedule = Schedule(
             every=every,
@@ -156,8 +156,9 @@ class GradientSharing(tf.Module):
             levels=self._levels,
             codes=[code for code in self._codec.codes if code.repeats or self._levels == 1],
             scale=self._scale,
-            parts=self.collective.size if self._divides else 0,
         )
+        self._divides = divides(self._reduce, self.collective.size, spec.codes, spec.dense_size, layout.size)
+        spec = replace(spec, parts=self.collective.size if self._divides else 0)
         self._devices = [vector.device for vector in parameters]
         self._digest = digest.choose(self._devices)
         self._reducer = CompressedReducer(
@@ -187,10 +188,9 @@ class GradientSharing(tf.Module):
         notes = [f"messages are made by {self._reducer.backend.name}"]
         if self._shares_updates:
             rounds = "" if self._every == 1 else f", after {self._every:,} steps each"
-            notes.append(f"updates of each replica's own optimizer are shared{rounds}")
+            notes += [f"updates of each replica's own optimizer are shared{rounds}"]
             notes += [self._outer.note] if self._outer.is_active else []
-        if self._divides:
-            notes.append("each replica adds a part of the elements, and the sums are gathered")
+        notes += ["each replica adds a part of the elements, and the sums are gathered"] if self._divides else []
         if self._momentum:
             notes.append(f"momentum {self._momentum:g} is applied before compression, not by the optimizer")
         return Description(notes=notes, measurements=measurements(targets=self._policy.targets))
