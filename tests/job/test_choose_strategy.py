@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.forked_commands import forked
 from tests.support.in_place import DATA, IN_PROCESS, composed, parameters, run
+from tests.support.marks import quick
 from tfscale.collectives.in_process import InProcess
 from tfscale.commands.train import with_saved_choice
 from tfscale.config import saved
@@ -21,6 +22,7 @@ from tfscale.errors import UserError
 from tfscale.job.build import build, connect
 from tfscale.job.build_data import build_data
 from tfscale.job.choose_strategy import choose
+from tfscale.strategies.fastest import strategy
 from tfscale.strategies.fastest.strategy import PARTS, PATIENCE, SETTLING, Fastest
 from tfscale.supervision.phase import Phase
 from tfscale.world import World
@@ -72,9 +74,11 @@ def test_a_slow_link_ends_the_measurement_early() -> None:
 
 
 @pytest.mark.usefixtures("build_job")
-@pytest.mark.parametrize("name", ["horovod", "sharing"])
+@pytest.mark.parametrize("name", quick(["horovod", "sharing"], only=["sharing"]))
 def test_the_chosen_strategy_trains_as_if_it_had_been_typed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Fastest, "choice", lambda self, seconds: name)
+    for constant in ("PART_SECONDS", "SETTLING"):
+        monkeypatch.setattr(strategy, constant, 0)
     config = config_of(*AUTO)
     connection = connect(config, World())
     beats = []
@@ -133,7 +137,7 @@ INNER = {"replicas": "auto", "collective": {"_target_": "auto"}}
 
 
 @pytest.mark.parametrize(
-    "strategy",
+    "given",
     [
         {"candidates": {"a": {**INNER, "candidates": {"b": RUNS}}}},
         {"candidates": {"a": {**INNER, "candidates": [RUNS]}}},
@@ -144,11 +148,11 @@ INNER = {"replicas": "auto", "collective": {"_target_": "auto"}}
         {"_target_": "mine.Strategy", "candidates": [RUNS]},
     ],
 )
-def test_no_depth_of_candidates_runs_what_nobody_trusts(strategy: dict[str, Any]) -> None:
+def test_no_depth_of_candidates_runs_what_nobody_trusts(given: dict[str, Any]) -> None:
     """A candidate inside of a candidate was not looked at once, and `estimate` called it."""
     values = composed(*AUTO).model_dump(mode="json")
     target = values["strategy"]["_target_"]
-    own = {"_target_": target, **INNER, **strategy}
+    own = {"_target_": target, **INNER, **given}
     if isinstance(own["candidates"], dict) and own["candidates"].get("a", {}).get("candidates"):
         own["candidates"]["a"].setdefault("_target_", target)
     problems = problems_of({**values, "strategy": own, "trust": ["mine"]})
