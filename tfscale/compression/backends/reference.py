@@ -159,7 +159,8 @@ class Reference:
 
     def _summed(self, messages: Sequence[tf.Tensor], thresholds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         size, tensors = self._spec.layout.size, len(self._ranges)
-        elements = self._reading.of_sparse_tensors(messages)
+        listed = tf.concat([self._reading.elements(message) for message in messages], axis=0)
+        elements = self._reading.of_sparse_tensors(listed)
         signs = 1 - 2 * tf.cast(elements % 2, tf.int32)
         numbers = tf.cast(tf.math.unsorted_segment_sum(signs, elements // 2, size), tf.float32)
         counts = tf.math.unsorted_segment_sum(tf.ones_like(elements), self._reading.owners(elements), tensors)
@@ -204,7 +205,8 @@ class Reference:
         each = [self._reading.elements(message) for message in messages]
         for rank, elements in enumerate(each):
             self._reading.require_part(elements, part, rank)
-        elements, sparse = tf.concat(each, axis=0), self._reading.of_sparse_tensors(messages)
+        elements = tf.concat(each, axis=0)
+        sparse = self._reading.of_sparse_tensors(elements)
         signs = 1 - 2 * tf.cast(elements % 2, tf.int32)
         numbers = tf.math.unsorted_segment_sum(signs, elements // 2 - begin, end - begin)
         indices = tf.where(numbers)[:, 0]

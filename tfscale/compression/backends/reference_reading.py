@@ -60,9 +60,8 @@ class Reading:
         """A verified message [M] -> its sparse elements [n] int64, as in `codecs.base`; none for a skip or proposal."""
         return self._listed(message, self._spec.dense_size, self._spec.levels)
 
-    def of_sparse_tensors(self, messages: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Returns the elements [n] int64 of verified messages, without those of dense tensors."""
-        elements = tf.concat([self.elements(message) for message in messages], axis=0)
+    def of_sparse_tensors(self, elements: tf.Tensor) -> tf.Tensor:
+        """Returns elements [n] int64 without those of dense tensors."""
         if not self._spec.dense_size:
             return elements
         sparse = tf.constant([not dense for dense in self._spec.dense])

@@ -8,9 +8,6 @@ from tfscale.config.schemas.config import Config
 from tfscale.config.schemas.fields import AutoWhole, Table, rule
 from tfscale.config.strategy_settings import CANDIDATES, settings_of
 
-OF_ALL: Mapping[str, Any] = MappingProxyType({"replicas": "auto", "collective": None})
-"""What all candidates have from the choice."""
-
 DEFAULT_COLLECTIVES = (
     {"_target_": "auto"},
     {"_target_": "tfscale.collectives.horovod.Horovod", "shared_memory": "auto"},
