@@ -4,13 +4,13 @@ import json
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-pytestmark = pytest.mark.slow
 
 
 def shell(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -39,6 +39,13 @@ def shipped() -> set[str]:
     return conf | {f"recipes/{path.name}" for path in (ROOT / "recipes").glob("*.yaml")}
 
 
+def test_pyproject_lists_every_package() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {path.parent.relative_to(ROOT) for path in (ROOT / "tfscale").rglob("*.py")}
+    assert {".".join(folder.parts) for folder in folders} <= set(listed)
+
+
+@pytest.mark.slow
 def test_wheel_and_sdist_carry_configuration_and_recipes(built: Path) -> None:
     assert len(shipped()) > 30
     (wheel,), (sdist,) = built.glob("*.whl"), built.glob("*.tar.gz")
@@ -46,12 +53,13 @@ def test_wheel_and_sdist_carry_configuration_and_recipes(built: Path) -> None:
         names = set(archive.namelist())
     assert {f"tfscale/{name}" for name in shipped()} <= names
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "tfscale").rglob("*.py")}
-    assert modules <= names, "pyproject.toml must list every package"
+    assert modules <= names
     with tarfile.open(sdist) as archive:
         inside = {name.split("/", 1)[-1] for name in archive.getnames()}
     assert shipped() <= inside
 
 
+@pytest.mark.slow
 def test_the_wheel_works_alone_in_an_empty_folder(built: Path, tmp_path: Path) -> None:
     """A new environment, only what pip brings, no Horovod."""
     (wheel,) = built.glob("*.whl")
