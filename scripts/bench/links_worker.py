@@ -159,6 +159,10 @@ class HalfPrecision:
 
         return tf.cast(self._inner.mean([tf.cast(vector, tf.float16) for vector in vectors]), tf.float32)
 
+    def total(self, vectors: Sequence["tf.Tensor"]) -> "tf.Tensor":
+        """As the other one."""
+        return self._inner.total(vectors)
+
     def gather(self, messages: Sequence["tf.Tensor"]) -> list["tf.Tensor"]:
         """As the other one."""
         return self._inner.gather(messages)
@@ -167,9 +171,9 @@ class HalfPrecision:
         """As the other one."""
         return self._inner.regular_gather()
 
-    def exchange_letters(self, letters: Sequence["tf.Tensor"]) -> list["tf.Tensor"]:
+    def all_to_all(self, bundles: Sequence["tf.Tensor"]) -> list["tf.Tensor"]:
         """As the other one."""
-        return self._inner.exchange_letters(letters)
+        return self._inner.all_to_all(bundles)
 
     def broadcast(self, vectors: Sequence["tf.Tensor"]) -> "tf.Tensor":
         """As the other one."""

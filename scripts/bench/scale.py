@@ -156,20 +156,20 @@ def divided(spec: "Spec", updates: Sequence[Any], thresholds: "tf.Tensor") -> tu
 
     ranks, header = len(updates), header_of(thresholds)
     backend = Native(replace(spec, parts=ranks))
-    letters = [backend.encode(update, header).numpy() for update in updates]
-    starts = [np.cumsum([ranks, *letter[:ranks]]) for letter in letters]
+    bundles = [backend.encode(update, header).numpy() for update in updates]
+    starts = [np.cumsum([ranks, *bundle[:ranks]]) for bundle in bundles]
 
     def received(part: int) -> "tf.Tensor":
-        lengths = np.array([letter[part] for letter in letters], np.int32)
-        words = [letter[at[part] : at[part + 1]] for letter, at in zip(letters, starts, strict=True)]
+        lengths = np.array([bundle[part] for bundle in bundles], np.int32)
+        words = [bundle[at[part] : at[part + 1]] for bundle, at in zip(bundles, starts, strict=True)]
         return tf.constant(np.concatenate([lengths, *words]))
 
-    def summed(part: int, letter: "tf.Tensor") -> tuple[Any, "tf.Tensor"]:
-        merged = backend.merge(letter, part, thresholds, header[:2])
+    def summed(part: int, bundle: "tf.Tensor") -> tuple[Any, "tf.Tensor"]:
+        merged = backend.merge(bundle, part, thresholds, header[:2])
         return merged, backend.encode_sum(merged, part, tf.constant(0, tf.int64), header)
 
     own = [received(part) for part in range(ranks)]
-    parts = [summed(part, letter) for part, letter in enumerate(own)]
+    parts = [summed(part, bundle) for part, bundle in enumerate(own)]
     sums = [message for _, message in parts]
     first = parts[0][0]
     read = backend.read_sums(sums, first, thresholds, header[:2])

@@ -46,9 +46,11 @@ from tfscale.tracking.tables import person_console, results_table
 STRATEGIES = {
     "sharing": ("strategy=sharing",),
     "rounds": ("strategy=sharing", "strategy.every=16", "strategy.levels=3", "strategy/outer=sgd"),
+    "divided": ("strategy=sharing", "strategy.reduce=scatter", "strategy.every=4", "strategy.delay=1"),
     "horovod": ("strategy=horovod", "strategy.reproducible=true"),
     "local": ("strategy=local", "strategy.reproducible=true"),
     "outer": ("strategy=local", "strategy.reproducible=true", "strategy.every=16", "strategy/outer=nesterov"),
+    "int8": ("strategy=local", "strategy.reproducible=true", "strategy.every=16", "strategy.payload=int8"),
 }
 COMMON = ("recipe=faults_digits",)
 OVER_LOOPBACK = ("strategy/collective=horovod", "strategy.collective.shared_memory=false")

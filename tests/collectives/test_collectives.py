@@ -10,9 +10,9 @@ import tensorflow as tf
 from tests.support.marks import quick
 from tests.support.processes import launch
 from tfscale.collectives.base import gather_bytes, mean_bytes, ranks_of
+from tfscale.collectives.bundles import pack, unpack
 from tfscale.collectives.checksummed import add_checksum, gather_bytes_of, require_equal, verify_checksum
 from tfscale.collectives.in_process import InProcess
-from tfscale.collectives.letters import open_letter, seal
 from tfscale.collectives.ordered import ordered_bytes, ordered_mean
 from tfscale.errors import ExchangeError
 
@@ -29,22 +29,27 @@ def message(rank: int) -> np.ndarray:
     return np.arange(3 * rank, dtype=np.int32) - rank
 
 
-def letter(rank: int, replicas: int) -> list[tf.Tensor]:
+def small_numbers(rank: int, dtype: type) -> np.ndarray:
+    """Seven ranks' sum is exact in int8 and in float16."""
+    return (np.arange(SIZE) % 19 - 9 - rank).astype(dtype)
+
+
+def bundle(rank: int, replicas: int) -> list[tf.Tensor]:
     """Messages of a rank to all; some are empty."""
     return [tf.fill([(rank + 2 * other) % 4], 100 * rank + other) for other in range(replicas)]
 
 
-def test_in_process_letters_bring_what_all_sent_to_each() -> None:
-    received = InProcess(replicas=5).exchange_letters([seal(letter(rank, 5)) for rank in range(5)])
+def test_in_process_bundles_bring_what_all_sent_to_each() -> None:
+    received = InProcess(replicas=5).all_to_all([pack(bundle(rank, 5)) for rank in range(5)])
     for rank, each in enumerate(received):
-        sent = [letter(other, 5)[rank].numpy().tolist() for other in range(5)]
-        assert [one.numpy().tolist() for one in open_letter(each, 5)] == sent
+        sent = [bundle(other, 5)[rank].numpy().tolist() for other in range(5)]
+        assert [one.numpy().tolist() for one in unpack(each, 5)] == sent
 
 
 @pytest.mark.parametrize("wrong", [[], [1], [1, 1, 7], [2, 1, 7, 7, 7, 7], [-1, 2, 7], [2**31 - 1, 2**31 - 1, 7]])
-def test_a_letter_with_wrong_lengths_is_refused(wrong: list[int]) -> None:
-    with pytest.raises(tf.errors.InvalidArgumentError, match="a letter is damaged"):
-        open_letter(tf.constant(wrong, tf.int32), 2)
+def test_a_bundle_with_wrong_lengths_is_refused(wrong: list[int]) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a bundle is damaged"):
+        unpack(tf.constant(wrong, tf.int32), 2)
 
 
 def test_in_process_mean_gather_broadcast() -> None:
@@ -56,6 +61,14 @@ def test_in_process_mean_gather_broadcast() -> None:
     np.testing.assert_array_equal(collective.broadcast(vectors), vectors[0])
     again = collective.regular_gather()(gathered)
     assert [each.numpy().tolist() for each in again] == [message(rank).tolist() for rank in range(4)]
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.float16])
+def test_in_process_totals_keep_their_type(dtype: type) -> None:
+    own = [np.arange(-4, 5).astype(dtype) * rank for rank in range(4)]
+    got = InProcess(replicas=4).total([tf.constant(each) for each in own])
+    assert got.dtype == dtype
+    np.testing.assert_array_equal(got, sum(own))
 
 
 def test_an_ordered_mean_adds_by_rank() -> None:
@@ -126,8 +139,8 @@ CHILD = """
 import json, sys
 import numpy as np, tensorflow as tf
 sys.path.insert(0, {tests!r})
-from test_collectives import letter, vector, message
-from tfscale.collectives.letters import seal
+from test_collectives import bundle, message, small_numbers, vector
+from tfscale.collectives.bundles import pack
 from tfscale.collectives.horovod import Horovod
 collective = Horovod(replicas={replicas}, processes={processes}, shared_memory={shared_memory})
 vectors = [tf.constant(vector(rank)) for rank in collective.ranks]
@@ -137,7 +150,9 @@ messages = [tf.constant(message(rank)) for rank in collective.ranks]
 def exchange():
     gathered = collective.gather(messages)
     padded = [tf.pad(each, [[0, 64 - tf.size(each)]]) for each in gathered]
-    return collective.mean(vectors), padded, collective.broadcast(vectors)
+    totals = [collective.total([tf.constant(small_numbers(rank, dtype)) for rank in collective.ranks])
+              for dtype in (np.int8, np.float16)]
+    return collective.mean(vectors), padded, collective.broadcast(vectors), totals
 
 regular_gather = collective.regular_gather()
 
@@ -145,14 +160,15 @@ regular_gather = collective.regular_gather()
 def regular(times):
     return regular_gather([tf.tile(each, [times]) for each in messages])
 
-mean, gathered, first = exchange()
+mean, gathered, first, totals = exchange()
 @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)] * len(collective.ranks))
-def letters(*own):  # constants would be exchanged while TensorFlow traces
-    return collective.exchange_letters(own)
+def bundles(*own):  # constants would be exchanged while TensorFlow traces
+    return collective.all_to_all(own)
 
-received = letters(*[seal(letter(rank, collective.size)) for rank in collective.ranks])
-out = dict(letters=[each.numpy().tolist() for each in received], ranks=list(collective.ranks),
+received = bundles(*[pack(bundle(rank, collective.size)) for rank in collective.ranks])
+out = dict(bundles=[each.numpy().tolist() for each in received], ranks=list(collective.ranks),
            mean=mean.numpy().tobytes().hex(), first=first.numpy().tobytes().hex(),
+           totals=[each.numpy().tolist() for each in totals],
            gathered=[each.numpy().tolist() for each in gathered],
            lengths=[len(message(rank)) for rank in range(collective.size)],
            regular=[[each.numpy().tolist() for each in regular(tf.constant(times))] for times in (1, 9, 0, 2)])
@@ -181,9 +197,12 @@ def test_processes_give_what_one_process_gives(
     # The sum runs in another order between processes; that is all.
     np.testing.assert_allclose(got, expected, atol=1e-6)
     for each in results:
-        for rank, received in zip(each["ranks"], each["letters"], strict=True):
-            sent = [letter(other, replicas)[rank].numpy().tolist() for other in range(replicas)]
-            assert [one.numpy().tolist() for one in open_letter(tf.constant(received), replicas)] == sent
+        for dtype, total in zip((np.int8, np.float16), each["totals"], strict=True):
+            wanted = np.sum([small_numbers(rank, dtype) for rank in range(replicas)], axis=0)
+            np.testing.assert_array_equal(total, wanted)
+        for rank, received in zip(each["ranks"], each["bundles"], strict=True):
+            sent = [bundle(other, replicas)[rank].numpy().tolist() for other in range(replicas)]
+            assert [one.numpy().tolist() for one in unpack(tf.constant(received), replicas)] == sent
         assert bytes.fromhex(each["first"]) == vector(0).tobytes()
         unpadded = [row[:length] for row, length in zip(each["gathered"], each["lengths"], strict=True)]
         assert unpadded == [message(rank).tolist() for rank in range(replicas)]

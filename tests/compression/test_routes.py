@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from tests.support.compression import DAMAGED, add, header, spec, update_of
 from tests.support.marks import quick
+from tfscale.collectives.bundles import pack, unpack
 from tfscale.collectives.in_process import InProcess
-from tfscale.collectives.letters import open_letter, seal
 from tfscale.collectives.traffic import SCATTER_FROM
 from tfscale.compression.backends.base import Backend, Spec
 from tfscale.compression.backends.native import Native
@@ -82,17 +82,17 @@ def test_both_routes_and_both_backends_have_the_same_bits(
     assert outcomes[0][-1] == np.int64(2 * replicas).tobytes(), "steps that each has skipped alone"
 
 
-def test_the_bytes_of_a_divided_sum_are_those_of_letters_to_others_and_of_sums_to_all() -> None:
+def test_the_bytes_of_a_divided_sum_are_those_of_bundles_to_others_and_of_sums_to_all() -> None:
     backend = Native(spec(1000, parts=4))
-    letters = [
+    bundles = [
         backend.encode(add(backend, tf.Variable(tf.zeros([1000])), given, THRESHOLDS), header(THRESHOLDS))
         for given in contributions(1000, 4)
     ]
-    outcome = arrived(backend, 4, letters)
+    outcome = arrived(backend, 4, bundles)
     to_others = sum(
         int(tf.size(message))
-        for rank, letter in enumerate(letters)
-        for receiver, message in enumerate(open_letter(letter, 4))
+        for rank, bundle in enumerate(bundles)
+        for receiver, message in enumerate(unpack(bundle, 4))
         if receiver != rank
     )
     assert float(outcome.words) == to_others / 4
@@ -102,11 +102,11 @@ def test_the_bytes_of_a_divided_sum_are_those_of_letters_to_others_and_of_sums_t
 @pytest.mark.parametrize("make", quick([*BACKENDS], only=[Native]))
 def test_one_replica_that_cannot_use_its_gradient_makes_all_skip(make: Callable[[Spec], Backend]) -> None:
     backend = make(spec(6, 2, min_size=3, parts=2))
-    letters = []
+    bundles = []
     for given in (tf.ones([8]), tf.constant([1.0, np.nan, 0, 0, 0, 0, 0, 0])):
         residual = tf.Variable(tf.zeros([8]))
-        letters.append(backend.encode(add(backend, residual, given, THRESHOLDS), header(THRESHOLDS)))
-    outcome = arrived(backend, 2, letters)
+        bundles.append(backend.encode(add(backend, residual, given, THRESHOLDS), header(THRESHOLDS)))
+    outcome = arrived(backend, 2, bundles)
     assert bool(outcome.decoded.skip)
     assert not outcome.decoded.sum.numpy().any()
     assert not outcome.decoded.counts.numpy().any()
@@ -133,18 +133,18 @@ def test_proposals_are_those_of_all_replicas(count: int) -> None:
 def test_sums_are_written_though_the_code_of_messages_cannot_repeat(make: Callable[[Spec], Backend]) -> None:
     backend = make(spec(9, codes=Bitmap().codes, parts=2))
     update = add(backend, tf.Variable(tf.zeros([9])), tf.ones([9]), THRESHOLDS)
-    letters = [backend.encode(update, header(THRESHOLDS))] * 2
-    np.testing.assert_array_equal(arrived(backend, 2, letters).decoded.sum, np.full(9, 1.0, np.float32))
+    bundles = [backend.encode(update, header(THRESHOLDS))] * 2
+    np.testing.assert_array_equal(arrived(backend, 2, bundles).decoded.sum, np.full(9, 1.0, np.float32))
 
 
 @pytest.mark.parametrize("make", BACKENDS)
-def test_no_wrong_byte_and_no_cut_of_a_letter_or_a_sum_goes_unseen(make: Callable[[Spec], Backend]) -> None:
+def test_no_wrong_byte_and_no_cut_of_a_bundle_or_a_sum_goes_unseen(make: Callable[[Spec], Backend]) -> None:
     backend, fields = make(spec(30, 4, min_size=5, parts=2)), header(THRESHOLDS)
     update = add(backend, tf.Variable(tf.zeros([34])), contributions(34, 1)[0], THRESHOLDS)
-    letter = backend.encode(update, fields)
-    received = seal([open_letter(letter, 2)[1]] * 2)
+    bundle = backend.encode(update, fields)
+    received = pack([unpack(bundle, 2)[1]] * 2)
     merged = backend.merge(received, 1, THRESHOLDS, fields[:2])
-    other = backend.merge(seal([open_letter(letter, 2)[0]] * 2), 0, THRESHOLDS, fields[:2])
+    other = backend.merge(pack([unpack(bundle, 2)[0]] * 2), 0, THRESHOLDS, fields[:2])
     sums = [
         backend.encode_sum(each, part, tf.constant(9, tf.int64), fields) for part, each in enumerate((other, merged))
     ]
@@ -161,7 +161,7 @@ def test_no_wrong_byte_and_no_cut_of_a_letter_or_a_sum_goes_unseen(make: Callabl
             octets[place] ^= 0x41
             wrong.append(np.frombuffer(bytes(octets), np.int32))
         for each in wrong:
-            with pytest.raises(DAMAGED, match=r"tfscale: (the message of rank|a letter)"):
+            with pytest.raises(DAMAGED, match=r"tfscale: (the message of rank|a bundle)"):
                 look(tf.constant(each))
 
 
@@ -169,11 +169,11 @@ def test_no_wrong_byte_and_no_cut_of_a_letter_or_a_sum_goes_unseen(make: Callabl
 def test_elements_of_another_part_are_refused(make: Callable[[Spec], Backend]) -> None:
     backend, fields = make(spec(30, parts=2)), header(THRESHOLDS)
     update = add(backend, tf.Variable(tf.zeros([30])), tf.ones([30]), THRESHOLDS)
-    first, second = open_letter(backend.encode(update, fields), 2)
+    first, second = unpack(backend.encode(update, fields), 2)
     with pytest.raises(DAMAGED, match=r"message of rank 1.*another part"):
-        backend.merge(seal([first, second]), 0, THRESHOLDS, fields[:2])
+        backend.merge(pack([first, second]), 0, THRESHOLDS, fields[:2])
     merged = [
-        backend.merge(seal([part] * 2), number, THRESHOLDS, fields[:2]) for number, part in enumerate((first, second))
+        backend.merge(pack([part] * 2), number, THRESHOLDS, fields[:2]) for number, part in enumerate((first, second))
     ]
     sums = [backend.encode_sum(each, number, tf.constant(0, tf.int64), fields) for number, each in enumerate(merged)]
     with pytest.raises(DAMAGED, match=r"message of rank 0.*another part"):

@@ -13,7 +13,7 @@
 #include "decode.h"
 #include "digest.h"
 #include "encode.h"
-#include "letter.h"
+#include "bundle.h"
 #include "merge.h"
 #include "restore.h"
 #if defined(__linux__)
@@ -156,16 +156,16 @@ void CheckMerge() {
   const std::vector<Element> one{0 << 1, 3 << 1 | 1, 7 << 1, 8 << 1}, other{0 << 1, 6 << 1 | 1, 7 << 1 | 1};
   const std::vector<float> dense_values{1.0f, 2.0f};
   const FloatView dense{dense_values.data(), 2};
-  const auto letter = [&](const std::vector<Element>& elements) {
-    const auto encoder = LetterEncoder::Sparse(SerialFor, kAllCodes, elements.data(), elements.size(), layout.size, 1,
+  const auto bundle = [&](const std::vector<Element>& elements) {
+    const auto encoder = BundleEncoder::Sparse(SerialFor, kAllCodes, elements.data(), elements.size(), layout.size, 1,
                                                dense, 2);
     std::vector<Word> words(encoder.Length());
     encoder.Write(SerialFor, kHeaderFields, words.data());
     return words;
   };
-  const auto first = letter(one), second = letter(other);
+  const auto first = bundle(one), second = bundle(other);
   std::vector<MessageView> from_first, from_second;
-  const bool opened = OpenLetter(View(first), 2, &from_first) < 0 && OpenLetter(View(second), 2, &from_second) < 0;
+  const bool opened = Unpack(View(first), 2, &from_first) < 0 && Unpack(View(second), 2, &from_second) < 0;
   Merger low(layout, 1, 2, 0), high(layout, 1, 2, 1);
   const auto read = [](Merger* merger, const MessageView& a, const MessageView& b) {
     return merger->Read(SerialFor, {a, b}, kHeaderFields.step, kHeaderFields.threshold, 0).what;
@@ -181,9 +181,9 @@ void CheckMerge() {
         counts == std::vector<int64_t>{3, 0, 0} && others == std::vector<int64_t>{0, 4, 0});
   Check("elements of another part are refused", !read(&low, from_first[0], from_first[1]).empty());
   std::vector<MessageView> none;
-  Check("a letter that is cut off is refused",
-        OpenLetter({first.data(), static_cast<int64_t>(first.size()) - 1}, 2, &none) >= 0 &&
-            OpenLetter({first.data(), 1}, 2, &none) >= 0);
+  Check("a bundle that is cut off is refused",
+        Unpack({first.data(), static_cast<int64_t>(first.size()) - 1}, 2, &none) >= 0 &&
+            Unpack({first.data(), 1}, 2, &none) >= 0);
 }
 
 void CheckRestore() {

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -105,9 +106,14 @@ def test_sharing_does_not_depend_on_how_many_processes_hold_the_replicas(tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["horovod", "horovod_averaging"])
-def test_reproducible_averaging_does_not_depend_on_the_number_of_processes(tmp_path: Path, strategy: str) -> None:
-    words = (*SMALL, "model=cnn", f"strategy={strategy}", "strategy.reproducible=true", "strategy.replicas=3")
+@pytest.mark.parametrize(
+    "strategy", [("horovod",), ("horovod_averaging",), ("horovod_averaging", "strategy.payload=int8")], ids=" ".join
+)
+def test_reproducible_averaging_does_not_depend_on_the_number_of_processes(
+    tmp_path: Path, strategy: Sequence[str]
+) -> None:
+    name, *more = strategy
+    words = (*SMALL, "model=cnn", f"strategy={name}", *more, "strategy.reproducible=true", "strategy.replicas=3")
     words = (*words, "model.dropout=0.2", "train.steps=15")
     results = [launched(tmp_path, f"on-{np}", *words, f"launch.np={np}") for np in (1, 3)]
     assert len({each["parameters_sha256"] for each in results}) == 1

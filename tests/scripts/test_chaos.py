@@ -12,12 +12,13 @@ from tfscale.scripts.chaos.faults import outliving
 
 @pytest.mark.slow
 @pytest.mark.horovod
-def test_fifteen_kills_at_random_times_change_nothing(tmp_path: Path) -> None:
+def test_kills_at_random_times_change_nothing(tmp_path: Path) -> None:
     """Checkpoints every 25 steps are in the middle of most rounds of 16 steps."""
     rows = chaos(tmp_path, "--faults", "kill", "--count", "3", "--a-run", "3", "--steps", "700", "--seed", "2")
     *each, every = rows
-    assert [row["strategy"] for row in rows] == ["sharing", "rounds", "horovod", "local", "outer", "all"]
-    assert every["injected"] == 15
+    strategies = ["sharing", "rounds", "divided", "horovod", "local", "outer", "int8"]
+    assert [row["strategy"] for row in rows] == [*strategies, "all"]
+    assert every["injected"] == 3 * len(strategies)
     assert every["after_a_step"] >= 3
     assert 0 < every["most_steps_replayed"] <= 25
     assert every["longest_recovery_s"] == max(row["longest_recovery_s"] for row in each)
@@ -54,7 +55,7 @@ def chaos(folder: Path, *words: str) -> list[dict]:
     """The rows of a run of the script."""
     command = [sys.executable, "-m", "tfscale.scripts.chaos", "--json", str(folder / "rows.json")]
     done = subprocess.run(
-        [*command, "--folder", str(folder), *words], capture_output=True, text=True, timeout=400, check=False
+        [*command, "--folder", str(folder), *words], capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads((folder / "rows.json").read_text())

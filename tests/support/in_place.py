@@ -37,6 +37,8 @@ VARIANTS = {
         *("strategy=local", "strategy.every=3", "strategy/outer=nesterov"),
         *("strategy.outer.learning_rate=0.9", "strategy.outer.momentum=0.3"),
     ),
+    "local, int8": ("strategy=local", "strategy.every=3", "strategy.payload=int8"),
+    "local, float16": ("strategy=local", "strategy.every=3", "strategy.payload=float16"),
     "sharing updates": (*SHARING, "strategy.shares=updates"),
     "sharing in rounds": (*SHARING, "strategy.every=4", "strategy.threshold.density=0.02"),
     "sharing in rounds, outer optimizer": (

@@ -5,10 +5,14 @@ exchange is then a pure function without threads, and several replicas a process
 collective gives the same result everywhere, so the result is returned once.
 """
 
+import functools
+import operator
 from collections.abc import Sequence
 from typing import Protocol
 
 import tensorflow as tf
+
+from tfscale.vectors import prevent_reassociation
 
 
 class RegularGather(Protocol):
@@ -40,6 +44,10 @@ class Collective(Protocol):
         """R x [D] float32 -> [D]: the mean over all W replicas, the same bits in every process."""
         ...
 
+    def total(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
+        """R x [D] int8 or float16 -> [D]: the sum over all W replicas, which the type must hold."""
+        ...
+
     def gather(self, messages: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """R x [M_r] int32 -> W x [M_w], by rank. Lengths may differ and may be 0."""
         ...
@@ -48,8 +56,8 @@ class Collective(Protocol):
         """A gather for one call site of every step; it may have a state."""
         ...
 
-    def exchange_letters(self, letters: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """R letters to all -> R letters from all, by rank; see `letters`."""
+    def all_to_all(self, bundles: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """R bundles to all -> R bundles from all, by rank; see `bundles`."""
         ...
 
     def broadcast(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -68,13 +76,24 @@ def ranks_of(process: int, processes: int, replicas: int) -> tuple[int, ...]:
     return tuple(range(process * replicas // processes, (process + 1) * replicas // processes))
 
 
-def mean_bytes(elements: int, replicas: int) -> int:
-    """Bytes, over all replicas, of one float32 mean by a ring: each replica sends 2 (W - 1) / W of the vector."""
-    return 2 * (replicas - 1) * 4 * elements
+def mean_bytes(elements: int, replicas: int, *, element: int = 4) -> int:
+    """Bytes, over all replicas, of one mean or total by a ring: each replica sends 2 (W - 1) / W of the vector.
+
+    Args:
+        elements: D.
+        replicas: W.
+        element: Bytes of an element.
+    """
+    return 2 * (replicas - 1) * element * elements
 
 
-def letter_bytes(words: tf.Tensor) -> tf.Tensor:
-    """Bytes, over all replicas, of letters with `words` words for others in all."""
+def added(vectors: Sequence[tf.Tensor]) -> tf.Tensor:
+    """R x [D] -> [D], added by rank."""
+    return functools.reduce(operator.add, map(prevent_reassociation, vectors))
+
+
+def bundle_bytes(words: tf.Tensor) -> tf.Tensor:
+    """Bytes, over all replicas, of bundles with `words` words for others in all."""
     return 4 * tf.cast(words, tf.int64)
 
 

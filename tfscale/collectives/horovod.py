@@ -15,8 +15,8 @@ from typing import Literal, final
 
 import tensorflow as tf
 
-from tfscale.collectives.base import RegularGather, ranks_of
-from tfscale.collectives.letters import open_letter, seal
+from tfscale.collectives.base import RegularGather, added, ranks_of
+from tfscale.collectives.bundles import pack, unpack
 from tfscale.collectives.padded_buffer import PaddedBuffer
 from tfscale.collectives.shared_memory import GONE, SharedMemory, can_be_shared
 from tfscale.devices import visible_gpus
@@ -131,6 +131,11 @@ class Horovod:
             return self._memory.mean(total)
         return tf.convert_to_tensor(self._hvd.allreduce(total, op=self._hvd.Sum, name=self._name("mean"))) / self.size
 
+    def total(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
+        """R x [D] int8 or float16 -> [D]: the local sum and one allreduce."""
+        total = self._hvd.allreduce(added(vectors), op=self._hvd.Sum, name=self._name("total"))
+        return tf.convert_to_tensor(total)
+
     def gather(self, messages: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """R x [M_r] -> W x [M_w]."""
         if self._memory is not None and not tf.executing_eagerly():
@@ -154,25 +159,25 @@ class Horovod:
     def _allgather(self, words: tf.Tensor) -> tf.Tensor:
         return tf.convert_to_tensor(self._hvd.allgather(words, name=self._name("gather")))
 
-    def exchange_letters(self, letters: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """R letters to all -> R letters from all: one exchange of every process with every other."""
+    def all_to_all(self, bundles: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """R bundles to all -> R bundles from all: one exchange of every process with every other."""
         processes = len(self._replicas)
-        if processes == self.size:  # letters are what Horovod sends and brings, lengths apart
-            words, lengths = self._all_to_all(letters[0][processes:], letters[0][:processes])
+        if processes == self.size:  # bundles are what Horovod sends and brings, lengths apart
+            words, lengths = self._exchanged(bundles[0][processes:], bundles[0][:processes])
             return [tf.concat([lengths, words], axis=0)]
-        opened = [open_letter(letter, self.size) for letter in letters]
+        opened = [unpack(bundle, self.size) for bundle in bundles]
         ends = list(itertools.accumulate(self._replicas))
         parcels = [
             _framed([message for messages in opened for message in messages[end - count : end]])
             for end, count in zip(ends, self._replicas, strict=True)
         ]
-        words, _ = self._all_to_all(tf.concat(parcels, axis=0), tf.stack([tf.size(parcel) for parcel in parcels]))
+        words, _ = self._exchanged(tf.concat(parcels, axis=0), tf.stack([tf.size(parcel) for parcel in parcels]))
         own = len(self.ranks)
         received = _unframed(words, self.size * own, of_each=own)  # by sender, then by receiver
-        return [seal(received[number::own]) for number in range(own)]
+        return [pack(received[number::own]) for number in range(own)]
 
-    def _all_to_all(self, words: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        received, counts = self._hvd.alltoall(words, splits=lengths, name=self._name("letters"))
+    def _exchanged(self, words: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        received, counts = self._hvd.alltoall(words, splits=lengths, name=self._name("bundles"))
         return tf.ensure_shape(received, [None]), tf.ensure_shape(counts, [len(self._replicas)])
 
     def broadcast(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:

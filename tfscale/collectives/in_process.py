@@ -9,8 +9,8 @@ from typing import final
 
 import tensorflow as tf
 
-from tfscale.collectives.base import RegularGather
-from tfscale.collectives.letters import open_letter, seal
+from tfscale.collectives.base import RegularGather, added
+from tfscale.collectives.bundles import pack, unpack
 from tfscale.vectors import prevent_reassociation
 
 
@@ -31,6 +31,10 @@ class InProcess:
         """R x [D] -> [D], added by rank."""
         return tf.add_n([prevent_reassociation(vector) for vector in vectors]) / self.size
 
+    def total(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
+        """R x [D] int8 or float16 -> [D]."""
+        return added(vectors)
+
     def gather(self, messages: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """Returns the messages."""
         return list(messages)
@@ -39,10 +43,10 @@ class InProcess:
         """Returns `gather`."""
         return self.gather
 
-    def exchange_letters(self, letters: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """Returns the messages of all letters in other letters."""
-        opened = [open_letter(letter, self.size) for letter in letters]
-        return [seal(messages) for messages in zip(*opened, strict=True)]
+    def all_to_all(self, bundles: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """Returns the messages of all bundles in other bundles."""
+        opened = [unpack(bundle, self.size) for bundle in bundles]
+        return [pack(messages) for messages in zip(*opened, strict=True)]
 
     def broadcast(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
         """R x [D] -> rank 0's [D]."""

@@ -9,7 +9,7 @@ from typing import final
 import tensorflow as tf
 
 from tfscale.collectives.base import RegularGather
-from tfscale.collectives.letters import open_letter, seal
+from tfscale.collectives.bundles import pack, unpack
 
 
 @final
@@ -29,6 +29,10 @@ class Simulated:
         """1 x [D] -> [D], unchanged."""
         return tf.identity(vectors[0])
 
+    def total(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
+        """1 x [D] int8 or float16 -> [D], W times as much."""
+        return vectors[0] * tf.cast(self.size, vectors[0].dtype)
+
     def gather(self, messages: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """1 x [M] -> W x [M], the same one."""
         return [messages[0]] * self.size
@@ -37,9 +41,9 @@ class Simulated:
         """Returns `gather`."""
         return self.gather
 
-    def exchange_letters(self, letters: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """1 letter -> 1 letter, its first message from each."""
-        return [seal([open_letter(letters[0], self.size)[0]] * self.size)]
+    def all_to_all(self, bundles: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """1 bundle -> 1 bundle, its first message from each."""
+        return [pack([unpack(bundles[0], self.size)[0]] * self.size)]
 
     def broadcast(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
         """1 x [D] -> [D], unchanged."""

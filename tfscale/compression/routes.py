@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, Protocol, final
 
 import tensorflow as tf
 
-from tfscale.collectives.base import Collective, gather_bytes, letter_bytes
+from tfscale.collectives.base import Collective, bundle_bytes, gather_bytes
 from tfscale.collectives.traffic import SCATTER_FROM
 from tfscale.compression import message as framing
 from tfscale.compression.backends.base import Backend, Decoded, Merged
@@ -44,7 +44,7 @@ class Arrived(NamedTuple):
         decoded: The content of all messages.
         skipped: [] int64, steps that replicas have skipped alone, of all.
         bytes: [] int64, over all replicas (see `collectives.base`).
-        words: [] float32, mean length of what a replica sends to others at first: its message, or its letter.
+        words: [] float32, mean length of what a replica sends to others at first: its message, or its bundle.
         sum_words: [] float32, mean length of the sum of a part; 0 if every replica adds all.
     """
 
@@ -59,7 +59,7 @@ class Route(Protocol):
     """Exchanges the messages of all replicas."""
 
     def __call__(self, messages: Sequence[tf.Tensor], thresholds: tf.Tensor, header: tf.Tensor) -> Arrived:
-        """R messages or letters -> the content of all W.
+        """R messages or bundles -> the content of all W.
 
         Args:
             messages: Of this process's replicas.
@@ -121,16 +121,16 @@ class Divided:
     def __call__(self, messages: Sequence[tf.Tensor], thresholds: tf.Tensor, header: tf.Tensor) -> Arrived:
         """See `Route`."""
         ranks, size, backend, time = self._collective.ranks, self._collective.size, self._backend, self._stopwatch.time
-        letters = time("exchange", messages, lambda: self._collective.exchange_letters(messages), ends=False)
+        bundles = time("exchange", messages, lambda: self._collective.all_to_all(messages), ends=False)
 
         def merge() -> list[tuple[Merged, tf.Tensor]]:
             made = []
-            for rank, letter in zip(ranks, letters, strict=True):
-                merged = backend.merge(letter, rank, thresholds, header[:2])
-                made.append((merged, backend.encode_sum(merged, rank, _from_others(letter, rank, size), header)))
+            for rank, bundle in zip(ranks, bundles, strict=True):
+                merged = backend.merge(bundle, rank, thresholds, header[:2])
+                made.append((merged, backend.encode_sum(merged, rank, _from_others(bundle, rank, size), header)))
             return made
 
-        parts = time("decode", letters, merge, ends=False)
+        parts = time("decode", bundles, merge, ends=False)
         own = [message for _, message in parts]
         gathered = time("exchange", own, lambda: self._gather(own), begins=False)
         first, _ = parts[0]
@@ -141,7 +141,7 @@ class Divided:
         return Arrived(
             decoded=Decoded(sums.sum, sums.counts, first.skip, first.residual_ratio, first.proposed),
             skipped=first.skipped,
-            bytes=letter_bytes(sums.words) + gather_bytes(sum_words, size),
+            bytes=bundle_bytes(sums.words) + gather_bytes(sum_words, size),
             words=tf.cast(sums.words, tf.float32) / size,
             sum_words=tf.cast(sum_words, tf.float32) / size,
         )
@@ -151,6 +151,6 @@ def _sizes(messages: Sequence[tf.Tensor]) -> tf.Tensor:
     return tf.add_n([tf.size(message, out_type=tf.int64) for message in messages])
 
 
-def _from_others(letter: tf.Tensor, rank: int, size: int) -> tf.Tensor:
-    """Words of the messages of other ranks in a letter that a rank has received, [] int64."""
-    return tf.size(letter, out_type=tf.int64) - size - tf.cast(letter[rank], tf.int64)
+def _from_others(bundle: tf.Tensor, rank: int, size: int) -> tf.Tensor:
+    """Words of the messages of other ranks in a bundle that a rank has received, [] int64."""
+    return tf.size(bundle, out_type=tf.int64) - size - tf.cast(bundle[rank], tf.int64)

@@ -20,7 +20,7 @@ from tfscale.supervision import attempt
 from tfscale.terminal import flush, logger
 from tfscale.world import World
 
-CORRUPT = re.compile(r"(?<=tfscale: )(?:the (?:message|parameters) of rank|a letter) [^\n\"\]]*")
+CORRUPT = re.compile(r"(?<=tfscale: )(?:the (?:message|parameters) of rank|a bundle) [^\n\"\]]*")
 """Message of an operation that has refused a corrupt message, or has found that replicas differ; see
 compression/message.py and collectives/consistency.py."""
 

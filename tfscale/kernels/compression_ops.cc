@@ -10,7 +10,7 @@
 #include "decode.h"
 #include "encode.h"
 #include "layout.h"
-#include "letter.h"
+#include "bundle.h"
 #include "message_op_support.h"
 #include "op_support.h"
 #include "restore.h"
@@ -60,7 +60,7 @@ REGISTER_OP("TfscaleEncode")
     .Attr("formats: list(int)")
     .Attr("size: int")
     .Attr("levels: int >= 1")
-    .Attr("parts: int >= 0")  // 0: a message; more: a letter
+    .Attr("parts: int >= 0")  // 0: a message; more: a bundle
     .Output("message: int32")
     .SetShapeFn([](Shapes* shapes) -> absl::Status {
       shapes->set_output(0, shapes->Vector(Shapes::kUnknownDim));
@@ -102,7 +102,7 @@ REGISTER_OP("TfscaleRestore")
     .Attr("sizes: list(int)")
     .Attr("dense: list(bool)")
     .Attr("levels: int >= 1")
-    .Attr("parts: int >= 0")  // 0: a message; more: a letter
+    .Attr("parts: int >= 0")  // 0: a message; more: a bundle
     .SetIsStateful()
     .SetShapeFn(tf::shape_inference::NoOutputs);
 
@@ -187,7 +187,7 @@ class EncodeOp : public tf::OpKernel {
     if (parts_ == 0) {
       Write(context, EncoderOf(context, parallel), parallel);
     } else {
-      Write(context, LetterOf(context, parallel), parallel);
+      Write(context, BundleOf(context, parallel), parallel);
     }
   }
 
@@ -202,12 +202,12 @@ class EncodeOp : public tf::OpKernel {
     encoder.Write(parallel, fields, reinterpret_cast<Word*>(message->flat<int32_t>().data()));
   }
 
-  LetterEncoder LetterOf(tf::OpKernelContext* context, const ParallelFor& parallel) const {
+  BundleEncoder BundleOf(tf::OpKernelContext* context, const ParallelFor& parallel) const {
     const tf::Tensor& sent = context->input(0);
     const bool is_sparse = context->input(2).scalar<bool>()() && context->input(3).NumElements() == 0;
-    if (!is_sparse) return LetterEncoder::Same(EncoderOf(context, parallel), parts_);
+    if (!is_sparse) return BundleEncoder::Same(EncoderOf(context, parallel), parts_);
     const auto* elements = reinterpret_cast<const Element*>(sent.flat<int32_t>().data());
-    return LetterEncoder::Sparse(parallel, allowed_, elements, sent.NumElements(), size_, levels_,
+    return BundleEncoder::Sparse(parallel, allowed_, elements, sent.NumElements(), size_, levels_,
                                  FloatsOf(context->input(1)), parts_);
   }
 
@@ -288,8 +288,8 @@ class RestoreOp : public tf::OpKernel {
     OP_REQUIRES_OK(context, residual.Open(context, 0, layout_.size));
     std::vector<MessageView> messages;
     if (parts_ == 0) messages.push_back(MessageOf(context->input(1)));
-    if (parts_ > 0 && OpenLetter(MessageOf(context->input(1)), parts_, &messages) >= 0) messages.clear();
-    OP_REQUIRES(context, !messages.empty(), absl::DataLossError("tfscale: a letter of our own has wrong lengths"));
+    if (parts_ > 0 && Unpack(MessageOf(context->input(1)), parts_, &messages) >= 0) messages.clear();
+    OP_REQUIRES(context, !messages.empty(), absl::DataLossError("tfscale: a bundle of our own has wrong lengths"));
     for (const MessageView& message : messages) {
       const std::string wrong = Restore(layout_, message, thresholds, levels_, residual.values());
       OP_REQUIRES(context, wrong.empty(), absl::DataLossError(absl::StrCat("tfscale: a message of our own: ", wrong)));

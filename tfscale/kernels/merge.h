@@ -12,7 +12,7 @@
 
 #include "decode.h"
 #include "layout.h"
-#include "letter.h"
+#include "bundle.h"
 #include "message.h"
 #include "parallel.h"
 #include "sum.h"

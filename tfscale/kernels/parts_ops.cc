@@ -15,7 +15,7 @@ namespace {
 REGISTER_OP("TfscaleMerge")
     .Input("header: int32")  // step, threshold
     .Input("thresholds: float")
-    .Input("letter: int32")  // from all
+    .Input("bundle: int32")  // from all
     .Attr("parts: int >= 1")
     .Attr("part: int >= 0")
     .Attr("sizes: list(int)")
@@ -93,7 +93,7 @@ class MergeOp : public tf::OpKernel {
     OP_REQUIRES_OK(context, context->allocate_output(6, {}, &skipped));
     const int64_t proposals = thresholds.values[0] > 0 ? 0 : thresholds.count;
     std::vector<MessageView> messages;
-    const int64_t wrong = OpenLetter(MessageOf(context->input(2)), parts_, &messages);
+    const int64_t wrong = Unpack(MessageOf(context->input(2)), parts_, &messages);
     OP_REQUIRES_OK(context, StatusOf({wrong, wrong < 0 ? "" : "its length is wrong"}, header(0)));
     tf::mutex_lock lock(merger_lock_);
     OP_REQUIRES_OK(context, StatusOf(merger_->Read(ThreadsOf(context), messages, static_cast<Word>(header(0)),

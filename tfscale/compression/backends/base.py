@@ -33,8 +33,8 @@ class Spec:
         levels: L, the most thresholds that a message can send of one element, which it then lists as often.
         codes: Codes that a message may be written in; with several levels they must be able to repeat elements.
         scale: Factor of the sum over replicas.
-        parts: W if each replica adds one part of the elements, and a replica's messages are a letter (see
-            `collectives.letters`); 0 if every replica adds all, and a replica has one message.
+        parts: W if each replica adds one part of the elements, and a replica's messages are a bundle (see
+            `collectives.bundles`); 0 if every replica adds all, and a replica has one message.
     """
 
     layout: Layout
@@ -199,7 +199,7 @@ class Backend(Protocol):
         ...
 
     def encode(self, update: SparseUpdate, header: tf.Tensor, proposal: tf.Tensor | None = None) -> tf.Tensor:
-        """Writes the message [M] int32, or the letter; a skip message if the update is not usable.
+        """Writes the message [M] int32, or the bundle; a skip message if the update is not usable.
 
         Args:
             update: Elements to send.
@@ -221,11 +221,11 @@ class Backend(Protocol):
         """
         ...
 
-    def merge(self, letter: tf.Tensor, part: int, thresholds: tf.Tensor, header: tf.Tensor) -> Merged:
+    def merge(self, bundle: tf.Tensor, part: int, thresholds: tf.Tensor, header: tf.Tensor) -> Merged:
         """Verifies, reads and adds the W messages for a part.
 
         Args:
-            letter: From all replicas, for the part.
+            bundle: From all replicas, for the part.
             part: Its number.
             thresholds: See `decode`.
             header: See `decode`.
@@ -265,7 +265,7 @@ class Backend(Protocol):
         ...
 
     def restore(self, residual: tf.Variable, message: tf.Tensor, thresholds: tf.Tensor, wanted: tf.Tensor) -> None:
-        """Adds a replica's verified message, or its letter, back to its residual [D], if `wanted` [] bool.
+        """Adds a replica's verified message, or its bundle, back to its residual [D], if `wanted` [] bool.
 
         An element that was clipped in between stays clipped.
         """

@@ -102,14 +102,14 @@ class Native:
                 **self._tensors,
             )
 
-    def merge(self, letter: tf.Tensor, part: int, thresholds: tf.Tensor, header: tf.Tensor) -> Merged:
+    def merge(self, bundle: tf.Tensor, part: int, thresholds: tf.Tensor, header: tf.Tensor) -> Merged:
         """See `base.Backend`."""
         with tf.device("CPU:0"):
             return Merged(
                 *self._operations.tfscale_merge(
                     header,
                     thresholds,
-                    letter,
+                    bundle,
                     parts=self._spec.parts,
                     part=part,
                     levels=self._spec.levels,

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfscale import vectors
-from tfscale.collectives.letters import open_letter, seal
+from tfscale.collectives.bundles import pack, unpack
 from tfscale.compression import message as framing
 from tfscale.compression.backends.base import (
     USABLE_LIMIT,
@@ -113,7 +113,7 @@ class Reference:
         if not self._spec.parts:
             return self._encode(update, header, proposal)
         own = [self._of_part(update, number) for number in range(self._spec.parts)]
-        return seal([self._encode(each, header, proposal) for each in own])
+        return pack([self._encode(each, header, proposal) for each in own])
 
     def _of_part(self, update: SparseUpdate, number: int) -> SparseUpdate:
         indices = codec.from_int32(update.sent) // 2
@@ -180,9 +180,9 @@ class Reference:
             offset += end - start if dense else 0
         return tf.concat(pieces, axis=0)
 
-    def merge(self, letter: tf.Tensor, part: int, thresholds: tf.Tensor, header: tf.Tensor) -> Merged:
+    def merge(self, bundle: tf.Tensor, part: int, thresholds: tf.Tensor, header: tf.Tensor) -> Merged:
         """See `base.Backend`."""
-        messages = self._reading.verified(open_letter(letter, self._spec.parts), thresholds, header)
+        messages = self._reading.verified(unpack(bundle, self._spec.parts), thresholds, header)
         skip = tf.reduce_any([framing.is_skip(message) for message in messages])
         elements, counts, dense_sums = tf.cond(
             skip,
@@ -236,7 +236,7 @@ class Reference:
         """See `base.Backend`."""
 
         def add_back() -> tf.Tensor:
-            messages = open_letter(message, self._spec.parts) if self._spec.parts else [message]
+            messages = unpack(message, self._spec.parts) if self._spec.parts else [message]
             elements = tf.concat([self._reading.elements(each) for each in messages], axis=0)
             signs = 1.0 - 2.0 * tf.cast(elements % 2, tf.float32)
             one = thresholds.shape[0] == 1

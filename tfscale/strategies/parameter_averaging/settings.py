@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from tfscale.config.schemas.config import Config
 from tfscale.config.schemas.exchange import NO_OUTER_OPTIMIZER
-from tfscale.config.schemas.fields import AutoWhole, Bool, Steps, Table
+from tfscale.config.schemas.fields import AutoWhole, Bool, Steps, Table, rule
 
 
 class _ParameterAveraging(Table):
@@ -14,6 +14,7 @@ class _ParameterAveraging(Table):
     collective: dict[str, Any]
     reproducible: Bool
     every: Steps
+    payload: Annotated[Literal["float32", "float16", "int8"], rule("float32, float16 or int8")]
     outer: dict[str, Any]
     average_optimizer: Bool
     report_after_averaging: Bool
@@ -27,7 +28,12 @@ SCHEMAS: Mapping[str, type[Table]] = MappingProxyType(
 """`_target_` -> its options; `_target_` itself is not among them."""
 
 NEW_OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {"tfscale.strategies.parameter_averaging.strategy.ParameterAveraging": {"outer": dict(NO_OUTER_OPTIMIZER)}}
+    {
+        "tfscale.strategies.parameter_averaging.strategy.ParameterAveraging": {
+            "outer": dict(NO_OUTER_OPTIMIZER),
+            "payload": "float32",
+        }
+    }
 )
 """`_target_` -> options that configurations of earlier runs lack, with the values that change nothing."""
 
@@ -36,7 +42,13 @@ COMPARED: Mapping[str, Sequence[str]] = MappingProxyType({"horovod_averaging": [
 
 
 def problems_of(config: Config) -> list[str]:
-    """Returns no message: every combination of the options is valid."""
+    """Returns a message for each rule between keys that the configuration breaks."""
+    strategy = config.strategy
+    if strategy["payload"] == "float16" and strategy["reproducible"]:
+        return [
+            "strategy.payload must be float32 or int8 with strategy.reproducible=true, got float16: sums of halves "
+            "depend on their order; set strategy.payload=int8"
+        ]
     return []
 
 

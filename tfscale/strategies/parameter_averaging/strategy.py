@@ -9,6 +9,8 @@ it is used.
 An outer optimizer (`strategies.outer_optimizer`) takes the change of the trainable tensors since the last averaging for
 a step of its own; statistics and optimizer slots are averaged. A mean that is not finite leaves it as it was.
 
+The trainable tensors can travel as int8 or float16 (`payload`); the rest travels as float32.
+
 References:
     McDonald et al. 2010; DeepLearning4j's ParallelWrapper and ParameterAveragingTrainingMaster. A ragged last batch is
     weighted by its examples (data/pipeline.py), which DeepLearning4j does not do.
@@ -27,6 +29,7 @@ from tfscale.collectives.ordered import ordered_mean
 from tfscale.collectives.traffic import Traffic
 from tfscale.strategies.base import SKIPPED_STEPS, Averaging, Description, Tensors
 from tfscale.strategies.outer_optimizer import OuterOptimizer
+from tfscale.strategies.parameter_averaging.payload import KINDS, Payload
 from tfscale.vectors import Layout, counter
 
 CHECK_WORDS = 3
@@ -41,6 +44,7 @@ class ParameterAveraging(Averaging):
         collective: Exchanges tensors between replicas.
         reproducible: Whether vectors are added in replica order: the same bits on any number of processes.
         every: K, in optimizer steps.
+        payload: Type of the numbers that are sent: float32, or a key of `payload.KINDS`.
         outer: Optimizer of the averaged parameters.
         average_optimizer: Whether momentum and other optimizer slots are averaged, too.
         report_after_averaging: Whether the loss of the averaged model on the last batches is measured and logged.
@@ -56,6 +60,7 @@ class ParameterAveraging(Averaging):
         collective: Collective,
         reproducible: bool,
         every: int,
+        payload: str,
         outer: OuterOptimizer,
         average_optimizer: bool,
         report_after_averaging: bool,
@@ -63,7 +68,8 @@ class ParameterAveraging(Averaging):
         super().__init__(collective=collective, reproducible=reproducible)
         self.averages_optimizer = average_optimizer
         self.reports_after_averaging = report_after_averaging
-        self._every, self._outer = every, outer
+        self._every, self._outer, self._kind = every, outer, payload
+        self._payload: Payload | None = None
         self._skipped = counter()
         self._anchor: tf.Variable | None = None
 
@@ -73,10 +79,12 @@ class ParameterAveraging(Averaging):
         self._digest = digest.choose(self._devices)
         self._own_skipped = [counter() for _ in parameters]
         self._trainable, self._synchronised = layout.size, vectors.size(parameters[:1])
-        start = parameters[0][: layout.size]
-        self._outer.build(start, self.collective.size)
-        if self._outer.is_active:
-            self._anchor = tf.Variable(start, trainable=False)
+        trainable = [vector[: layout.size] for vector in parameters]
+        self._outer.build(trainable[0], self.collective.size)
+        if self._kind in KINDS and self.collective.size > 1:
+            self._payload = Payload(self._kind, self.collective, trainable)
+        if self._outer.is_active or self._payload is not None:
+            self._anchor = tf.Variable(trainable[0], trainable=False)
 
     def describe(self) -> Description:
         """Returns what the outer optimizer is, if there is one."""
@@ -110,7 +118,7 @@ class ParameterAveraging(Averaging):
         Raises:
             tf.errors.InvalidArgumentError: A process has another result.
         """
-        mean = self._moved(self.mean(parameters))
+        mean = self._averaged(parameters)
         messages = [tf.stack([self._digest([mean]), tf.cast(each, tf.int32)]) for each in self._own_skipped]
         gathered = gather_checksummed(self.collective, messages)
         digests, skipped = tf.unstack(tf.ensure_shape(tf.stack(gathered), [self.collective.size, 2]), axis=1)
@@ -120,23 +128,41 @@ class ParameterAveraging(Averaging):
         with tf.control_dependencies([] if agreed is None else [agreed]):
             return tf.identity(mean)
 
-    def _moved(self, mean: tf.Tensor) -> tf.Tensor:
-        """[S] -> [S], the step of the outer optimizer; the mean itself without one, or if it is not finite."""
+    def _averaged(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:
+        """R x [S] -> [S]: the mean, its trainable elements moved by the outer optimizer.
+
+        The optimizer and the anchor stay as they were if the mean of these is not finite.
+        """
         anchor = self._anchor
         if anchor is None:
-            return mean
-        plain = mean[: self._trainable]
+            return self.mean(parameters)
+        if self._payload is None:
+            mean = self.mean(parameters)
+            plain, rest = mean[: self._trainable], mean[self._trainable :]
+        else:
+            trainable = [vector[: self._trainable] for vector in parameters]
+            plain = anchor + self._payload.mean_change(trainable, anchor.read_value())
+            self.bytes_sent.assign_add(self._payload.bytes_of_one())
+            rest = self._mean_of_rest([vector[self._trainable :] for vector in parameters])
 
         def move() -> tf.Tensor:
             return anchor.assign(self._outer(plain, plain - anchor))
 
         finite = tf.reduce_all(tf.math.is_finite(plain))
-        return tf.concat([tf.cond(finite, move, lambda: plain), mean[self._trainable :]], axis=0)
+        return tf.concat([tf.cond(finite, move, lambda: plain), rest], axis=0)
+
+    def _mean_of_rest(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
+        """R x [S - D] -> [S - D]; nothing is exchanged if there is no rest."""
+        return self.mean(vectors) if self._synchronised > self._trainable else vectors[0]
 
     def traffic(self) -> Sequence[Traffic]:
         """Returns the mean of parameters, and the digests that follow it."""
         digests = Traffic(kind="gather", words=CHECK_WORDS, every=self._every)
-        return [self.mean_traffic(self._synchronised, self._every), digests]
+        if self._payload is None:
+            return [self.mean_traffic(self._synchronised, self._every), digests]
+        rest = self._synchronised - self._trainable
+        means = [self.mean_traffic(rest, self._every)] if rest else []
+        return [*self._payload.traffic(self._every), *means, digests]
 
     def measurements(self) -> dict[str, tf.Tensor]:
         """Returns the bytes exchanged, and the steps that replicas have skipped until the last averaging, summed."""
@@ -144,11 +170,12 @@ class ParameterAveraging(Averaging):
         return {**super().measurements(), SKIPPED_STEPS: skipped.read_value()}
 
     def replica_state(self, index: int) -> Mapping[str, tf.Variable]:
-        """Returns the number of steps that the replica has skipped."""
-        return {SKIPPED_STEPS: self._own_skipped[index]}
+        """Returns the number of steps that the replica has skipped and, with short numbers, its residual."""
+        residual = {} if self._payload is None else self._payload.state(index)
+        return {SKIPPED_STEPS: self._own_skipped[index], **residual}
 
     def shared_state(self) -> Mapping[str, tf.Variable]:
-        """Returns the counts of bytes and of skipped steps and, with an outer optimizer, its state."""
+        """Returns the counts of bytes and of skipped steps, what was agreed last if that is needed, the momentum."""
         anchor = {} if self._anchor is None else {"anchor": self._anchor}
         return {**super().shared_state(), SKIPPED_STEPS: self._skipped, **anchor, **self._outer.state()}
 

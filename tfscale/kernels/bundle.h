@@ -1,9 +1,9 @@
-// Letters: a message for each of W ranks, one after the other, behind their W lengths.
+// Bundles: a message for each of W ranks, one after the other, behind their W lengths.
 //
-// Where replicas divide the work of adding, each adds one part of the elements: a replica's letter has its elements of
-// each part, and the letter that it receives has those of all replicas for its own.
-#ifndef TFSCALE_KERNELS_LETTER_H_
-#define TFSCALE_KERNELS_LETTER_H_
+// Where replicas divide the work of adding, each adds one part of the elements: a replica's bundle has its elements of
+// each part, and the bundle that it receives has those of all replicas for its own.
+#ifndef TFSCALE_KERNELS_BUNDLE_H_
+#define TFSCALE_KERNELS_BUNDLE_H_
 
 #include <algorithm>
 #include <cstdint>
@@ -19,24 +19,24 @@ namespace tfscale {
 // The first element of a part of a model with `size` elements; that of the part after the last one is `size`.
 inline int64_t PartBegin(int64_t size, int64_t parts, int64_t number) { return size * number / parts; }
 
-// Finds the messages of a letter; returns the first rank whose length is wrong, or -1.
-inline int64_t OpenLetter(const MessageView& letter, int64_t parts, std::vector<MessageView>* messages) {
-  if (letter.length < parts) return 0;
+// Finds the messages of a bundle; returns the first rank whose length is wrong, or -1.
+inline int64_t Unpack(const MessageView& bundle, int64_t parts, std::vector<MessageView>* messages) {
+  if (bundle.length < parts) return 0;
   int64_t at = parts;
   for (int64_t i = 0; i < parts; ++i) {
-    const int64_t length = letter.words[i];
-    if (length > letter.length - at) return i;
-    messages->push_back({letter.words + at, length});
+    const int64_t length = bundle.words[i];
+    if (length > bundle.length - at) return i;
+    messages->push_back({bundle.words + at, length});
     at += length;
   }
-  return at == letter.length ? -1 : parts - 1;
+  return at == bundle.length ? -1 : parts - 1;
 }
 
-// A letter, planned first, so that the caller can allocate Length() words, and then written.
-class LetterEncoder {
+// A bundle, planned first, so that the caller can allocate Length() words, and then written.
+class BundleEncoder {
  public:
   // Cuts a list of elements into the parts; each message has all dense values.
-  static LetterEncoder Sparse(const ParallelFor& parallel, unsigned allowed, const Element* elements, int64_t count,
+  static BundleEncoder Sparse(const ParallelFor& parallel, unsigned allowed, const Element* elements, int64_t count,
                               int64_t size, int levels, FloatView dense_values, int64_t parts) {
     std::vector<Encoder> encoders(parts, Encoder::Skip());
     parallel(parts, 1 + count / parts * 8, [&](int64_t begin, int64_t end) {
@@ -46,12 +46,12 @@ class LetterEncoder {
         encoders[i] = Encoder::Sparse(SerialFor, allowed, from, to - from, size, levels, dense_values);
       }
     });
-    return LetterEncoder(std::move(encoders));
+    return BundleEncoder(std::move(encoders));
   }
 
   // The same message to all.
-  static LetterEncoder Same(const Encoder& encoder, int64_t parts) {
-    return LetterEncoder(std::vector<Encoder>(parts, encoder));
+  static BundleEncoder Same(const Encoder& encoder, int64_t parts) {
+    return BundleEncoder(std::vector<Encoder>(parts, encoder));
   }
 
   int64_t Length() const { return starts_.back(); }
@@ -67,7 +67,7 @@ class LetterEncoder {
   }
 
  private:
-  explicit LetterEncoder(std::vector<Encoder> encoders) : encoders_(std::move(encoders)) {
+  explicit BundleEncoder(std::vector<Encoder> encoders) : encoders_(std::move(encoders)) {
     starts_.push_back(static_cast<int64_t>(encoders_.size()));
     for (const Encoder& encoder : encoders_) starts_.push_back(starts_.back() + encoder.Length());
   }
@@ -84,4 +84,4 @@ class LetterEncoder {
 
 }  // namespace tfscale
 
-#endif  // TFSCALE_KERNELS_LETTER_H_
+#endif  // TFSCALE_KERNELS_BUNDLE_H_
