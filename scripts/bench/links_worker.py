@@ -153,6 +153,10 @@ class HalfPrecision:
     def __init__(self, inner: "Collective") -> None:
         self._inner, self.size, self.ranks, self.transport = inner, inner.size, inner.ranks, inner.transport
 
+    def of(self, replicas: int) -> "HalfPrecision":
+        """As the other one."""
+        return HalfPrecision(self._inner.of(replicas))
+
     def mean(self, vectors: Sequence["tf.Tensor"]) -> "tf.Tensor":
         """R x [D] -> [D]: cast down, one allreduce, cast back."""
         import tensorflow as tf

@@ -40,6 +40,10 @@ class Collective(Protocol):
         """A phrase, like "by Horovod"."""
         ...
 
+    def of(self, replicas: int) -> "Collective":
+        """Returns the collective of the same processes with another number of replicas."""
+        ...
+
     def mean(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
         """R x [D] float32 -> [D]: the mean over all W replicas, the same bits in every process."""
         ...

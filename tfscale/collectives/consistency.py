@@ -30,20 +30,21 @@ def decode_digests(mean: tf.Tensor, replicas: int) -> tf.Tensor:
     return tf.bitcast(tf.reshape(halves, [replicas, SLOTS]), tf.int32)
 
 
-def require_consistent(digests: tf.Tensor, step: tf.Tensor) -> tf.Tensor | None:
+def require_consistent(digests: tf.Tensor, step: tf.Tensor, *, first_rank: int = 0) -> tf.Tensor | None:
     """Fails if the digests [W] are not all equal; uses of the parameters must wait for it. None outside of a graph.
 
     Args:
         digests: By rank.
         step: [] int64, for the message.
+        first_rank: Of the first digest.
 
     Raises:
-        tf.errors.InvalidArgumentError: The message names the first rank that differs from most others, or, of two,
-            rank 1.
+        tf.errors.InvalidArgumentError: The message names the first rank that differs from most others; of two, the
+            second one.
     """
 
     def fail() -> tf.Operation | None:
-        rank = tf.argmin(tf.cast(tf.equal(digests, majority(digests)), tf.int32))
+        rank = first_rank + tf.argmin(tf.cast(tf.equal(digests, majority(digests)), tf.int32))
         who, when = tf.strings.as_string(rank), tf.strings.as_string(step)
         text = tf.strings.join(["tfscale: the parameters of rank ", who, " differ from the others' at step ", when])
         return tf.raw_ops.Assert(condition=False, data=[text])

@@ -7,6 +7,7 @@ and some fail silently. Every process sends one flat tensor a call: Horovod fuse
 differs from run to run with three ranks or more, and one tensor is also the fastest.
 """
 
+import copy
 import itertools
 import os
 from collections.abc import Callable, Sequence
@@ -81,12 +82,23 @@ class Horovod:
                 f"launch.np={processes} or horovodrun, or build Horovod with MPI: "
                 "HOROVOD_WITH_MPI=1 python -m tfscale.scripts.build.horovod"
             )
-        self.size = replicas
-        self.ranks = ranks_of(self._hvd.rank(), processes, self.size)
-        self._replicas = [len(ranks_of(process, processes, self.size)) for process in range(processes)]
+        self._count(replicas, processes)
         self._memory = self._shared_memory(shared_memory)
         self._verify(self.mean)
         self._verify(tf.function(self.mean, autograph=False))
+
+    def _count(self, replicas: int, processes: int) -> None:
+        self.size = replicas
+        self.ranks = ranks_of(self._hvd.rank(), processes, replicas)
+        self._replicas = [len(ranks_of(process, processes, replicas)) for process in range(processes)]
+
+    def of(self, replicas: int) -> "Horovod":
+        """See `base.Collective`; both name their calls from one sequence."""
+        other = copy.copy(self)
+        other._count(replicas, len(self._replicas))
+        if self._memory is not None:
+            other._memory = self._memory.of(other._replicas)
+        return other
 
     def _shared_memory(self, wanted: bool | Literal["auto"]) -> SharedMemory | None:
         if wanted is False or len(self._replicas) == 1 or (wanted == "auto" and visible_gpus()):

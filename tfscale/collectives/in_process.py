@@ -27,6 +27,10 @@ class InProcess:
         self.ranks = tuple(range(replicas))
         self.transport = "inside the process"
 
+    def of(self, replicas: int) -> "InProcess":
+        """See `base.Collective`."""
+        return InProcess(replicas=replicas)
+
     def mean(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
         """R x [D] -> [D], added by rank."""
         return tf.add_n([prevent_reassociation(vector) for vector in vectors]) / self.size

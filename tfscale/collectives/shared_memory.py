@@ -85,6 +85,10 @@ class SharedMemory:
         self._process, self._replicas, self._all_gather = process, list(replicas), all_gather
         self._operations: Any = library.load()
 
+    def of(self, replicas: Sequence[int]) -> "SharedMemory":
+        """Returns the exchange of the same processes with other numbers of replicas."""
+        return SharedMemory(process=self._process, replicas=replicas, all_gather=self._all_gather)
+
     def _segments(self) -> dict[str, Any]:
         """Makes segments for one call site in a function; returns those of all processes as attributes of operations.
 

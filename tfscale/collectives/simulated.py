@@ -25,6 +25,10 @@ class Simulated:
         self.ranks: tuple[int, ...] = (0,)
         self.transport = "simulated"
 
+    def of(self, replicas: int) -> "Simulated":
+        """See `base.Collective`."""
+        return Simulated(replicas=replicas)
+
     def mean(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
         """1 x [D] -> [D], unchanged."""
         return tf.identity(vectors[0])

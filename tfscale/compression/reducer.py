@@ -19,8 +19,9 @@ from typing import final
 import tensorflow as tf
 
 from tfscale.collectives.base import Collective
+from tfscale.compression import autotune, threshold_proposal
 from tfscale.compression import message as framing
-from tfscale.compression import threshold_proposal
+from tfscale.compression.autotune import Autotune
 from tfscale.compression.backends.base import Backend, Contribution, Decoded, SparseUpdate, Spec
 from tfscale.compression.dense import DenseReducer
 from tfscale.compression.error_feedback import ErrorFeedback
@@ -81,11 +82,32 @@ class CompressedReducer(tf.Module):
             rounds=schedule.every > 1,
             devices=devices,
         )
+        self._autotune = Autotune(collective, spec.layout.size)
         self._reduce_dense = DenseReducer(collective=collective, spec=spec, state=self.state)
         if schedule.delay:
             self._keep_pending(
                 [self._empty_message(tf.constant(-schedule.every, tf.int64), tf.constant(0)) for _ in devices]
             )
+
+    def autotune(self, step: int) -> str | None:
+        """Chooses compression or an allreduce once, with `auto`, at step 100 or later, by their measured times.
+
+        All processes call it after every step.
+
+        Returns:
+            A sentence about the choice; None if there was none.
+        """
+        state = self.state
+        if not self._schedule.auto or step % autotune.EVERY or state.autotuned or state.steered < autotune.STEERED:
+            return None
+        decision = self._autotune(self.stopwatch.least_seconds())
+        state.bytes_sent.assign_add(self._autotune.bytes)
+        if decision is None:
+            return None
+        loses, figures = decision
+        state.autotuned.assign(True)
+        state.off.assign(loses)
+        return f"{figures}: {'an allreduce takes over' if loses else 'compression stays'}"
 
     def __call__(
         self, contributions: Sequence[Contribution], digests: Sequence[tf.Tensor], step: tf.Tensor

@@ -44,16 +44,18 @@ class Strategy(Protocol):
 
     Attributes:
         collective: Exchanges tensors between replicas.
+        senders: Number of replicas, or of groups of them, that exchange tensors; W if there are no groups.
         exchanges_gradients: Whether every `reduce_gradients` exchanges tensors.
         averages_optimizer: Whether optimizer slots belong to the synchronised vector [S].
         keeps_parameters_equal: Whether all replicas hold the same trainables after every step.
         keeps_optimizers_equal: Whether all replicas hold the same optimizer slots then, too.
         reports_after_averaging: Whether the loop measures the loss again after parameters were replaced.
         is_reproducible: Whether its sums have the same bits on any number of processes.
-        bytes_sent: [] int64 variable: bytes exchanged since the start, over all replicas (see `collectives.base`).
+        bytes_sent: [] int64 variable: bytes exchanged since the start, over all senders (see `collectives.base`).
     """
 
     collective: Collective
+    senders: int
     exchanges_gradients: bool
     averages_optimizer: bool
     keeps_parameters_equal: bool
@@ -169,6 +171,7 @@ class Averaging(tf.Module):
     def __init__(self, *, collective: Collective, reproducible: bool = False) -> None:
         super().__init__()
         self.collective = collective
+        self.senders = collective.size
         self.bytes_sent = counter()
         self.is_reproducible = reproducible
 

@@ -193,7 +193,7 @@ class RunMetrics:
             sha256: Of the final parameters.
         """
         sent = int(self._state.strategy.bytes_sent)
-        dense = self._state.step * mean_bytes(self._state.replicas[0].layout.size, self._collective.size)
+        dense = self._state.step * mean_bytes(self._state.replicas[0].layout.size, self._state.strategy.senders)
         return {
             **self._results_of_evaluations(),
             **({} if self._reason is None else {"ended_early": self._reason}),

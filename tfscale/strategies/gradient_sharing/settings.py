@@ -17,6 +17,7 @@ from tfscale.config.schemas.fields import (
     OptionalSteps,
     Steps,
     Table,
+    Whole,
     rule,
 )
 
@@ -43,6 +44,7 @@ class _GradientSharing(Table):
     collective: dict[str, Any]
     codec: dict[str, Any]
     threshold: dict[str, Any]
+    group: Whole
     shares: Annotated[Literal["auto", "gradients", "updates"], rule("auto, gradients or updates")]
     every: Steps
     outer: dict[str, Any]
@@ -80,6 +82,7 @@ NEW_OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "levels": 1,
             "residual_decay": 1.0,
             "reduce": "gather",
+            "group": 1,
         }
     }
 )
@@ -93,7 +96,8 @@ COMPARED: Mapping[str, Sequence[str]] = MappingProxyType(
 
 def problems_of(config: Config) -> list[str]:
     """Returns a message for each rule between keys that the configuration breaks."""
-    strategy, problems = config.strategy, _round_problems(config.strategy)
+    strategy = config.strategy
+    problems = [*_round_problems(strategy), *_group_problems(strategy)]
     momentum = strategy["momentum"]
     if isinstance(momentum, int | float) and momentum > 0:
         if config.optimizer.get("momentum"):
@@ -150,6 +154,24 @@ def _round_problems(strategy: Mapping[str, Any]) -> list[str]:
             "all elements; set strategy/codec=smallest"
         )
     return problems
+
+
+def _group_problems(strategy: Mapping[str, Any]) -> list[str]:
+    """Returns messages about groups of replicas that share as one."""
+    group, replicas = strategy["group"], strategy["replicas"]
+    if group == 1 or replicas == "auto":  # then the processes that there are decide
+        return []
+    if replicas % group:
+        return [
+            f"strategy.replicas must be a multiple of strategy.group, got {replicas} and {group}; set it to {group} "
+            "times the number of groups"
+        ]
+    if replicas == group:
+        return [
+            f"strategy.group must be smaller than strategy.replicas, got {group} for both: one group has nobody to "
+            "share with; set strategy=horovod strategy/collective=in_process"
+        ]
+    return []
 
 
 def _is_active(outer: Mapping[str, Any]) -> bool:

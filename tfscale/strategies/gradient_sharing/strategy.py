@@ -31,8 +31,6 @@ from tfscale import digest, vectors
 from tfscale.collectives.base import Collective
 from tfscale.collectives.ordered import ordered_bytes, ordered_mean
 from tfscale.collectives.traffic import Traffic
-from tfscale.compression import autotune
-from tfscale.compression.autotune import Autotune
 from tfscale.compression.backends.base import Spec
 from tfscale.compression.backends.select import Kernel, select
 from tfscale.compression.codecs.base import MAXIMUM_SIZE, Codec
@@ -44,6 +42,7 @@ from tfscale.errors import UserError
 from tfscale.kernels import library
 from tfscale.strategies.base import Description, Tensors, agreed_parameters, cut, flattened
 from tfscale.strategies.gradient_sharing.figures import of_all_tensors, of_messages, of_tensors
+from tfscale.strategies.gradient_sharing.groups import Groups
 from tfscale.strategies.gradient_sharing.measurements import measurements
 from tfscale.strategies.outer_optimizer import OuterOptimizer
 from tfscale.vectors import Layout
@@ -55,6 +54,7 @@ class GradientSharing(tf.Module):
 
     Args:
         collective: Exchanges messages between replicas.
+        group: G, replicas of one process that average their gradients and share as one (see `groups`).
         codec: The codes of messages.
         threshold: The policy that sets thresholds.
         per_tensor: Whether each trainable tensor has a threshold of its own.
@@ -88,6 +88,7 @@ class GradientSharing(tf.Module):
         self,
         *,
         collective: Collective,
+        group: int,
         codec: Codec,
         threshold: Threshold,
         per_tensor: bool,
@@ -113,6 +114,9 @@ class GradientSharing(tf.Module):
     ) -> None:
         super().__init__()
         self.collective = collective
+        self._groups = Groups(collective, group)
+        self._between = between = self._groups.collective
+        self.senders = between.size
         self._every, self._outer = every, outer
         self.exchanges_gradients = self.keeps_parameters_equal = every == 1
         self._codec, self._policy, self._per_tensor = codec, threshold, per_tensor
@@ -120,7 +124,7 @@ class GradientSharing(tf.Module):
         self._reduce: Reduce = reduce
         self._shares_updates = shares == "updates"
         self.keeps_optimizers_equal = not self._shares_updates
-        self._scale = {"mean": 1.0 / collective.size, "root": collective.size**-0.5, "sum": 1.0}[combine]
+        self._scale = {"mean": 1.0 / between.size, "root": between.size**-0.5, "sum": 1.0}[combine]
         self._levels = levels
         self._min_size, self._momentum, self._nesterov, self._masking = min_size, momentum, nesterov, masking
         self._schedule = Schedule(
@@ -130,7 +134,7 @@ class GradientSharing(tf.Module):
             delay=delay,
             auto=auto,
             residual_decay=residual_decay,
-            clip_norm=None if clip_norm is None else clip_norm / collective.size**0.5,
+            clip_norm=None if clip_norm is None else clip_norm / between.size**0.5,
             clip_residual=clip_residual,
             clip_every=clip_every,
         )
@@ -157,18 +161,18 @@ class GradientSharing(tf.Module):
             codes=[code for code in self._codec.codes if code.repeats or self._levels == 1],
             scale=self._scale,
         )
-        self._divides = divides(self._reduce, self.collective.size, spec.codes, spec.dense_size, layout.size)
-        spec = replace(spec, parts=self.collective.size if self._divides else 0)
+        self._divides = divides(self._reduce, self._between.size, spec.codes, spec.dense_size, layout.size)
+        spec = replace(spec, parts=self._between.size if self._divides else 0)
         self._devices = [vector.device for vector in parameters]
         self._digest = digest.choose(self._devices)
         self._reducer = CompressedReducer(
-            collective=self.collective,
+            collective=self._between,
             backend=select(self._kernel, spec, self._devices),
             spec=spec,
             policy=self._policy,
             per_tensor=self._per_tensor,
             schedule=self._schedule,
-            devices=self._devices,
+            devices=self._groups.first(self._devices),
             learning_rate=None if self._every == 1 else learning_rate,
         )
         if self._schedule.auto and not self._reducer.stopwatch.works:
@@ -177,11 +181,10 @@ class GradientSharing(tf.Module):
             )
         self._compression = self._reducer.state
         self.bytes_sent = self._compression.bytes_sent
-        self._autotune = Autotune(self.collective, layout.size)
         self._layout, self._statistics = layout, vectors.size(parameters[:1]) - layout.size
         if self._shares_updates:
             self._agreed = tf.Variable(parameters[0][: layout.size], trainable=False)
-            self._outer.build(self._agreed.read_value(), self.collective.size)
+            self._outer.build(self._agreed.read_value(), self._between.size)
 
     def describe(self) -> Description:
         """Returns what is shared and what compresses it, and how the figures of compression are shown."""
@@ -200,11 +203,13 @@ class GradientSharing(tf.Module):
     ) -> list[list[tf.Tensor]]:
         """Returns the sum of all messages, R times; with `shares: updates`, each replica's own gradient."""
         error_feedback, check = self._compression.error_feedback, self._reducer.backend.check
-        checked = [check(gradient) for gradient in flattened(gradients, self._devices)]
+        own_gradients = self._groups.means(flattened(gradients, self._devices), self._devices)
+        checked = [check(gradient) for gradient in own_gradients]
         if self._shares_updates:
             own = [feedback.keep_usable(gradient) for feedback, gradient in zip(error_feedback, checked, strict=True)]
-            return cut(own, parameters, self._devices)
-        digests = [self._digest(own) for own in parameters]
+            return cut(self._groups.of_each(own), parameters, self._devices)
+        with tf.control_dependencies(self._groups.require_equal(self._digest, parameters, step)):
+            digests = [self._digest(own) for own in self._groups.first(parameters)]
         return cut([self._reducer(checked, digests, step)] * len(gradients), parameters, self._devices)
 
     def parameters_due(self, step: int) -> bool:
@@ -219,6 +224,9 @@ class GradientSharing(tf.Module):
         if self._agreed is None:
             return self.consensus(parameters, averaged=False)
         size, error_feedback, check = self._layout.size, self._compression.error_feedback, self._reducer.backend.check
+        own_trainables = [[vector[:size]] for vector in parameters]
+        with tf.control_dependencies(self._groups.require_equal(self._digest, own_trainables, step)):
+            parameters = self._groups.parameters(parameters, self._devices, size)
         updates = [check(vector[:size] - self._agreed) for vector in parameters]
         if self._every == 1:
             updates = [feedback.mark_usable(each) for feedback, each in zip(error_feedback, updates, strict=True)]
@@ -227,9 +235,9 @@ class GradientSharing(tf.Module):
         self._agreed.assign(self._moved(self._agreed, change))
         if self._every > 1:
             return self._agreed.read_value()
-        statistics = agreed_parameters(self.collective, parameters, size)[size:]
+        statistics = agreed_parameters(self._between, parameters, size)[size:]
         if elements := vectors.size([statistics]):
-            self.bytes_sent.assign_add(ordered_bytes(elements, self.collective.size))
+            self.bytes_sent.assign_add(ordered_bytes(elements, self._between.size))
         return tf.concat([self._agreed, statistics], axis=0)
 
     def _moved(self, agreed: tf.Variable, change: tf.Tensor) -> tf.Tensor:
@@ -246,12 +254,13 @@ class GradientSharing(tf.Module):
         Within a round of several steps these are the trainables of its start, which cost no exchange; averages of the
         weights differ between replicas then, and their mean does cost one.
         """
+        parameters = self._groups.parameters(parameters, self._devices, self._layout.size)
         if self._agreed is not None and self._every > 1:
             if averaged:
-                return ordered_mean(self.collective, parameters)
+                return ordered_mean(self._between, parameters)
             size = self._layout.size
             parameters = [tf.concat([self._agreed, vector[size:]], axis=0) for vector in parameters]
-        return agreed_parameters(self.collective, parameters, self._layout.size)
+        return agreed_parameters(self._between, parameters, self._layout.size)
 
     def traffic(self) -> Sequence[Traffic]:
         """Returns exchanges as long as the last ones, and statistics with shared updates; no dense steps."""
@@ -269,30 +278,20 @@ class GradientSharing(tf.Module):
         tensors.
         """
         clips = self._schedule.clip_residual is not None
-        figures = of_all_tensors(self._compression, self._layout, self.collective.size, clips=clips)
+        figures = of_all_tensors(self._compression, self._layout, self._between.size, clips=clips)
         return {**figures, **self._reducer.stopwatch.milliseconds()}
 
     def tensor_measurements(self) -> dict[str, tf.Tensor]:
         """Returns name -> [T]: density, threshold and residual ratio of each tensor in the last step."""
-        return of_tensors(self._compression, self._layout, self.collective.size)
+        return of_tensors(self._compression, self._layout, self._between.size)
 
     def autotune(self, step: int) -> str | None:
         """Chooses compression or an allreduce once, with `auto`, at step 100 or later, by their measured times."""
-        state = self._compression
-        if not self._schedule.auto or step % autotune.EVERY or state.autotuned or state.steered < autotune.STEERED:
-            return None
-        decision = self._autotune(self._reducer.stopwatch.least_seconds())
-        state.bytes_sent.assign_add(self._autotune.bytes)
-        if decision is None:
-            return None
-        loses, figures = decision
-        state.autotuned.assign(True)
-        state.off.assign(loses)
-        return f"{figures}: {'an allreduce takes over' if loses else 'compression stays'}"
+        return self._reducer.autotune(step)
 
     def replica_state(self, index: int) -> Mapping[str, tf.Variable]:
-        """Returns the residual, velocity and pending message of a replica."""
-        return self._compression.error_feedback[index].own()
+        """Returns the residual, velocity and pending message of a replica, or of the group whose first one it is."""
+        return self._groups.variables([each.own() for each in self._compression.error_feedback], index)
 
     def shared_state(self) -> Mapping[str, tf.Variable]:
         """Returns thresholds, counters and, with `shares: updates`, the shared parameters."""
