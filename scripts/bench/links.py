@@ -32,14 +32,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from tfscale.scripts.bench.links_network import INTERFACE, UNSHAPED, address, emulated, rendezvous, undisturbed
-from tfscale.scripts.bench.links_worker import FP16, FP32, POWERSGD, SHARING, Measured, Task
+from tfscale.scripts.bench.links_plot import plot
+from tfscale.scripts.bench.links_worker import FP16, FP32, POWERSGD, ROUND, ROUNDS, SHARING, Measured, Task
 
 from tfscale.launchers.rendezvous import rank_environment
 from tfscale.launchers.spawn import PARENT
 from tfscale.supervision.signals import Stopped, end, signals_raise
 from tfscale.tracking.tables import person_console, results_table
 
-LINKS = (UNSHAPED, "1gbit", "100mbit")
+LINKS = (UNSHAPED, "1gbit", "100mbit", "10mbit")
 """More than 1 Gbit/s is not what a bucket lets through on two cores."""
 
 WARM_UP = 5
@@ -192,42 +193,13 @@ def _task(arguments: argparse.Namespace, column: str, *, batch: int, target: flo
     )
 
 
-def plot(rows: Sequence[Row], place: Path) -> None:
-    """Draws step time and time to the target: a group for each link and number of ranks, a bar for each column."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    groups = list(dict.fromkeys((row["link"], row["ranks"]) for row in rows))
-    columns = list(dict.fromkeys(str(row["what"]) for row in rows))
-    figure, panels = pyplot.subplots(1, 2, figsize=(12, 5))
-    for panel, key, title in zip(
-        panels, ("step_ms", "seconds_to_target"), ("step time, ms", "time to target, s"), strict=True
-    ):
-        for index, column in enumerate(columns):
-            bars = [row for row in rows if row["what"] == column and row[key] is not None]
-            places = [groups.index((row["link"], row["ranks"])) + index * 0.8 / len(columns) for row in bars]
-            hatches = ["//" if row["extrapolated"] and key != "step_ms" else "" for row in bars]
-            heights = [float(str(row[key])) for row in bars]
-            panel.bar(places, heights, 0.8 / len(columns), align="edge", label=column, hatch=hatches)
-        panel.set_xticks(
-            [each + 0.4 for each in range(len(groups))], [f"{link}\n{ranks} ranks" for link, ranks in groups]
-        )
-        panel.set_yscale("log")
-        panel.set_title(f"{title} (hatched: extrapolated)" if key != "step_ms" else title)
-        panel.legend()
-    figure.tight_layout()
-    figure.savefig(place, dpi=120)
-
-
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """Reads the command line and checks what can be known before anything is made."""
     torch = [POWERSGD] if importlib.util.find_spec("torch") is not None else []
-    columns = [FP32, FP16, SHARING, *torch]
+    columns = [FP32, FP16, SHARING, ROUNDS, *torch]
     parser = argparse.ArgumentParser(description="Step time, bytes and time to an accuracy on emulated links, as root.")
     parser.add_argument("--ranks", type=int, nargs="+", default=[2, 4], choices=(2, 4), help="processes")
-    parser.add_argument("--rates", nargs="+", default=list(LINKS), choices=LINKS, help="of each link")
+    parser.add_argument("--rates", nargs="+", default=list(LINKS[:-1]), choices=LINKS, help="of each link")
     parser.add_argument("--columns", nargs="+", default=columns, choices=columns)
     parser.add_argument("--target", type=float, default=0.97, help="test accuracy")
     parser.add_argument("--steps", type=int, default=20, help="to measure where there is no training to the target")
@@ -242,6 +214,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     arguments = parser.parse_args(words)
     if arguments.steps < 1 or arguments.every <= WARM_UP:
         parser.error(f"--steps must be >= 1 and --every > {WARM_UP}, the steps of the warm-up")
+    if ROUNDS in arguments.columns and arguments.every % ROUND:
+        parser.error(f"--every must be a multiple of the {ROUND} steps of a round, got {arguments.every}")
     if arguments.batch < max(arguments.ranks) or any(arguments.batch % ranks for ranks in arguments.ranks):
         parser.error(f"--batch is divided among the processes, got {arguments.batch}; use a multiple of 4")
     if arguments.threads is not None and arguments.threads < 1:

@@ -27,8 +27,19 @@ if TYPE_CHECKING:
 
     from tfscale.collectives.base import Collective, RegularGather
 
-FP32, FP16, SHARING, POWERSGD = "allreduce fp32", "allreduce fp16", "sharing", "pytorch ddp + powersgd"
-STRATEGIES = {FP32: "horovod", FP16: "horovod", SHARING: "sharing"}
+FP32, FP16, POWERSGD = "allreduce fp32", "allreduce fp16", "pytorch ddp + powersgd"
+SHARING, ROUNDS = "sharing", "sharing in rounds"
+ROUND = 4
+"""Steps of a round."""
+
+STRATEGIES = {
+    FP32: ("strategy=horovod",),
+    FP16: ("strategy=horovod",),
+    SHARING: ("strategy=sharing",),
+    ROUNDS: ("strategy=sharing", f"strategy.every={ROUND}"),
+}
+"""Column -> the settings of its strategy."""
+
 HIDDEN = (2900, 2900)
 """Widths: 10.7 million trainable parameters on 28x28 images."""
 
@@ -193,7 +204,7 @@ def words(task: Task) -> list[str]:
         threads,
         *("model=mlp", f"model.hidden={list(HIDDEN)}", "data=mnist", f"seed={SEED}"),
         *("optimizer=nesterov", f"optimizer.learning_rate={task.rate}", f"optimizer.momentum={MOMENTUM}"),
-        *(f"strategy={STRATEGIES[task.column]}", "train.steps=1000000", f"train.batch={task.batch}"),
+        *(*STRATEGIES[task.column], "train.steps=1000000", f"train.batch={task.batch}"),
     ]
 
 

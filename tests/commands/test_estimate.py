@@ -146,6 +146,7 @@ def test_the_help_names_every_key(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["link=measure", "launch.np=2"], "link=measure must have hosts to measure between"),
         (["strategy=horovod", "strategy.reproducible=true"], "estimate cannot simulate the peers"),
+        (["strategy=sharing", "strategy.group=2"], "strategy.group must be 1 for an estimate"),
         (["model.hiden=[3]"], "model.hiden"),
     ],
 )

@@ -136,7 +136,7 @@ def test_only_dense_rows_on_shaped_links_are_extrapolated() -> None:
         (column, link) for column in STRATEGIES for link in links.LINKS
         if links.is_extrapolated(column, link, False)
     }  # fmt: skip
-    assert shortened == {(column, link) for column in (FP32, FP16) for link in ("1gbit", "100mbit")}
+    assert shortened == {(column, link) for column in (FP32, FP16) for link in links.LINKS[1:]}
     assert not links.is_extrapolated(FP32, "100mbit", True)
 
 
@@ -145,6 +145,7 @@ def test_only_dense_rows_on_shaped_links_are_extrapolated() -> None:
     [
         (["--rates", "100mbit"], "dense rows on shaped links need the steps of --rates none; add it, or use --full"),
         (["--every", "5"], "--steps must be >= 1 and --every > 5, the steps of the warm-up"),
+        (["--every", "19"], "--every must be a multiple of the 4 steps of a round, got 19"),
         (["--batch", "6"], "--batch is divided among the processes, got 6; use a multiple of 4"),
         (["--threads", "0"], "--threads must be >= 1, got 0"),
     ],

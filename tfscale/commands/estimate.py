@@ -73,6 +73,11 @@ def main(flags: argparse.Namespace) -> int:
     given, rest = separate(parse([_as_list(word) for word in flags.overrides]), KEYS)
     options = options_of(given)
     configs = _configs(rest, flags.config_dir)
+    if any(each.strategy.get("group", 1) != 1 for each in configs.values()):
+        raise UserError(
+            "strategy.group must be 1 for an estimate, which trains one replica; a group is like one with the "
+            "batches of all: leave it out and multiply train.batch"
+        )
     if max(options.ranks) >= SCATTER_FROM and any(each.strategy.get("reduce") == "auto" for each in configs.values()):
         logger.warning(f"warning: from {SCATTER_FROM} replicas on jobs send fewer bytes than is said here: {NO_SUMS}")
     if options.link is None:
