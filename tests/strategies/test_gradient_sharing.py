@@ -41,6 +41,7 @@ DEFAULTS = {
     "nesterov": False,
     "masking": True,
     "auto": False,
+    "group": 1,
     "reduce": "gather",
     "kernel": "native",
 }
@@ -324,11 +325,11 @@ def test_the_old_word_for_the_reference_backend_still_selects_it() -> None:
 
 
 def test_every_option_is_in_the_table() -> None:
-    """Those left out have tests of their own: test_thresholds, test_contracts, test_rounds, test_outer_optimizer."""
+    """Those left out have tests of their own: test_thresholds, test_contracts, test_groups, test_rounds and others."""
     import inspect
 
     taken = inspect.signature(GradientSharing).parameters.keys()
-    assert taken - {"collective", "threshold", "shares", *ROUNDS} == OPTIONS.keys()
+    assert taken - {"collective", "threshold", "shares", "group", *ROUNDS} == OPTIONS.keys()
 
 
 def test_sharing_updates_is_not_sharing_gradients(build_job: Callable[..., Job]) -> None:

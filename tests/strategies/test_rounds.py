@@ -47,6 +47,7 @@ def rounds(threshold: Threshold, size: int, **settings: object) -> GradientShari
         "nesterov": False,
         "masking": False,
         "auto": False,
+        "group": 1,
         "reduce": "gather",
         "kernel": "native",
         **settings,
