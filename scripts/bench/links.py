@@ -1,6 +1,7 @@
 """Measures exchanges on emulated slow links: steps, bytes and time to a test accuracy; needs root.
 
-usage: python -m tfscale.scripts.bench.links [--ranks 2 4] [--rates none 1gbit 100mbit] [--target 0.97] [--json FILE]
+usage: python -m tfscale.scripts.bench.links [--ranks 2 4] [--rates none 1gbit 100mbit 10mbit] [--target 0.97]
+                                            [--columns "allreduce fp32" sharing ...] [--json FILE]
 
 Every process lives in a network namespace of its own, as if on a host of its own; a bridge in one more namespace joins
 them, and both directions of every link pass a token bucket (tc-tbf; this needs no netem). Nothing appears in the
@@ -144,13 +145,14 @@ def summarised(
     if needed is not None:
         reached, time_to_target = needed, needed * mean
     else:
-        time_to_target = None if reached is None else mean + sum(seconds[1:reached])  # the first step compiles
+        # The first steps compile, that with the first exchange of a round too.
+        time_to_target = None if reached is None else WARM_UP * mean + sum(seconds[WARM_UP:reached])
     return {
         "ranks": ranks,
         "link": link,
         "what": column,
-        "step_ms": round(1e3 * statistics.median(steady), 2),
-        "mean_step_ms": round(1e3 * mean, 2),
+        "step_ms": round(1e3 * mean, 2),
+        "median_step_ms": round(1e3 * statistics.median(steady), 2),
         "samples_per_second": round(ranks * batch / mean, 1),
         "KB_sent_a_step": round(statistics.fmean(each.sent / (len(each.seconds) - 1) for each in measured) / 1e3, 2),
         "steps_measured": len(steady),

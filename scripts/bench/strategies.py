@@ -36,6 +36,9 @@ from tfscale.tracking.tables import person_console, results_table
 WARM_UP = 30
 """Steps before the clock starts."""
 
+ROUND = 16
+"""Measurements are of a multiple of so many steps, which is a multiple of all rounds but that of five."""
+
 ONE_PROCESS: Mapping[str, Sequence[str]] = {
     "hand-written": (),
     "MirroredStrategy": (),
@@ -52,6 +55,7 @@ TWO_PROCESSES: Mapping[str, Sequence[str]] = {
     "horovod_averaging, every 5": ("strategy=horovod_averaging",),
     "sharing": ("strategy=sharing",),
     "sharing, delay 1": ("strategy=sharing", "strategy.delay=1"),
+    "sharing, every 16": ("strategy=sharing", "strategy.every=16"),
 }
 OVER_LOOPBACK: Mapping[str, Sequence[str]] = {
     "horovod, over loopback": ("strategy=horovod", "strategy.collective.shared_memory=false"),
@@ -108,7 +112,8 @@ def work(name: str, batch: int, seconds: float, folder: Path) -> None:
     began = time.perf_counter()
     for _ in range(10):
         step()
-    steps = _agreed_steps(folder, world.rank, max(10, round(seconds / ((time.perf_counter() - began) / 10))))
+    wanted = seconds / ((time.perf_counter() - began) / 10)
+    steps = _agreed_steps(folder, world.rank, ROUND * max(1, round(wanted / ROUND)))
     began = time.perf_counter()
     for _ in range(steps - 1):
         step()

@@ -146,7 +146,11 @@ def test_the_help_names_every_key(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["link=measure", "launch.np=2"], "link=measure must have hosts to measure between"),
         (["strategy=horovod", "strategy.reproducible=true"], "estimate cannot simulate the peers"),
-        (["strategy=sharing", "strategy.group=2"], "strategy.group must be 1 for an estimate"),
+        (
+            ["strategy=local", "strategy.payload=int8", "ranks=2,64"],
+            "with ranks=64: strategy.payload must be float32 or float16 with more than 42 replicas",
+        ),
+        (["strategy=sharing", "strategy.group=2", "strategy.replicas=8"], "strategy.group must be 1 for an estimate"),
         (["model.hiden=[3]"], "model.hiden"),
     ],
 )

@@ -120,11 +120,18 @@ def test_reproducible_averaging_does_not_depend_on_the_number_of_processes(
     assert digest(tmp_path, "on-1") == digest(tmp_path, "on-3")
 
 
+GROUPS = {
+    "rounds": ("strategy.every=3", "strategy.threshold.density=0.01"),
+    "divided": ("strategy.reduce=scatter", "strategy.delay=1", "strategy.collective.shared_memory=false"),
+}
+
+
 @pytest.mark.slow
-def test_groups_do_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", GROUPS)
+def test_groups_do_not_depend_on_the_number_of_processes(tmp_path: Path, name: str) -> None:
     """With batch normalization, so that statistics differ within a group, too."""
-    rounds = ("strategy=sharing", "strategy.every=3", "strategy.threshold.density=0.01")
-    words = (*SMALL, "model=cnn", *rounds, "strategy.replicas=8", "strategy.group=2", "train.steps=15")
+    words = (*SMALL, "model=cnn", "strategy=sharing", *GROUPS[name], "strategy.replicas=8", "strategy.group=2")
+    words = (*words, "train.steps=15")
     results = [launched(tmp_path, f"on-{np}", *words, f"launch.np={np}") for np in (1, 2, 4)]
     assert len({each["parameters_sha256"] for each in results}) == 1
     assert len({digest(tmp_path, f"on-{np}") for np in (1, 2, 4)}) == 1

@@ -55,7 +55,8 @@ def test_traffic_is_what_the_bytes_count(build_job: Callable[..., Job], name: st
     for _ in itertools.islice(stepping(job), 24):  # a multiple of all rounds
         counts.append(int(strategy.bytes_sent))
     length = max(each.every for each in strategy.traffic())
-    predicted = sum(3 * sent_bytes(each, 3) * length / each.every for each in strategy.traffic())
+    senders = strategy.senders
+    predicted = sum(senders * sent_bytes(each, senders) * length / each.every for each in strategy.traffic())
     assert predicted == pytest.approx(counts[24] - counts[24 - length], rel=1e-6)
 
 

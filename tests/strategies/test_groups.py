@@ -32,6 +32,8 @@ def test_a_group_is_a_replica_with_the_batch_of_all(build_job: Callable[..., Job
     grouped = run(build_job(*words, "strategy.replicas=6", "strategy.group=3", "train.batch=4"), 6)
     np.testing.assert_allclose(parameters(grouped)[0], parameters(two)[0], atol=1e-5)
     assert grouped.state.strategy.senders == 2
+    note = "2 groups of 3 replicas average their gradients and share as one each"
+    assert note in grouped.state.strategy.describe().notes
     assert int(grouped.state.strategy.bytes_sent) == pytest.approx(int(two.state.strategy.bytes_sent), rel=0.02)
 
 
@@ -96,10 +98,21 @@ def test_a_group_is_in_one_process() -> None:
         Groups(collective, 2)
     assert str(raised.value) == (
         "strategy.group=2 needs a multiple of 2 replicas in every process, got 3 of 6; set strategy.replicas to a "
-        "multiple of 2 times the number of processes"
+        "multiple of 2 times the number of processes, or launch.np"
     )
     with pytest.raises(UserError, match=r"strategy\.group=6 makes one group of all replicas"):
         Groups(InProcess(replicas=6), 6)
+
+
+@pytest.mark.parametrize("replicas", ["auto", "8"])
+def test_a_group_in_two_processes_is_refused_before_anything_starts(replicas: str) -> None:
+    words = ("strategy=sharing", "strategy.group=2", f"strategy.replicas={replicas}", "launch.np=3")
+    with pytest.raises(UserError) as raised:
+        check_job(composed(*SMALL, *words), processes=3)
+    assert (
+        "strategy.replicas must be a multiple of 6, strategy.group times the number of processes (3), got "
+        f"{replicas}; set strategy.replicas or launch.np"
+    ) in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Averaging with short numbers: nothing is lost, sums of int8 are exact, and what it costs is counted."""
+"""Averaging with quantized messages: nothing is lost, sums of int8 are exact, and what it costs is counted."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ def residuals(of: Payload, replicas: int) -> list[np.ndarray]:
 
 
 def exchanged(of: Payload, own: Sequence[np.ndarray]) -> np.ndarray:
-    return of.mean_change([tf.constant(each) for each in own], tf.zeros([SIZE])).numpy()
+    return of([tf.constant(each) for each in own], tf.zeros([SIZE])).change.numpy()
 
 
 @pytest.mark.parametrize("replicas", [2, 3, 31])
@@ -67,7 +67,7 @@ def test_a_message_is_as_near_as_its_type_allows(kind: str) -> None:
 
 
 def test_int8_is_exact_integer_arithmetic() -> None:
-    """Against a reference in float64 that follows the formulas of the module."""
+    """Against the formulas of the module, in NumPy."""
     replicas, own = 3, changes(3, seed=3)
     limit = 127 // replicas
     largest = np.zeros(SIZE, np.float32)
@@ -109,7 +109,7 @@ def test_int8_has_room_for_few_replicas() -> None:
     with pytest.raises(UserError) as raised:
         payload("int8", 43)
     assert str(raised.value) == (
-        "strategy.payload=int8 adds the messages of at most 42 replicas, got 43; set strategy.payload=float16"
+        "strategy.payload=int8 adds the messages of at most 42 replicas, got 43; set strategy.payload=float32"
     )
 
 
@@ -149,8 +149,50 @@ def test_the_outer_optimizer_moves_what_was_sent(build_job: Callable[..., Job], 
     np.testing.assert_allclose(parameters(moved)[0][:size], (0.5 * (start + parameters(plain)[0]))[:size], atol=1e-6)
 
 
-def test_halves_have_no_order_to_reproduce() -> None:
-    words = ("strategy=local", "strategy.payload=float16", "strategy.reproducible=true")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("strategy.payload=float16", "strategy.reproducible=true"),
+            "strategy.payload must be float32 or int8 with strategy.reproducible=true, got float16",
+        ),
+        (
+            ("strategy.payload=int8", "strategy.replicas=43"),
+            "strategy.payload must be float32 or float16 with more than 42 replicas, got int8 and 43",
+        ),
+        (("strategy.payload=int4",), "strategy.payload must be float32, float16 or int8, got int4"),
+    ],
+)
+def test_wrong_values_are_refused(words: tuple[str, ...], said: str) -> None:
     with pytest.raises(UserError) as raised:
-        check_job(composed(*SMALL, *words), processes=1)
-    assert "strategy.payload must be float32 or int8 with strategy.reproducible=true, got float16" in str(raised.value)
+        check_job(composed(*SMALL, "strategy=local", *words), processes=1)
+    assert said in str(raised.value)
+
+
+def test_a_sum_that_was_damaged_on_the_way_is_refused(
+    build_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = build_job(*SMALL, "strategy=local", "strategy.replicas=3", "strategy.every=1", "strategy.payload=int8")
+    total = job.collective.total
+    damage = tf.one_hot(5, job.layout.size, dtype=tf.int8)
+    monkeypatch.setattr(job.collective, "total", lambda vectors: tf.bitwise.bitwise_xor(total(vectors), damage))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="the message of rank 0 or another one is damaged"):
+        run(job, 1)
+
+
+def test_a_change_that_is_not_finite_leaves_anchor_and_momentum_alone(build_job: Callable[..., Job]) -> None:
+    outer = ("strategy/outer=nesterov", "strategy.outer.learning_rate=0.9", "strategy.outer.momentum=0.3")
+    job = run(build_job(*SMALL, "strategy=local", "strategy.every=1", "strategy.payload=int8", *outer), 2)
+    strategy, (own, other) = job.state.strategy, [tf.constant(each) for each in parameters(job)]
+    before = {name: each.numpy() for name, each in strategy.shared_state().items()}
+    broken = strategy.reduce_parameters([own, other * float("nan")], tf.constant(3, tf.int64))
+    assert not np.isfinite(broken[: job.layout.size]).any()
+    for name in ("anchor", "outer_momentum"):
+        np.testing.assert_array_equal(strategy.shared_state()[name], before[name])
+
+
+def test_a_run_says_what_travels(build_job: Callable[..., Job]) -> None:
+    job = build_job(*SMALL, "strategy=local", "strategy.payload=float16")
+    assert job.state.strategy.describe().notes == [
+        "changes of the parameters travel as float16, by Horovod where processes are several"
+    ]

@@ -45,6 +45,10 @@ VARIANTS = {
         *(*SHARING, "strategy.every=3", "strategy.threshold.density=0.02", "strategy.levels=3"),
         *("strategy/outer=sgd", "strategy.outer.momentum=0.3", "strategy.residual_decay=0.95", "strategy.delay=1"),
     ),
+    "sharing in groups": (*SHARING, "strategy.replicas=6", "strategy.group=2"),
+    "sharing in groups, in rounds": (
+        *(*SHARING, "strategy.replicas=6", "strategy.group=2", "strategy.every=4", "strategy.threshold.density=0.02"),
+    ),
     "sharing sum": (*SHARING, "strategy.combine=sum", "optimizer.learning_rate=0.02"),
     "sharing clipped": (*SHARING, "strategy.clip_norm=1.0"),
     "sharing adaptive": (*SHARING, "strategy/threshold=adaptive"),

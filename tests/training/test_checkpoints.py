@@ -36,7 +36,13 @@ RESUMED = (
         "sharing updates",
         "sharing a step later",
     ),
-    *("sharing per tensor", "sharing after a warm-up"),
+    *(
+        "sharing per tensor",
+        "sharing after a warm-up",
+        "local, int8",
+        "sharing in groups",
+        "sharing in groups, in rounds",
+    ),
 )
 """Each has state of its own."""
 
@@ -63,7 +69,8 @@ def test_resuming_gives_the_same_bits(build_job: Callable[..., Job], tmp_path: P
     resumed = build_job(*words, "seed=999")
     checkpoints.restore(resumed.state, step_of(newest(tmp_path, no_damage)))
     assert resumed.state.step == STEPS
-    feed = training_steps(resumed.state, resumed.data, shards=2, batch=16, seed=straight.plan.seed, prefetch=2)
+    shards = resumed.collective.size
+    feed = training_steps(resumed.state, resumed.data, shards=shards, batch=16, seed=straight.plan.seed, prefetch=2)
     for _ in range(STEPS):
         next(feed)
     wanted, got = everything(straight), everything(resumed)

@@ -191,7 +191,7 @@ def poisoned(job: Job, monkeypatch: pytest.MonkeyPatch, *numbers: int, ranks: Se
     return job
 
 
-@pytest.mark.parametrize("strategy", ["sharing", "sharing updates", "local"])
+@pytest.mark.parametrize("strategy", ["sharing", "sharing updates", "sharing in groups", "local", "local, int8"])
 def test_a_rollback_puts_the_newest_checkpoint_back_and_goes_on_with_other_examples(
     build_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str
 ) -> None:

@@ -3,7 +3,7 @@
 import argparse
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from tfscale.commands import link, prepare
 from tfscale.config import preflight
 from tfscale.config.overrides import Override, parse, separate
 from tfscale.config.schemas.config import Config
-from tfscale.config.strategy_settings import candidates_of, compared, in_steady_state
+from tfscale.config.strategy_settings import candidates_of, compared, in_steady_state, settings_of
 from tfscale.errors import RunError, UserError, first_line
 from tfscale.estimate import plot, show
 from tfscale.estimate.forecast import Forecast, Length
@@ -78,6 +78,7 @@ def main(flags: argparse.Namespace) -> int:
             "strategy.group must be 1 for an estimate, which trains one replica; a group is like one with the "
             "batches of all: leave it out and multiply train.batch"
         )
+    _require_ranks(configs.values(), options.ranks)
     if max(options.ranks) >= SCATTER_FROM and any(each.strategy.get("reduce") == "auto" for each in configs.values()):
         logger.warning(f"warning: from {SCATTER_FROM} replicas on jobs send fewer bytes than is said here: {NO_SUMS}")
     if options.link is None:
@@ -90,6 +91,18 @@ def main(flags: argparse.Namespace) -> int:
     if options.plot is not None:
         _draw(forecast, options.plot)
     return 0
+
+
+def _require_ranks(configs: Collection[Config], ranks: Sequence[int]) -> None:
+    """Raises UserError if a strategy cannot have so many replicas."""
+    for config in configs:
+        settings = settings_of(config.strategy["_target_"])
+        if settings is None:
+            continue
+        for replicas in ranks:
+            strategy = {**config.strategy, "replicas": replicas}
+            if problems := settings.problems_of(config.model_copy(update={"strategy": strategy})):
+                raise UserError(*(f"with ranks={replicas}: {problem}" for problem in problems))
 
 
 def options_of(given: Mapping[str, str]) -> Options:

@@ -147,7 +147,12 @@ def _save(config: Config, directory: RunDirectory) -> None:
 def _supervise(config: Config, typed: Typed, processes: int, directory: RunDirectory) -> int:
     """Starts processes that train, and starts them again after a fault."""
     launch = config.launch
-    policy = Policy(max_restarts=launch.max_restarts, min_np=launch.min_np, watches=launch.hang_timeout is not None)
+    grouped = config.strategy.get("group", 1) > 1  # a group is in one process: one process less would cut it
+    policy = Policy(
+        max_restarts=launch.max_restarts,
+        min_np=processes if grouped else launch.min_np,
+        watches=launch.hang_timeout is not None,
+    )
     if launch.hosts is not None:
         launcher = _on_hosts(config, typed.again, directory)
     else:

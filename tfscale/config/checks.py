@@ -120,6 +120,12 @@ def _processes(config: Config, processes: int) -> list[str]:
             f"strategy.replicas must be >= the number of processes ({processes}), got {replicas}; "
             "leave strategy.replicas=auto for one a process"
         )
+    elif not _fits_groups(config, processes):
+        group = config.strategy["group"]
+        problems.append(
+            f"strategy.replicas must be a multiple of {group * processes}, strategy.group times the number of "
+            f"processes ({processes}), got {replicas}; set strategy.replicas or launch.np"
+        )
     if uses_horovod(config, processes) and find_spec("horovod") is None:
         problems.append(HOROVOD_MISSING)
     if config.launch.hosts is not None and config.launch.np == "auto":
@@ -130,6 +136,13 @@ def _processes(config: Config, processes: int) -> list[str]:
             "set strategy/collective=horovod, or launch.np=1 and launch.hosts=null"
         )
     return problems
+
+
+def _fits_groups(config: Config, processes: int) -> bool:
+    """Returns whether each group of replicas is in one process."""
+    replicas, group = config.strategy.get("replicas", "auto"), config.strategy.get("group", 1)
+    replicas = processes if replicas == "auto" else replicas
+    return group == 1 or processes == 1 or replicas % (group * processes) == 0
 
 
 def _optimizer(config: Config) -> list[str]:

@@ -48,7 +48,7 @@ class RunMetrics:
     ) -> None:
         self._state, self._all, self._tracker, self._observer = state, examples, tracker, observer
         self._collective = state.strategy.collective
-        self._whole = batch * self._collective.size
+        self._senders, self._whole = state.strategy.senders, batch * self._collective.size
         self._steps: list[StepInfo] = []
         self._sums: Counter[str] = Counter()
         self._told, self._first_number = 0, state.step + 1
@@ -193,7 +193,7 @@ class RunMetrics:
             sha256: Of the final parameters.
         """
         sent = int(self._state.strategy.bytes_sent)
-        dense = self._state.step * mean_bytes(self._state.replicas[0].layout.size, self._state.strategy.senders)
+        dense = self._state.step * mean_bytes(self._state.replicas[0].layout.size, self._senders)
         return {
             **self._results_of_evaluations(),
             **({} if self._reason is None else {"ended_early": self._reason}),

@@ -41,10 +41,17 @@ class Groups:
             raise UserError(
                 f"strategy.group={size} needs a multiple of {size} replicas in every process, got "
                 f"{len(collective.ranks)} of {collective.size}; set strategy.replicas to a multiple of {size} times "
-                "the number of processes"
+                "the number of processes, or launch.np"
             )
         self.collective = collective if size == 1 else collective.of(collective.size // size)
         """Of the groups; a group counts as a replica there."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Returns a line for the start of a run; none if a group is a replica."""
+        if self._size == 1:
+            return []
+        return [f"{self.collective.size} groups of {self._size} replicas average their gradients and share as one each"]
 
     def first(self, values: Sequence[Value]) -> Sequence[Value]:
         """Returns one value a group from one a replica, that of its first replica."""
@@ -107,5 +114,10 @@ class Groups:
         return [check for check in checks if check is not None]
 
     def variables(self, of_groups: Sequence[Mapping[str, tf.Variable]], index: int) -> Mapping[str, tf.Variable]:
-        """Returns those of the group of replica number `index` of this process, if it is the group's first one."""
+        """Returns the variables to save with replica number `index` of this process: none unless it is a group's first.
+
+        Args:
+            of_groups: Of each group of this process.
+            index: Of the replica.
+        """
         return of_groups[index // self._size] if index % self._size == 0 else {}

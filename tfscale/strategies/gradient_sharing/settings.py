@@ -169,7 +169,7 @@ def _group_problems(strategy: Mapping[str, Any]) -> list[str]:
     if replicas == group:
         return [
             f"strategy.group must be smaller than strategy.replicas, got {group} for both: one group has nobody to "
-            "share with; set strategy=horovod strategy/collective=in_process"
+            "share with; set strategy=horovod"
         ]
     return []
 

@@ -188,7 +188,7 @@ class GradientSharing(tf.Module):
 
     def describe(self) -> Description:
         """Returns what is shared and what compresses it, and how the figures of compression are shown."""
-        notes = [f"messages are made by {self._reducer.backend.name}"]
+        notes = [f"messages are made by {self._reducer.backend.name}", *self._groups.notes]
         if self._shares_updates:
             rounds = "" if self._every == 1 else f", after {self._every:,} steps each"
             notes += [f"updates of each replica's own optimizer are shared{rounds}"]

@@ -8,6 +8,15 @@ from tfscale.config.schemas.config import Config
 from tfscale.config.schemas.exchange import NO_OUTER_OPTIMIZER
 from tfscale.config.schemas.fields import AutoWhole, Bool, Steps, Table, rule
 
+INT8 = 127
+"""Largest sum of int8 messages."""
+
+FEWEST_LEVELS = 3
+"""Fewest values of each sign that an int8 message may have."""
+
+INT8_REPLICAS = INT8 // FEWEST_LEVELS
+"""Most replicas with int8 messages."""
+
 
 class _ParameterAveraging(Table):
     replicas: AutoWhole
@@ -43,13 +52,18 @@ COMPARED: Mapping[str, Sequence[str]] = MappingProxyType({"horovod_averaging": [
 
 def problems_of(config: Config) -> list[str]:
     """Returns a message for each rule between keys that the configuration breaks."""
-    strategy = config.strategy
+    strategy, problems = config.strategy, []
     if strategy["payload"] == "float16" and strategy["reproducible"]:
-        return [
+        problems.append(
             "strategy.payload must be float32 or int8 with strategy.reproducible=true, got float16: sums of halves "
             "depend on their order; set strategy.payload=int8"
-        ]
-    return []
+        )
+    if strategy["payload"] == "int8" and strategy["replicas"] != "auto" and strategy["replicas"] > INT8_REPLICAS:
+        problems.append(
+            f"strategy.payload must be float32 or float16 with more than {INT8_REPLICAS} replicas, got int8 and "
+            f"{strategy['replicas']}: their sum does not fit; set strategy.payload=float32"
+        )
+    return problems
 
 
 def resolved(config: Config) -> Config:

@@ -27,13 +27,14 @@ from tfscale.collectives.base import Collective, gather_bytes
 from tfscale.collectives.checksummed import gather_checksummed
 from tfscale.collectives.ordered import ordered_mean
 from tfscale.collectives.traffic import Traffic
+from tfscale.errors import UserError
 from tfscale.strategies.base import SKIPPED_STEPS, Averaging, Description, Tensors
 from tfscale.strategies.outer_optimizer import OuterOptimizer
-from tfscale.strategies.parameter_averaging.payload import KINDS, Payload
+from tfscale.strategies.parameter_averaging.payload import KINDS, Exchanged, Payload
 from tfscale.vectors import Layout, counter
 
 CHECK_WORDS = 3
-"""Words of the message that follows an averaging: digest of the result, steps skipped, checksum."""
+"""Words of the message that follows an averaging: digest of the result, steps skipped, checksum; one more with int8."""
 
 
 @final
@@ -66,6 +67,8 @@ class ParameterAveraging(Averaging):
         report_after_averaging: bool,
     ) -> None:
         super().__init__(collective=collective, reproducible=reproducible)
+        if payload not in ("float32", *KINDS):
+            raise UserError(f"strategy.payload must be float32, float16 or int8, got {payload}; set one of them")
         self.averages_optimizer = average_optimizer
         self.reports_after_averaging = report_after_averaging
         self._every, self._outer, self._kind = every, outer, payload
@@ -87,8 +90,9 @@ class ParameterAveraging(Averaging):
             self._anchor = tf.Variable(trainable[0], trainable=False)
 
     def describe(self) -> Description:
-        """Returns what the outer optimizer is, if there is one."""
-        return Description(notes=[self._outer.note] if self._outer.is_active else [])
+        """Returns what the outer optimizer is, if there is one, and the type of what is sent if it is not float32."""
+        notes = [] if self._payload is None else [self._payload.note]
+        return Description(notes=[*notes, *([self._outer.note] if self._outer.is_active else [])])
 
     def reduce_gradients(
         self, gradients: Sequence[Tensors], parameters: Sequence[Tensors], step: tf.Tensor
@@ -118,46 +122,51 @@ class ParameterAveraging(Averaging):
         Raises:
             tf.errors.InvalidArgumentError: A process has another result.
         """
-        mean = self._averaged(parameters)
-        messages = [tf.stack([self._digest([mean]), tf.cast(each, tf.int32)]) for each in self._own_skipped]
-        gathered = gather_checksummed(self.collective, messages)
-        digests, skipped = tf.unstack(tf.ensure_shape(tf.stack(gathered), [self.collective.size, 2]), axis=1)
+        plain, quantized = self._mean(parameters)
+        mean = self._moved(plain)
+        own = [[self._digest([mean]), tf.cast(each, tf.int32)] for each in self._own_skipped]
+        if quantized is not None and quantized.own_sums is not None:
+            own = [[*words, each] for words, each in zip(own, quantized.own_sums, strict=True)]
+        replicas, words = self.collective.size, len(own[0])
+        gathered = gather_checksummed(self.collective, [tf.stack(each) for each in own])
+        digests, skipped, *sums = tf.unstack(tf.ensure_shape(tf.stack(gathered), [replicas, words]), axis=1)
         self._skipped.assign(tf.cast(tf.reduce_sum(skipped), tf.int64))
-        self.bytes_sent.assign_add(gather_bytes(tf.constant(CHECK_WORDS * self.collective.size), self.collective.size))
-        agreed = consistency.require_consistent(digests, step)
-        with tf.control_dependencies([] if agreed is None else [agreed]):
+        self.bytes_sent.assign_add(gather_bytes(tf.constant((words + 1) * replicas), replicas))
+        whole = quantized.require_whole(sums[0]) if quantized is not None and sums else None
+        checks = [consistency.require_consistent(digests, step), whole]
+        with tf.control_dependencies([check for check in checks if check is not None]):
             return tf.identity(mean)
 
-    def _averaged(self, parameters: Sequence[tf.Tensor]) -> tf.Tensor:
-        """R x [S] -> [S]: the mean, its trainable elements moved by the outer optimizer.
+    def _mean(self, parameters: Sequence[tf.Tensor]) -> tuple[tf.Tensor, Exchanged | None]:
+        """R x [S] -> the mean [S] over all W; and what was exchanged with a payload."""
+        size, anchor = self._trainable, self._anchor
+        if self._payload is None or anchor is None:
+            return self.mean(parameters), None
+        agreed, rest = anchor.read_value(), [vector[size:] for vector in parameters]
+        quantized = self._payload([vector[:size] for vector in parameters], agreed)
+        self.bytes_sent.assign_add(self._payload.bytes_of_one())
+        mean = self.mean(rest) if self._synchronised > size else rest[0]
+        return tf.concat([agreed + quantized.change, mean], axis=0), quantized
 
-        The optimizer and the anchor stay as they were if the mean of these is not finite.
+    def _moved(self, mean: tf.Tensor) -> tf.Tensor:
+        """[S] -> [S], the step of the outer optimizer; the mean itself if it is not finite.
+
+        The anchor follows, unless the mean is not finite.
         """
         anchor = self._anchor
         if anchor is None:
-            return self.mean(parameters)
-        if self._payload is None:
-            mean = self.mean(parameters)
-            plain, rest = mean[: self._trainable], mean[self._trainable :]
-        else:
-            trainable = [vector[: self._trainable] for vector in parameters]
-            plain = anchor + self._payload.mean_change(trainable, anchor.read_value())
-            self.bytes_sent.assign_add(self._payload.bytes_of_one())
-            rest = self._mean_of_rest([vector[self._trainable :] for vector in parameters])
+            return mean
+        plain = mean[: self._trainable]
 
         def move() -> tf.Tensor:
             return anchor.assign(self._outer(plain, plain - anchor))
 
         finite = tf.reduce_all(tf.math.is_finite(plain))
-        return tf.concat([tf.cond(finite, move, lambda: plain), rest], axis=0)
-
-    def _mean_of_rest(self, vectors: Sequence[tf.Tensor]) -> tf.Tensor:
-        """R x [S - D] -> [S - D]; nothing is exchanged if there is no rest."""
-        return self.mean(vectors) if self._synchronised > self._trainable else vectors[0]
+        return tf.concat([tf.cond(finite, move, lambda: plain), mean[self._trainable :]], axis=0)
 
     def traffic(self) -> Sequence[Traffic]:
         """Returns the mean of parameters, and the digests that follow it."""
-        digests = Traffic(kind="gather", words=CHECK_WORDS, every=self._every)
+        digests = Traffic(kind="gather", words=CHECK_WORDS + (self._kind == "int8"), every=self._every)
         if self._payload is None:
             return [self.mean_traffic(self._synchronised, self._every), digests]
         rest = self._synchronised - self._trainable
@@ -170,7 +179,7 @@ class ParameterAveraging(Averaging):
         return {**super().measurements(), SKIPPED_STEPS: skipped.read_value()}
 
     def replica_state(self, index: int) -> Mapping[str, tf.Variable]:
-        """Returns the number of steps that the replica has skipped and, with short numbers, its residual."""
+        """Returns the number of steps that the replica has skipped and, with a payload, its residual."""
         residual = {} if self._payload is None else self._payload.state(index)
         return {SKIPPED_STEPS: self._own_skipped[index], **residual}
 
