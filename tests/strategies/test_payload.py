@@ -193,6 +193,4 @@ def test_a_change_that_is_not_finite_leaves_anchor_and_momentum_alone(build_job:
 
 def test_a_run_says_what_travels(build_job: Callable[..., Job]) -> None:
     job = build_job(*SMALL, "strategy=local", "strategy.payload=float16")
-    assert job.state.strategy.describe().notes == [
-        "changes of the parameters travel as float16, by Horovod where processes are several"
-    ]
+    assert job.state.strategy.describe().notes == ["changes of the parameters travel as float16"]

@@ -1,6 +1,6 @@
 """Error feedback: what one replica has not sent yet. It belongs to the replica and moves with it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import final
 
 import tensorflow as tf
@@ -36,16 +36,16 @@ class ErrorFeedback(tf.Module):
             self.pending = tf.Variable(empty, trainable=False, shape=[None]) if delayed else None
             self._skipped = counter() if rounds else None
 
-    def keep_usable(self, gradient: Contribution) -> tf.Tensor:
-        """Returns the gradient [D], or zeros if it is not usable, which `mark_usable` then reports.
+    def keep_usable(self, gradient: Sequence[tf.Tensor], usable: tf.Tensor) -> list[tf.Tensor]:
+        """Returns the gradient's tensors, or zeros if they are not usable, which `mark_usable` then reports.
 
         An optimizer that has once seen a NaN keeps it in its slots for ever.
         """
         with tf.device(self.device):
-            self._usable.assign(gradient.usable)
+            self._usable.assign(usable)
             if self._skipped is not None:
-                self._skipped.assign_add(tf.cast(~gradient.usable, tf.int64))
-            return tf.where(gradient.usable, gradient.vector, 0.0)
+                self._skipped.assign_add(tf.cast(~usable, tf.int64))
+            return list(tf.cond(usable, lambda: list(gradient), lambda: [tf.zeros_like(each) for each in gradient]))
 
     def take_skipped(self) -> tf.Tensor:
         """Returns the number of steps that this replica has skipped alone since the last call, [] int64."""

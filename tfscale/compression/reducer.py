@@ -30,6 +30,7 @@ from tfscale.compression.schedule import Schedule
 from tfscale.compression.state import CompressorState
 from tfscale.compression.stopwatch import Stopwatch
 from tfscale.compression.thresholds import Threshold
+from tfscale.vectors import flatten
 
 SMALLEST_THRESHOLD = 1e-20
 """Lower bound of the threshold, however long there is nothing to send."""
@@ -88,6 +89,15 @@ class CompressedReducer(tf.Module):
             self._keep_pending(
                 [self._empty_message(tf.constant(-schedule.every, tf.int64), tf.constant(0)) for _ in devices]
             )
+
+    def keep_usable(self, gradients: Sequence[Sequence[tf.Tensor]]) -> list[list[tf.Tensor]]:
+        """R lists of tensors -> the same, without a copy; zeros for a replica whose gradient is not usable."""
+        own = []
+        for feedback, tensors in zip(self.state.error_feedback, gradients, strict=True):
+            with tf.device(feedback.device):
+                checks = [self.backend.check(flatten([each])).usable for each in tensors]
+                own.append(feedback.keep_usable(tensors, tf.reduce_all(tf.stack(checks))))
+        return own
 
     def autotune(self, step: int) -> str | None:
         """Chooses compression or an allreduce once, with `auto`, at step 100 or later, by their measured times.

@@ -65,7 +65,7 @@ class Groups:
         """Returns the mean of each group, on the device of its first replica.
 
         Args:
-            vectors: R x [D], one a replica.
+            vectors: R tensors of one shape, one a replica.
             devices: R device names.
         """
         if self._size == 1:
@@ -75,6 +75,18 @@ class Groups:
             with tf.device(device):
                 means.append(added(vectors[start : start + self._size]) / self._size)
         return means
+
+    def tensors(self, lists: Sequence[Sequence[tf.Tensor]], devices: Sequence[str]) -> Sequence[Sequence[tf.Tensor]]:
+        """Returns the mean of each group, tensor by tensor, on the device of its first replica.
+
+        Args:
+            lists: R lists of tensors.
+            devices: R device names.
+        """
+        if self._size == 1:
+            return lists
+        of_tensors = [self.means(tensors, devices) for tensors in zip(*lists, strict=True)]
+        return list(zip(*of_tensors, strict=True))
 
     def parameters(self, vectors: Sequence[tf.Tensor], devices: Sequence[str], trainable: int) -> Sequence[tf.Tensor]:
         """Returns the parameters of each group: trainables of its first replica, statistics of all.

@@ -202,14 +202,14 @@ class GradientSharing(tf.Module):
         self, gradients: Sequence[Tensors], parameters: Sequence[Tensors], step: tf.Tensor
     ) -> list[list[tf.Tensor]]:
         """Returns the sum of all messages, R times; with `shares: updates`, each replica's own gradient."""
-        error_feedback, check = self._compression.error_feedback, self._reducer.backend.check
-        own_gradients = self._groups.means(flattened(gradients, self._devices), self._devices)
-        checked = [check(gradient) for gradient in own_gradients]
+        groups = self._groups
         if self._shares_updates:
-            own = [feedback.keep_usable(gradient) for feedback, gradient in zip(error_feedback, checked, strict=True)]
-            return cut(self._groups.of_each(own), parameters, self._devices)
-        with tf.control_dependencies(self._groups.require_equal(self._digest, parameters, step)):
-            digests = [self._digest(own) for own in self._groups.first(parameters)]
+            own = self._reducer.keep_usable(groups.tensors(gradients, self._devices))
+            return [list(each) for each in groups.of_each(own)]
+        vectors = groups.means(flattened(gradients, self._devices), self._devices)
+        checked = [self._reducer.backend.check(vector) for vector in vectors]
+        with tf.control_dependencies(groups.require_equal(self._digest, parameters, step)):
+            digests = [self._digest(own) for own in groups.first(parameters)]
         return cut([self._reducer(checked, digests, step)] * len(gradients), parameters, self._devices)
 
     def parameters_due(self, step: int) -> bool:

@@ -165,7 +165,7 @@ class Payload(tf.Module):
     @property
     def note(self) -> str:
         """Returns a line for the start of a run."""
-        return f"changes of the parameters travel as {self._kind.dtype.name}, by Horovod where processes are several"
+        return f"changes of the parameters travel as {self._kind.dtype.name}"
 
     def bytes_of_one(self) -> tf.Tensor:
         """Returns the bytes of one exchange, over all replicas."""
