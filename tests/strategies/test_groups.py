@@ -50,7 +50,7 @@ def test_replicas_of_a_group_stay_equal_and_have_statistics_of_their_own(
     assert np.isfinite(job.state.consensus()).all()
 
 
-@pytest.mark.parametrize("reduce", ["gather", "scatter"])
+@pytest.mark.parametrize("reduce", quick(["gather", "scatter"], only=["scatter"]))
 def test_traffic_is_that_of_groups(build_job: Callable[..., Job], reduce: str) -> None:
     words = ("strategy.replicas=6", "strategy.group=2", f"strategy.reduce={reduce}")
     counts = []

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.in_place import SMALL, VARIANTS
+from tests.support.marks import quick
 from tfscale.config.preflight import check_job, preflight
 from tfscale.config.strategy_settings import all_settings, settings_of
 from tfscale.job.build import Job
@@ -49,7 +50,7 @@ def test_settings_need_no_tensorflow() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", quick(VARIANTS, only=["sharing in rounds, outer optimizer", "local, int8"]))
 def test_what_a_strategy_describes_is_what_it_measures(build_job: Callable[..., Job], name: str) -> None:
     strategy = build_job(*SMALL, "strategy.replicas=2", *VARIANTS[name]).state.strategy
     described = strategy.describe().measurements

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tests.support.in_place import IN_PROCESS, SMALL, VARIANTS
+from tests.support.marks import quick
 from tests.support.whole_runs import go
 from tfscale.collectives import consistency
 from tfscale.data.base import Shard
@@ -191,7 +192,12 @@ def poisoned(job: Job, monkeypatch: pytest.MonkeyPatch, *numbers: int, ranks: Se
     return job
 
 
-@pytest.mark.parametrize("strategy", ["sharing", "sharing updates", "sharing in groups", "local", "local, int8"])
+@pytest.mark.parametrize(
+    "strategy",
+    quick(
+        ["sharing", "sharing updates", "sharing in groups", "local", "local, int8"], only=["sharing updates", "local"]
+    ),
+)
 def test_a_rollback_puts_the_newest_checkpoint_back_and_goes_on_with_other_examples(
     build_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str
 ) -> None:
