@@ -83,6 +83,7 @@ def test_memory_that_cannot_be_shared_is_refused_if_it_is_demanded(tmp_path: Pat
     )
 
 
+@pytest.mark.slow
 def test_a_process_that_is_gone_is_named(tmp_path: Path) -> None:
     """Two processes that find each other through files: no launcher that would end the one that waits."""
     code = f"""

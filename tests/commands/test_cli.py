@@ -192,6 +192,7 @@ def test_an_earlier_run_is_not_overwritten_and_can_go_on(tmp_path: Path) -> None
     assert one["parameters_sha256"] == two["parameters_sha256"]
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_used(tmp_path: Path) -> None:
     words = ("train", "run.name=one", "train.batch=16", "train.steps=20", "train.checkpoint_every=10")
     assert tfscale(*words, cwd=tmp_path).returncode == 0

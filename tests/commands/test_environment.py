@@ -27,6 +27,7 @@ def shared() -> Iterator[Path]:
         yield folder
 
 
+@pytest.mark.slow
 def test_a_user_without_a_home_trains(shared: Path) -> None:
     """`docker run -u 4242`: "Could not determine home directory", after a start of all processes."""
     cache = {"XDG_CACHE_HOME": str(shared / "cache"), "HOME": ""}

@@ -35,6 +35,7 @@ def measure_two_for_a_moment() -> None:
     estimate.compared = lambda: two
 
 
+@pytest.mark.slow
 def test_the_estimate_of_a_small_job_is_printed_and_drawn(tmp_path: Path) -> None:
     words = [*JOB, "ranks=8,2", "link=10Mbit", "latency=1ms", "price=2", "plot=speed.svg", "strategy.delay=1"]
     done = forked().completed(["estimate", *words, "strategy=sharing"], tmp_path, TWO_QUICKLY)

@@ -88,6 +88,7 @@ def test_a_metric_can_be_added_after_training(folder: Path) -> None:
     assert "top3" not in (folder / "runs" / "digits" / "config.yaml").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.horovod
 @pytest.mark.usefixtures("nothing_is_left_behind")
 def test_the_document_is_the_same_on_any_number_of_processes_byte_for_byte(folder: Path) -> None:

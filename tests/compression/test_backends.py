@@ -338,6 +338,7 @@ def test_a_sum_beyond_all_bounds_leaves_its_element_and_sends_nothing(make: Call
     np.testing.assert_array_equal(residual.numpy(), np.float32([8e18, 2.0, 1.0]))
 
 
+@pytest.mark.slow
 def test_both_agree_bit_for_bit_inside_a_function_on_any_number_of_proposals() -> None:
     """The graph optimizer turns divisions by constants into products."""
     uninitialized, random = tf.zeros([50]), np.random.default_rng(0)
