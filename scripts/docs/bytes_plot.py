@@ -7,12 +7,12 @@ tenth of its steps, and how many times fewer bytes it sent than an allreduce. A 
 panels show as a line.
 """
 
-import csv
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-IMAGES = Path(__file__).resolve().parent.parent.parent / "docs" / "images"
+from tfscale.scripts.docs.slow_link_plot import IMAGES, Row, read
+
 STYLES = {
     "sharing, every step": ("#1a73e8", "o"),
     "sharing in rounds": ("#1a73e8", "s"),
@@ -26,14 +26,6 @@ STYLES = {
 
 PANELS = {"accuracy": "test accuracy", "loss": "training loss, last tenth"}
 TITLE = "LeNet on Fashion-MNIST, four replicas, 4,690 steps, one seed"
-
-Row = Mapping[str, str]
-
-
-def read(path: Path) -> list[Row]:
-    """Returns the rows of a table."""
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
